@@ -1,0 +1,60 @@
+"""The command line: Hydra around the pipeline, and faults as one line."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from mlu.config import CONF, build, check, explain, register_resolvers
+from mlu.errors import UserError
+from mlu.sweep import SweepSummary, record_failure
+
+USAGE_ERROR, FAILURE = 2, 1
+
+
+def job(config: DictConfig) -> None:
+    """One job. In a sweep a fault is recorded, so that the others go on."""
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    sweep = hydra_config.mode == RunMode.MULTIRUN
+    try:
+        register_resolvers()
+        check(config)
+        experiment = build(config, folder, group=Path(hydra_config.sweep.dir).name if sweep else None)
+        from mlu.pipeline import run
+
+        run(experiment)
+    except Exception as fault:
+        if not sweep:
+            raise
+        if not isinstance(fault, UserError):
+            traceback.print_exc()
+        record_failure(folder, list(hydra_config.overrides.task), fault)
+
+
+def main() -> None:
+    """Entry point of `python launch.py`, `python -m mlu` and `mlu`."""
+    # Hydra would print faults in its own way and always exit with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register_resolvers()
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except UserError as fault:
+        stop(str(fault))
+    except (HydraException, OmegaConfBaseException) as fault:
+        stop(explain(fault))
+    if SweepSummary.failed:
+        sys.exit(FAILURE)
+
+
+def stop(line: str) -> None:
+    """End with one line and the exit code for wrong use."""
+    print(line, file=sys.stderr)
+    sys.exit(USAGE_ERROR)

@@ -1,0 +1,226 @@
+"""From a composed configuration to the objects of a run. What the configuration alone shows to be wrong stops here.
+
+The checks import nothing heavy; only `build` does.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mlu.data.attributes import ALIASES
+from mlu.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from mlu.experiment import Experiment
+
+CONF = next(
+    folder
+    for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
+    if (folder / "config.yaml").is_file()
+)
+"""In the wheel below the package, in a checkout beside it."""
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def at_least(low: float) -> Rule:
+    return lambda value: is_number(value) and low <= value < math.inf, f"a number >= {low:g}"
+
+
+def above(low: float) -> Rule:
+    return lambda value: is_number(value) and low < value < math.inf, f"a number > {low:g}"
+
+
+def between(low: float, high: float) -> Rule:
+    return lambda value: is_number(value) and low <= value <= high, f"a number in [{low:g}, {high:g}]"
+
+
+def whole(low: int) -> Rule:
+    return (
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low,
+        f"a whole number >= {low}",
+    )
+
+
+def one_of(*choices: Any) -> Rule:
+    return lambda value: value in choices, " or ".join(map(repr, choices))
+
+
+def yes_or_no() -> Rule:
+    return lambda value: isinstance(value, bool), "true or false"
+
+
+def or_null(rule: Rule) -> Rule:
+    return lambda value: value is None or rule[0](value), f"{rule[1]}, or null"
+
+
+RADIUS: Rule = (lambda value: is_number(value) and value >= 0, "a number >= 0, or inf")
+SCHEDULE = one_of("constant", "one_cycle")
+
+RULES: Mapping[str, Rule] = {
+    "seed": whole(0),
+    "epsilon": RADIUS,
+    "phi": or_null(between(0, 1)),
+    "reference": one_of("retrain", "none"),
+    "dataset.images": or_null(whole(1)),
+    "dataset.image_size": whole(16),
+    "dataset.seed": whole(0),
+    "dataset.images_per_identity": whole(1),
+    "dataset.noise": at_least(0),
+    "dataset.split": one_of("paper", "official"),
+    "dataset.download": yes_or_no(),
+    "method.reading": one_of("selective", "printed"),
+    "method.phi": between(0, 1),
+    "method.epsilon": RADIUS,
+    "method.epsilon_mode": one_of("relative", "absolute"),
+    "method.sigma": at_least(0),
+    "method.influence": one_of("none"),
+    "method.alpha": at_least(0),
+    "method.beta": at_least(0),
+    "method.slow": between(0, 1),
+    "method.rounds": whole(1),
+    "method.images": whole(2),
+    "method.score_batch": whole(1),
+    "method.delta": above(0),
+    "method.soft": between(0, 1),
+    "method.decorrelation": at_least(0),
+    "method.tuning.steps": whole(0),
+    "method.tuning.batch_size": whole(2),
+    "method.tuning.lr": above(0),
+    "method.tuning.momentum": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
+    "method.tuning.weight_decay": at_least(0),
+    "method.tuning.schedule": SCHEDULE,
+    "method.tuning.recalibrate": whole(0),
+    "training.epochs": whole(1),
+    "training.batch_size": whole(2),
+    "training.lr": above(0),
+    "training.momentum": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
+    "training.weight_decay": at_least(0),
+    "training.schedule": SCHEDULE,
+    "trainer.accelerator": one_of("auto", "cpu", "gpu"),
+    "trainer.devices": one_of(1),
+    "trainer.precision": one_of("32-true", "bf16-mixed"),
+    "trainer.workers": whole(0),
+    "logger.mode": or_null(one_of("online", "offline", "disabled")),
+}
+"""What each key must be, where a configuration has it."""
+
+
+def register_resolvers() -> None:
+    """`${either:a,b}` is a, or b where a is null."""
+    OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what the configuration alone shows to be wrong; raises UserError with key, value and remedy."""
+    for key, (holds, text) in RULES.items():
+        value = OmegaConf.select(config, key, default=MISSING)
+        if value is not MISSING and not holds(value):
+            raise UserError(f"{key} must be {text}, got {value!r}: set {key}=...")
+    forgotten_names(config)
+    check_weights("original.weights", config.original.weights)
+    weights = config.backbone.weights
+    if looks_like_path(weights) or (weights is not None and config.backbone.name == "tiny"):
+        check_weights("backbone.weights", weights)
+
+
+MISSING = object()
+
+
+def looks_like_path(weights: Any) -> bool:
+    return weights is not None and (Path(str(weights)).suffix != "" or "/" in str(weights))
+
+
+def check_weights(key: str, path: Any) -> None:
+    if path is not None and not Path(str(path)).is_file():
+        raise UserError(f"{key}={path} does not exist: give the path of a .safetensors or .pt file")
+
+
+def forgotten_names(config: DictConfig) -> tuple[str, ...]:
+    """The labels to forget, by the data set's own names; raises UserError for an impossible request."""
+    names = config.forget_label.names
+    if names is None:
+        raise UserError(f"{config.dataset.name} has no default label to forget: set forget_label.names=[...]")
+    names = [names] if isinstance(names, str | int) else list(names)
+    if not names:
+        raise UserError("forget_label.names is empty: name at least one label to forget")
+    labels = [str(label) for label in config.dataset.labels]
+    found = dict.fromkeys(resolve_label(str(name), labels, config.dataset.name) for name in names)
+    if len(found) == len(labels):
+        raise UserError(
+            f"forget_label.names names all {len(labels)} labels of {config.dataset.name}: leave at least one to retain"
+        )
+    return tuple(found)
+
+
+def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
+    """A label by its own name or by the paper's, in either direction."""
+    spellings = [name, ALIASES.get(name, name), *(paper for paper, own in ALIASES.items() if own == name)]
+    for spelling in spellings:
+        if spelling in labels:
+            return spelling
+    hint = did_you_mean(name, [*labels, *(paper for paper, own in ALIASES.items() if own in labels)])
+    raise UserError(f"forget_label.names: {dataset} has no label {name!r}{hint or '.'} It has {', '.join(labels)}")
+
+
+def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experiment":
+    """The objects of a checked configuration. Imports torch and all that stands on it."""
+    from mlu.experiment import Experiment
+
+    quiet_lightning()
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    parts = {key: instantiate(config[key], _convert_="all") for key in ("dataset", "backbone", "method", "training")}
+    return Experiment(
+        **parts,
+        tracker=instantiate(config.logger),
+        forget=forgotten_names(config),
+        seed=config.seed,
+        with_reference=config.reference == "retrain",
+        original_weights=None if config.original.weights is None else Path(config.original.weights),
+        trainer={key: value for key, value in config.trainer.items() if key != "workers"},
+        workers=config.trainer.workers,
+        cache=Path(config.outputs) / "cache",
+        folder=folder,
+        group=group,
+        config={str(key): value for key, value in plain.items()},
+    )
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's start-up notes and advice out of the terminal; what goes wrong still shows."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def explain(fault: Exception) -> str:
+    """One line for what Hydra could not compose, with the nearest valid name."""
+    text = str(fault)
+    if missing := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
+        group, name = missing.groups()
+        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+        return f"{group}={name} does not exist{did_you_mean(name, options) or '.'} There are {', '.join(options)}"
+    first = text.strip().splitlines()[0] if text.strip() else type(fault).__name__
+    if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
+        key = unknown.group(1)
+        return f"there is no key {key!r}{did_you_mean(key, config_keys()) or '.'} See python launch.py --help"
+    return first
+
+
+def config_keys() -> Iterable[str]:
+    """Keys at the top level, groups, and keys of the groups' files."""
+    top = OmegaConf.load(CONF / "config.yaml")
+    yield from (str(key) for key in top if key not in ("defaults", "hydra"))
+    for file in CONF.glob("*/*.yaml"):
+        yield file.parent.name
+        yield from (f"{file.parent.name}.{key}" for key in OmegaConf.load(file) if key not in ("_target_", "hydra"))

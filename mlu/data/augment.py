@@ -1,0 +1,70 @@
+"""The paper's training augmentation (Section 6), drawn for each image and applied to whole batches at once."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_SHEAR = 10.0
+"""Degrees, along the horizontal axis."""
+SCALES = (0.8, 1.2)
+JITTER = 0.2
+"""Largest relative change of brightness, contrast and saturation."""
+
+GREY = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in grey, as in torchvision."""
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip, shear, scale and colour jitter, each image by its own draw.
+
+    Args:
+        images: uint8, or float in [0, 1], shape (batch, 3, height, width).
+        generator: On the CPU, so that every device sees the same draws.
+
+    Returns:
+        Floats in [0, 1], same shape.
+    """
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    draws = torch.rand(6, len(images), generator=generator).to(images.device)
+    flips = draws[0] < 0.5
+    shears = torch.deg2rad(MAX_SHEAR * (2 * draws[1] - 1))
+    scales = SCALES[0] + (SCALES[1] - SCALES[0]) * draws[2]
+    brightness, contrast, saturation = 1 + JITTER * (2 * draws[3:] - 1)
+    return jitter(warp(images, flips, shears, scales), brightness, contrast, saturation)
+
+
+def warp(images: Tensor, flips: Tensor, shears: Tensor, scales: Tensor) -> Tensor:
+    """Mirror, then shear and scale about the centre, bilinearly, black outside.
+
+    Args:
+        images: Floats, shape (batch, 3, height, width).
+        flips: Which to mirror, bool, shape (batch,).
+        shears: Angles along the horizontal axis, in radians, shape (batch,).
+        scales: Magnifications, shape (batch,).
+    """
+    mirror = torch.where(flips, -1.0, 1.0)
+    zero = torch.zeros_like(scales)
+    from_output = torch.stack(
+        [
+            torch.stack([mirror / scales, mirror * shears.tan() / scales, zero], 1),
+            torch.stack([zero, 1 / scales, zero], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(from_output, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Brightness, contrast and saturation, in this order, by one factor per image (1 changes nothing)."""
+    brightness, contrast, saturation = (factor.view(-1, 1, 1, 1) for factor in (brightness, contrast, saturation))
+    images = (images * brightness).clamp_(0, 1)
+    images = images.lerp(grey(images).mean((2, 3), keepdim=True), 1 - contrast).clamp_(0, 1)
+    return images.lerp(grey(images), 1 - saturation).clamp_(0, 1)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Luminance, shape (batch, 1, height, width)."""
+    red, green, blue = images.unbind(1)
+    return (GREY[0] * red + GREY[1] * green + GREY[2] * blue).unsqueeze(1)

@@ -1,0 +1,70 @@
+"""What every data set gives: images, a table of labels and what is known about them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+TaskName = Literal["multilabel", "singlelabel"]
+
+
+class Images(Protocol):
+    """Images that need not be in memory: an array, a memory map, or files that are decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """Images of the given rows (any order, shape (n,)), uint8, shape (n, 3, height, width)."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A whole data set before it is split.
+
+    Attributes:
+        name: Name of the data set.
+        task: `multilabel` (any number of labels per image) or `singlelabel` (exactly one class).
+        images: All images, RGB, square.
+        targets: 0 or 1, uint8, shape (images, labels); one-hot for a single-label task.
+        labels: Name of each column.
+        fingerprint: Hash of the content; two data sets with the same one are the same.
+        known: False where a target is undefined, shape (images, labels); None when all are defined.
+        identities: Number of the person on each image, shape (images,); None when there are none.
+        split: 0 train, 1 validation, 2 test, shape (images,), where the data set brings its own; else None.
+    """
+
+    name: str
+    task: TaskName
+    images: Images
+    targets: np.ndarray
+    labels: tuple[str, ...]
+    fingerprint: str
+    known: np.ndarray | None = None
+    identities: np.ndarray | None = None
+    split: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
+    """A data set as configured: the fields are the keys of its yaml.
+
+    Attributes:
+        name: Name in messages, results and W&B.
+        root: Folder that holds the files, or where drawn images are kept.
+        image_size: Height and width of the images, in pixels.
+        labels: Columns to learn, in this order.
+        default_forget: The label to forget when none is named; None where the user must name one.
+    """
+
+    name: str
+    root: Path | str
+    image_size: int
+    labels: tuple[str, ...] | list[str]
+    default_forget: str | None = None
+
+    @abstractmethod
+    def load(self) -> LabelledImages:
+        """Read or draw the images and labels; raises UserError with what is missing and how to get it."""

@@ -1,0 +1,278 @@
+"""CelebA: 202,599 aligned photographs of 10,177 people with 40 attributes each.
+
+Source: Liu, Luo, Wang, Tang, Deep Learning Face Attributes in the Wild, ICCV 2015; mmlab.ie.cuhk.edu.hk. The folder is
+laid out as torchvision does, but rows are joined by file name, never by position, and need not be complete.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlu.data.attributes import ALIASES, CELEBA
+from mlu.data.base import Dataset, LabelledImages
+from mlu.data.files import ImageFiles
+from mlu.errors import UserError, did_you_mean
+from mlu.store import checksum, code_digest, digest
+
+ATTRIBUTES, IDENTITIES, PARTITION = "list_attr_celeba", "identity_CelebA", "list_eval_partition"
+IMAGES = "img_align_celeba"
+SPLITS = ("paper", "official")
+SIGNS = {"-1": 0, "1": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CelebA(Dataset):
+    """CelebA as torchvision or Kaggle lay it out.
+
+    `root` is the folder that holds these files, or the one that holds it under the name `celeba`:
+
+    - `list_attr_celeba.txt`: the number of images, the attributes' names, then rows `000001.jpg -1  1 ...`;
+    - `identity_CelebA.txt`: rows `000001.jpg 2880`;
+    - `list_eval_partition.txt`: rows `000001.jpg 0` (0 train, 1 validation, 2 test);
+    - `img_align_celeba/`: the images, 178 x 218 pixels. They are cut to the square in the middle and resized.
+
+    Kaggle's variants with the ending `.csv`, and its doubled image folder, are read too.
+
+    Attributes:
+        split: `paper`: no split of its own, the project draws 65/25/10 by identity, and the identity file is needed.
+            `official`: that of `list_eval_partition`, which parts the people too; the identity file may be absent.
+        download: Fetch what is missing with torchvision (1.4 GB from Google Drive; needs the package gdown).
+    """
+
+    split: str = "paper"
+    download: bool = False
+
+    def load(self) -> LabelledImages:
+        """Read the labels; the images stay in their files. Rows are sorted by file name.
+
+        `labels` may be any of the 40 attributes; the paper's `Gender` and `Young_Old` become `Male` and `Young`.
+
+        Raises:
+            UserError: If a file, row, image or label is missing, doubled or malformed.
+        """
+        labels = attribute_labels(self.name, self.labels)
+        self.check()
+        folder = self.folder()
+        attributes = required(folder, ATTRIBUTES)
+        people = required(folder, IDENTITIES) if self.split == "paper" else find(folder, IDENTITIES)
+        partition = required(folder, PARTITION) if self.split == "official" else None
+        names, targets = read_targets(attributes, labels)
+        return LabelledImages(
+            name=self.name,
+            task="multilabel",
+            images=find_images(folder, names, self.image_size),
+            targets=targets,
+            labels=labels,
+            fingerprint=self.fingerprint(labels, [attributes, people, partition], len(names)),
+            identities=read_joined(people, names, attributes) if people else None,
+            split=read_partition(partition, names, attributes) if partition else None,
+        )
+
+    def fingerprint(self, labels: tuple[str, ...], files: Sequence[Path | None], images: int) -> str:
+        """Hash of the label files and of all else that decides the content; the images themselves are only counted."""
+        key = {
+            "dataset": "celeba",
+            "files": [checksum(file) if file else None for file in files],
+            "images": images,
+            "image_size": self.image_size,
+            "labels": labels,
+            "split": self.split,
+            "code": code_digest("mlu.data.celeba", "mlu.data.files"),
+        }
+        return digest(key)
+
+    def check(self) -> None:
+        """Raises UserError with the field that is out of range."""
+        if self.split not in SPLITS:
+            hint = did_you_mean(self.split, SPLITS)
+            raise UserError(f"dataset.split of {self.name} must be paper or official, got {self.split!r}{hint}")
+        if self.image_size < 1:
+            raise UserError(f"dataset.image_size of {self.name} must be at least 1 pixel, got {self.image_size}")
+
+    def folder(self) -> Path:
+        """The folder that holds the label files; they are downloaded before if the user says so."""
+        root = Path(self.root).expanduser()
+        folder = locate(root)
+        if self.download and not (folder and (folder / IMAGES).is_dir()):
+            fetch(root)
+            folder = locate(root)
+        if folder is None:
+            raise UserError(
+                f"no {ATTRIBUTES}.txt (or .csv) in {root / 'celeba'} or {root}: put it there with {IDENTITIES}.txt, "
+                f"{PARTITION}.txt and {IMAGES}/ from CelebA (mmlab.ie.cuhk.edu.hk), name their folder with "
+                f"dataset.root=..., or set dataset.download=true"
+            )
+        return folder
+
+
+def attribute_labels(name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """CelebA's names for the labels; raises UserError if one is unknown or there twice, or none is given."""
+    for label in labels:
+        if label not in CELEBA and label not in ALIASES:
+            hint = did_you_mean(label, (*CELEBA, *ALIASES)) or f"; its labels are the 40 attributes of {ATTRIBUTES}.txt"
+            raise UserError(f"{name} has no label {label!r} (dataset.labels){hint}")
+    known = tuple(ALIASES.get(label, label) for label in labels)
+    twice = [label for label in known if known.count(label) > 1]
+    if twice or not known:
+        raise UserError(f"dataset.labels of {name} " + (f"has {twice[0]!r} twice" if twice else "is empty"))
+    return known
+
+
+def locate(root: Path) -> Path | None:
+    """`root/celeba` or `root`, whichever holds the attribute file; None if neither does."""
+    return next((folder for folder in (root / "celeba", root) if find(folder, ATTRIBUTES)), None)
+
+
+def find(folder: Path, stem: str) -> Path | None:
+    """The file of this stem that ends with .txt, else with .csv, else None."""
+    return next((file for end in (".txt", ".csv") if (file := folder / (stem + end)).is_file()), None)
+
+
+def required(folder: Path, stem: str) -> Path:
+    """As `find`, but raises UserError if there is none."""
+    file = find(folder, stem)
+    if file is None:
+        other = "; or split by list_eval_partition: dataset.split=official" if stem == IDENTITIES else ""
+        raise UserError(f"no {stem}.txt (or .csv) in {folder}: put it there from CelebA (mmlab.ie.cuhk.edu.hk){other}")
+    return file
+
+
+def fetch(root: Path) -> None:
+    """Download into `root/celeba`; raises UserError with the reason and the other way if it fails."""
+    from torchvision.datasets import CelebA as Torchvision  # here: only the download needs it
+
+    try:
+        Torchvision(str(root), download=True)
+    except Exception as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise UserError(
+            f"CelebA could not be downloaded to {root}: {reason}; get it from CelebA (mmlab.ie.cuhk.edu.hk) "
+            f"and name its folder with dataset.root=..."
+        ) from fault
+
+
+def read_lines(file: Path) -> list[str]:
+    """Lines with anything on them; fields are parted by spaces, also in a csv file. Raises UserError if unreadable."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"cannot read {file}: {fault}") from fault
+    lines = text.replace(",", " ").splitlines()
+    return [line for line in lines if line.strip()]
+
+
+def read_targets(file: Path, labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """File names of the images, sorted, and their targets, 0 or 1, uint8, shape (images, labels)."""
+    header, names, table = read_attributes(file)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    columns = [column_of(label, header, file) for label in labels]
+    return tuple(names[row] for row in order), table[np.ix_(order, columns)]
+
+
+def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
+    """Names of the attributes, file names of the images, and 0 or 1, uint8, shape (images, attributes)."""
+    lines = read_lines(file)
+    header, rows = (csv_header if file.suffix == ".csv" else text_header)(file, lines)
+    names, values = [], []
+    for name, *signs in map(str.split, rows):
+        names.append(name)
+        try:
+            values.append(bytes(map(SIGNS.__getitem__, signs)))
+        except KeyError as fault:
+            raise UserError(f"{file}, row {name}: values must be 1 or -1, got {fault.args[0]!r}") from None
+        if len(signs) != len(header):
+            raise UserError(f"{file}, row {name}: {len(signs)} values for the {len(header)} attributes of the header")
+    refuse_doubles(file, names)
+    return header, names, np.frombuffer(b"".join(values), dtype=np.uint8).reshape(len(names), len(header))
+
+
+def text_header(file: Path, lines: Sequence[str]) -> tuple[list[str], Sequence[str]]:
+    """Attributes and rows of the original file: line 1 counts the rows, line 2 names the attributes."""
+    count = lines[0].strip() if lines else ""
+    if not count.isdecimal() or len(lines) < 2:
+        raise UserError(f"{file}: line 1 must be the number of images and line 2 the attributes, got {count[:40]!r}")
+    if int(count) != len(lines) - 2:
+        raise UserError(f"{file}: line 1 says {count} images, but {len(lines) - 2} rows follow; one must be mended")
+    return lines[1].split(), lines[2:]
+
+
+def csv_header(file: Path, lines: Sequence[str]) -> tuple[list[str], Sequence[str]]:
+    """Attributes and rows of Kaggle's file: line 1 is `image_id` and the attributes."""
+    if not lines or not lines[0].startswith("image_id"):
+        raise UserError(f"{file}: line 1 must be image_id and the attributes, got {''.join(lines[:1])[:40]!r}")
+    return lines[0].split()[1:], lines[1:]
+
+
+def read_joined(file: Path, names: Sequence[str], attributes: Path) -> np.ndarray:
+    """The whole number that `file` gives each named image, int64, shape (names,).
+
+    Args:
+        file: Rows of a file name and a number; a csv file has a header before.
+        names: File names of the images; `file` must have exactly these, in any order.
+        attributes: The file that has the names, for messages.
+    """
+    numbers = read_numbers(file)
+    for name in names:
+        if name not in numbers:
+            raise UserError(f"{file} has no row {name}, which is in {attributes}")
+    if len(numbers) > len(names):
+        extra = min(numbers.keys() - set(names))
+        raise UserError(f"{attributes} has no row {extra}, which is in {file}")
+    return np.array([numbers[name] for name in names], dtype=np.int64)
+
+
+def read_partition(file: Path, names: Sequence[str], attributes: Path) -> np.ndarray:
+    """Official split of each named image: 0 train, 1 validation, 2 test; int8, shape (names,)."""
+    split = read_joined(file, names, attributes)
+    for row in np.flatnonzero((split < 0) | (split > 2))[:1]:
+        raise UserError(f"{file}, row {names[row]}: the split must be 0, 1 or 2, got {split[row]}")
+    return split.astype(np.int8)
+
+
+def read_numbers(file: Path) -> dict[str, int]:
+    """Number of each image by file name."""
+    lines = read_lines(file)
+    rows = [line.split() for line in (lines[1:] if file.suffix == ".csv" else lines)]
+    for row in rows:
+        if len(row) != 2 or not row[1].removeprefix("-").isdecimal():
+            raise UserError(f"{file}, row {row[0]}: must be a file name and a whole number, got {' '.join(row[1:])!r}")
+    refuse_doubles(file, [row[0] for row in rows])
+    return {name: int(number) for name, number in rows}
+
+
+def refuse_doubles(file: Path, names: Collection[str]) -> None:
+    """Raises UserError with the first name that is there twice."""
+    if len(set(names)) < len(names):
+        raise UserError(f"{file}: row {next(repeated(names))} is there twice")
+
+
+def repeated(names: Collection[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
+
+
+def column_of(label: str, header: Sequence[str], file: Path) -> int:
+    if label not in header:
+        raise UserError(f"{file} has no attribute {label!r} (dataset.labels); its header has {len(header)} others")
+    return header.index(label)
+
+
+def find_images(folder: Path, names: Sequence[str], image_size: int) -> ImageFiles:
+    """The images in img_align_celeba, or in the folder of the same name inside (Kaggle); all must be there."""
+    inner, outer = folder / IMAGES / IMAGES, folder / IMAGES
+    home = inner if inner.is_dir() else outer
+    images = ImageFiles(home, names, image_size)
+    there = {entry.name for entry in os.scandir(home)} if home.is_dir() else set()
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise UserError(
+            f"{len(missing):,} of {len(names):,} images are not in {home}, such as {missing[0]}: unpack {IMAGES}.zip "
+            f"from CelebA (mmlab.ie.cuhk.edu.hk) there"
+        )
+    return images

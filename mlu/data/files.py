@@ -1,0 +1,77 @@
+"""Images that stay in their files until they are asked for."""
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlu.errors import UserError
+
+MOST_THREADS = 8
+OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # absolute, or with a part `..`
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """JPEG, PNG and other image files, decoded by rows (satisfies `Images`); eight threads at most share the work.
+
+    Attributes:
+        folder: The folder that holds the files.
+        paths: File names relative to the folder, one per row.
+        image_size: Height and width after centre crop and resize, in pixels.
+
+    Raises:
+        UserError: If a path is absolute or leads out of the folder (when made); if a file is missing, truncated or
+            no image (when its row is asked for).
+    """
+
+    folder: Path
+    paths: Sequence[str]
+    image_size: int
+
+    def __post_init__(self) -> None:
+        for path in self.paths:
+            if OUTWARD.search(path):
+                raise UserError(f"image path {path!r} leads out of {self.folder}; it must be relative to that folder")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """Images of the given rows, in their order, uint8, shape (n, 3, image_size, image_size)."""
+        files = [self.folder / self.paths[int(row)] for row in rows]
+        images = np.empty((len(files), self.image_size, self.image_size, 3), dtype=np.uint8)
+        for place, image in enumerate(threads(os.getpid()).map(self.decode, files)):
+            images[place] = image
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+    def decode(self, file: Path) -> np.ndarray:
+        """One image, uint8, shape (image_size, image_size, 3)."""
+        try:
+            with Image.open(file) as image:
+                return np.asarray(square(image, self.image_size))
+        except Exception as fault:  # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs
+            reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+            raise UserError(f"cannot read the image {file}: {reason}; put an intact file there") from fault
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """RGB, cut to the largest square in the middle, then resized bilinearly (with antialiasing) to size x size."""
+    # A JPEG decodes faster at 1/2, 1/4 or 1/8; kept at twice the size at least, so that the resize still antialiases.
+    image.draft("RGB", (2 * size, 2 * size))
+    image = image.convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
+
+
+@cache
+def threads(process: int) -> ThreadPoolExecutor:
+    """The threads of this process; a forked data loader worker inherits none, hence the process's number."""
+    return ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix=f"decode-{process}")

@@ -1,0 +1,97 @@
+"""The LightningDataModule: splits, batches, and names for columns."""
+
+from collections.abc import Iterator, Sequence
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from mlu.data.attributes import ALIASES
+from mlu.data.base import LabelledImages
+from mlu.data.split import Batch, Split, partition
+from mlu.errors import UserError, did_you_mean
+from mlu.seeding import generator
+
+FEWEST_IMAGES = 20
+"""Below this the test split has not even two images."""
+
+
+class ImageData(L.LightningDataModule):
+    """A data set in three splits.
+
+    Attributes:
+        labels: Name of each column.
+        splits: `train`, `validation` and `test`, plain images.
+    """
+
+    def __init__(self, data: LabelledImages, seed: int, batch_size: int, workers: int = 0) -> None:
+        """
+        Args:
+            data: The whole data set.
+            seed: Of the partition and of the order of training images.
+            batch_size: Images per training step.
+            workers: Processes that load batches; 0 loads in this one.
+        """
+        super().__init__()
+        if len(data.images) < FEWEST_IMAGES:
+            raise UserError(
+                f"{data.name} has {len(data.images)} images: at least {FEWEST_IMAGES} are needed to train and to test"
+            )
+        self.name, self.task, self.labels, self.fingerprint = data.name, data.task, data.labels, data.fingerprint
+        self.seed, self.batch_size, self.workers = seed, batch_size, workers
+        self.splits = partition(data, seed)
+        for name, split in self.splits.items():
+            if len(split) < 2:
+                raise UserError(f"the {name} split of {data.name} has {len(split)} images: give it more")
+
+    def columns(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Columns of labels, in their order; raises UserError with the nearest name for an unknown one."""
+        return tuple(column_of(name, self.labels, self.name) for name in names)
+
+    def train_batches(self, split: Split, batch_size: int | None = None) -> DataLoader[Batch]:
+        """Shuffled batches of `split`, for training."""
+        order = ShuffledBatches(len(split), batch_size or self.batch_size, self.seed)
+        # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
+        return DataLoader(
+            split,  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=order,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self.train_batches(self.splits["train"])
+
+
+class ShuffledBatches(Sampler[Tensor]):
+    """Row numbers in batches, in an order that depends on the seed and the epoch alone.
+
+    Lightning calls `set_epoch`. A rest of a single image is left out: batch norm cannot learn from it.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int) -> None:
+        self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.randperm(self.length, generator=generator(self.seed, self.epoch))
+        batches = order.split(self.batch_size)
+        yield from batches[: len(self)]
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.length, self.batch_size)
+        return whole + (rest > 1)
+
+
+def column_of(name: str, labels: Sequence[str], dataset: str) -> int:
+    """Column of a label by its own name or by the paper's; raises UserError with the nearest name."""
+    known = name if name in labels else ALIASES.get(name, name)
+    if known not in labels:
+        raise UserError(
+            f"{dataset} has no label {name!r}{did_you_mean(name, [*labels, *ALIASES])} It has {', '.join(labels)}"
+        )
+    return list(labels).index(known)

@@ -1,0 +1,143 @@
+"""The three parts of a data set, and batches of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlu.data.base import Images, LabelledImages
+
+FRACTIONS = {"train": 0.65, "validation": 0.25, "test": 0.10}
+"""Shares of the three splits (paper, Section 6)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images and their targets.
+
+    Attributes:
+        images: uint8, or float in [0, 1], shape (batch, 3, height, width).
+        targets: 0 or 1, float32, shape (batch, labels).
+        known: False where a target is undefined or withheld, shape (batch, labels).
+    """
+
+    images: Tensor
+    targets: Tensor
+    known: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        return Batch(
+            self.images.to(device, non_blocking=non_blocking),
+            self.targets.to(device, non_blocking=non_blocking),
+            self.known.to(device, non_blocking=non_blocking),
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Part of a data set: plain images, in a fixed order. `split[rows]` is a batch.
+
+    Attributes:
+        images: Images of the whole data set.
+        rows: Where this part's images are in it, shape (n,).
+        targets: 0 or 1, float32, shape (n, labels).
+        known: False where a target is undefined or withheld, shape (n, labels).
+        identities: Number of the person on each image, shape (n,); each image is its own where there are none.
+    """
+
+    images: Images
+    rows: np.ndarray
+    targets: Tensor
+    known: Tensor
+    identities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> Batch:
+        index = torch.as_tensor(rows)
+        images = torch.from_numpy(np.ascontiguousarray(self.images[self.rows[index.numpy()]]))
+        return Batch(images, self.targets[index], self.known[index])
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All images in order."""
+        for rows in torch.arange(len(self)).split(size):
+            yield self[rows]
+
+    def subset(self, rows: Tensor) -> "Split":
+        kept = rows.numpy()
+        return replace(
+            self,
+            rows=self.rows[kept],
+            targets=self.targets[rows],
+            known=self.known[rows],
+            identities=self.identities[kept],
+        )
+
+    def withhold(self, columns: Sequence[int]) -> "Split":
+        """The same images without the targets of `columns`: they read 0 and count as unknown."""
+        targets, known = self.targets.clone(), self.known.clone()
+        targets[:, list(columns)] = 0
+        known[:, list(columns)] = False
+        return replace(self, targets=targets, known=known)
+
+    def base_rates(self) -> Tensor:
+        """Share of positives among the known targets, shape (labels,); 0.5 where none is known."""
+        counts = self.known.sum(0)
+        return torch.where(counts > 0, (self.targets * self.known).sum(0) / counts.clamp(min=1), 0.5)
+
+
+def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
+    """Train, validation and test: complete, disjoint, identity-disjoint where there are identities, stratified.
+
+    Args:
+        data: The whole data set; a split of its own is kept as it is.
+        seed: Which of the many such partitions.
+    """
+    identities = np.arange(len(data.images)) if data.identities is None else data.identities
+    part = data.split if data.split is not None else stratified_parts(data.targets, identities, seed)
+    known = np.ones(data.targets.shape, bool) if data.known is None else data.known
+    splits = {}
+    for number, name in enumerate(FRACTIONS):
+        rows = np.flatnonzero(part == number)
+        splits[name] = Split(
+            images=data.images,
+            rows=rows,
+            targets=torch.from_numpy(data.targets[rows]).float(),
+            known=torch.from_numpy(known[rows]),
+            identities=identities[rows],
+        )
+    return splits
+
+
+def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int) -> np.ndarray:
+    """Part (0, 1, 2) of each image by the shares of FRACTIONS; all images of an identity get the same one.
+
+    People with the same labels stand side by side (rarest label first, random within) and are dealt along a
+    golden-ratio sequence, whose share in each part is right to within a few on *every* stretch, so in every group of alike people.
+
+    Args:
+        targets: 0 or 1, shape (images, labels).
+        identities: Shape (images,).
+        seed: Orders alike people and shifts the sequence.
+
+    Returns:
+        int8, shape (images,).
+    """
+    generator = np.random.default_rng([seed, 65_25_10])
+    people, person, sizes = np.unique(identities, return_inverse=True, return_counts=True)
+    totals = np.stack([np.bincount(person, weights=column, minlength=len(people)) for column in targets.T], 1)
+    mostly = (2 * totals > sizes[:, None]).astype(np.int8)
+    rarest_last = np.argsort(-mostly.mean(0), kind="stable")
+    order = np.lexsort([generator.random(len(people)), *mostly[:, rarest_last].T])
+    golden = (5**0.5 - 1) / 2
+    dealt = (generator.random() + golden * np.arange(len(people))) % 1
+    bounds = np.cumsum(list(FRACTIONS.values()))[:-1]
+    part = np.empty(len(people), np.int8)
+    part[order] = np.searchsorted(bounds, dealt, side="right")
+    return part[person]

@@ -1,0 +1,94 @@
+"""Edits of weights: choosing, changing and bounding them. Pure functions of tensors."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+Weights = Mapping[str, Tensor]
+
+
+def ratio(forgotten: Tensor, retained: Tensor, delta: float) -> Tensor:
+    """How much more a layer's weights matter to the forgotten labels than to the retained ones.
+
+    Both scores are divided by their mean over the layer first, so that `delta` has no unit.
+
+    Args:
+        forgotten: Scores >= 0 of the forgotten labels, any shape.
+        retained: Scores >= 0 of the retained labels, same shape.
+        delta: Keeps the ratio finite where the retained labels do not care, > 0.
+
+    Returns:
+        Ratios >= 0, same shape; 0 where a layer has no score at all.
+    """
+    return per_mean(forgotten) / (per_mean(retained) + delta)
+
+
+def per_mean(scores: Tensor) -> Tensor:
+    """Scores divided by their mean; zeros stay zeros."""
+    return scores / scores.mean().clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+def top_fraction(scores: Tensor, fraction: float) -> Tensor:
+    """True at the highest scores: exactly round(fraction * n) of n, bool, same shape. Nested in `fraction`."""
+    count = round(fraction * scores.numel())
+    hit = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    # A stable sort takes equal scores in their order in memory, so that a larger fraction adds to a smaller one.
+    hit[scores.flatten().sort(descending=True, stable=True).indices[:count]] = True
+    return hit.view_as(scores)
+
+
+def shrink(weight: Tensor, importance: Tensor, decay: float) -> Tensor:
+    """w exp(-decay * importance): the middle treatment of Weight Pruning (paper, Section 4.2)."""
+    return weight * torch.exp(-decay * importance)
+
+
+def halving_decay(importance: Tensor) -> float:
+    """The decay at which `shrink` halves a weight of median importance; 0 where that is 0 or there is none."""
+    median = importance.median().item() if importance.numel() else 0.0
+    return math.log(2) / median if median > 0 else 0.0
+
+
+def root_mean_square(weight: Tensor) -> Tensor:
+    return weight.square().mean().sqrt()
+
+
+def bound(weight: Tensor, hit: Tensor, epsilon: float, mode: str) -> Tensor:
+    """Radius of each weight: epsilon where `hit` (relative to the layer's RMS, or absolute), elsewhere inf.
+
+    Paper, Section 4.3, mechanism 2. `weight` is the layer before the edit: that sets the scale.
+    """
+    scale = (
+        root_mean_square(weight) if mode == "relative" and math.isfinite(epsilon) else torch.ones_like(weight.mean())
+    )
+    return torch.where(hit, epsilon * scale, math.inf)
+
+
+def constrain(
+    parameters: Mapping[str, nn.Parameter], before: Weights, centre: Weights, radius: Weights, rate: Weights
+) -> dict[str, Tensor]:
+    """After an optimiser's step: slow the weights that have a rate, and put back what left its ball. In place.
+
+    On the weights and not on the gradients: momentum and weight decay move a weight whose gradient is zero.
+
+    Args:
+        parameters: The network's, after the step.
+        before: Those with a rate, before the step.
+        centre: Start of fine-tuning, of those with a radius.
+        radius: Largest distance from the centre; broadcasts to the parameter.
+        rate: Factor on the step, in [0, 1]; broadcasts to the parameter.
+
+    Returns:
+        Where a weight was put back, bool, by name: its momentum would only press it outwards again.
+    """
+    stopped = {}
+    with torch.no_grad():
+        for name, factor in rate.items():
+            parameters[name].copy_(before[name] + factor * (parameters[name] - before[name]))
+        for name, distance in radius.items():
+            parameter = parameters[name]
+            inside = torch.clamp(parameter, centre[name] - distance, centre[name] + distance)
+            stopped[name] = inside != parameter
+            parameter.copy_(inside)
+    return stopped

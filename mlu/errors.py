@@ -1,0 +1,15 @@
+"""Faults that the user can mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """One line that names the fault, the value and the way out. The command line ends with it and exit code 2."""
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """`, did you mean 'Bald'?` for a near miss of one of `names`, else an empty string."""
+    by_lower_case = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f", did you mean {by_lower_case[near[0]]!r}?" if near else ""

@@ -1,0 +1,60 @@
+"""One run, as configured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlu.contracts import Method
+from mlu.data.base import Dataset
+from mlu.methods.retrain import Retrain
+from mlu.models.backbones import Backbone
+from mlu.optimise import Training
+from mlu.tracking import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that the pipeline needs.
+
+    Attributes:
+        dataset: What to learn from.
+        backbone: What to train.
+        method: How to forget.
+        training: How the original and Retrain are trained.
+        tracker: Where metrics go besides the results.
+        forget: Names of the labels to forget.
+        seed: Initial weights, split, order of images, random choices of the method.
+        with_reference: Whether Retrain is trained.
+        original_weights: A trained model to unlearn; None trains one.
+        trainer: Arguments of Lightning's Trainer.
+        workers: Processes that load batches.
+        cache: Folder of the stage cache.
+        folder: Where results go.
+        group: The sweep that the run belongs to; None for a run of its own.
+        config: The resolved configuration.
+    """
+
+    dataset: Dataset
+    backbone: Backbone
+    method: Method | Retrain
+    training: Training
+    tracker: Tracker
+    forget: tuple[str, ...]
+    seed: int
+    with_reference: bool
+    original_weights: Path | None
+    trainer: dict[str, Any]
+    workers: int
+    cache: Path
+    folder: Path
+    group: str | None
+    config: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """A readable name for a dashboard, such as `wf phi=0.1 epsilon=0.5: Male, faces, tiny, seed 42`."""
+        strengths = [
+            f"{key}={value:g}" for key in ("phi", "epsilon") if (value := getattr(self.method, key, None)) is not None
+        ]
+        method = " ".join([self.method.name, *strengths])
+        return f"{method}: {'+'.join(self.forget)}, {self.dataset.name}, {self.backbone.name}, seed {self.seed}"

@@ -1,0 +1,77 @@
+"""What a stage costs: seconds by phase, and images passed forward and backward."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from mlu.models.network import Body
+
+_current: ContextVar["Meter | None"] = ContextVar("meter", default=None)
+
+
+@dataclass
+class Meter:
+    """Counts while `measure` runs.
+
+    Attributes:
+        seconds: Wall time of each phase, and of everything under `total`.
+        forward: Images that went through a body.
+        backward: Images whose gradient came back through a body.
+    """
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    forward: int = 0
+    backward: int = 0
+
+
+@contextmanager
+def measure() -> Iterator[Meter]:
+    """Measure what happens inside: every pass of every network, wherever it is called from."""
+    meter = Meter()
+
+    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if isinstance(module, Body):
+            images = len(output)
+            meter.forward += images
+            if output.requires_grad:
+                output.register_hook(lambda _: count_backward(meter, images))
+
+    hook = register_module_forward_hook(count)
+    token = _current.set(meter)
+    try:
+        with phase("total"):
+            yield meter
+    finally:
+        _current.reset(token)
+        hook.remove()
+
+
+def count_backward(meter: Meter, images: int) -> None:
+    meter.backward += images
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Add the wall time of what happens inside to the running measurement, if there is one."""
+    meter = _current.get()
+    start = clock()
+    try:
+        yield
+    finally:
+        if meter is not None:
+            meter.seconds[name] += clock() - start
+
+
+def clock() -> float:
+    """Seconds, read when the device has done all that it was asked."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,127 @@
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlu.contracts import Edit, Method, Problem, Tuning
+from mlu.data.split import Batch, Split
+from mlu.edits import bound, halving_decay, per_mean, ratio, shrink, top_fraction
+from mlu.meter import phase
+from mlu.methods.parts import (
+    calibration,
+    fisher_pair,
+    frozen_rows,
+    printed_sensitivity,
+    silent_head,
+    tune_loss,
+)
+from mlu.models.network import Network
+from mlu.scores.gradients import all_weights, fisher
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightPruning(Method):
+    """Weight Pruning: zero, shrink or slow the weights of the forgotten labels, by what the others need of them.
+
+    Paper, Section 4.2. Importance is I = alpha S + beta H w^2 / 2 (Eq. 3), H by the diagonal of the empirical Fisher
+    matrix. The printed rule does not say for which label, so there are two readings:
+
+    - `selective`: in each layer of the body, the fraction `phi` of weights whose importance for the forgotten labels is
+      largest relative to that for the retained ones. Of these, by their importance for the *retained* labels: the
+      lowest quarter is zeroed, the middle half shrunk by exp(-lambda I_forgotten), the highest quarter kept and slowed.
+      S is |g w|, with g the root mean square gradient over images: at an optimum the mean gradient is noise.
+    - `printed`: importance for the forgotten labels alone, percentiles over all weights, head included; S = |mean
+      gradient|. It zeroes what the forgotten label does *not* need and is reported as what it is.
+
+    Attributes:
+        reading: See above.
+        phi: Fraction of each layer's weights that is treated (`selective`), in [0, 1]; `printed` treats all.
+        epsilon: How far a treated weight may drift afterwards, >= 0 (Section 4.3); inf is free.
+        epsilon_mode: `relative` to the root mean square of the weight's layer, or `absolute`.
+        alpha: Weight of the sensitivity, >= 0.
+        beta: Weight of the curvature, >= 0.
+        slow: Factor on the learning rate of the kept quarter (the paper's alpha_r), in [0, 1].
+        rounds: How often scores, edit and fine-tuning are repeated.
+        images: Most images that scores are computed on.
+        score_batch: Images per random-sign draw of the Fisher score.
+        delta: Keeps the ratio finite, in units of the layer's mean score.
+        soft: Share of the original's outputs in the retained targets, in [0, 1].
+        decorrelation: Weight of the features' correlation with the forgotten target; an extension of ours.
+        tuning: Fine-tuning after each edit.
+    """
+
+    name: str
+    reading: Literal["selective", "printed"]
+    phi: float
+    epsilon: float
+    epsilon_mode: Literal["relative", "absolute"]
+    alpha: float
+    beta: float
+    slow: float
+    rounds: int
+    images: int
+    score_batch: int
+    delta: float
+    soft: float
+    decorrelation: float
+    tuning: Tuning
+
+    def edit(self, problem: Problem) -> Edit:
+        points = calibration(problem, self.images)
+        return self.selective(problem, points) if self.reading == "selective" else self.printed(problem, points)
+
+    def selective(self, problem: Problem, points: Split) -> Edit:
+        with phase("score"):
+            forgotten, retained = fisher_pair(problem, points, self.score_batch)
+        with phase("edit"):
+            original = dict(problem.net.named_parameters())
+            weights, radius, rate = silent_head(problem), frozen_rows(problem), {}
+            for name in forgotten:
+                layer = original[name].detach()
+                ours, theirs = self.importance(layer, forgotten[name]), self.importance(layer, retained[name])
+                chosen = top_fraction(ratio(ours, theirs, self.delta), self.phi)
+                bands = np.quantile(theirs[chosen].cpu().numpy(), [0.25, 0.75]) if chosen.any() else (0.0, 0.0)
+                weights[name], rate[name] = self.treat(layer, ours, theirs, chosen, *bands)
+                radius[name] = bound(layer, chosen, self.epsilon, self.epsilon_mode)
+            return Edit(weights, radius, rate)
+
+    def importance(self, layer: Tensor, squared_gradient: Tensor) -> Tensor:
+        """Eq. 3 with both terms in units of loss and relative to their mean over the layer."""
+        first = per_mean(squared_gradient.sqrt() * layer.abs())
+        second = per_mean(squared_gradient * layer.square() / 2)
+        return self.alpha * first + self.beta * second
+
+    def printed(self, problem: Problem, points: Split) -> Edit:
+        with phase("score"):
+            slopes = printed_sensitivity(problem, points)
+            batches = (batch.to(problem.device) for batch in points.batches(self.score_batch))
+            columns = {"forgotten": problem.request.forgotten}
+            weights = all_weights(problem.net)
+            curvature = fisher(problem.net, problem.task, batches, columns, weights, problem.generator())["forgotten"]
+        with phase("edit"):
+            scores = {
+                name: self.alpha * slopes[name] + self.beta * curvature[name] * layer.square() / 2
+                for name, layer in weights.items()
+            }
+            bands = np.quantile(torch.cat([score.flatten() for score in scores.values()]).cpu().numpy(), [0.25, 0.75])
+            edited, radius, rate = {}, {}, {}
+            for name, layer in weights.items():
+                everywhere = torch.ones_like(layer, dtype=torch.bool)
+                edited[name], rate[name] = self.treat(layer, scores[name], scores[name], everywhere, *bands)
+                radius[name] = bound(layer, scores[name] < bands[1], self.epsilon, self.epsilon_mode)
+            return Edit(edited, radius, rate)
+
+    def treat(
+        self, layer: Tensor, decay_by: Tensor, judge_by: Tensor, chosen: Tensor, low: float, high: float
+    ) -> tuple[Tensor, Tensor]:
+        """The three treatments (Section 4.2) of the chosen weights: new values, and factors on the learning rate."""
+        zeroed, kept = chosen & (judge_by < low), chosen & (judge_by >= high)
+        shrunk = chosen & ~zeroed & ~kept
+        decay = halving_decay(decay_by[shrunk])
+        values = torch.where(shrunk, shrink(layer, decay_by, decay), layer).masked_fill(zeroed, 0)
+        return values, torch.where(kept, self.slow, 1.0)
+
+    def objective(self, net: Network, batch: Batch, problem: Problem, epoch: int) -> Tensor:
+        return tune_loss(net, batch, problem, self.soft, self.decorrelation)

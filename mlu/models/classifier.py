@@ -1,0 +1,44 @@
+"""The LightningModule that trains a network from scratch: the original, and Retrain on targets that lack a label."""
+
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from mlu.data.augment import augment
+from mlu.data.split import Batch
+from mlu.models.network import Network
+from mlu.optimise import Training, sgd
+from mlu.seeding import generator
+from mlu.tasks import Task
+
+
+class Classifier(L.LightningModule):
+    """Minimises the mean loss of all targets that are known.
+
+    What must not be learnt is withheld by the data (`Split.withhold`), so that this module cannot read it.
+    """
+
+    def __init__(self, net: Network, task: Task, training: Training, seed: int, stage: str) -> None:
+        """
+        Args:
+            net: Trained in place.
+            task: Loss of its outputs.
+            training: Optimiser and schedule.
+            seed: Of the augmentation.
+            stage: First part of the logged names, such as `original`.
+        """
+        super().__init__()
+        self.net, self.task, self.training_settings, self.seed, self.stage = net, task, training, seed, stage
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images = augment(batch.images, generator(self.seed, self.global_step))
+        every = range(batch.targets.shape[1])
+        scope = self.task.scope(batch.targets, batch.known, every)
+        loss = self.task.loss(self.net(images), batch.targets, scope)
+        self.log(f"{self.stage}/fit/loss", loss, prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        settings, steps = self.training_settings, int(self.trainer.estimated_stepping_batches)
+        return sgd(self.net, settings.lr, settings.momentum, settings.weight_decay, settings.schedule, steps)

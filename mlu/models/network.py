@@ -1,0 +1,44 @@
+"""The one shape that every model has here: a body that gives pooled features, and a linear head."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's colour channels, for images in [0, 1]."""
+
+
+class Body(nn.Sequential):
+    """Named stages from normalised images to pooled features, shape (batch, features)."""
+
+
+class Network(nn.Module):
+    """A classifier of images, uint8 or float in [0, 1], with one logit per label.
+
+    Attributes:
+        body: Stages in order; the last pools and flattens.
+        head: Linear map from features to logits; row k belongs to label k.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, stages: "OrderedDict[str, nn.Module]", features: int, labels: int) -> None:
+        super().__init__()
+        self.body = Body(stages)
+        self.head = nn.Linear(features, labels)
+        # Constants of the architecture, no state: a user's weights need not hold them.
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled features, shape (batch, features)."""
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255
+        return self.body((images - self.mean) / self.std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, shape (batch, labels)."""
+        return self.head(self.features(images))

@@ -1,0 +1,124 @@
+"""What a run leaves: `results.json` and the files beside it."""
+
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlu.contracts import Finding
+from mlu.experiment import Experiment
+from mlu.stages import Cost
+from mlu.store import digest
+
+SCHEMA = 1
+LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
+PHASES = ("score", "edit", "finetune")
+
+
+def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], findings: Iterable[Finding]) -> dict[str, Any]:
+    """The content of `results.json`.
+
+    Args:
+        experiment: The run.
+        costs: Of `original`, `retrain` and `unlearned`; None where there is none.
+        findings: Everything that was measured.
+    """
+    findings = list(findings)
+    unlearn, reference = costs["unlearned"], costs["retrain"]
+    assert unlearn is not None
+    speedup, reason = ratio(reference, unlearn, "seconds")
+    work_ratio, work_reason = ratio(reference, unlearn, "work")
+    missing = {finding.path: finding.missing for finding in findings if finding.missing is not None}
+    missing |= {key: why for key, why in (("speedup", reason), ("work_ratio", work_reason)) if why is not None}
+    return {
+        "schema": SCHEMA,
+        "run": {
+            "dataset": experiment.dataset.name,
+            "backbone": experiment.backbone.name,
+            "method": experiment.method.name,
+            "forget_label": list(experiment.forget),
+            "seed": experiment.seed,
+            "config_hash": digest({key: value for key, value in experiment.config.items() if key != "outputs"}),
+            "commit": commit(),
+            "device": unlearn.device,
+            "date": unlearn.date,
+            "versions": {library: importlib.metadata.version(library) for library in LIBRARIES},
+        },
+        "seconds": {
+            "original": total(costs["original"]),
+            "retrain": total(reference),
+            "unlearn": unlearn.seconds["total"],
+            **{phase: unlearn.seconds.get(phase, 0.0) for phase in PHASES},
+            "attack": 0.0,
+        },
+        "speedup": speedup,
+        "work": {
+            stage: {"forward": cost.forward, "backward": cost.backward} if cost else None
+            for stage, cost in (("original", costs["original"]), ("retrain", reference), ("unlearn", unlearn))
+        },
+        "work_ratio": work_ratio,
+        "measured": {
+            stage: {"device": cost.device, "date": cost.date, "cached": cost.cached} if cost else None
+            for stage, cost in costs.items()
+        },
+        "metrics": flatten(findings),
+        "missing": missing,
+    }
+
+
+def total(cost: Cost | None) -> float | None:
+    return None if cost is None else cost.seconds["total"]
+
+
+def ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | None, str | None]:
+    """How many times more Retrain cost than the method, in seconds or in image passes; or why that has no meaning."""
+    if reference is None:
+        return None, "there is no Retrain (reference=none)"
+    if unlearn.work == 0:
+        return None, "nothing was trained or scored"
+    if of == "work":
+        return reference.work / unlearn.work, None
+    if reference.device != unlearn.device:
+        return None, f"Retrain was measured on {reference.device}, the method on {unlearn.device}"
+    return reference.seconds["total"] / unlearn.seconds["total"], None
+
+
+def flatten(findings: Iterable[Finding]) -> dict[str, float | None]:
+    """Path -> value, with `/low` and `/high` for those that have an interval."""
+    metrics: dict[str, float | None] = {}
+    for finding in findings:
+        metrics[finding.path] = finding.value
+        if finding.low is not None and finding.high is not None:
+            metrics[f"{finding.path}/low"], metrics[f"{finding.path}/high"] = finding.low, finding.high
+    return metrics
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `+` where files differ from it; None where mlu is not in a checkout."""
+    folder = Path(__file__).parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        tracked = git("ls-files", "mlu/results.py")
+        return (
+            git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "mlu") else "") if tracked else None
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Under another name first: a reader never sees half of it. Refuses NaN, which is no JSON."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(value, indent=1, allow_nan=False))
+    draft.rename(path)
+
+
+def write_config(experiment: Experiment, path: Path) -> None:
+    path.write_text(yaml.safe_dump(experiment.config, sort_keys=False))

@@ -1,0 +1,112 @@
+"""A content-addressed cache on disk: every stage is built once and found again, also by jobs that run side by side."""
+
+import datetime
+import hashlib
+import importlib.util
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished stage: its files, and what was noted when they were made (JSON values, with the `date`)."""
+
+    folder: Path
+    facts: dict[str, Any]
+    fresh: bool
+
+
+class Store:
+    """Entries under `root/<stage>/<hash of the key>`; made under another name and renamed, so never half-written."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def get(self, stage: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]) -> Entry:
+        """Find the entry of `key`, or build it while other processes that ask for the same one wait.
+
+        Args:
+            stage: A folder name, such as `original`.
+            key: All that the content depends on, as JSON values.
+            build: Fills the empty folder it is given and returns facts to keep with it, as JSON values.
+
+        Returns:
+            The entry; `fresh` tells whether `build` ran. One whose files do not match their checksums is built again.
+        """
+        folder = self.root / stage / digest(key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if folder.exists():
+                fault = damage(folder)
+                if fault is None:
+                    return Entry(folder, read_manifest(folder)["facts"], fresh=False)
+                log.warning("cached %s in %s is damaged (%s): building it again", stage, folder, fault)
+                shutil.rmtree(folder)
+            draft = folder.with_suffix(".draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            facts = {**build(draft), "date": now()}
+            checksums = {file.name: checksum(file) for file in sorted(draft.iterdir())}
+            manifest = {"stage": stage, "key": key, "facts": facts, "checksums": checksums}
+            (draft / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            draft.rename(folder)
+            return Entry(folder, facts, fresh=True)
+
+
+def now() -> str:
+    """Date and time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, as 16 hexadecimal digits; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / MANIFEST).read_text())
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with an entry, or None when its files are the ones that were written."""
+    try:
+        checksums = read_manifest(folder)["checksums"]
+    except (OSError, ValueError, KeyError) as fault:
+        return f"unreadable {MANIFEST}: {fault}"
+    for name, expected in checksums.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if checksum(folder / name) != expected:
+            return f"{name} has another checksum than when it was written"
+    return None
+
+
+def code_digest(*modules: str) -> str:
+    """Hash of the source of modules and packages (all files below them): part of a stage's key."""
+    sources = hashlib.sha256()
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
+        assert spec.origin is not None, module
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+        for file in files:
+            sources.update(file.read_bytes())
+    return sources.hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""What a sweep says at its end: a table of its jobs, and how to repeat those that failed."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+FAILURE = "failure.json"
+
+
+def record_failure(folder: Path, overrides: list[str], fault: Exception) -> None:
+    """Leave a failed job's error and the command that repeats it beside its log."""
+    lines = str(fault).strip().splitlines() or [""]
+    command = shlex.join(["python", "launch.py", *overrides])
+    (folder / FAILURE).write_text(json.dumps({"error": f"{type(fault).__name__}: {lines[0]}", "command": command}))
+
+
+class SweepSummary(Callback):
+    """Hydra calls it in the process that started the sweep, whichever launcher ran the jobs."""
+
+    failed = 0
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepSummary.failed = 0
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        from mlu.report.table import show, sweep_table
+
+        folder = Path(config.hydra.sweep.dir)
+        results = {file.parent: json.loads(file.read_text()) for file in folder.glob("*/results.json")}
+        if results:
+            show(sweep_table((job_name(job), results[job]) for job in sorted(results, key=job_number)))
+        failures = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{FAILURE}")}
+        SweepSummary.failed = len(failures)
+        for job in sorted(failures, key=job_number):
+            print(f"job {job.name} failed: {failures[job]['error']}\n  repeat it: {failures[job]['command']}")
+
+
+def job_number(job: Path) -> tuple[int, str]:
+    return (int(job.name), "") if job.name.isdigit() else (0, job.name)
+
+
+def job_name(job: Path) -> str:
+    """The overrides of a job, as Hydra wrote them down."""
+    from omegaconf import OmegaConf
+
+    return " ".join(OmegaConf.load(job / ".hydra" / "overrides.yaml"))

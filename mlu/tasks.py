@@ -1,0 +1,157 @@
+"""Multi-label and single-label classification: what depends on the meaning of the outputs, in one place.
+
+Targets are 0/1 with shape (batch, labels) in both tasks; of a single-label task they are one-hot.
+A *scope* says which terms of a loss count: (batch, labels) for multi-label, (batch,) for single-label.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlu.data.base import TaskName
+
+NEVER = -1e4
+"""Bias of a class that must never be predicted: its probability underflows to 0 in float32."""
+
+
+class Task(ABC):
+    """Losses, predictions and statistics of one kind of output."""
+
+    name: TaskName
+
+    @abstractmethod
+    def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Losses before any mean, in nats, in the shape of a scope. Targets may be soft."""
+
+    @abstractmethod
+    def scope(self, targets: Tensor, known: Tensor, columns: Sequence[int]) -> Tensor:
+        """Which terms speak of `columns`: bool, see the module's text."""
+
+    @abstractmethod
+    def probs(self, logits: Tensor) -> Tensor:
+        """Probabilities in [0, 1], shape (batch, labels)."""
+
+    @abstractmethod
+    def soft_targets(self, logits: Tensor, columns: Sequence[int]) -> Tensor:
+        """A teacher's outputs as targets that say nothing about other columns, shape (batch, labels)."""
+
+    @abstractmethod
+    def predictions(self, logits: Tensor) -> Tensor:
+        """0/1, bool, shape (batch, labels)."""
+
+    @abstractmethod
+    def entropy(self, logits: Tensor, columns: Sequence[int]) -> Tensor:
+        """Entropy of the outputs in nats, shape (batch,)."""
+
+    @abstractmethod
+    def divergence(self, logits: Tensor, reference: Tensor, columns: Sequence[int]) -> Tensor:
+        """Jensen-Shannon divergence between two models' outputs, in nats, in [0, ln 2], shape (batch,)."""
+
+    @abstractmethod
+    def silence(self, head: nn.Linear, columns: Sequence[int], base_rates: Tensor) -> None:
+        """Make the outputs `columns` carry no information about the image, in place."""
+
+    def loss(self, logits: Tensor, targets: Tensor, scope: Tensor) -> Tensor:
+        """Mean of the terms in scope: a scalar in nats, 0 where the scope is empty."""
+        terms = self.terms(logits, targets)
+        return (terms * scope).sum() / scope.sum().clamp(min=1)
+
+
+class MultiLabel(Task):
+    """Independent labels: sigmoid and binary cross-entropy per column."""
+
+    name: TaskName = "multilabel"
+
+    def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+    def scope(self, targets: Tensor, known: Tensor, columns: Sequence[int]) -> Tensor:
+        return known & among(columns, known)
+
+    def probs(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
+
+    def soft_targets(self, logits: Tensor, columns: Sequence[int]) -> Tensor:
+        return self.probs(logits) * among(columns, logits)
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        return logits > 0
+
+    def entropy(self, logits: Tensor, columns: Sequence[int]) -> Tensor:
+        """Sum of the columns' binary entropies."""
+        return bernoulli_entropy(self.probs(logits[:, columns])).sum(1)
+
+    def divergence(self, logits: Tensor, reference: Tensor, columns: Sequence[int]) -> Tensor:
+        """Mean over columns of the divergence between two Bernoullis, never a softmax over labels."""
+        ours, theirs = self.probs(logits[:, columns]), self.probs(reference[:, columns])
+        middle = bernoulli_entropy((ours + theirs) / 2)
+        return (middle - (bernoulli_entropy(ours) + bernoulli_entropy(theirs)) / 2).mean(1).clamp(min=0)
+
+    def silence(self, head: nn.Linear, columns: Sequence[int], base_rates: Tensor) -> None:
+        """Row zero, bias logit(base rate): the best constant prediction (METHODS: the uninformative output)."""
+        with torch.no_grad():
+            head.weight[list(columns)] = 0
+            head.bias[list(columns)] = base_rates[list(columns)].logit(eps=1e-6).to(head.bias)
+
+
+class SingleLabel(Task):
+    """One class per image: softmax and cross-entropy."""
+
+    name: TaskName = "singlelabel"
+
+    def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, reduction="none")
+
+    def scope(self, targets: Tensor, known: Tensor, columns: Sequence[int]) -> Tensor:
+        """Images whose class is among the columns and known."""
+        return (known & among(columns, known) & (targets > 0)).any(1)
+
+    def probs(self, logits: Tensor) -> Tensor:
+        return logits.softmax(1)
+
+    def soft_targets(self, logits: Tensor, columns: Sequence[int]) -> Tensor:
+        """The softmax over the columns alone: what the teacher gave to other classes is shared out."""
+        return logits.masked_fill(~among(columns, logits), -torch.inf).softmax(1)
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        return F.one_hot(logits.argmax(1), logits.shape[1]).bool()
+
+    def entropy(self, logits: Tensor, columns: Sequence[int]) -> Tensor:
+        """Entropy of the softmax over the columns."""
+        return categorical_entropy(logits[:, columns].softmax(1))
+
+    def divergence(self, logits: Tensor, reference: Tensor, columns: Sequence[int]) -> Tensor:
+        """Divergence between the softmaxes over the columns."""
+        ours, theirs = logits[:, columns].softmax(1), reference[:, columns].softmax(1)
+        middle = categorical_entropy((ours + theirs) / 2)
+        return (middle - (categorical_entropy(ours) + categorical_entropy(theirs)) / 2).clamp(min=0)
+
+    def silence(self, head: nn.Linear, columns: Sequence[int], base_rates: Tensor) -> None:
+        """Row zero and a bias so low that the class is never predicted."""
+        with torch.no_grad():
+            head.weight[list(columns)] = 0
+            head.bias[list(columns)] = NEVER
+
+
+def task_of(name: TaskName) -> Task:
+    return {"multilabel": MultiLabel, "singlelabel": SingleLabel}[name]()
+
+
+def among(columns: Sequence[int], like: Tensor) -> Tensor:
+    """True at `columns`, shape (labels,)."""
+    chosen = torch.zeros(like.shape[1], dtype=torch.bool, device=like.device)
+    chosen[list(columns)] = True
+    return chosen
+
+
+def bernoulli_entropy(probs: Tensor) -> Tensor:
+    """-p ln p - (1 - p) ln(1 - p) per element, in nats, exactly 0 at p = 0 and p = 1."""
+    return -(torch.xlogy(probs, probs) + torch.xlogy(1 - probs, 1 - probs))
+
+
+def categorical_entropy(probs: Tensor) -> Tensor:
+    """-sum p ln p over the last axis, in nats."""
+    return -torch.xlogy(probs, probs).sum(-1)

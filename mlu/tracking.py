@@ -1,0 +1,98 @@
+"""Where metrics go besides `results.json`. The only file that knows W&B."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A run that is being tracked, or none.
+
+    Attributes:
+        lightning: What Lightning logs training curves to.
+        wandb_run: W&B's run.
+    """
+
+    lightning: Logger | None = None
+    wandb_run: Any = None
+
+    def record(self, metrics: Mapping[str, float | None], histograms: Histograms) -> None:
+        """Send final metrics and histograms (counts and bin edges), each under its path."""
+        if self.wandb_run is not None:
+            import wandb
+
+            drawn = {path: wandb.Histogram(np_histogram=histogram) for path, histogram in histograms.items()}
+            self.wandb_run.log({path: value for path, value in metrics.items() if value is not None} | drawn)
+
+
+class Tracker(ABC):
+    """Opens one tracked run per job."""
+
+    @abstractmethod
+    @contextmanager
+    def run(self, folder: Path, title: str, group: str | None, config: Mapping[str, Any]) -> Iterator[Tracking]:
+        """A run that is finished when the block ends, however it ends, so that the next job starts its own."""
+        yield Tracking()
+
+
+@dataclass(frozen=True)
+class Nothing(Tracker):
+    """Tracks nothing."""
+
+    @contextmanager
+    def run(self, folder: Path, title: str, group: str | None, config: Mapping[str, Any]) -> Iterator[Tracking]:
+        yield Tracking()
+
+
+@dataclass(frozen=True)
+class Wandb(Tracker):
+    """Weights & Biases: one run per job, grouped per sweep, offline unless the user is logged in.
+
+    Attributes:
+        project: W&B project.
+        entity: User or team; None is the user's default.
+        mode: `online`, `offline` or `disabled`; None follows WANDB_MODE, else online when logged in, else offline.
+    """
+
+    project: str
+    entity: str | None = None
+    mode: str | None = None
+
+    @contextmanager
+    def run(self, folder: Path, title: str, group: str | None, config: Mapping[str, Any]) -> Iterator[Tracking]:
+        import wandb
+
+        mode: Any = self.mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+        with wandb.init(
+            project=self.project,
+            entity=self.entity,
+            mode=mode,
+            name=title,
+            group=group,
+            dir=folder,
+            config=dict(config),
+            settings=wandb.Settings(silent=True),
+        ) as run:
+            yield Tracking(WandbLogger(experiment=run), run)
+
+
+def logged_in() -> bool:
+    """Whether W&B has a key, in the environment or in the netrc file that `wandb login` writes. Asks no network."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (FileNotFoundError, NetrcParseError):
+        return False
