@@ -34,7 +34,8 @@ class Unlearner(L.LightningModule):
         """
         super().__init__()
         self.method, self.problem, self.edit = method, problem, edit
-        self.net = copy.deepcopy(start).requires_grad_(True)
+        # Lightning keeps the mode it finds; with the stored statistics of other weights, fine-tuning would diverge.
+        self.net = copy.deepcopy(start).requires_grad_(True).train()
         self.parameters_by_name = dict(self.net.named_parameters())
         with torch.no_grad():
             for name, value in edit.weights.items():
@@ -71,5 +72,5 @@ class Unlearner(L.LightningModule):
 def calibration_images(problem: Problem, images: int) -> Iterator[Tensor]:
     """At most `images` plain training images, seeded, in batches on the problem's device."""
     rows = torch.randperm(len(problem.train), generator=problem.generator())[:images]
-    for chosen in rows.split(RECALIBRATION_BATCH):
-        yield problem.train[chosen].images.to(problem.device)
+    for start in range(0, len(rows), RECALIBRATION_BATCH):
+        yield problem.train[rows[start : start + RECALIBRATION_BATCH]].images.to(problem.device)

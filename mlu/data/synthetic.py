@@ -46,23 +46,23 @@ class Cue(NamedTuple):
 
 
 # Lengths are in half widths (x) and half heights (y) of the face; (with_ - without) / spread is how far apart the two
-# distributions lie (d'). No trait tells Male alone: its six together have a d' of 5.
+# distributions lie (d'). No trait tells Male alone: its six together have a d' of 5.5.
 CUES = {
     "arch": Cue("Arched_Eyebrows", 0.0, 0.16, 0.035),
     "baldness": Cue("Bald", 0.0, 1.0, 0.14),
     "lip_height": Cue("Big_Lips", 0.065, 0.15, 0.018),
     "brownness": Cue("Brown_Hair", 0.0, 1.0, 0.25),
     "fold": Cue("Double_Chin", 0.0, 1.0, 0.18),
-    "density": Cue("No_Beard", 0.55, 0.0, 0.14),  # share of beard in the colour of the lower face
-    "aspect": Cue("Oval_Face", 1.20, 1.52, 0.07),  # height / width
+    "density": Cue("No_Beard", 0.55, 0.0, 0.15),  # share of beard in the colour of the lower face
+    "aspect": Cue("Oval_Face", 1.20, 1.52, 0.075),  # height / width
     "nose_width": Cue("Pointy_Nose", 0.26, 0.10, 0.034),
-    "age": Cue("Young", 1.0, 0.0, 0.21),
-    "jaw": Cue("Male", -0.17, 0.42, 0.25),
+    "age": Cue("Young", 1.0, 0.0, 0.24),
+    "jaw": Cue("Male", -0.19, 0.43, 0.25),
     "brow_height": Cue("Male", 0.045, 0.09, 0.019),
-    "hair_length": Cue("Male", 0.75, 0.0, 0.31),
-    "redness": Cue("Male", 0.78, 0.22, 0.24),
-    "lash": Cue("Male", 0.065, 0.025, 0.027),
-    "brow_gap": Cue("Male", 0.27, 0.225, 0.032),
+    "hair_length": Cue("Male", 0.80, 0.0, 0.32),
+    "redness": Cue("Male", 0.80, 0.20, 0.24),
+    "lash": Cue("Male", 0.075, 0.02, 0.028),
+    "brow_gap": Cue("Male", 0.28, 0.22, 0.031),
 }
 
 # Mean and standard deviation of what tells people apart and has no label.

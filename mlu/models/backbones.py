@@ -37,7 +37,7 @@ class Backbone(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny(Backbone):
-    """Five blocks of convolution, batch norm, ReLU and pooling: about 0.3 million weights, fast on a CPU.
+    """Five blocks of convolution, pooling, batch norm and ReLU: about 0.3 million weights, fast on a CPU.
 
     Attributes:
         widths: Channels of the five blocks.
@@ -52,9 +52,10 @@ class Tiny(Backbone):
             stages[f"block{number}"] = nn.Sequential(
                 OrderedDict(
                     conv=nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                    # First, so that what follows sees a quarter of the pixels.
+                    pool=nn.MaxPool2d(2) if number < len(self.widths) else nn.Identity(),
                     bn=nn.BatchNorm2d(width),
                     relu=nn.ReLU(inplace=True),
-                    pool=nn.MaxPool2d(2) if number < len(self.widths) else nn.Identity(),
                 )
             )
             channels = width

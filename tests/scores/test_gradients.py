@@ -1,0 +1,217 @@
+import copy
+import math
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import nn
+
+from mlu.data.split import Batch
+from mlu.models.network import Network
+from mlu.scores.gradients import all_weights, body_weights, fisher, random_signs, sensitivity
+from mlu.seeding import generator
+from mlu.tasks import MultiLabel, SingleLabel
+
+IMAGES, LABELS = 10, 3
+COLUMNS = {"forgotten": (1,), "retained": (0, 2)}
+by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    first = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3, stride=2), bn=nn.BatchNorm2d(4), act=nn.Tanh()))
+    last = nn.Sequential(OrderedDict(conv=nn.Conv2d(4, 2, 2), act=nn.Tanh(), flat=nn.Flatten()))
+    net = Network(OrderedDict(first=first, last=last), 2, LABELS).double()
+    first.bn.running_mean.normal_()
+    first.bn.running_var.uniform_(0.5, 2)
+    return net.eval()
+
+
+def whole(task):
+    """All images at once; some targets unknown."""
+    random = torch.Generator().manual_seed(1)
+    images = torch.rand(IMAGES, 3, 6, 6, dtype=torch.float64, generator=random)
+    targets = torch.randint(0, 2, (IMAGES, LABELS), generator=random).double()
+    if task.name == "singlelabel":
+        targets = nn.functional.one_hot(torch.randint(0, LABELS, (IMAGES,), generator=random), LABELS).double()
+    return Batch(images, targets, torch.rand(IMAGES, LABELS, generator=random) < 0.8)
+
+
+def batches(batch, size):
+    for rows in torch.arange(len(batch)).split(size):
+        yield Batch(batch.images[rows], batch.targets[rows], batch.known[rows])
+
+
+def gradients(net, task, batch, columns):
+    """Gradient of every term that counts, one image and label at a time, flat over the body: (terms, weights)."""
+    net, weights = copy.deepcopy(net), []
+    weights = [net.get_parameter(name) for name in body_weights(net)]
+    rows = []
+    for one in batches(batch, 1):
+        terms = task.terms(net(one.images), one.targets).flatten()
+        counted = task.scope(one.targets, one.known, columns).flatten()
+        for term, counts in zip(terms, counted, strict=True):
+            if counts:
+                rows.append(flat(torch.autograd.grad(term, weights, retain_graph=True)))
+    return torch.stack(rows)
+
+
+def flat(tensors):
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def fisher_of(net, task, batch, size, seed=0):
+    found = fisher(net, task, batches(batch, size), COLUMNS, body_weights(net), generator(seed))
+    return {name: flat(scores.values()) for name, scores in found.items()}
+
+
+def test_body_weights_are_those_of_convolutions_below_the_head(net):
+    assert list(body_weights(net)) == ["body.first.conv.weight", "body.last.conv.weight"]
+    assert set(all_weights(net)) == {*body_weights(net), "head.weight"}
+    for name, value in all_weights(net).items():
+        assert torch.equal(value, net.get_parameter(name))
+        assert not value.requires_grad
+
+
+@by_task
+@pytest.mark.parametrize("size", [IMAGES, 3])
+def test_sensitivity_is_the_slope_of_the_mean_loss(net, task, size):
+    batch = whole(task)
+    found = sensitivity(net, task, batches(batch, size), COLUMNS, all_weights(net))
+    assert list(found) == list(COLUMNS)
+    for name, columns in COLUMNS.items():
+        net.zero_grad()
+        task.loss(net(batch.images), batch.targets, task.scope(batch.targets, batch.known, columns)).backward()
+        assert list(found[name]) == list(all_weights(net))
+        for layer, scores in found[name].items():
+            slope = net.get_parameter(layer).grad
+            assert (slope != 0).any()
+            torch.testing.assert_close(scores, slope.abs(), rtol=1e-10, atol=1e-16)
+
+
+def test_the_loss_of_a_label_does_not_depend_on_other_rows_of_the_head(net):
+    # Why the printed rule, which resets what matters least to the forgotten label, resets all retained rows.
+    task = MultiLabel()
+    found = sensitivity(net, task, batches(whole(task), 4), COLUMNS, all_weights(net))
+    assert (found["forgotten"]["head.weight"][[0, 2]] == 0).all()
+    assert (found["forgotten"]["head.weight"][1] > 0).all()
+    assert (found["retained"]["head.weight"][1] == 0).all()
+
+
+def test_fisher_is_exact_where_each_batch_has_one_term(net):
+    for task, names in ((SingleLabel(), COLUMNS), (MultiLabel(), ["forgotten"])):
+        batch = whole(task)
+        found = fisher_of(net, task, batch, 1)
+        for name in names:
+            exact = gradients(net, task, batch, COLUMNS[name]).square().mean(0)
+            torch.testing.assert_close(found[name], exact, rtol=1e-10, atol=1e-18)
+
+
+@pytest.mark.parametrize("size", [IMAGES, 4])
+def test_fisher_is_unbiased(net, size):
+    """Against every image's and label's gradient, and the exact variance of the estimate over the signs."""
+    task, draws = MultiLabel(), 250
+    batch = whole(task)
+    found = [fisher_of(net, task, batch, size, seed) for seed in range(draws)]
+    exact, error = {}, {}
+    for name, columns in COLUMNS.items():
+        terms = task.scope(batch.targets, batch.known, columns).sum().item()
+        chunks = [gradients(net, task, part, columns) for part in batches(batch, size)]
+        exact[name] = sum(chunk.square().sum(0) for chunk in chunks) / terms
+        # Var (sum s g)^2 = 2 ((sum g^2)^2 - sum g^4) for independent signs s.
+        variance = sum(2 * (chunk.square().sum(0).square() - chunk.pow(4).sum(0)) for chunk in chunks) / terms**2
+        error[name] = (variance.clamp(min=0) / draws).sqrt()
+    elements = sum(len(value) for value in exact.values())
+    quantile = norm.isf(1e-3 / 2 / elements)  # one false alarm in a thousand over all elements (Bonferroni)
+    for name in COLUMNS:
+        mean = torch.stack([one[name] for one in found]).mean(0)
+        assert ((mean - exact[name]).abs() <= quantile * error[name] + 1e-15).all()
+        assert abs(mean.sum() / exact[name].sum() - 1) < 0.1
+    # Control: the scores of other labels are not within these bounds.
+    swapped = torch.stack([one["retained"] for one in found]).mean(0) - exact["forgotten"]
+    assert (swapped.abs() > quantile * (error["forgotten"] + error["retained"])).any()
+
+
+def test_fisher_is_not_the_square_of_the_mean_gradient(net):
+    task, batch = MultiLabel(), whole(MultiLabel())
+    rows = gradients(net, task, batch, COLUMNS["retained"])
+    mean = torch.stack([fisher_of(net, task, batch, IMAGES, seed)["retained"] for seed in range(60)]).mean(0)
+    squared_mean = rows.sum(0).square() / len(rows)
+    assert abs(mean.sum() / rows.square().mean(0).sum() - 1) < abs(mean.sum() / squared_mean.sum() - 1)
+
+
+@by_task
+@pytest.mark.parametrize("score", ["sensitivity", "fisher"])
+def test_unknown_targets_do_not_count(net, task, score):
+    def of(batch):
+        if score == "fisher":
+            return fisher_of(net, task, batch, 1)["forgotten"]
+        return flat(sensitivity(net, task, batches(batch, 4), COLUMNS, body_weights(net))["forgotten"].values())
+
+    batch = whole(task)
+    hidden = batch.known.clone()
+    hidden[-4:] = False
+    shown = Batch(batch.images[:-4], batch.targets[:-4], batch.known[:-4])
+    torch.testing.assert_close(of(Batch(batch.images, batch.targets, hidden)), of(shown), rtol=1e-10, atol=1e-18)
+    assert not torch.allclose(of(batch), of(shown))
+    if task.name == "multilabel":
+        lies = torch.where(hidden, batch.targets, 1 - batch.targets)
+        assert torch.equal(of(Batch(batch.images, lies, hidden)), of(Batch(batch.images, batch.targets, hidden)))
+    nothing = of(Batch(batch.images, batch.targets, torch.zeros_like(hidden)))
+    assert torch.equal(nothing, torch.zeros_like(nothing))
+
+
+@by_task
+def test_scoring_changes_nothing(net, task):
+    net.requires_grad_(False)
+    net.head.bias.requires_grad_(True).grad = torch.ones(LABELS).double()
+    before, modes = copy.deepcopy(net.state_dict()), [module.training for module in net.modules()]
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 (not drawn from)
+    weights, batch = all_weights(net), whole(task)
+    kept = copy.deepcopy(batch)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            sensitivity(net, task, batches(batch, 4), COLUMNS, weights)
+            fisher(net, task, batches(batch, 4), COLUMNS, weights, generator(0))
+            assert torch.is_grad_enabled() is grad
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.equal(net.head.bias.grad, torch.ones(LABELS).double())
+    assert [name for name, p in net.named_parameters() if p.grad is not None or p.requires_grad] == ["head.bias"]
+    assert [module.training for module in net.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    assert not any(value.requires_grad for value in weights.values())
+    assert torch.equal(batch.targets, kept.targets)
+
+
+def test_scores_do_not_depend_on_who_asks(net):
+    task, batch = MultiLabel(), whole(MultiLabel())
+    with torch.no_grad():
+        quiet = fisher_of(net, task, batch, 3)
+    frozen = fisher_of(net.requires_grad_(False), task, batch, 3)
+    again, other = fisher_of(net.requires_grad_(True), task, batch, 3), fisher_of(net, task, batch, 3, seed=1)
+    for name in COLUMNS:
+        assert torch.equal(quiet[name], frozen[name])
+        assert torch.equal(quiet[name], again[name])
+        assert not torch.equal(quiet[name], other[name])
+
+
+def test_a_fault_in_the_loss_leaves_gradients_as_they_were(net):
+    class Broken(MultiLabel):
+        def terms(self, logits, targets):
+            raise ArithmeticError
+
+    batch = whole(MultiLabel())
+    with pytest.raises(ArithmeticError), torch.no_grad():
+        fisher_of(net, Broken(), batch, 3)
+    assert torch.is_grad_enabled()
+
+
+def test_signs_are_fair():
+    signs = random_signs(torch.empty(100, 100), generator(0))
+    assert set(signs.unique().tolist()) == {-1, 1}
+    assert abs(signs.sum().item()) < 5 * math.sqrt(signs.numel())

@@ -1,0 +1,219 @@
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlu.errors
+from mlu.store import MANIFEST, Store, code_digest
+
+KEY = {"seed": 1, "labels": ["Bald", "Young"]}
+
+
+class Build:
+    """Writes one file, and counts how often."""
+
+    def __init__(self, text="weights"):
+        self.text, self.calls = text, 0
+
+    def __call__(self, folder):
+        self.calls += 1
+        assert list(folder.iterdir()) == []
+        (folder / "weights.txt").write_text(self.text)
+        return {"accuracy": 0.9, "call": self.calls}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cache")
+
+
+def test_an_entry_is_built_once_and_found_again(store):
+    build = Build()
+    first, second = store.get("original", KEY, build), store.get("original", KEY, build)
+    assert (first.fresh, second.fresh, build.calls) == (True, False, 1)
+    assert (first.folder, first.facts) == (second.folder, second.facts)
+    assert first.facts["accuracy"] == 0.9
+    assert (first.folder / "weights.txt").read_text() == "weights"
+    assert Store(str(store.root)).get("original", KEY, build).fresh is False
+
+
+def test_another_key_or_stage_is_another_entry(store):
+    entries = [
+        store.get(stage, key, Build(f"{stage} {key}"))
+        for stage in ("original", "retrain")
+        for key in (KEY, KEY | {"seed": 2}, KEY | {"more": None}, KEY | {"labels": ["Young", "Bald"]})
+    ]
+    assert all(entry.fresh for entry in entries)
+    assert len({entry.folder for entry in entries}) == 8
+    assert len({(entry.folder / "weights.txt").read_text() for entry in entries}) == 8
+
+
+def test_the_order_of_keys_does_not_count(store):
+    store.get("original", {"a": 1, "b": {"c": 2, "d": 3}}, Build())
+    assert store.get("original", {"b": {"d": 3, "c": 2}, "a": 1}, Build()).fresh is False
+
+
+def swap(folder):
+    (folder / "weights.txt").write_text("wEights")
+
+
+def lose(folder):
+    (folder / "weights.txt").unlink()
+
+
+def lose_manifest(folder):
+    (folder / MANIFEST).unlink()
+
+
+def cut_manifest(folder):
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text()[:-9])
+
+
+def empty_manifest(folder):
+    (folder / MANIFEST).write_text("{}")
+
+
+def list_manifest(folder):
+    (folder / MANIFEST).write_text("[]")
+
+
+def manifest_without_facts(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["facts"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+only_files_are_checked = pytest.mark.xfail(reason="a manifest that is JSON of another form is no damage yet")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (swap, "weights.txt has another checksum"),
+        (lose, "weights.txt is missing"),
+        (lose_manifest, f"unreadable {MANIFEST}"),
+        (cut_manifest, f"unreadable {MANIFEST}"),
+        (empty_manifest, f"unreadable {MANIFEST}"),
+        pytest.param(list_manifest, f"unreadable {MANIFEST}", marks=only_files_are_checked),
+        pytest.param(manifest_without_facts, f"unreadable {MANIFEST}", marks=only_files_are_checked),
+    ],
+)
+def test_a_damaged_entry_is_named_and_built_again(store, caplog, spoil, says):
+    build = Build()
+    entry = store.get("original", KEY, build)
+    spoil(entry.folder)
+    with caplog.at_level(logging.WARNING):
+        again = store.get("original", KEY, build)
+    assert says in caplog.text
+    assert str(entry.folder) in caplog.text
+    assert (again.fresh, again.facts["call"]) == (True, 2)
+    assert (again.folder / "weights.txt").read_text() == "weights"
+    caplog.clear()
+    assert store.get("original", KEY, build).fresh is False
+    assert not caplog.records
+
+
+def test_a_sound_entry_gives_no_warning(store, caplog):
+    store.get("original", KEY, Build())
+    store.get("original", KEY, Build())
+    assert not caplog.records
+
+
+def test_a_build_that_fails_leaves_no_entry(store):
+    def fail(folder):
+        (folder / "weights.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get("original", KEY, fail)
+    assert not list(store.root.rglob(MANIFEST))
+    entry = store.get("original", KEY, Build("whole"))
+    assert entry.fresh
+    assert (entry.folder / "weights.txt").read_text() == "whole"
+
+
+def test_an_entry_is_not_seen_before_it_is_finished(store):
+    place = store.get("original", KEY, Build()).folder
+    shutil.rmtree(place)
+
+    def build(folder):
+        (folder / "weights.txt").write_text("weights")
+        assert not place.exists()
+        return {}
+
+    assert store.get("original", KEY, build).folder == place
+
+
+def test_what_a_killed_build_left_is_ignored(store):
+    place = store.get("original", KEY, Build()).folder
+    shutil.copytree(place, place.with_suffix(".draft"))
+    (place.with_suffix(".draft") / "old.txt").write_text("left over")
+    shutil.rmtree(place)
+    entry = store.get("original", KEY, Build("new"))
+    assert entry.fresh
+    assert sorted(file.name for file in entry.folder.iterdir()) == [MANIFEST, "weights.txt"]
+    assert not place.with_suffix(".draft").exists()
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from mlu.store import Store
+root = Path(sys.argv[1])
+
+def build(folder):
+    with (root / "builds").open("a") as log:
+        log.write("x")
+    time.sleep(1)
+    (folder / "weights.txt").write_text("weights")
+    return {}
+
+print("ready", flush=True)
+sys.stdin.readline()
+entry = Store(root / "cache").get("original", {"seed": 1}, build)
+print(entry.fresh, (entry.folder / "weights.txt").read_text())
+"""
+
+
+def test_two_processes_build_once(tmp_path):
+    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as two,
+    ):
+        assert [one.stdout.readline(), two.stdout.readline()] == ["ready\n", "ready\n"]
+        for child in (one, two):
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        said = sorted(child.communicate(timeout=60)[0] for child in (one, two))
+    assert said == ["False weights\n", "True weights\n"]
+    assert (tmp_path / "builds").read_text() == "x"
+
+
+def test_code_digest_of_a_module_is_that_of_its_file():
+    source = Path(mlu.errors.__file__).read_bytes()
+    assert code_digest("mlu.errors") == hashlib.sha256(source).hexdigest()[:16]
+    assert code_digest("mlu.errors") != code_digest("mlu.errors", "mlu.seeding")
+
+
+def test_code_digest_changes_with_every_source_of_a_package(tmp_path, monkeypatch):
+    package = tmp_path / "roadside"
+    (package / "deep" / "deeper").mkdir(parents=True)
+    sources = [package / "__init__.py", package / "one.py", package / "deep" / "deeper" / "two.py"]
+    for source in sources:
+        source.write_text(f"NAME = {source.name!r}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = [code_digest("roadside")]
+    for source in sources:
+        source.write_text(source.read_text() + "# changed\n")
+        seen.append(code_digest("roadside"))
+    (package / "deep" / "three.py").write_text("NEW = 1\n")
+    seen.append(code_digest("roadside"))
+    assert len(set(seen)) == 5
+    (package / "notes.txt").write_text("no source")
+    assert code_digest("roadside") == seen[-1]

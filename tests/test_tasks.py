@@ -1,0 +1,285 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
+from torch import nn
+
+from mlu.tasks import MultiLabel, SingleLabel, among, bernoulli_entropy, task_of
+
+LABELS = 4
+TASKS = [MultiLabel(), SingleLabel()]
+law = settings(deadline=None, derandomize=True, max_examples=30)
+SEEDS = st.integers(0, 999)
+COLUMNS = st.lists(st.integers(0, LABELS - 1), min_size=1, unique=True)
+by_name = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+
+
+def random_logits(seed=0, images=20, scale=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(images, LABELS, dtype=torch.float64, generator=generator)
+
+
+def random_targets(task, seed=0, images=20):
+    generator = torch.Generator().manual_seed(seed + 1000)
+    if task.name == "singlelabel":
+        return nn.functional.one_hot(torch.randint(0, LABELS, (images,), generator=generator), LABELS).double()
+    return torch.randint(0, 2, (images, LABELS), generator=generator).double()
+
+
+def random_known(seed=0, images=20):
+    return torch.rand(images, LABELS, generator=torch.Generator().manual_seed(seed + 2000)) < 0.7
+
+
+def plain_loss(task, logits, targets, known, columns):
+    """Mean over the entries (images) that count, one by one."""
+    terms = []
+    for z, y, seen in zip(logits.tolist(), targets.tolist(), known.tolist(), strict=True):
+        if task.name == "singlelabel":
+            k = y.index(1)
+            if k in columns and seen[k]:
+                terms.append(-math.log(math.exp(z[k]) / sum(map(math.exp, z))))
+        else:
+            for k in columns:
+                p = 1 / (1 + math.exp(-z[k]))
+                if seen[k]:
+                    terms.append(-math.log(p if y[k] else 1 - p))
+    return sum(terms) / len(terms)
+
+
+@by_name
+@pytest.mark.parametrize("columns", [(0, 1, 2, 3), (2,), (3, 1)])
+def test_the_loss_is_the_mean_over_known_targets(task, columns):
+    logits, targets, known = random_logits(), random_targets(task), random_known()
+    loss = task.loss(logits, targets, task.scope(targets, known, columns))
+    assert loss.item() == pytest.approx(plain_loss(task, logits, targets, known, columns), rel=1e-12)
+
+
+@by_name
+def test_unknown_targets_are_not_read(task):
+    logits, targets, known = random_logits(), random_targets(task), random_known()
+    known[targets.bool()] |= task.name == "multilabel"
+    scope = task.scope(targets, known, range(LABELS))
+    other = torch.where(known, targets, 1 - targets) if task.name == "multilabel" else targets.clone()
+    hidden = ~(known & targets.bool()).any(1)
+    if task.name == "singlelabel":
+        other[hidden] = 0
+    assert not torch.equal(other, targets)
+    assert torch.equal(task.scope(other, known, range(LABELS)), scope)
+    assert task.loss(logits, other, scope) == task.loss(logits, targets, scope)
+
+
+@by_name
+def test_an_empty_scope_costs_nothing(task):
+    logits = random_logits().requires_grad_()
+    targets = random_targets(task)
+    loss = task.loss(logits, targets, task.scope(targets, torch.zeros_like(targets).bool(), range(LABELS)))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_scope_of_multi_label_is_known_and_asked_for():
+    known = torch.tensor([[True, True, False], [False, True, True]])
+    targets = torch.tensor([[1.0, 0, 1], [0, 0, 1]])
+    scope = MultiLabel().scope(targets, known, (0, 2))
+    assert scope.tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_scope_of_single_label_is_by_the_class_of_the_image():
+    targets = torch.eye(3)
+    known = torch.tensor([[True, True, True], [True, False, True], [False, False, True]])
+    assert SingleLabel().scope(targets, known, (0, 1)).tolist() == [True, False, False]
+    assert SingleLabel().scope(targets, known, (2,)).tolist() == [False, False, True]
+
+
+@law
+@given(SEEDS, COLUMNS)
+def test_entropy_equals_scipys(seed, columns):
+    logits = random_logits(seed)
+    for row, ours in zip(logits, MultiLabel().entropy(logits, columns), strict=True):
+        p = torch.sigmoid(row[columns])
+        assert ours.item() == pytest.approx(sum(entropy([x, 1 - x]) for x in p.tolist()), abs=1e-12)
+    for row, ours in zip(logits, SingleLabel().entropy(logits, columns), strict=True):
+        assert ours.item() == pytest.approx(entropy(row[columns].exp().numpy()), abs=1e-12)
+
+
+@law
+@given(SEEDS, COLUMNS)
+def test_divergence_equals_scipys(seed, columns):
+    ours, theirs = random_logits(seed), random_logits(seed + 1)
+    multi, single = (task.divergence(ours, theirs, columns) for task in TASKS)
+    for row in range(len(ours)):
+        p, q = ours[row, columns].sigmoid().tolist(), theirs[row, columns].sigmoid().tolist()
+        plain = [jensenshannon([a, 1 - a], [b, 1 - b]) ** 2 for a, b in zip(p, q, strict=True)]
+        assert multi[row].item() == pytest.approx(sum(plain) / len(columns), abs=1e-12)
+        a, b = ours[row, columns].softmax(0).numpy(), theirs[row, columns].softmax(0).numpy()
+        plain = jensenshannon(a, b) ** 2 if len(columns) > 1 else 0
+        assert single[row].item() == pytest.approx(plain, abs=1e-12)
+
+
+@by_name
+@law
+@given(SEEDS, COLUMNS, st.sampled_from([1e-3, 1.0, 30.0, 1e4]))
+def test_divergence_keeps_its_bounds_and_is_symmetric(task, seed, columns, scale):
+    ours, theirs = random_logits(seed, scale=scale), random_logits(seed + 1, scale=scale)
+    divergence = task.divergence(ours, theirs, columns)
+    assert ((divergence >= 0) & (divergence <= math.log(2) + 1e-12)).all()
+    torch.testing.assert_close(divergence, task.divergence(theirs, ours, columns), rtol=0, atol=1e-14)
+    assert (task.divergence(ours, ours, columns) == 0).all()
+
+
+@by_name
+def test_certain_opposite_outputs_are_ln_2_apart(task):
+    ours, theirs = torch.tensor([[900.0, -900.0]]).double(), torch.tensor([[-900.0, 900.0]]).double()
+    assert task.divergence(ours, theirs, (0, 1)).item() == pytest.approx(math.log(2), abs=1e-15)
+
+
+def test_entropy_of_a_certain_output_is_exactly_zero():
+    assert bernoulli_entropy(torch.tensor([0.0, 1.0])).tolist() == [0, 0]
+    assert torch.equal(MultiLabel().entropy(torch.tensor([[900.0, -900.0]]), [0, 1]), torch.zeros(1))
+
+
+def one_louder(logits, column):
+    louder = logits.clone()
+    louder[:, column] += 5
+    return louder
+
+
+def test_labels_of_a_multi_label_task_do_not_compete():
+    task, logits, reference = MultiLabel(), random_logits(), random_logits(1)
+    louder, others, targets = one_louder(logits, 2), [0, 1, 3], random_targets(MultiLabel())
+    for see in (
+        lambda z: task.probs(z)[:, others],
+        lambda z: task.terms(z, targets)[:, others],
+        lambda z: task.predictions(z)[:, others],
+        lambda z: task.soft_targets(z, others),
+        lambda z: task.entropy(z, others),
+        lambda z: task.divergence(z, reference, others),
+        lambda z: task.divergence(reference, z, others),
+    ):
+        assert torch.equal(see(logits), see(louder))
+    # Control: all of them do see the label that changed.
+    assert not torch.equal(task.entropy(logits, [2]), task.entropy(louder, [2]))
+    assert not torch.equal(task.divergence(logits, reference, [2]), task.divergence(louder, reference, [2]))
+
+
+def test_adding_a_constant_to_all_logits_changes_a_multi_label_task_only():
+    logits, reference = random_logits(), random_logits(1)
+    for task, same in zip(TASKS, (False, True), strict=True):
+        assert torch.allclose(task.entropy(logits, [0, 1]), task.entropy(logits + 2, [0, 1])) is same
+        assert (
+            torch.allclose(task.divergence(logits, reference, [0, 1]), task.divergence(logits + 2, reference, [0, 1]))
+            is same
+        )
+
+
+@law
+@given(SEEDS, COLUMNS)
+def test_soft_targets_are_silent_about_other_columns(seed, columns):
+    logits = random_logits(seed)
+    others = [column for column in range(LABELS) if column not in columns]
+    for task in TASKS:
+        assert (task.soft_targets(logits, columns)[:, others] == 0).all()
+        for column in others:
+            assert torch.equal(
+                task.soft_targets(logits, columns), task.soft_targets(one_louder(logits, column), columns)
+            )
+    taught = MultiLabel().soft_targets(logits, columns)
+    torch.testing.assert_close(taught[:, columns], logits[:, columns].sigmoid(), rtol=1e-14, atol=0)
+    taught = SingleLabel().soft_targets(logits, columns)
+    torch.testing.assert_close(taught.sum(1), torch.ones(len(logits)).double(), rtol=0, atol=1e-14)
+    torch.testing.assert_close(taught[:, columns], logits[:, columns].softmax(1))
+
+
+def test_predictions():
+    logits = torch.tensor([[0.1, -0.1, 2.0], [-3.0, -1.0, -2.0]])
+    assert MultiLabel().predictions(logits).tolist() == [[True, False, True], [False, False, False]]
+    assert SingleLabel().predictions(logits).tolist() == [[False, False, True], [False, True, False]]
+
+
+@by_name
+@law
+@given(SEEDS)
+def test_predictions_are_the_likelier_side(task, seed):
+    logits = random_logits(seed)
+    likely = task.probs(logits)
+    expected = likely > 0.5 if task.name == "multilabel" else likely == likely.amax(1, keepdim=True)
+    assert torch.equal(task.predictions(logits), expected)
+
+
+@pytest.fixture
+def head():
+    torch.manual_seed(0)
+    return nn.Linear(5, LABELS).double()
+
+
+def silenced(task, head, columns, rates):
+    quiet = nn.Linear(5, LABELS).double()
+    quiet.load_state_dict(head.state_dict())
+    task.silence(quiet, columns, rates)
+    return quiet
+
+
+@by_name
+def test_silence_leaves_other_rows_alone(task, head):
+    quiet = silenced(task, head, (1, 3), torch.full((LABELS,), 0.3))
+    for name, value in head.state_dict().items():
+        assert torch.equal(quiet.state_dict()[name][[0, 2]], value[[0, 2]])
+        assert quiet.state_dict()[name].dtype == torch.float64
+
+
+def test_a_silent_multi_label_output_is_the_base_rate_of_every_image(head):
+    rates = torch.tensor([0.5, 0.123, 0.9, 0.002]).double()
+    features = 1e6 * random_logits(images=50)[:, [0, 1, 2, 3, 0]]
+    probs = MultiLabel().probs(silenced(MultiLabel(), head, (1, 3), rates)(features))
+    torch.testing.assert_close(probs[:, [1, 3]], rates[[1, 3]].expand(50, 2), rtol=1e-12, atol=0)
+    assert (probs[:, [1, 3]].std(0) == 0).all()
+    assert (probs[:, [0, 2]].std(0) > 0).all()
+
+
+def test_silence_is_finite_for_a_label_that_all_or_none_have(head):
+    quiet = silenced(MultiLabel(), head, (0, 1), torch.tensor([0.0, 1, 0.5, 0.5]))
+    assert quiet.bias.isfinite().all()
+    torch.testing.assert_close(quiet.bias.sigmoid()[:2], torch.tensor([0.0, 1]).double(), rtol=0, atol=2e-6)
+
+
+def test_a_silent_class_is_never_predicted(head):
+    task = SingleLabel()
+    features = 1000 * random_logits(images=500)[:, [0, 1, 2, 3, 0]]
+    before, after = head(features), silenced(task, head, (1,), torch.full((LABELS,), 0.25))(features)
+    assert task.predictions(before)[:, 1].any()
+    assert not task.predictions(after)[:, 1].any()
+    assert (task.probs(after)[:, 1] == 0).all()
+    assert (task.probs(after.float())[:, 1] == 0).all()
+
+
+def retained_gradient(task, head):
+    head.zero_grad()
+    features, targets = random_logits()[:, [0, 1, 2, 3, 0]], random_targets(task)
+    scope = task.scope(targets, torch.ones_like(targets).bool(), (0, 2, 3))
+    task.loss(head(features), targets, scope).backward()
+    return head.weight.grad, head.bias.grad
+
+
+def test_the_retained_loss_does_not_pull_at_the_forgotten_row(head):
+    weight, bias = retained_gradient(MultiLabel(), head)
+    assert torch.equal(weight[1], torch.zeros(5).double())
+    assert bias[1] == 0
+    assert (weight[[0, 2, 3]] != 0).all()
+    # Control: a softmax couples its classes.
+    weight, bias = retained_gradient(SingleLabel(), head)
+    assert (weight[1] != 0).all()
+    assert bias[1] != 0
+
+
+def test_tasks_are_found_by_their_names():
+    assert [type(task_of(name)) for name in ("multilabel", "singlelabel")] == [MultiLabel, SingleLabel]
+    assert task_of("singlelabel").name == "singlelabel"
+
+
+def test_among():
+    assert among((2, 0), torch.empty(7, 3)).tolist() == [True, False, True]
