@@ -6,6 +6,7 @@ The checks import nothing heavy; only `build` does.
 import logging
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,6 +200,7 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
 
 def quiet_lightning() -> None:
     """Keep Lightning's start-up notes and advice out of the terminal; what goes wrong still shows."""
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mlu.contracts import ForgetRequest, Method, Problem
+from mlu.contracts import Edit, ForgetRequest, Method, Problem
 from mlu.data.module import ImageData
 from mlu.data.split import Split
 from mlu.evaluate.outputs import logits_of
@@ -23,6 +23,7 @@ from mlu.meter import Meter, measure, phase
 from mlu.models.backbones import load_trained
 from mlu.models.classifier import Classifier
 from mlu.models.network import Network
+from mlu.progress import Progress
 from mlu.store import Store, checksum, code_digest, now
 from mlu.tasks import Task
 from mlu.unlearner import Unlearner
@@ -103,12 +104,14 @@ class Context:
             "code": code_digest(*CODE),
         }
 
-    def trainer(self, **limits: int) -> L.Trainer:
+    def trainer(self, stage: str, epochs: int, steps: int = -1) -> L.Trainer:
+        """Trains for some epochs, or for some steps where these are fewer."""
         return L.Trainer(
             **self.experiment.trainer,
-            **limits,
+            max_epochs=epochs,
+            max_steps=steps,
             logger=self.logger or False,
-            callbacks=[RichProgressBar()],
+            callbacks=[Progress(stage)],
             enable_checkpointing=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -158,7 +161,7 @@ def from_scratch(context: Context, stage: str, train: Split) -> tuple[Network, M
     module = Classifier(net, context.task, experiment.training, experiment.seed, stage)
     log.info("training the %s for %d epochs", stage, experiment.training.epochs)
     with measure() as meter:
-        context.trainer(max_epochs=experiment.training.epochs).fit(module, context.data.train_batches(train))
+        context.trainer(stage, experiment.training.epochs).fit(module, context.data.train_batches(train))
     return net, meter
 
 
@@ -186,28 +189,35 @@ def cached(context: Context, stage: str, key: Mapping[str, Any], make: Callable[
 
 def unlearn(context: Context, method: Method, source: Model) -> Model:
     """Score, edit and fine-tune a copy of the original by `method`; everything that it costs is measured."""
+    problem = problem_of(context, source)
     L.seed_everything(context.experiment.seed, verbose=False)
-    net = copy.deepcopy(source.net).requires_grad_(False).to(device_of(context))
-    problem = Problem(net, context.task, context.request, context.data.splits["train"], context.experiment.seed)
     with measure() as meter:
+        net = problem.net
         for _ in range(method.rounds):
-            module = Unlearner(method, problem, method.edit(replace(problem, net=net)), start=net)
-            tune(context, module)
-            net = module.net.eval().requires_grad_(False)
+            current = replace(problem, net=net)
+            net = apply(context, method, current, method.edit(current))
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
     return Model(net, all_logits(net, context), cost)
 
 
-def tune(context: Context, module: Unlearner) -> None:
-    """Fine-tune an edited network within its bounds."""
-    tuning = module.method.tuning
+def problem_of(context: Context, source: Model) -> Problem:
+    """What a method is given: a copy of the original that no gradient reaches, on the device."""
+    net = copy.deepcopy(source.net).requires_grad_(False).to(device_of(context))
+    return Problem(net, context.task, context.request, context.data.splits["train"], context.experiment.seed)
+
+
+def apply(context: Context, method: Method, problem: Problem, edit: Edit) -> Network:
+    """The network with its edit, fine-tuned within its bounds."""
+    module = Unlearner(method, problem, edit)
     with phase("finetune"):
         module.renew_statistics()
-        if tuning.steps:
-            batches = context.data.train_batches(context.data.splits["train"], tuning.batch_size)
-            context.trainer(max_epochs=-1, max_steps=tuning.steps).fit(module, batches)
-            module.to(module.problem.device)
+        if method.tuning.steps:
+            batches = context.data.train_batches(problem.train, method.tuning.batch_size)
+            epochs = math.ceil(method.tuning.steps / len(batches))
+            context.trainer(method.name, epochs, method.tuning.steps).fit(module, batches)
+            module.to(problem.device)
             module.renew_statistics()
+    return module.net.eval().requires_grad_(False)
 
 
 def facts_of(meter: Meter, context: Context) -> dict[str, Any]:
@@ -225,7 +235,7 @@ def all_logits(net: Network, context: Context) -> dict[str, Tensor]:
 
 
 def device_of(context: Context) -> torch.device:
-    return context.trainer().strategy.root_device
+    return context.trainer("device", epochs=0).strategy.root_device
 
 
 def device_name(device: torch.device) -> str:

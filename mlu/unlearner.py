@@ -13,7 +13,6 @@ from mlu.data.augment import augment
 from mlu.data.split import Batch
 from mlu.edits import constrain
 from mlu.models.batch_norm import recalibrate
-from mlu.models.network import Network
 from mlu.optimise import sgd
 from mlu.seeding import generator
 
@@ -24,18 +23,17 @@ RECALIBRATION_BATCH = 256
 class Unlearner(L.LightningModule):
     """Fine-tunes an edited copy of a network; `net` is the result."""
 
-    def __init__(self, method: Method, problem: Problem, edit: Edit, start: Network) -> None:
+    def __init__(self, method: Method, problem: Problem, edit: Edit) -> None:
         """
         Args:
             method: Its objective and its fine-tuning.
-            problem: With the original network.
-            edit: Applied to a copy of `start`.
-            start: The original, or what an earlier round left.
+            problem: With the network to start from: the original, or what an earlier round left.
+            edit: Applied to a copy of it.
         """
         super().__init__()
         self.method, self.problem, self.edit = method, problem, edit
         # Lightning keeps the mode it finds; with the stored statistics of other weights, fine-tuning would diverge.
-        self.net = copy.deepcopy(start).requires_grad_(True).train()
+        self.net = copy.deepcopy(problem.net).requires_grad_(True).train()
         self.parameters_by_name = dict(self.net.named_parameters())
         with torch.no_grad():
             for name, value in edit.weights.items():
@@ -52,7 +50,8 @@ class Unlearner(L.LightningModule):
         loss = self.method.objective(
             self.net, Batch(images, batch.targets, batch.known), self.problem, self.current_epoch
         )
-        self.log("unlearned/fit/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
+        self.log("unlearned/fit/loss", loss, batch_size=len(batch))
         return loss
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any]) -> None:

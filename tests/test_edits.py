@@ -60,6 +60,13 @@ def test_top_fraction_keeps_the_shape_and_leaves_the_scores():
     assert torch.equal(scores, before)
 
 
+def test_top_fraction_does_not_depend_on_how_a_layer_lies_in_memory():
+    scores = scores_with_ties(0, 4 * 3 * 3 * 3).view(4, 3, 3, 3)
+    for other in (scores.to(memory_format=torch.channels_last), scores.transpose(0, 1).contiguous().transpose(0, 1)):
+        assert other.stride() != scores.stride()
+        assert torch.equal(top_fraction(other, 0.4), top_fraction(scores, 0.4))
+
+
 @law
 @given(SEEDS, st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
 def test_the_ratio_has_no_unit(seed, one, other):

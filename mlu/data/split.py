@@ -118,8 +118,9 @@ def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
 def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int) -> np.ndarray:
     """Part (0, 1, 2) of each image by the shares of FRACTIONS; all images of an identity get the same one.
 
-    People with the same labels stand side by side (rarest label first, random within) and are dealt along a
-    golden-ratio sequence, whose share in each part is right to within a few on *every* stretch, so in every group of alike people.
+    People with the same labels stand side by side, rarest label first and random within, and are dealt along a
+    golden-ratio sequence: on *every* stretch of it each part has its share to within a few, so every group of alike
+    people is divided fairly.
 
     Args:
         targets: 0 or 1, shape (images, labels).

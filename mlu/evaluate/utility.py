@@ -1,6 +1,7 @@
 """How well a model predicts each label, and the retained ones together."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,10 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
     specificity_ends = rate_interval(right, known & ~positive, persons)
 
     def curve(metric) -> np.ndarray:
-        return metric(probs, targets, labels, average=None, ignore_index=UNDEFINED).double().numpy()
+        with warnings.catch_warnings():
+            # Of labels that do not occur both ways; their figures are reported as missing.
+            warnings.simplefilter("ignore", UserWarning)
+            return metric(probs, targets, labels, average=None, ignore_index=UNDEFINED).double().numpy()
 
     return {
         "accuracy": Figures(accuracy, *rate_interval(right, known, persons)),

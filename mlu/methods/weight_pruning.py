@@ -82,8 +82,12 @@ class WeightPruning(Method):
                 layer = original[name].detach()
                 ours, theirs = self.importance(layer, forgotten[name]), self.importance(layer, retained[name])
                 chosen = top_fraction(ratio(ours, theirs, self.delta), self.phi)
-                bands = np.quantile(theirs[chosen].cpu().numpy(), [0.25, 0.75]) if chosen.any() else (0.0, 0.0)
-                weights[name], rate[name] = self.treat(layer, ours, theirs, chosen, *bands)
+                low, high = quartiles(theirs[chosen])
+                # What the retained labels do not need at all lies *on* the lowest threshold: it goes as well.
+                zeroed = chosen & (theirs <= low)
+                kept = ~chosen | (theirs >= high) & ~zeroed
+                weights[name] = treated(layer, ours, zeroed, kept)
+                rate[name] = torch.where(chosen & kept, self.slow, 1.0)
                 radius[name] = bound(layer, chosen, self.epsilon, self.epsilon_mode)
             return Edit(weights, radius, rate)
 
@@ -105,23 +109,29 @@ class WeightPruning(Method):
                 name: self.alpha * slopes[name] + self.beta * curvature[name] * layer.square() / 2
                 for name, layer in weights.items()
             }
-            bands = np.quantile(torch.cat([score.flatten() for score in scores.values()]).cpu().numpy(), [0.25, 0.75])
+            low, high = quartiles(torch.cat([score.flatten() for score in scores.values()]))
             edited, radius, rate = {}, {}, {}
             for name, layer in weights.items():
-                everywhere = torch.ones_like(layer, dtype=torch.bool)
-                edited[name], rate[name] = self.treat(layer, scores[name], scores[name], everywhere, *bands)
-                radius[name] = bound(layer, scores[name] < bands[1], self.epsilon, self.epsilon_mode)
+                kept = scores[name] >= high
+                edited[name] = treated(layer, scores[name], scores[name] < low, kept)
+                rate[name] = torch.where(kept, self.slow, 1.0)
+                radius[name] = bound(layer, ~kept, self.epsilon, self.epsilon_mode)
             return Edit(edited, radius, rate)
-
-    def treat(
-        self, layer: Tensor, decay_by: Tensor, judge_by: Tensor, chosen: Tensor, low: float, high: float
-    ) -> tuple[Tensor, Tensor]:
-        """The three treatments (Section 4.2) of the chosen weights: new values, and factors on the learning rate."""
-        zeroed, kept = chosen & (judge_by < low), chosen & (judge_by >= high)
-        shrunk = chosen & ~zeroed & ~kept
-        decay = halving_decay(decay_by[shrunk])
-        values = torch.where(shrunk, shrink(layer, decay_by, decay), layer).masked_fill(zeroed, 0)
-        return values, torch.where(kept, self.slow, 1.0)
 
     def objective(self, net: Network, batch: Batch, problem: Problem, epoch: int) -> Tensor:
         return tune_loss(net, batch, problem, self.soft, self.decorrelation)
+
+
+def treated(layer: Tensor, importance: Tensor, zeroed: Tensor, kept: Tensor) -> Tensor:
+    """Zero some weights, keep some, and shrink the others so that one of median importance is halved (Section 4.2)."""
+    shrunk = ~zeroed & ~kept
+    smaller = shrink(layer, importance, halving_decay(importance[shrunk]))
+    return torch.where(shrunk, smaller, layer).masked_fill(zeroed, 0)
+
+
+def quartiles(scores: Tensor) -> tuple[float, float]:
+    """25th and 75th percentile; zeros where there is no score."""
+    if not scores.numel():
+        return 0.0, 0.0
+    low, high = np.quantile(scores.double().cpu().numpy(), [0.25, 0.75])
+    return float(low), float(high)

@@ -58,6 +58,8 @@ class Tiny(Backbone):
                     relu=nn.ReLU(inplace=True),
                 )
             )
+            # Half of torch's usual size: batch norm makes a convolution learn at lr / |weight|^2; budgets are short.
+            stages[f"block{number}"].conv.weight.data.mul_(0.5)
             channels = width
         stages["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         net = Network(stages, channels, labels)

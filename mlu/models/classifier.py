@@ -36,7 +36,8 @@ class Classifier(L.LightningModule):
         every = range(batch.targets.shape[1])
         scope = self.task.scope(batch.targets, batch.known, every)
         loss = self.task.loss(self.net(images), batch.targets, scope)
-        self.log(f"{self.stage}/fit/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
+        self.log(f"{self.stage}/fit/loss", loss, batch_size=len(batch))
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -1,0 +1,45 @@
+"""Set before torch is imported anywhere: threads that wait must not spin, and nothing asks the network."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["WANDB_MODE"] = "offline"
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from mlu.config import CONF, build, check, register_resolvers
+
+METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
+
+TINY = {
+    "faces": ["dataset=faces", "dataset.images=400", "dataset.image_size=32"],
+    "digits": ["dataset=digits", "dataset.images=400", "dataset.image_size=16"],
+    "celeba": ["dataset=celeba", "dataset.image_size=32"],
+}
+"""Small data by the name of its data set; that of `celeba` is the test's to write."""
+BRIEF = ["training.epochs=6", "training.batch_size=32", "logger=none", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory):
+    """Shared by the tests of a session, so that each small model is trained once."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture
+def experiment(outputs, tmp_path):
+    """Builds an experiment on small data from overrides, as the command line does."""
+
+    def from_overrides(*overrides: str, dataset: str = "faces", folder: Path | None = None):
+        register_resolvers()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", [*TINY[dataset], *BRIEF, f"outputs={outputs}", *overrides])
+        OmegaConf.resolve(config)
+        check(config)
+        return build(config, folder or tmp_path)
+
+    return from_overrides

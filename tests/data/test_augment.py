@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from mlu.data.augment import JITTER, MAX_SHEAR, SCALES, augment, jitter, warp
+from mlu.seeding import generator
+
+
+@pytest.fixture
+def images():
+    return torch.rand(6, 3, 20, 20, generator=generator(0), dtype=torch.float64).float()
+
+
+def test_warp_equals_torchvisions_flip_then_affine(images):
+    flips = torch.tensor([True, False, True, False, True, False])
+    degrees = torch.tensor([-10.0, -5.0, 0.0, 3.0, 7.0, 10.0])
+    scales = torch.tensor([0.8, 0.9, 1.0, 1.1, 1.2, 1.05])
+    ours = warp(images, flips, degrees.deg2rad(), scales)
+    for image, flip, shear, scale, got in zip(images, flips, degrees, scales, ours, strict=True):
+        expected = reference.horizontal_flip(image) if flip else image
+        expected = reference.affine(
+            expected[None], 0.0, [0, 0], scale.item(), [shear.item(), 0.0], InterpolationMode.BILINEAR
+        )[0]
+        torch.testing.assert_close(got[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=2e-3, rtol=0)
+
+
+def test_jitter_equals_torchvisions(images):
+    brightness, contrast, saturation = 0.8 + 0.4 * torch.rand(3, len(images), generator=generator(1))
+    for index, got in enumerate(jitter(images, brightness, contrast, saturation)):
+        expected = reference.adjust_brightness(images[index], brightness[index].item())
+        expected = reference.adjust_contrast(expected, contrast[index].item())
+        expected = reference.adjust_saturation(expected, saturation[index].item())
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_the_identity_leaves_images_alone(images):
+    ones = torch.ones(len(images))
+    torch.testing.assert_close(warp(images, torch.zeros(len(images), dtype=torch.bool), 0 * ones, ones), images)
+    torch.testing.assert_close(jitter(images, ones, ones, ones), images)
+
+
+def test_each_image_has_its_own_draw_and_stays_an_image(images):
+    same = (255 * images[:1]).byte().repeat(6, 1, 1, 1)
+    drawn = augment(same, generator(3))
+    assert drawn.dtype == torch.float32
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    assert all(not torch.equal(drawn[0], other) for other in drawn[1:])
+    assert torch.equal(drawn, augment(same, generator(3)))
+    assert not torch.equal(drawn, augment(same, generator(4)))
+
+
+def test_strengths_are_the_papers():
+    assert (MAX_SHEAR, SCALES, JITTER) == (10.0, (0.8, 1.2), 0.2)

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlu.data.base import LabelledImages
+from mlu.data.split import FRACTIONS, Split, partition, stratified_parts
+
+
+def people(count: int, seed: int, images_each: int = 4, prevalence=(0.03, 0.4, 0.8)):
+    """Targets and identities of people with independent labels and 1 to 2 * images_each - 1 images."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(1, 2 * images_each, count)
+    labels = (generator.random((count, len(prevalence))) < prevalence).astype(np.uint8)
+    identities = generator.permutation(np.repeat(np.arange(count) * 7 + 3, sizes))
+    return labels[(identities - 3) // 7], identities
+
+
+@settings(deadline=None, max_examples=30)
+@given(count=st.integers(200, 2000), seed=st.integers(0, 999))
+def test_people_stay_together_and_shares_are_right(count, seed):
+    targets, identities = people(count, seed)
+    part = stratified_parts(targets, identities, seed)
+    for person in np.unique(identities)[:50]:
+        assert len(set(part[identities == person])) == 1
+    owners = {tuple(pair) for pair in np.stack([identities, part], 1)}
+    shares = np.bincount([part for _, part in owners], minlength=3) / len(owners)
+    # The discrepancy of n multiples of the golden ratio is below (2 + log2 n) / n.
+    assert np.abs(shares - list(FRACTIONS.values())).max() <= (2 + np.log2(len(owners))) / len(owners)
+
+
+def off_by(part: np.ndarray, targets: np.ndarray, identities: np.ndarray) -> float:
+    """How many people with the rarest label a part has too many or too few."""
+    rare = np.unique(np.stack([identities, part], 1)[targets[:, 0] == 1], axis=0)[:, 1]
+    return np.abs(np.bincount(rare, minlength=3) - len(rare) * np.array(list(FRACTIONS.values()))).max()
+
+
+def test_a_rare_label_is_spread_evenly_where_chance_would_not_do_it():
+    targets, identities = people(8000, seed=0)
+    people_with_it = len(np.unique(identities[targets[:, 0] == 1]))
+    bound = 2 + np.log2(people_with_it)
+    assert max(off_by(stratified_parts(targets, identities, seed), targets, identities) for seed in range(30)) <= bound
+    shuffled = [np.random.default_rng(seed).permutation(identities.max() + 1) for seed in range(30)]
+    by_chance = [stratified_parts(0 * targets, order[identities], seed) for seed, order in enumerate(shuffled)]
+    assert max(off_by(part, targets, identities) for part in by_chance) > bound
+
+
+def test_the_seed_decides():
+    targets, identities = people(500, seed=1)
+    first = stratified_parts(targets, identities, 1)
+    np.testing.assert_array_equal(first, stratified_parts(targets, identities, 1))
+    assert (first != stratified_parts(targets, identities, 2)).any()
+
+
+@pytest.fixture
+def data():
+    targets, identities = people(100, seed=2)
+    images = np.arange(len(targets) * 3 * 4 * 4, dtype=np.uint64).reshape(-1, 3, 4, 4).astype(np.uint8)
+    return LabelledImages("toy", "multilabel", images, targets, ("a", "b", "c"), "0", identities=identities)
+
+
+def test_a_partition_is_complete_and_disjoint_and_batches_are_its_rows(data):
+    splits = partition(data, seed=0)
+    rows = np.concatenate([split.rows for split in splits.values()])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(len(data.images)))
+    assert list(splits) == list(FRACTIONS)
+    train = splits["train"]
+    batch = train[torch.tensor([5, 2])]
+    np.testing.assert_array_equal(batch.images.numpy(), data.images[train.rows[[5, 2]]])
+    np.testing.assert_array_equal(batch.targets.numpy(), data.targets[train.rows[[5, 2]]])
+    np.testing.assert_array_equal(train.identities, data.identities[train.rows])
+    together = torch.cat([batch.targets for batch in train.batches(7)])
+    assert torch.equal(together, train.targets)
+
+
+def test_a_split_of_its_own_is_kept(data):
+    own = np.arange(len(data.images)) % 3
+    splits = partition(
+        LabelledImages("toy", "multilabel", data.images, data.targets, data.labels, "0", split=own), seed=0
+    )
+    assert all((own[split.rows] == part).all() for part, split in enumerate(splits.values()))
+
+
+def test_withheld_targets_are_gone(data):
+    train: Split = partition(data, seed=0)["train"]
+    hidden = train.withhold([1])
+    assert not hidden.known[:, 1].any()
+    assert (hidden.targets[:, 1] == 0).all()
+    assert torch.equal(hidden.targets[:, [0, 2]], train.targets[:, [0, 2]])
+    assert train.known.all()
+
+
+def test_base_rates_count_known_targets_only(data):
+    train = partition(data, seed=0)["train"]
+    torch.testing.assert_close(train.base_rates(), train.targets.mean(0))
+    half = train.subset(torch.arange(10))
+    half.known[:5, 0] = False
+    assert half.base_rates()[0] == half.targets[5:, 0].mean()
+    assert train.withhold([2]).base_rates()[2] == 0.5

@@ -1,0 +1,168 @@
+"""What every yaml of `conf/method` promises."""
+
+import copy
+import math
+
+import pytest
+import torch
+from conftest import METHODS
+from safetensors.torch import load_file, save_file
+
+from mlu import pipeline, stages
+from mlu.contracts import Method
+from mlu.data.module import ImageData
+from mlu.errors import UserError
+from mlu.stages import Context
+from mlu.tasks import task_of
+
+FINE_TUNED = ["wf", "wp"]
+HARSH = [
+    "method.tuning.steps=5",
+    "method.tuning.momentum=0.9",
+    "method.tuning.weight_decay=0.5",
+    "method.tuning.lr=0.5",
+]
+
+
+def context_of(experiment) -> Context:
+    data = ImageData(experiment.dataset.load(), experiment.seed, experiment.training.batch_size)
+    return Context(experiment, data, task_of(data.task), pipeline.request_of(experiment, data), logger=None)
+
+
+def walk(experiment):
+    """Original, Retrain and unlearned model, as the pipeline makes them."""
+    context = context_of(experiment)
+    original, retrain = stages.original(context), stages.retrain(context)
+    return context, original, retrain, pipeline.forget(context, original, retrain)
+
+
+def brief(method: str) -> list[str]:
+    return ["method.tuning.steps=3"] if method in FINE_TUNED else []
+
+
+@pytest.mark.parametrize("dataset", ["faces", "digits"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_leaves_the_original_alone_and_is_repeatable(method, dataset, experiment, tmp_path):
+    setup = experiment(f"method={method}", *brief(method), dataset=dataset)
+    if ("multilabel" if dataset == "faces" else "singlelabel") not in setup.method.tasks:
+        with pytest.raises(UserError, match=f"method={method} serves"):
+            context_of(setup)
+        return
+    context = context_of(setup)
+    original, retrain = stages.original(context), stages.retrain(context)
+    before = copy.deepcopy(original.net.state_dict())
+    first = pipeline.forget(context, original, retrain).net.state_dict()
+    torch.testing.assert_close(dict(original.net.state_dict()), dict(before), rtol=0, atol=0)
+    torch.rand(7)  # whatever was drawn before must not matter
+    again = pipeline.forget(context, original, retrain).net.state_dict()
+    torch.testing.assert_close(dict(again), dict(first), rtol=0, atol=0)
+    save_file({name: value.contiguous() for name, value in first.items()}, tmp_path / "weights.safetensors")
+    torch.testing.assert_close(load_file(tmp_path / "weights.safetensors"), dict(first), rtol=0, atol=0)
+    assert all(value.isfinite().all() for value in first.values())
+
+
+@pytest.mark.parametrize("dataset", ["faces", "digits"])
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"original"}))
+def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_caught(method, dataset, experiment):
+    """The negative control: the same figures of the original would fail."""
+    context, original, _, unlearned = walk(experiment(f"method={method}", *brief(method), dataset=dataset))
+    figures = {
+        name: {finding.path: finding.value for finding in pipeline.judge(context, model, None)}
+        for name, model in (("original", original), ("unlearned", unlearned))
+    }
+    assert figures["unlearned"]["train/forgotten/balanced_accuracy"] == 0.5
+    assert figures["unlearned"]["train/forgotten/auroc"] == pytest.approx(0.5, abs=1e-6)
+    assert figures["unlearned"]["train/forgotten/mutual_information"] == pytest.approx(0, abs=1e-9)
+    assert figures["original"]["train/forgotten/auroc"] > 0.6
+
+
+@pytest.mark.parametrize("reading", ["selective", "printed"])
+@pytest.mark.parametrize("method", FINE_TUNED)
+def test_no_weight_leaves_its_ball(method, reading, experiment):
+    context, original, _, unlearned = walk(experiment(f"method={method}", f"method.reading={reading}", *HARSH))
+    assert isinstance(context.experiment.method, Method)
+    problem = stages.problem_of(context, original)
+    edit = context.experiment.method.edit(problem)
+    start, end = dict(original.net.named_parameters()) | dict(edit.weights), dict(unlearned.net.named_parameters())
+    finite = moved = 0
+    for name, radius in edit.radius.items():
+        distance = (end[name] - start[name]).abs()
+        assert (distance <= radius + 1e-6).all(), name
+        finite += radius.isfinite().sum().item()
+        moved += (distance > 0).sum().item()
+    assert finite > 0
+    assert moved > 0
+
+
+@pytest.mark.parametrize("method", FINE_TUNED)
+def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
+    """The negative control of the test above."""
+    context, original, _, unlearned = walk(experiment(f"method={method}", "epsilon=inf", *HARSH))
+    tight = experiment(f"method={method}", "epsilon=0.1", *HARSH).method
+    edit = tight.edit(stages.problem_of(context, original))
+    start, end = dict(original.net.named_parameters()) | dict(edit.weights), dict(unlearned.net.named_parameters())
+    assert any(
+        ((end[name] - start[name]).abs() > radius + 1e-6)[radius.isfinite().expand_as(start[name])].any()
+        for name, radius in edit.radius.items()
+        if name.startswith("body.")
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_label_that_never_occurs_gives_finite_weights(method, experiment):
+    context = context_of(experiment(f"method={method}", *brief(method)))
+    original, retrain = stages.original(context), stages.retrain(context)
+    context.data.splits["train"].targets[:, context.request.forgotten] = 0
+    net = pipeline.forget(context, original, retrain).net
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+@pytest.mark.parametrize("method", FINE_TUNED)
+def test_no_fine_tuning_is_the_edit_alone(method, experiment):
+    context, original, _, unlearned = walk(
+        experiment(f"method={method}", "method.tuning.steps=0", "method.tuning.recalibrate=0")
+    )
+    edit = context.experiment.method.edit(stages.problem_of(context, original))
+    expected = dict(original.net.state_dict()) | dict(edit.weights)
+    torch.testing.assert_close(dict(unlearned.net.state_dict()), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", FINE_TUNED)
+def test_several_labels_are_forgotten_at_once(method, experiment):
+    context, _, _, unlearned = walk(experiment(f"method={method}", "forget_label.names=[Bald,Young]", *brief(method)))
+    figures = {finding.path: finding.value for finding in pipeline.judge(context, unlearned, None)}
+    for label in ("Bald", "Young"):
+        assert figures[f"train/label/{label}/balanced_accuracy"] == 0.5
+    assert figures["train/label/Male/balanced_accuracy"] != 0.5
+
+
+def test_forgotten_targets_are_read_only_by_what_says_so(experiment):
+    """Without decorrelation, fine-tuning gives the same weights whatever the forgotten column holds."""
+    plain, decorrelated = (
+        experiment("method=wf", "method.tuning.steps=3", f"method.decorrelation={weight}") for weight in (0, 1)
+    )
+    context = context_of(plain)
+    original = stages.original(context)
+    edit = plain.method.edit(stages.problem_of(context, original))
+    column = context.data.splits["train"].targets[:, context.request.forgotten]
+    shuffled = column[torch.randperm(len(column), generator=torch.Generator().manual_seed(0))]
+
+    def tuned(setup, shuffle: bool) -> torch.Tensor:
+        context = context_of(setup)
+        if shuffle:
+            context.data.splits["train"].targets[:, context.request.forgotten] = shuffled
+        return stages.apply(context, setup.method, stages.problem_of(context, original), edit)
+
+    for setup, equal in ((plain, True), (decorrelated, False)):
+        one, other = (tuned(setup, how).state_dict()["body.block1.conv.weight"] for how in (False, True))
+        assert torch.equal(one, other) == equal
+
+
+def test_two_rounds_edit_twice(experiment):
+    once, twice = (
+        walk(experiment("method=wp", f"method.rounds={rounds}", "method.tuning.steps=0", "phi=0.1"))[3].net
+        for rounds in (1, 2)
+    )
+    zeros = [sum((weight == 0).sum() for weight in net.parameters()) for net in (once, twice)]
+    assert zeros[1] > zeros[0] > 0
+    assert math.isfinite(zeros[1])

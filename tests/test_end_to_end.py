@@ -1,0 +1,176 @@
+"""One run, all its files, and what W&B keeps of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from celeba_folder import write_celeba
+from PIL import Image
+from safetensors.torch import load_file
+from wandb.proto import wandb_internal_pb2
+from wandb.sdk.internal.datastore import DataStore
+
+from mlu import pipeline
+from mlu.evaluate.outputs import logits_of
+
+MODELS, SPLITS = ("original", "retrain", "unlearned"), ("train", "validation", "test")
+
+
+@pytest.fixture
+def run(experiment, tmp_path):
+    """Runs the pipeline on small data; returns its results."""
+
+    def from_overrides(*overrides: str, dataset: str = "faces", folder: str = "run"):
+        (tmp_path / folder).mkdir()
+        return pipeline.run(experiment(*overrides, dataset=dataset, folder=tmp_path / folder))
+
+    return from_overrides
+
+
+def test_a_run_leaves_what_it_promises(run, tmp_path):
+    results = run("method=wp", "method.tuning.steps=5")
+    folder = tmp_path / "run"
+    assert json.loads((folder / "results.json").read_text()) == results
+    assert {"schema", "run", "seconds", "speedup", "work", "work_ratio", "metrics", "missing"} <= set(results)
+    assert results["run"]["forget_label"] == ["Male"]
+    assert results["run"]["method"] == "wp"
+    for model in MODELS:
+        for split in SPLITS:
+            for metric in ("accuracy", "balanced_accuracy", "auroc", "f1", "average_precision"):
+                for path in (f"retained/{metric}", f"forgotten/{metric}", f"label/Young/{metric}"):
+                    assert f"{model}/{split}/{path}" in results["metrics"]
+            for path in ("forgotten/mutual_information", "forgotten/positive_rate", "entropy/mean", "entropy/ks"):
+                assert results["metrics"][f"{model}/{split}/{path}"] is not None
+    for path, value in results["metrics"].items():
+        assert (value is None) == (path in results["missing"]), path
+        if path.endswith("/low"):
+            assert value <= results["metrics"][path.removesuffix("/low")] <= results["metrics"][path[:-3] + "high"]
+    seconds = results["seconds"]
+    assert seconds["unlearn"] >= seconds["score"] + seconds["edit"] + seconds["finetune"] > 0
+    assert results["speedup"] == pytest.approx(seconds["retrain"] / seconds["unlearn"])
+    with Image.open(folder / "entropy.png") as picture:
+        assert picture.width > 600
+    arrays = np.load(folder / "entropy.npz")
+    test_images = arrays["unlearned/test/entropy/histogram/counts"].sum()
+    assert test_images == arrays["retrain/test/entropy/histogram/counts"].sum() > 0
+    assert (folder / "config.yaml").is_file()
+
+
+def test_work_is_counted_by_hand(run, experiment):
+    overrides = ["method.tuning.steps=4", "method.tuning.recalibrate=100", "method.images=40", "method.soft=0.5"]
+    results = run("method=wf", *overrides)
+    setup = experiment()
+    train = pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size).splits["train"]
+    tuned = 4 * 64
+    # 20 images with the label and 20 without; two score maps; a teacher at each step; statistics renewed twice.
+    assert results["work"]["unlearn"] == {"forward": 40 + 2 * tuned + 2 * 100, "backward": 2 * 40 + tuned}
+    seen = setup.training.epochs * (len(train) - (len(train) % setup.training.batch_size == 1))
+    assert results["work"]["retrain"] == {"forward": seen, "backward": seen}
+    assert results["work_ratio"] == 2 * seen / sum(results["work"]["unlearn"].values())
+
+
+def test_the_saved_weights_are_the_model_that_was_measured(run, experiment, tmp_path):
+    results = run("method=wf", "method.tuning.steps=5")
+    setup = experiment("method=wf")
+    data = pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size)
+    net = setup.backbone.build(len(data.labels))
+    net.load_state_dict(load_file(tmp_path / "run" / "unlearned.safetensors"))
+    predicted, split = logits_of(net, data.splits["test"]) > 0, data.splits["test"]
+    right = (predicted == (split.targets > 0)).double().mean(0)
+    retained = [column for column, label in enumerate(data.labels) if label != "Male"]
+    assert results["metrics"]["unlearned/test/retained/accuracy"] == pytest.approx(right[retained].mean().item())
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(run, monkeypatch):
+    first = run("method=wf", "method.tuning.steps=5", folder="one")
+    monkeypatch.setattr("mlu.stages.from_scratch", None)
+    again = run("method=wf", "method.tuning.steps=5", folder="two")
+    assert again["metrics"] == first["metrics"]
+    assert again["seconds"]["retrain"] == first["seconds"]["retrain"]
+    assert again["measured"]["retrain"]["cached"]
+
+
+def test_without_a_reference_its_figures_are_missing_with_the_reason(run):
+    results = run("method=head", "reference=none")
+    assert results["seconds"]["retrain"] is None
+    assert results["speedup"] is None
+    for path in ("retrain/test/retained/accuracy", "unlearned/test/entropy/jensen_shannon", "speedup"):
+        assert "reference=none" in results["missing"][path]
+    assert results["metrics"]["retrain/test/retained/accuracy"] is None
+
+
+def test_a_model_of_the_users_is_unlearned(run, experiment, tmp_path):
+    plain = run("method=head")
+    context = pipeline.Context(
+        setup := experiment("method=head"),
+        data := pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size),
+        pipeline.task_of(data.task),
+        pipeline.request_of(setup, data),
+        None,
+    )
+    torch.save(pipeline.stages.original(context).net.state_dict(), tmp_path / "mine.pt")
+    mine = run("method=head", f"original.weights={tmp_path / 'mine.pt'}", folder="mine")
+    assert mine["metrics"] == plain["metrics"]
+    assert mine["seconds"]["original"] is None
+
+
+@pytest.mark.parametrize("method", ["wf", "wp"])
+def test_celebas_own_files_are_enough(method, run, tmp_path):
+    root = write_celeba(tmp_path / "data", images=120, identities=30)
+    results = run(f"dataset.root={root}", f"method={method}", "method.tuning.steps=3", dataset="celeba")
+    assert results["run"]["dataset"] == "celeba"
+    assert results["metrics"]["unlearned/train/forgotten/balanced_accuracy"] == 0.5
+    assert results["metrics"]["unlearned/train/retained/accuracy"] > 0.5
+
+
+def read_wandb(folder: Path) -> tuple[dict, dict, dict]:
+    """Config, history and exit of the offline run, from the file that `wandb sync` would send."""
+    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    store, run, history, finished = DataStore(), {}, {}, {}
+    store.open_for_scan(str(file))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "run":
+            run |= {"name": record.run.display_name, "group": record.run.run_group, "project": record.run.project}
+        for item in record.history.item:
+            history[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+        if record.WhichOneof("record_type") == "exit":
+            finished["code"] = record.exit.exit_code
+    return run, history, finished
+
+
+def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
+    results = run("logger=wandb", "method=wf", "method.tuning.steps=5")
+    start, history, finished = read_wandb(tmp_path / "run")
+    assert start["project"] == "mlu"
+    assert start["name"] == "wf phi=0.1 epsilon=0.1: Male, faces, tiny, seed 42"
+    assert finished["code"] == 0
+    for path, value in results["metrics"].items():
+        if value is not None:
+            assert history[path] == pytest.approx(value), path
+    for model in MODELS:
+        for split in SPLITS:
+            histogram = history[f"{model}/{split}/entropy/histogram"]
+            assert histogram["_type"] == "histogram"
+            counts = np.load(tmp_path / "run" / "entropy.npz")[f"{model}/{split}/entropy/histogram/counts"]
+            assert histogram["values"] == counts.tolist()
+
+
+def test_two_jobs_of_one_process_are_two_wandb_runs(run, tmp_path):
+    for name in ("one", "two"):
+        run("logger=wandb", "method=head", folder=name)
+        assert read_wandb(tmp_path / name)[2] == {"code": 0}
+
+
+def test_a_damaged_model_in_the_cache_is_trained_again(run, outputs, caplog, tmp_path):
+    first = run("method=head", f"outputs={tmp_path / 'own'}", folder="one")
+    (weights,) = (tmp_path / "own").glob("cache/original/*/weights.safetensors")
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    again = run("method=head", f"outputs={tmp_path / 'own'}", folder="two")
+    assert "damaged" in caplog.text
+    assert again["metrics"] == first["metrics"]

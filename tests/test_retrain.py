@@ -1,0 +1,69 @@
+"""Retrain never sees the forgotten target: the definition of the reference."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from mlu import pipeline, stages
+from mlu.data.module import ImageData
+from mlu.stages import Context, from_scratch, without
+from mlu.tasks import task_of
+
+
+def context_of(experiment) -> Context:
+    data = ImageData(experiment.dataset.load(), experiment.seed, experiment.training.batch_size)
+    return Context(experiment, data, task_of(data.task), pipeline.request_of(experiment, data), logger=None)
+
+
+def weights_after(context: Context, train) -> dict:
+    return dict(from_scratch(context, "retrain", train)[0].state_dict())
+
+
+def test_permuting_the_forgotten_column_changes_no_bit(experiment):
+    context = context_of(experiment())
+    train, (column,) = context.data.splits["train"], context.request.forgotten
+    permuted = dataclasses.replace(train, targets=train.targets.clone())
+    permuted.targets[:, column] = permuted.targets[torch.randperm(len(train)), column]
+    assert not torch.equal(permuted.targets, train.targets)
+    first, second = (
+        weights_after(context, without(split, context.task, context.request)) for split in (train, permuted)
+    )
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    # The negative control: a training that reads the column does change.
+    assert not torch.equal(*(weights_after(context, split)["body.block1.conv.weight"] for split in (train, permuted)))
+
+
+def test_images_of_a_forgotten_class_change_no_bit(experiment):
+    context = context_of(experiment(dataset="digits"))
+    train, (column,) = context.data.splits["train"], context.request.forgotten
+    seen = without(train, context.task, context.request)
+    assert (seen.targets[:, column] == 0).all()
+    assert len(seen) == (train.targets[:, column] == 0).sum()
+    assert set(seen.rows) < set(train.rows)
+
+
+def test_it_starts_where_the_original_started_and_sees_the_same_images_in_the_same_order(experiment, monkeypatch):
+    context, seen = context_of(experiment("training.epochs=1")), []
+    module = stages.Classifier
+    original_step = module.training_step
+
+    def spy(self, batch, batch_idx):
+        if batch_idx == 0:
+            seen.append((batch.images.clone(), self.net.body.block1.conv.weight.detach().clone()))
+        return original_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(module, "training_step", spy)
+    train = context.data.splits["train"]
+    for split in (train, without(train, context.task, context.request)):
+        from_scratch(context, "any", split)
+    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dataset", ["faces", "digits"])
+def test_its_forgotten_output_is_constant(experiment, dataset):
+    context = context_of(experiment(dataset=dataset))
+    retrain = stages.retrain(context)
+    probs = context.task.probs(retrain.logits["test"])[:, context.request.forgotten]
+    wanted = context.data.splits["train"].base_rates()[list(context.request.forgotten)] if dataset == "faces" else 0.0
+    torch.testing.assert_close(probs, torch.as_tensor(wanted).expand_as(probs), atol=1e-6, rtol=0)
