@@ -225,4 +225,4 @@ def config_keys() -> Iterable[str]:
     yield from (str(key) for key in top if key not in ("defaults", "hydra"))
     for file in CONF.glob("*/*.yaml"):
         yield file.parent.name
-        yield from (f"{file.parent.name}.{key}" for key in OmegaConf.load(file) if key not in ("_target_", "hydra"))
+        yield from (f"{file.parent.name}.{key!s}" for key in OmegaConf.load(file) if key not in ("_target_", "hydra"))

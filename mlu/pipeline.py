@@ -51,7 +51,7 @@ def run(experiment: Experiment) -> dict[str, Any]:
         }
         findings, histograms = list(evaluate(context, models)), entropy_histograms(context, models)
         tracking.record(flatten(findings), histograms)
-    results = results_of(experiment, {name: model and model.cost for name, model in models.items()}, findings)
+    results = results_of(experiment, {name: model.cost if model else None for name, model in models.items()}, findings)
     leave(experiment, unlearned, results, histograms)
     return results
 
@@ -61,7 +61,7 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
     if data.task not in experiment.method.tasks:
         raise UserError(
             f"method={experiment.method.name} serves {' and '.join(experiment.method.tasks)} data, "
-            f"{data.name} is {data.task}: choose another method"
+            f"{data.source.name} is {data.task}: choose another method"
         )
     forgotten = data.columns(experiment.forget)
     return ForgetRequest(forgotten, tuple(column for column in range(len(data.labels)) if column not in forgotten))
@@ -79,8 +79,9 @@ def forget(context: Context, original: Model, retrain: Model | None) -> Model:
 
 def evaluate(context: Context, models: Mapping[str, Model | None]) -> Iterator[Finding]:
     """Every figure of every model and split. A model that there is not has all of them, missing with the reason."""
+    stand_in = next(model for model in models.values() if model)
     for name, model in models.items():
-        for finding in judge(context, model or models["original"], models["retrain"]):
+        for finding in judge(context, model or stand_in, models["retrain"]):
             shown = finding if model else Finding(finding.path, None, missing=NO_REFERENCE)
             yield replace(shown, path=f"{name}/{shown.path}")
 
@@ -96,7 +97,7 @@ def judge(context: Context, model: Model, reference: Model | None) -> Iterator[F
             *forgotten_findings(figures, labels, request.forgotten),
             *label_findings(figures, labels),
             *entropy_findings(
-                task, outputs.logits, reference and reference.logits[name], request.retained, NO_REFERENCE
+                task, outputs.logits, reference.logits[name] if reference else None, request.retained, NO_REFERENCE
             ),
         ]
         yield from (replace(finding, path=f"{name}/{finding.path}") for finding in findings)
@@ -104,7 +105,7 @@ def judge(context: Context, model: Model, reference: Model | None) -> Iterator[F
 
 def entropy_histograms(context: Context, models: Mapping[str, Model | None]) -> Histograms:
     """`<model>/<split>/entropy/histogram`: counts and edges, the same edges for all models of a split."""
-    histograms = {}
+    histograms: Histograms = {}
     for split in context.data.splits:
         values = {
             f"{name}/{split}/entropy/histogram": log_entropies(
@@ -123,10 +124,10 @@ def leave(experiment: Experiment, unlearned: Model, results: dict[str, Any], his
     folder = experiment.folder
     state = unlearned.net.state_dict()
     save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / "unlearned.safetensors")
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for path, (counts, edges) in histograms.items():
         arrays |= {f"{path}/counts": counts, f"{path}/edges": edges}
-    np.savez(folder / "entropy.npz", **arrays)
+    np.savez(folder / "entropy.npz", **arrays)  # type: ignore[arg-type]
     entropy_picture(histograms, folder / "entropy.png")
     write_json(results, folder / "results.json")
     show(run_table(results))

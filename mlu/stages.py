@@ -95,7 +95,7 @@ class Context:
         experiment = self.experiment
         weights = experiment.backbone.weights
         return {
-            "data": self.data.fingerprint,
+            "data": self.data.source.fingerprint,
             "backbone": experiment.config["backbone"]
             | {"weights": checksum(Path(weights)) if weights and Path(weights).is_file() else weights},
             "training": experiment.config["training"],
@@ -159,7 +159,7 @@ def from_scratch(context: Context, stage: str, train: Split) -> tuple[Network, M
     L.seed_everything(experiment.seed, verbose=False)
     net = experiment.backbone.build(len(context.data.labels))
     module = Classifier(net, context.task, experiment.training, experiment.seed, stage)
-    log.info("training the %s for %d epochs", stage, experiment.training.epochs)
+    log.info("%s: training for %d epochs", stage, experiment.training.epochs)
     with measure() as meter:
         context.trainer(stage, experiment.training.epochs).fit(module, context.data.train_batches(train))
     return net, meter

@@ -1,6 +1,7 @@
 """A content-addressed cache on disk: every stage is built once and found again, also by jobs that run side by side."""
 
 import datetime
+import functools
 import hashlib
 import importlib.util
 import json
@@ -98,8 +99,12 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+@functools.cache
 def code_digest(*modules: str) -> str:
-    """Hash of the source of modules and packages (all files below them): part of a stage's key."""
+    """Hash of the source of modules and packages (all files below them): part of a stage's key.
+
+    Read once per process: what runs is the code that was there at its start.
+    """
     sources = hashlib.sha256()
     for module in modules:
         spec = importlib.util.find_spec(module)

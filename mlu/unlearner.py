@@ -54,7 +54,9 @@ class Unlearner(L.LightningModule):
         self.log("unlearned/fit/loss", loss, batch_size=len(batch))
         return loss
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any]) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
         before = {name: self.parameters_by_name[name].detach().clone() for name in self.edit.rate}
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         stopped = constrain(self.parameters_by_name, before, self.centre, self.edit.radius, self.edit.rate)

@@ -21,6 +21,7 @@ class ImageData(L.LightningDataModule):
     """A data set in three splits.
 
     Attributes:
+        source: The whole data set.
         labels: Name of each column.
         splits: `train`, `validation` and `test`, plain images.
     """
@@ -38,7 +39,7 @@ class ImageData(L.LightningDataModule):
             raise UserError(
                 f"{data.name} has {len(data.images)} images: at least {FEWEST_IMAGES} are needed to train and to test"
             )
-        self.name, self.task, self.labels, self.fingerprint = data.name, data.task, data.labels, data.fingerprint
+        self.source, self.task, self.labels = data, data.task, data.labels
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
         self.splits = partition(data, seed)
         for name, split in self.splits.items():
@@ -47,7 +48,7 @@ class ImageData(L.LightningDataModule):
 
     def columns(self, names: Sequence[str]) -> tuple[int, ...]:
         """Columns of labels, in their order; raises UserError with the nearest name for an unknown one."""
-        return tuple(column_of(name, self.labels, self.name) for name in names)
+        return tuple(column_of(name, self.labels, self.source.name) for name in names)
 
     def train_batches(self, split: Split, batch_size: int | None = None) -> DataLoader[Batch]:
         """Shuffled batches of `split`, for training."""

@@ -244,8 +244,8 @@ def looks(labels: np.ndarray, cues: np.ndarray, persons: np.ndarray, scenes: np.
         mean = np.where(has == 1, cue.with_, cue.without)
         traits[trait] = mean + cue.spread * normal.clip(-FARTHEST, FARTHEST)
     for table, normals in ((PERSON, persons), (SCENE, scenes)):
-        for (trait, (mean, spread)), normal in zip(table.items(), normals.T, strict=True):
-            traits[trait] = mean + spread * normal.clip(-FARTHEST, FARTHEST)
+        for (trait, (middle, spread)), normal in zip(table.items(), normals.T, strict=True):
+            traits[trait] = middle + spread * normal.clip(-FARTHEST, FARTHEST)
     tensors = {trait: torch.from_numpy(value).float() for trait, value in traits.items()}
     for number, name in enumerate(PALETTES):
         tensors[name] = torch.from_numpy(0.25 + 0.5 * palettes[:, number]).float()

@@ -2,11 +2,12 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchmetrics.functional.classification import (
     multilabel_auroc,
     multilabel_average_precision,
@@ -54,7 +55,7 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
     recall_ends = rate_interval(right, known & positive, persons)
     specificity_ends = rate_interval(right, known & ~positive, persons)
 
-    def curve(metric) -> np.ndarray:
+    def curve(metric: Callable[..., Tensor]) -> np.ndarray:
         with warnings.catch_warnings():
             # Of labels that do not occur both ways; their figures are reported as missing.
             warnings.simplefilter("ignore", UserWarning)

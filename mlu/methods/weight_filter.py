@@ -42,8 +42,8 @@ class WeightFilter(Method):
         images: Most images that scores are computed on.
         score_batch: Images per random-sign draw of the Fisher score.
         delta: Keeps the ratio finite, in units of the layer's mean score.
-        soft: Share of the original's outputs in the retained targets, in [0, 1].
-        decorrelation: Weight of the features' correlation with the forgotten target; an extension of ours.
+        soft: Share of the original's outputs in the retained targets, in [0, 1]; 0 under `printed`.
+        decorrelation: Weight of the features' correlation with the forgotten target; ours, and 0 under `printed`.
         tuning: Fine-tuning after the edit.
     """
 
@@ -94,4 +94,6 @@ class WeightFilter(Method):
         return Edit(weights, radius)
 
     def objective(self, net: Network, batch: Batch, problem: Problem, epoch: int) -> Tensor:
+        if self.reading == "printed":
+            return tune_loss(net, batch, problem, soft=0, decorrelation=0)
         return tune_loss(net, batch, problem, self.soft, self.decorrelation)

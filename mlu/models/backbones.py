@@ -49,17 +49,18 @@ class Tiny(Backbone):
         stages: OrderedDict[str, nn.Module] = OrderedDict()
         channels = 3
         for number, width in enumerate(self.widths, start=1):
+            conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            # Half of torch's usual size: batch norm makes a convolution learn at lr / |weight|^2; budgets are short.
+            conv.weight.data.mul_(0.5)
             stages[f"block{number}"] = nn.Sequential(
                 OrderedDict(
-                    conv=nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                    conv=conv,
                     # First, so that what follows sees a quarter of the pixels.
                     pool=nn.MaxPool2d(2) if number < len(self.widths) else nn.Identity(),
                     bn=nn.BatchNorm2d(width),
                     relu=nn.ReLU(inplace=True),
                 )
             )
-            # Half of torch's usual size: batch norm makes a convolution learn at lr / |weight|^2; budgets are short.
-            stages[f"block{number}"].conv.weight.data.mul_(0.5)
             channels = width
         stages["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         net = Network(stages, channels, labels)
@@ -73,16 +74,22 @@ class ResNet(Backbone):
     """torchvision's residual networks; `name` is torchvision's (`resnet18`, `resnet50`)."""
 
     def build(self, labels: int) -> Network:
-        path = None if self.weights is None else Path(self.weights)
-        from_file = path is not None and path.is_file()
-        source = torchvision.models.get_model(self.name, weights=None if from_file else self.weights)
+        path = Path(self.weights) if self.weights and Path(self.weights).is_file() else None
+        try:
+            source = torchvision.models.get_model(self.name, weights=None if path else self.weights)
+        except (KeyError, ValueError) as fault:
+            names = [weights.name for weights in torchvision.models.get_model_weights(self.name)]
+            raise UserError(
+                f"backbone.weights={self.weights} is neither a file nor torchvision weights of {self.name}"
+                f"{did_you_mean(str(self.weights), names) or '.'} There are {', '.join(names)}"
+            ) from fault
         stem = OrderedDict(conv1=source.conv1, bn1=source.bn1, relu=source.relu, maxpool=source.maxpool)
         stages: OrderedDict[str, nn.Module] = OrderedDict(stem=nn.Sequential(stem))
         for number in range(1, 5):
             stages[f"layer{number}"] = getattr(source, f"layer{number}")
         stages["pool"] = nn.Sequential(source.avgpool, nn.Flatten())
         net = Network(stages, source.fc.in_features, labels)
-        if from_file:
+        if path:
             start_from(net, read_weights(path))
         return net
 

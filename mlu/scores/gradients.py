@@ -1,6 +1,6 @@
 """Which weights a set of labels depends on, from first derivatives."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +93,7 @@ def fisher(
     return {name: {layer: value / max(counts[name], 1) for layer, value in sums[name].items()} for name in columns}
 
 
-def forward(net: Network, batches: Iterable[Batch], weights: Weights):
+def forward(net: Network, batches: Iterable[Batch], weights: Weights) -> Iterator[tuple[Batch, Tensor, list[Tensor]]]:
     """Logits of each batch, and the weights that they can be differentiated by."""
     tracked = {name: value.detach().requires_grad_() for name, value in weights.items()}
     for batch in batches:
