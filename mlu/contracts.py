@@ -80,8 +80,8 @@ class Tuning:
         momentum: In [0, 1).
         weight_decay: Added to the gradient as `weight_decay * weight`.
         schedule: `constant`, or `one_cycle` (up to `lr` and down to nearly zero).
-        recalibrate: Training images for new batch-norm statistics, before the first step and after the last; 0 keeps
-            the original's.
+        recalibrate: Training images for new batch-norm statistics after the last step (steps themselves use those of
+            their batch); 0 keeps what is there.
     """
 
     steps: int = 0

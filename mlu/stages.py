@@ -210,13 +210,12 @@ def apply(context: Context, method: Method, problem: Problem, edit: Edit) -> Net
     """The network with its edit, fine-tuned within its bounds."""
     module = Unlearner(method, problem, edit)
     with phase("finetune"):
-        module.renew_statistics()
         if method.tuning.steps:
             batches = context.data.train_batches(problem.train, method.tuning.batch_size)
             epochs = math.ceil(method.tuning.steps / len(batches))
             context.trainer(method.name, epochs, method.tuning.steps).fit(module, batches)
             module.to(problem.device)
-            module.renew_statistics()
+        module.renew_statistics()
     return module.net.eval().requires_grad_(False)
 
 

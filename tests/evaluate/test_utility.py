@@ -6,6 +6,7 @@ import torch
 from sklearn import metrics
 from torch import nn
 
+from mlu.evaluate.intervals import mean_interval, rate_interval
 from mlu.evaluate.outputs import Outputs
 from mlu.evaluate.utility import METRICS, label_figures, label_findings, mutual_information, retained_findings
 from mlu.tasks import MultiLabel, SingleLabel
@@ -86,6 +87,31 @@ def test_intervals_contain_their_value(task):
         one = figures[metric]
         assert ((one.low < one.value) & (one.value < one.high)).all()
         assert ((one.low >= 0) & (one.high <= 1)).all()
+
+
+@by_task
+def test_intervals_are_of_the_images_that_each_rate_is_of(task):
+    outputs = random_outputs(task)
+    figures, said = label_figures(task, outputs), task.predictions(outputs.logits).numpy()
+    for column in range(LABELS):
+        known, positive = outputs.known[:, column].numpy(), outputs.targets[:, column].numpy() == 1
+
+        def ends(success, rows):
+            success, persons = success[rows][:, None], outputs.identities[rows]
+            return np.stack(rate_interval(success, np.ones_like(success), persons))[:, 0]
+
+        right = said[:, column] == positive
+        recall, specificity = ends(right, known & positive), ends(right, known & ~positive)
+        rates = right[known & positive].mean(), right[known & ~positive].mean()
+        expected = {
+            "accuracy": ends(right, known),
+            "recall": recall,
+            "positive_rate": ends(said[:, column], known),
+            "balanced_accuracy": mean_interval(*rates, recall, specificity),
+        }
+        for metric, (low, high) in expected.items():
+            found = figures[metric].low[column], figures[metric].high[column]
+            np.testing.assert_allclose(found, (low, high), atol=1e-12, err_msg=metric)
 
 
 def outputs_of(targets, logits, known=None):

@@ -116,7 +116,7 @@ def test_fisher_is_unbiased(net, size):
     task, draws = MultiLabel(), 250
     batch = whole(task)
     found = [fisher_of(net, task, batch, size, seed) for seed in range(draws)]
-    exact, error = {}, {}
+    exact, error, error_of_sum = {}, {}, {}
     for name, columns in COLUMNS.items():
         terms = task.scope(batch.targets, batch.known, columns).sum().item()
         chunks = [gradients(net, task, part, columns) for part in batches(batch, size)]
@@ -124,12 +124,15 @@ def test_fisher_is_unbiased(net, size):
         # Var (sum s g)^2 = 2 ((sum g^2)^2 - sum g^4) for independent signs s.
         variance = sum(2 * (chunk.square().sum(0).square() - chunk.pow(4).sum(0)) for chunk in chunks) / terms**2
         error[name] = (variance.clamp(min=0) / draws).sqrt()
+        # And Var |sum s g|^2 = 2 sum of (g_a . g_b)^2 over pairs a != b.
+        pairs = sum((chunk @ chunk.T).fill_diagonal_(0).square().sum() for chunk in chunks)
+        error_of_sum[name] = (2 * pairs / draws).sqrt() / terms
     elements = sum(len(value) for value in exact.values())
     quantile = norm.isf(1e-3 / 2 / elements)  # one false alarm in a thousand over all elements (Bonferroni)
     for name in COLUMNS:
         mean = torch.stack([one[name] for one in found]).mean(0)
         assert ((mean - exact[name]).abs() <= quantile * error[name] + 1e-15).all()
-        assert abs(mean.sum() / exact[name].sum() - 1) < 0.1
+        assert abs(mean.sum() - exact[name].sum()) <= norm.isf(1e-3 / 2) * error_of_sum[name]
     # Control: the scores of other labels are not within these bounds.
     swapped = torch.stack([one["retained"] for one in found]).mean(0) - exact["forgotten"]
     assert (swapped.abs() > quantile * (error["forgotten"] + error["retained"])).any()
