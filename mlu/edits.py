@@ -34,7 +34,7 @@ def top_fraction(scores: Tensor, fraction: float) -> Tensor:
     """True at the highest scores: exactly round(fraction * n) of n, bool, same shape. Nested in `fraction`."""
     count = round(fraction * scores.numel())
     hit = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    # A stable sort takes equal scores in their order in memory, so that a larger fraction adds to a smaller one.
+    # A stable sort takes equal scores in their order, so that a larger fraction adds to a smaller one.
     hit[scores.flatten().sort(descending=True, stable=True).indices[:count]] = True
     return hit.view_as(scores)
 
@@ -47,7 +47,8 @@ def shrink(weight: Tensor, importance: Tensor, decay: float) -> Tensor:
 def halving_decay(importance: Tensor) -> float:
     """The decay at which `shrink` halves a weight of median importance; 0 where that is 0 or there is none."""
     median = importance.median().item() if importance.numel() else 0.0
-    return math.log(2) / median if median > 0 else 0.0
+    # Bounded, so that 0 * decay is 0 in float32 as well.
+    return min(math.log(2) / median, 1e30) if median > 0 else 0.0
 
 
 def root_mean_square(weight: Tensor) -> Tensor:
@@ -85,7 +86,8 @@ def constrain(
     stopped = {}
     with torch.no_grad():
         for name, factor in rate.items():
-            parameters[name].copy_(before[name] + factor * (parameters[name] - before[name]))
+            slowed = before[name] + factor * (parameters[name] - before[name])
+            parameters[name].copy_(torch.where(factor == 1, parameters[name], slowed))
         for name, distance in radius.items():
             parameter = parameters[name]
             inside = torch.clamp(parameter, centre[name] - distance, centre[name] + distance)

@@ -25,11 +25,13 @@ class Meter:
         seconds: Wall time of each phase, and of everything under `total`.
         forward: Images that went through a body.
         backward: Images whose gradient came back through a body.
+        running: Whether the block has not ended yet.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     forward: int = 0
     backward: int = 0
+    running: bool = True
 
 
 @contextmanager
@@ -52,10 +54,12 @@ def measure() -> Iterator[Meter]:
     finally:
         _current.reset(token)
         hook.remove()
+        meter.running = False
 
 
 def count_backward(meter: Meter, images: int) -> None:
-    meter.backward += images
+    # A graph may be differentiated after its block has ended.
+    meter.backward += images * meter.running
 
 
 @contextmanager

@@ -88,8 +88,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def damage(folder: Path) -> str | None:
     """What is wrong with an entry, or None when its files are the ones that were written."""
     try:
-        checksums = read_manifest(folder)["checksums"]
-    except (OSError, ValueError, KeyError) as fault:
+        manifest = read_manifest(folder)
+        checksums, _ = manifest["checksums"], manifest["facts"]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
         return f"unreadable {MANIFEST}: {fault}"
     for name, expected in checksums.items():
         if not (folder / name).is_file():
@@ -113,5 +114,5 @@ def code_digest(*modules: str) -> str:
         origin = Path(spec.origin)
         files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
         for file in files:
-            sources.update(file.read_bytes())
+            sources.update(f"{file.relative_to(origin.parent)} {file.stat().st_size}\n".encode() + file.read_bytes())
     return sources.hexdigest()[:16]

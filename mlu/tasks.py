@@ -82,7 +82,7 @@ class MultiLabel(Task):
 
     def entropy(self, logits: Tensor, columns: Sequence[int]) -> Tensor:
         """Sum of the columns' binary entropies."""
-        return bernoulli_entropy(self.probs(logits[:, columns])).sum(1)
+        return bernoulli_entropy_of_logits(logits[:, columns]).sum(1)
 
     def divergence(self, logits: Tensor, reference: Tensor, columns: Sequence[int]) -> Tensor:
         """Mean over columns of the divergence between two Bernoullis, never a softmax over labels."""
@@ -150,6 +150,12 @@ def among(columns: Sequence[int], like: Tensor) -> Tensor:
 def bernoulli_entropy(probs: Tensor) -> Tensor:
     """-p ln p - (1 - p) ln(1 - p) per element, in nats, exactly 0 at p = 0 and p = 1."""
     return -(torch.xlogy(probs, probs) + torch.xlogy(1 - probs, 1 - probs))
+
+
+def bernoulli_entropy_of_logits(logits: Tensor) -> Tensor:
+    """As `bernoulli_entropy` of their sigmoid, without rounding to 0 where that rounds to 0 or 1."""
+    size = logits.abs()
+    return torch.log1p(torch.exp(-size)) + size * torch.sigmoid(-size)
 
 
 def categorical_entropy(probs: Tensor) -> Tensor:

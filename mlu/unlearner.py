@@ -1,6 +1,7 @@
 """The LightningModule that wraps any method: start from its edit, minimise its objective, stay within its bounds."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlu.optimise import sgd
 from mlu.seeding import generator
 
 RECALIBRATION_BATCH = 256
-"""Images per pass of batch-norm recalibration."""
+"""Most images per pass of batch-norm recalibration."""
 
 
 class Unlearner(L.LightningModule):
@@ -71,7 +72,11 @@ class Unlearner(L.LightningModule):
 
 
 def calibration_images(problem: Problem, images: int) -> Iterator[Tensor]:
-    """At most `images` plain training images, seeded, in batches on the problem's device."""
+    """At most `images` plain training images, seeded, in batches of one size (to within one) on the problem's device.
+
+    None where there is but one: it has no variance.
+    """
     rows = torch.randperm(len(problem.train), generator=problem.generator())[:images]
-    for start in range(0, len(rows), RECALIBRATION_BATCH):
-        yield problem.train[rows[start : start + RECALIBRATION_BATCH]].images.to(problem.device)
+    if len(rows) > 1:
+        for chosen in rows.tensor_split(math.ceil(len(rows) / RECALIBRATION_BATCH)):
+            yield problem.train[chosen].images.to(problem.device)

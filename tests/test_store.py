@@ -88,9 +88,6 @@ def manifest_without_facts(folder):
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-only_files_are_checked = pytest.mark.xfail(reason="a manifest that is JSON of another form is no damage yet")
-
-
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -99,8 +96,8 @@ only_files_are_checked = pytest.mark.xfail(reason="a manifest that is JSON of an
         (lose_manifest, f"unreadable {MANIFEST}"),
         (cut_manifest, f"unreadable {MANIFEST}"),
         (empty_manifest, f"unreadable {MANIFEST}"),
-        pytest.param(list_manifest, f"unreadable {MANIFEST}", marks=only_files_are_checked),
-        pytest.param(manifest_without_facts, f"unreadable {MANIFEST}", marks=only_files_are_checked),
+        (list_manifest, f"unreadable {MANIFEST}"),
+        (manifest_without_facts, f"unreadable {MANIFEST}"),
     ],
 )
 def test_a_damaged_entry_is_named_and_built_again(store, caplog, spoil, says):

@@ -26,12 +26,12 @@ def entropy_findings(
         no_reference: Why there is none.
     """
     columns = list(columns)
-    entropies = task.entropy(logits, columns).double().numpy()
+    entropies = task.entropy(logits.double(), columns).numpy()
     mean = Finding("entropy/mean", float(entropies.mean()))
     if reference is None:
         return [mean, *(Finding(f"entropy/{name}", None, missing=no_reference) for name in ("jensen_shannon", "ks"))]
     divergence = task.divergence(logits.double(), reference.double(), columns).mean().item()
-    theirs = task.entropy(reference, columns).double().numpy()
+    theirs = task.entropy(reference.double(), columns).numpy()
     statistic = float(stats.ks_2samp(entropies, theirs, method="asymp").statistic)
     return [mean, Finding("entropy/jensen_shannon", divergence), Finding("entropy/ks", statistic)]
 

@@ -14,5 +14,5 @@ def forgotten_findings(figures: dict[str, Figures], labels: Sequence[str], forgo
     """`forgotten/<metric>`: of several labels the one that is remembered best, right way round or inverted."""
     distance = np.abs(figures["balanced_accuracy"].value[list(forgotten)] - 0.5)
     worst = forgotten[0] if np.isnan(distance).all() else forgotten[int(np.nanargmax(distance))]
-    reason = f"{labels[worst]} does not occur both ways in this split"
+    reason = f"{labels[worst]} does not occur both ways among the known targets of this split"
     return [finding(f"forgotten/{metric}", figures[metric], worst, reason) for metric in FORGOTTEN_METRICS]

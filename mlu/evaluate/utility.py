@@ -1,28 +1,25 @@
 """How well a model predicts each label, and the retained ones together."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multilabel_auroc,
-    multilabel_average_precision,
-    multilabel_f1_score,
-    multilabel_stat_scores,
-)
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from mlu.contracts import Finding
-from mlu.evaluate.intervals import mean_interval, rate_interval
+from mlu.evaluate.intervals import (
+    error_correlation,
+    mean_interval,
+    mean_rate_interval,
+    rate_and_residual,
+    rate_interval,
+)
 from mlu.evaluate.outputs import Outputs
 from mlu.tasks import Task
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "f1", "average_precision")
-UNDEFINED = -1
-"""Target of what does not count, for torchmetrics."""
 
 
 @dataclass(frozen=True)
@@ -40,37 +37,35 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
     Besides METRICS: `recall` (share of positives predicted positive), `positive_rate` (share predicted positive) and
     `mutual_information` (between prediction and target, in bits). Rates have intervals.
     """
-    probs, predictions = task.probs(outputs.logits), task.predictions(outputs.logits)
-    targets = torch.where(outputs.known, outputs.targets, UNDEFINED).long()
-    labels = targets.shape[1]
-    counts = multilabel_stat_scores(predictions.long(), targets, labels, average=None, ignore_index=UNDEFINED)
-    tp, fp, tn, fn, _ = counts.double().numpy().T
-    positives, negatives = tp + fn, tn + fp
-    both = (positives > 0) & (negatives > 0)
-    right, positive = (predictions == (targets == 1)).numpy(), (targets == 1).numpy()
-    known, persons = outputs.known.numpy(), outputs.identities
+    probs, predictions = task.probs(outputs.logits.double()), task.predictions(outputs.logits).numpy()
+    known, persons, positive = outputs.known.numpy(), outputs.identities, (outputs.targets > 0).numpy()
+    tp, fn = (predictions & positive & known).sum(0), (~predictions & positive & known).sum(0)
+    fp, tn = (predictions & ~positive & known).sum(0), (~predictions & ~positive & known).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        recall, specificity = tp / positives, tn / negatives
-        accuracy, positive_rate = (tp + tn) / (positives + negatives), (tp + fp) / (positives + negatives)
-    recall_ends = rate_interval(right, known & positive, persons)
-    specificity_ends = rate_interval(right, known & ~positive, persons)
+        recall, specificity = tp / (tp + fn), tn / (tn + fp)
+        accuracy, positive_rate = (tp + tn) / known.sum(0), (tp + fp) / known.sum(0)
+        f1 = np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
+    right, positives, negatives = predictions == positive, known & positive, known & ~positive
+    recall_ends, specificity_ends = (rate_interval(right, trial, persons) for trial in (positives, negatives))
+    shared = error_correlation(right, positives, negatives, persons)
 
-    def curve(metric: Callable[..., Tensor]) -> np.ndarray:
-        with warnings.catch_warnings():
-            # Of labels that do not occur both ways; their figures are reported as missing.
-            warnings.simplefilter("ignore", UserWarning)
-            return metric(probs, targets, labels, average=None, ignore_index=UNDEFINED).double().numpy()
+    def curve(metric: Callable[..., Tensor], defined: np.ndarray) -> np.ndarray:
+        values = np.full(len(defined), np.nan)
+        for column in np.flatnonzero(defined):
+            rows = outputs.known[:, column]
+            values[column] = metric(probs[rows, column], outputs.targets[rows, column].long()).item()
+        return values
 
     return {
         "accuracy": Figures(accuracy, *rate_interval(right, known, persons)),
         "balanced_accuracy": Figures(
-            (recall + specificity) / 2, *mean_interval(recall, specificity, recall_ends, specificity_ends)
+            (recall + specificity) / 2, *mean_interval(recall, specificity, recall_ends, specificity_ends, shared)
         ),
-        "auroc": Figures(np.where(both, curve(multilabel_auroc), np.nan)),
-        "f1": Figures(np.where(positives > 0, curve(multilabel_f1_score), np.nan)),
-        "average_precision": Figures(np.where(positives > 0, curve(multilabel_average_precision), np.nan)),
+        "auroc": Figures(curve(binary_auroc, positives.any(0) & negatives.any(0))),
+        "f1": Figures(f1),
+        "average_precision": Figures(curve(binary_average_precision, positives.any(0))),
         "recall": Figures(recall, *recall_ends),
-        "positive_rate": Figures(positive_rate, *rate_interval(predictions.numpy(), known, persons)),
+        "positive_rate": Figures(positive_rate, *rate_interval(predictions, known, persons)),
         "mutual_information": Figures(mutual_information(tp, fp, tn, fn)),
     }
 
@@ -91,7 +86,12 @@ def mutual_information(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.nd
 def label_findings(figures: dict[str, Figures], labels: Sequence[str]) -> list[Finding]:
     """`label/<Label>/<metric>` of every label."""
     return [
-        finding(f"label/{label}/{metric}", figures[metric], column, f"{label} does not occur both ways in this split")
+        finding(
+            f"label/{label}/{metric}",
+            figures[metric],
+            column,
+            f"{label} does not occur both ways among the known targets of this split",
+        )
         for column, label in enumerate(labels)
         for metric in METRICS
     ]
@@ -116,19 +116,16 @@ def retained_findings(task: Task, outputs: Outputs, retained: Sequence[int]) -> 
 
 
 def retained_accuracy(task: Task, outputs: Outputs, columns: list[int]) -> Finding:
-    """Mean accuracy with its interval: of persons, by the share of their retained labels that is right."""
-    right = (task.predictions(outputs.logits) == (outputs.targets > 0)) & outputs.known
+    """Mean accuracy over the retained labels, or share of right classes, with its interval."""
+    right = (task.predictions(outputs.logits) == (outputs.targets > 0)).numpy()
+    known = outputs.known.numpy()
     if task.name == "singlelabel":
-        share, counted = right.all(1, keepdim=True).double(), outputs.known.all(1, keepdim=True)
-        mean = share.mean().item() if len(share) else math.nan
+        right, known = right.all(1, keepdims=True), known.all(1, keepdims=True)
     else:
-        known = outputs.known[:, columns]
-        share = right[:, columns].double().sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
-        counted = known.any(1, keepdim=True)
-        mean = mean_defined((right.sum(0) / outputs.known.sum(0)).double().numpy()[columns])
-    low, high = rate_interval(share.numpy(), counted.numpy(), outputs.identities)
-    value, _, _, missing = value_or_reason(mean)
-    return Finding("retained/accuracy", value, none_if_nan(low[0]), none_if_nan(high[0]), missing)
+        right, known = right[:, columns], known[:, columns]
+    low, high = mean_rate_interval(right, known, outputs.identities)
+    value, _, _, missing = value_or_reason(mean_defined(rate_and_residual(right, known)[0]))
+    return Finding("retained/accuracy", value, none_if_nan(low), none_if_nan(high), missing)
 
 
 def mean_defined(values: np.ndarray) -> float:
@@ -139,7 +136,7 @@ def mean_defined(values: np.ndarray) -> float:
 
 def value_or_reason(value: float) -> tuple[float | None, None, None, str | None]:
     if math.isnan(value):
-        return None, None, None, "no retained label occurs both ways in this split"
+        return None, None, None, "no retained label occurs both ways among the known targets of this split"
     return value, None, None, None
 
 

@@ -17,6 +17,8 @@ from mlu.models.network import Network
 
 log = logging.getLogger(__name__)
 
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone(ABC):
@@ -74,6 +76,9 @@ class ResNet(Backbone):
     """torchvision's residual networks; `name` is torchvision's (`resnet18`, `resnet50`)."""
 
     def build(self, labels: int) -> Network:
+        if self.name not in RESNETS:
+            hint = did_you_mean(self.name, RESNETS)
+            raise UserError(f"backbone.name={self.name} is no residual network of torchvision{hint or ':'} {RESNETS}")
         path = Path(self.weights) if self.weights and Path(self.weights).is_file() else None
         try:
             source = torchvision.models.get_model(self.name, weights=None if path else self.weights)
@@ -106,7 +111,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        reason = str(fault).splitlines()[0]
+        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise UserError(f"{path} is neither safetensors nor a plain state dict of tensors: {reason}") from fault
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -132,6 +137,9 @@ def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_trained(net: Network, path: Path) -> None:
     """Fill `net` with a trained model's weights; every one must be there and fit."""
     state, own = our_names(read_weights(path)), net.state_dict()
+    for name in state:
+        if name not in own:
+            raise UserError(f"{path} has a weight {name!r} that this backbone lacks: is it another backbone?")
     for name, value in own.items():
         # Counts batches only where batch norm has no momentum; older checkpoints lack it.
         if name.endswith("num_batches_tracked"):

@@ -73,7 +73,6 @@ def test_without_a_reference_distances_are_missing_with_the_reason(task):
         assert (findings[path].value, findings[path].missing) == (None, "no Retrain")
 
 
-@pytest.mark.xfail(reason="entropies are of float32 probabilities, unlike those that are drawn")
 def test_ks_sees_how_sure_models_are_beyond_float32():
     one, two = torch.full((50, 4), 20.0), torch.full((50, 4), 25.0)
     for task in (MultiLabel(), SingleLabel()):

@@ -93,7 +93,6 @@ def test_images_that_do_not_count_are_not_read(seed):
     np.testing.assert_allclose(of(success ^ ~trial, persons, trial), expected, atol=1e-12)
 
 
-@pytest.mark.xfail(reason="what does not count is multiplied by zero")
 def test_what_does_not_count_may_be_undefined():
     assert of([1, 0, 1, math.nan], trial=[True, True, True, False]) == of([1, 0, 1])
 
