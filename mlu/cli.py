@@ -14,9 +14,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlu.config import CONF, build, check, explain, register_resolvers
 from mlu.errors import UserError
+from mlu.process import tune_process
 from mlu.sweep import SweepSummary, record_failure
 
 USAGE_ERROR, FAILURE = 2, 1
+
+
+class Fault:
+    """What ended a run of its own; Hydra would write lines of its own about a fault that reaches it."""
+
+    found: Exception | None = None
 
 
 def job(config: DictConfig) -> None:
@@ -32,27 +39,28 @@ def job(config: DictConfig) -> None:
 
         run(experiment)
     except Exception as fault:
-        if not sweep:
-            raise
+        if sweep:
+            record_failure(folder, list(hydra_config.overrides.task), fault)
+        Fault.found = fault
         if not isinstance(fault, UserError):
             traceback.print_exc()
-        record_failure(folder, list(hydra_config.overrides.task), fault)
 
 
 def main() -> None:
     """Entry point of `python launch.py`, `python -m mlu` and `mlu`."""
-    # Hydra would print faults in its own way and always exit with 1.
+    tune_process()
+    # Else Hydra prints faults of composition in its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Threads that spin while they wait make two jobs on the same cores tens of times slower, not twice.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     register_resolvers()
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except UserError as fault:
-        stop(str(fault))
     except (HydraException, OmegaConfBaseException) as fault:
         stop(explain(fault))
     if SweepSummary.failed:
+        sys.exit(FAILURE)
+    if isinstance(Fault.found, UserError):
+        stop(str(Fault.found))
+    if Fault.found is not None:
         sys.exit(FAILURE)
 
 

@@ -1,10 +1,6 @@
-"""Set before torch is imported anywhere: threads that wait must not spin, and nothing asks the network."""
+"""Small data, and how each test builds an experiment on it."""
 
 import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ["WANDB_MODE"] = "offline"
-
 from pathlib import Path
 
 import pytest
@@ -12,6 +8,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from mlu.config import CONF, build, check, register_resolvers
+from mlu.process import tune_process
+
+# Before torch is imported anywhere: nothing above does.
+tune_process()
+os.environ["WANDB_MODE"] = "offline"
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 

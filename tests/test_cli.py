@@ -14,7 +14,7 @@ SMALL = ["dataset.images=300", "dataset.image_size=32", "training.epochs=1", "tr
 
 
 def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "launch.py"), f"outputs={folder}", *arguments]
+    command = [sys.executable, str(ROOT / "launch.py"), *arguments, f"outputs={folder}"]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=300)
 
 

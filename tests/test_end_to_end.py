@@ -136,9 +136,10 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
     arrays = np.load(tmp_path / "run" / "entropy.npz")
     for model in MODELS:
         for split in SPLITS:
-            histogram = kept.history[f"{model}/{split}/entropy/histogram"]
-            assert histogram["_type"] == "histogram"
-            assert histogram["values"] == arrays[f"{model}/{split}/entropy/histogram/counts"].tolist()
+            path = f"{model}/{split}/entropy/histogram"
+            assert kept.history[f"{path}/_type"] == "histogram"
+            assert kept.history[f"{path}/values"] == arrays[f"{path}/counts"].tolist()
+            assert kept.history[f"{path}/bins"] == pytest.approx(arrays[f"{path}/edges"])
 
 
 def test_two_jobs_of_one_process_are_two_wandb_runs(run, tmp_path):

@@ -120,7 +120,7 @@ def retained_accuracy(task: Task, outputs: Outputs, columns: list[int]) -> Findi
     right = (task.predictions(outputs.logits) == (outputs.targets > 0)).numpy()
     known = outputs.known.numpy()
     if task.name == "singlelabel":
-        right, known = right.all(1, keepdims=True), known.all(1, keepdims=True)
+        right, known = np.all(right, axis=1, keepdims=True), np.all(known, axis=1, keepdims=True)
     else:
         right, known = right[:, columns], known[:, columns]
     low, high = mean_rate_interval(right, known, outputs.identities)

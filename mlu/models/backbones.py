@@ -139,7 +139,10 @@ def load_trained(net: Network, path: Path) -> None:
     state, own = our_names(read_weights(path)), net.state_dict()
     for name in state:
         if name not in own:
-            raise UserError(f"{path} has a weight {name!r} that this backbone lacks: is it another backbone?")
+            raise UserError(
+                f"{path} has a weight {name!r} that this backbone lacks{did_you_mean(name, own) or ':'} "
+                "is it another backbone?"
+            )
     for name, value in own.items():
         # Counts batches only where batch norm has no momentum; older checkpoints lack it.
         if name.endswith("num_batches_tracked"):

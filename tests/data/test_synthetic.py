@@ -110,8 +110,9 @@ def test_people_differ_in_traits_that_have_no_label(faces):
 def test_no_single_cue_tells_male():
     cues = {trait: cue for trait, cue in CUES.items() if cue.label == "Male"}
     apart = {trait: abs(cue.with_ - cue.without) / cue.spread for trait, cue in cues.items()}
-    assert max(norm.cdf(distance / 2) for distance in apart.values()) < 0.93
-    assert 0.98 < norm.cdf(math.hypot(*apart.values()) / 2) < 0.999
+    together = norm.sf(math.hypot(*apart.values()) / 2)
+    # The best single cue errs many times as often as all of them together, and even these err.
+    assert min(norm.sf(distance / 2) for distance in apart.values()) > 10 * together > 0
 
 
 # --- Pixels -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import brentq
 
-from mlu.evaluate.intervals import CONFIDENCE, mean_interval, rate_interval, wilson
+from mlu.evaluate.intervals import (
+    CONFIDENCE,
+    error_correlation,
+    mean_interval,
+    mean_rate_interval,
+    rate_interval,
+    wilson,
+)
 
 law = settings(deadline=None, derandomize=True, max_examples=50)
 Z = stats.norm.ppf(0.975)
@@ -183,6 +190,45 @@ def test_mean_intervals_cover_the_truth():
     one, two = (rate_interval(s, np.ones_like(s), np.arange(images)) for s in (first, second))
     ends = mean_interval(first.mean(0), second.mean(0), one, two)
     assert covered(ends, 0.75) >= stats.binom.ppf(1e-4, simulations, COVERAGE)
+
+
+def test_mean_interval_of_rates_that_persons_share_covers_the_truth():
+    """Each person has two images of either kind, all right or all wrong: the two rates err together."""
+    simulations, persons = 4000, 60
+    random = np.random.default_rng(2)
+    success = np.repeat(random.random((persons, simulations)) < 0.8, 4, axis=0)
+    clusters = np.repeat(np.arange(persons), 4)
+    first = np.tile([[True], [True], [False], [False]], (persons, simulations))
+    one, two = (rate_interval(success, trial, clusters) for trial in (first, ~first))
+    shared = error_correlation(success, first, ~first, clusters)
+    np.testing.assert_allclose(shared, 1)
+    rates = success[first[:, 0]].mean(0), success[~first[:, 0]].mean(0)
+    least = stats.binom.ppf(1e-4, simulations, COVERAGE)
+    assert covered(mean_interval(*rates, one, two, shared), 0.8) >= least
+    # Control: as if the two were independent.
+    assert covered(mean_interval(*rates, one, two), 0.8) < least
+
+
+def test_mean_rate_interval_contains_its_mean_and_knows_persons():
+    random = np.random.default_rng(3)
+    success, trial = random.random((80, 3)) < 0.7, random.random((80, 3)) < [0.1, 0.9, 1.0]
+    mean = np.mean([success[trial[:, column], column].mean() for column in range(3)])
+    low, high = mean_rate_interval(success, trial, np.arange(80))
+    assert low < mean < high
+    repeated = [np.repeat(array, 4, axis=0) for array in (success, trial, np.arange(80))]
+    np.testing.assert_allclose(mean_rate_interval(*repeated), (low, high))
+    assert np.isnan(mean_rate_interval(success, np.zeros_like(trial), np.arange(80))).all()
+
+
+def test_mean_rate_intervals_cover_the_truth():
+    simulations, images = 1000, 100
+    random, truths = np.random.default_rng(4), np.array([0.9, 0.6, 0.5])
+    found = 0
+    for _ in range(simulations):
+        success, trial = random.random((images, 3)) < truths, random.random((images, 3)) < [0.3, 0.8, 1.0]
+        low, high = mean_rate_interval(success, trial, np.arange(images))
+        found += low <= truths.mean() <= high
+    assert found >= stats.binom.ppf(1e-4, simulations, COVERAGE)
 
 
 def test_mean_interval_stays_in_range_and_keeps_what_is_undefined():

@@ -97,6 +97,15 @@ def test_intervals_are_of_the_images_that_each_rate_is_of(task):
             success, persons = success[rows][:, None], outputs.identities[rows]
             return np.stack(rate_interval(success, np.ones_like(success), persons))[:, 0]
 
+        def shared(right, known, positive, rates):
+            errors = []
+            for person in np.unique(outputs.identities):
+                mine = outputs.identities == person
+                with_, without = mine & known & positive, mine & known & ~positive
+                errors.append([(right - rates[0])[with_].sum(), (right - rates[1])[without].sum()])
+            one, other = np.array(errors).T
+            return (one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
+
         right = said[:, column] == positive
         recall, specificity = ends(right, known & positive), ends(right, known & ~positive)
         rates = right[known & positive].mean(), right[known & ~positive].mean()
@@ -104,7 +113,7 @@ def test_intervals_are_of_the_images_that_each_rate_is_of(task):
             "accuracy": ends(right, known),
             "recall": recall,
             "positive_rate": ends(said[:, column], known),
-            "balanced_accuracy": mean_interval(*rates, recall, specificity),
+            "balanced_accuracy": mean_interval(*rates, recall, specificity, shared(right, known, positive, rates)),
         }
         for metric, (low, high) in expected.items():
             found = figures[metric].low[column], figures[metric].high[column]
