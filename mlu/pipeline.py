@@ -20,7 +20,7 @@ from mlu.experiment import Experiment
 from mlu.methods.retrain import Retrain
 from mlu.report.figures import entropy_picture
 from mlu.report.table import run_table, show
-from mlu.results import flatten, results_of, write_config, write_json
+from mlu.results import NO_REFERENCE, flatten, results_of, write_config, write_json
 from mlu.stages import Context, Model
 from mlu.tasks import task_of
 
@@ -30,7 +30,6 @@ Histograms = dict[str, tuple[np.ndarray, np.ndarray]]
 
 BINS = 50
 """Of the entropy histograms."""
-NO_REFERENCE = "there is no Retrain (reference=none)"
 
 
 def run(experiment: Experiment) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mlu.store import digest
 SCHEMA = 1
 LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
 PHASES = ("score", "edit", "finetune")
+NO_REFERENCE = "there is no Retrain (reference=none)"
 
 
 def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], findings: Iterable[Finding]) -> dict[str, Any]:
@@ -33,7 +34,13 @@ def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], finding
     speedup, reason = ratio(reference, unlearn, "seconds")
     work_ratio, work_reason = ratio(reference, unlearn, "work")
     missing = {finding.path: finding.missing for finding in findings if finding.missing is not None}
-    missing |= {key: why for key, why in (("speedup", reason), ("work_ratio", work_reason)) if why is not None}
+    absent = {
+        "speedup": reason,
+        "work_ratio": work_reason,
+        "seconds/original": None if costs["original"] else "the original was given (original.weights)",
+        "seconds/retrain": None if reference else NO_REFERENCE,
+    }
+    missing |= {key: why for key, why in absent.items() if why is not None}
     return {
         "schema": SCHEMA,
         "run": {
@@ -77,7 +84,7 @@ def total(cost: Cost | None) -> float | None:
 def ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | None, str | None]:
     """How many times more Retrain cost than the method, in seconds or in image passes; or why that has no meaning."""
     if reference is None:
-        return None, "there is no Retrain (reference=none)"
+        return None, NO_REFERENCE
     if unlearn.work == 0:
         return None, "nothing was trained or scored"
     if of == "work":

@@ -31,6 +31,7 @@ from mlu.unlearner import Unlearner
 log = logging.getLogger(__name__)
 
 CODE = (
+    "mlu.seeding",
     "mlu.stages",
     "mlu.tasks",
     "mlu.data.augment",

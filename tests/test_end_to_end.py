@@ -94,7 +94,8 @@ def test_without_a_reference_its_figures_are_missing_with_the_reason(run):
     results = run("method=head", "reference=none")
     assert results["seconds"]["retrain"] is None
     assert results["speedup"] is None
-    for path in ("retrain/test/retained/accuracy", "unlearned/test/entropy/jensen_shannon", "speedup"):
+    paths = ("retrain/test/retained/accuracy", "unlearned/test/entropy/jensen_shannon", "speedup", "seconds/retrain")
+    for path in paths:
         assert "reference=none" in results["missing"][path]
     assert results["metrics"]["retrain/test/retained/accuracy"] is None
 
@@ -112,6 +113,7 @@ def test_a_model_of_the_users_is_unlearned(run, experiment, tmp_path):
     mine = run("method=head", f"original.weights={tmp_path / 'mine.pt'}", folder="mine")
     assert mine["metrics"] == plain["metrics"]
     assert mine["seconds"]["original"] is None
+    assert "original.weights" in mine["missing"]["seconds/original"]
 
 
 @pytest.mark.parametrize("method", ["wf", "wp"])

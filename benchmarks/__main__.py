@@ -1,0 +1,35 @@
+"""python -m benchmarks [NAME...]: run all benchmarks, or those named; a table, and outputs/benchmarks.json."""
+
+import dataclasses
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mlu.config import quiet_lightning
+from mlu.process import tune_process
+
+BENCHMARKS = ("training", "augmentation")
+
+
+def main(names: list[str]) -> None:
+    tune_process()
+    quiet_lightning()
+    found = [one for name in names or BENCHMARKS for one in importlib.import_module(f"benchmarks.{name}").run()]
+    table = Table("what", "against", "ours", "alternative", "ratio")
+    for one in found:
+        times = (f"{seconds:.3f} s" for seconds in (one.seconds, one.alternative_seconds))
+        table.add_row(one.name, one.alternative, *times, f"{one.ratio:.2f}")
+    Console().print(table)
+    file = Path("outputs/benchmarks.json")
+    file.write_text(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(BENCHMARKS)
+    if unknown:
+        sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
+    main(sys.argv[1:])
