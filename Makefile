@@ -1,5 +1,5 @@
 # Everything sets itself up: the targets need Python 3.11 (or newer) and make, nothing else.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
