@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mlu.config import quiet_lightning
 from mlu.process import tune_process
 
 BENCHMARKS = ("training", "augmentation")
@@ -17,6 +16,8 @@ BENCHMARKS = ("training", "augmentation")
 
 def main(names: list[str]) -> None:
     tune_process()
+    from mlu.progress import quiet_lightning
+
     quiet_lightning()
     found = [one for name in names or BENCHMARKS for one in importlib.import_module(f"benchmarks.{name}").run()]
     table = Table("what", "against", "ours", "alternative", "ratio")

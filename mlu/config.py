@@ -3,10 +3,8 @@
 The checks import nothing heavy; only `build` does.
 """
 
-import logging
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +175,7 @@ def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
 def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experiment":
     """The objects of a checked configuration. Imports torch and all that stands on it."""
     from mlu.experiment import Experiment
+    from mlu.progress import quiet_lightning
 
     quiet_lightning()
     plain = OmegaConf.to_container(config, resolve=True)
@@ -196,13 +195,6 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         group=group,
         config={str(key): value for key, value in plain.items()},
     )
-
-
-def quiet_lightning() -> None:
-    """Keep Lightning's start-up notes and advice out of the terminal; what goes wrong still shows."""
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def explain(fault: Exception) -> str:

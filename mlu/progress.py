@@ -1,5 +1,7 @@
-"""The progress bar of every training."""
+"""What Lightning shows in the terminal: the progress bar of every training, and nothing else."""
 
+import logging
+import warnings
 from typing import Any
 
 import lightning as L
@@ -18,3 +20,10 @@ class Progress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{self.stage}: epoch {current_epoch + 1} of {self.trainer.max_epochs}"
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's start-up notes and advice out of the terminal; what goes wrong still shows."""
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
