@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mlu.config import CONF, build, check, explain, register_resolvers
 from mlu.errors import UserError
 from mlu.process import tune_process
-from mlu.sweep import SweepSummary, record_failure
+from mlu.sweep import SweepSummary, clear, record_failure
 
 USAGE_ERROR, FAILURE = 2, 1
 
@@ -26,29 +27,34 @@ class Fault:
     found: Exception | None = None
 
 
-def job(config: DictConfig) -> None:
-    """One job. In a sweep a fault is recorded, so that the others go on."""
+def job(config: DictConfig) -> Any:
+    """One job; returns its objective. In a sweep a fault is recorded, so that the others go on."""
+    # Here, since a launcher may start it in a process of its own.
+    tune_process()
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep = hydra_config.mode == RunMode.MULTIRUN
+    clear(folder)
     try:
         register_resolvers()
         check(config)
         experiment = build(config, folder, group=Path(hydra_config.sweep.dir).name if sweep else None)
         from mlu.pipeline import run
+        from mlu.results import objective_of
 
-        run(experiment)
+        return objective_of(run(experiment), config.objective)
     except Exception as fault:
         if sweep:
             record_failure(folder, list(hydra_config.overrides.task), fault)
         Fault.found = fault
         if not isinstance(fault, UserError):
             traceback.print_exc()
+        # No objective: a sweeper that optimises takes it for a trial that failed, and goes on.
+        return None
 
 
 def main() -> None:
     """Entry point of `python launch.py`, `python -m mlu` and `mlu`."""
-    tune_process()
     # Else Hydra prints faults of composition in its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()

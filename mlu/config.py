@@ -5,14 +5,15 @@ The checks import nothing heavy; only `build` does.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mlu.data.attributes import ALIASES
+from mlu.data.attributes import resolve_label
 from mlu.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -44,11 +45,9 @@ def between(low: float, high: float) -> Rule:
     return lambda value: is_number(value) and low <= value <= high, f"a number in [{low:g}, {high:g}]"
 
 
-def whole(low: int) -> Rule:
-    return (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low,
-        f"a whole number >= {low}",
-    )
+def whole(low: int, high: float = math.inf) -> Rule:
+    text = f"a whole number >= {low}" if high == math.inf else f"a whole number in [{low}, {high}]"
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high, text
 
 
 def one_of(*choices: Any) -> Rule:
@@ -64,18 +63,22 @@ def or_null(rule: Rule) -> Rule:
 
 
 RADIUS: Rule = (lambda value: is_number(value) and value >= 0, "a number >= 0, or inf")
+PATHS: Rule = (lambda value: isinstance(value, str | ListConfig), "the path of a figure, or a list of them")
 SCHEDULE = one_of("constant", "one_cycle")
 
 RULES: Mapping[str, Rule] = {
-    "seed": whole(0),
+    "seed": whole(0, 2**32 - 1),
     "epsilon": RADIUS,
     "phi": or_null(between(0, 1)),
     "reference": one_of("retrain", "none"),
-    "dataset.images": or_null(whole(1)),
+    "objective": or_null(PATHS),
+    "dataset.images": or_null(whole(20)),
     "dataset.image_size": whole(16),
     "dataset.seed": whole(0),
     "dataset.images_per_identity": whole(1),
     "dataset.noise": at_least(0),
+    "dataset.correlation": between(-1, 1),
+    "dataset.prevalence": between(0, 1),
     "dataset.split": one_of("paper", "official"),
     "dataset.download": yes_or_no(),
     "method.reading": one_of("selective", "printed"),
@@ -162,16 +165,6 @@ def forgotten_names(config: DictConfig) -> tuple[str, ...]:
     return tuple(found)
 
 
-def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
-    """A label by its own name or by the paper's, in either direction."""
-    spellings = [name, ALIASES.get(name, name), *(paper for paper, own in ALIASES.items() if own == name)]
-    for spelling in spellings:
-        if spelling in labels:
-            return spelling
-    hint = did_you_mean(name, [*labels, *(paper for paper, own in ALIASES.items() if own in labels)])
-    raise UserError(f"forget_label.names: {dataset} has no label {name!r}{hint or '.'} It has {', '.join(labels)}")
-
-
 def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experiment":
     """The objects of a checked configuration. Imports torch and all that stands on it."""
     from mlu.experiment import Experiment
@@ -180,10 +173,10 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
     quiet_lightning()
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    parts = {key: instantiate(config[key], _convert_="all") for key in ("dataset", "backbone", "method", "training")}
+    parts = {key: made(config, key) for key in ("dataset", "backbone", "method", "training")}
     return Experiment(
         **parts,
-        tracker=instantiate(config.logger),
+        tracker=made(config, "logger"),
         forget=forgotten_names(config),
         seed=config.seed,
         with_reference=config.reference == "retrain",
@@ -195,6 +188,16 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         group=group,
         config={str(key): value for key, value in plain.items()},
     )
+
+
+def made(config: DictConfig, key: str) -> Any:
+    """The object of one group; raises UserError for keys that its class does not have."""
+    try:
+        return instantiate(config[key], _convert_="all")
+    except InstantiationException as fault:
+        if isinstance(fault.__cause__, TypeError):
+            raise UserError(f"{key}: {fault.__cause__}: see conf/{key} for its keys") from fault
+        raise
 
 
 def explain(fault: Exception) -> str:

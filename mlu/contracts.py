@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mlu.data.base import TaskName
 from mlu.data.split import Batch, Split
-from mlu.models.network import Network
+from mlu.models.network import Network, Weights
 from mlu.seeding import generator
 from mlu.tasks import Task
 
-Weights = Mapping[str, Tensor]
+Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Path -> counts and bin edges."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,17 @@ class Problem:
     """All that a method may use to forget.
 
     Attributes:
-        net: The original network, in evaluation mode. Never written to.
+        net: The network to score and to edit, in evaluation mode: the original, or what an earlier round left. Never
+            written to.
+        original: The original network, as a teacher. Never written to.
         task: Losses and predictions of its outputs.
         request: The columns to forget and to retain.
         train: The training split, plain images with all targets.
-        seed: Seed of every random choice of the method.
+        seed: Seed of every random choice of the method; another one in every round.
     """
 
     net: Network
+    original: Network
     task: Task
     request: ForgetRequest
     train: Split

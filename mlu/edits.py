@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-Weights = Mapping[str, Tensor]
+from mlu.models.network import Weights
 
 
 def ratio(forgotten: Tensor, retained: Tensor, delta: float) -> Tensor:
@@ -23,6 +23,12 @@ def ratio(forgotten: Tensor, retained: Tensor, delta: float) -> Tensor:
         Ratios >= 0, same shape; 0 where a layer has no score at all.
     """
     return per_mean(forgotten) / (per_mean(retained) + delta)
+
+
+def most_specific(forgotten: Tensor, retained: Tensor, delta: float, fraction: float) -> Tensor:
+    """True at the given fraction of a layer's weights: those of largest `ratio`, save where that is 0."""
+    contrast = ratio(forgotten, retained, delta)
+    return top_fraction(contrast, fraction) & (contrast > 0)
 
 
 def per_mean(scores: Tensor) -> Tensor:

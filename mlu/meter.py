@@ -26,8 +26,10 @@ class Meter:
         forward: Images that went through a body.
         backward: Images whose gradient came back through a body.
         running: Whether the block has not ended yet.
+        device: Whose work is waited for before the clock is read; None for the CPU's.
     """
 
+    device: torch.device | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     forward: int = 0
     backward: int = 0
@@ -35,9 +37,9 @@ class Meter:
 
 
 @contextmanager
-def measure() -> Iterator[Meter]:
+def measure(device: torch.device | None = None) -> Iterator[Meter]:
     """Measure what happens inside: every pass of every network, wherever it is called from."""
-    meter = Meter()
+    meter = Meter(device)
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
         if isinstance(module, Body):
@@ -66,16 +68,17 @@ def count_backward(meter: Meter, images: int) -> None:
 def phase(name: str) -> Iterator[None]:
     """Add the wall time of what happens inside to the running measurement, if there is one."""
     meter = _current.get()
-    start = clock()
+    device = meter.device if meter else None
+    start = clock(device)
     try:
         yield
     finally:
         if meter is not None:
-            meter.seconds[name] += clock() - start
+            meter.seconds[name] += clock(device) - start
 
 
-def clock() -> float:
+def clock(device: torch.device | None) -> float:
     """Seconds, read when the device has done all that it was asked."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if device is not None and device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter()

@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
 
 from mlu import stages
-from mlu.contracts import Finding, ForgetRequest
+from mlu.contracts import Finding, ForgetRequest, Histograms
 from mlu.data.module import ImageData
 from mlu.errors import UserError
 from mlu.evaluate.entropy import entropy_findings, log_entropies
@@ -20,13 +19,11 @@ from mlu.experiment import Experiment
 from mlu.methods.retrain import Retrain
 from mlu.report.figures import entropy_picture
 from mlu.report.table import run_table, show
-from mlu.results import NO_REFERENCE, flatten, results_of, write_config, write_json
+from mlu.results import NO_REFERENCE, figures_of, results_of, write_config, write_json
 from mlu.stages import Context, Model
 from mlu.tasks import task_of
 
 log = logging.getLogger(__name__)
-
-Histograms = dict[str, tuple[np.ndarray, np.ndarray]]
 
 BINS = 50
 """Of the entropy histograms."""
@@ -34,11 +31,12 @@ BINS = 50
 
 def run(experiment: Experiment) -> dict[str, Any]:
     """Walk the road once; returns what `results.json` in the experiment's folder holds."""
+    device = stages.device_of(experiment)
     data = ImageData(experiment.dataset.load(), experiment.seed, experiment.training.batch_size, experiment.workers)
     request = request_of(experiment, data)
     write_config(experiment, experiment.folder / "config.yaml")
     with experiment.tracker.run(experiment.folder, experiment.title, experiment.group, experiment.config) as tracking:
-        context = Context(experiment, data, task_of(data.task), request, tracking.lightning)
+        context = Context(experiment, data, task_of(data.task), request, tracking.lightning, device)
         original = stages.original(context)
         wanted = experiment.with_reference or isinstance(experiment.method, Retrain)
         retrain = stages.retrain(context) if wanted else None
@@ -48,9 +46,10 @@ def run(experiment: Experiment) -> dict[str, Any]:
             "retrain": retrain if experiment.with_reference else None,
             "unlearned": unlearned,
         }
-        findings, histograms = list(evaluate(context, models)), entropy_histograms(context, models)
-        tracking.record(flatten(findings), histograms)
-    results = results_of(experiment, {name: model.cost if model else None for name, model in models.items()}, findings)
+        costs = {name: model.cost if model else None for name, model in models.items()}
+        results = results_of(experiment, costs, evaluate(context, models))
+        histograms = entropy_histograms(context, models)
+        tracking.record(figures_of(results), histograms)
     leave(experiment, unlearned, results, histograms)
     return results
 
@@ -62,7 +61,7 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
             f"method={experiment.method.name} serves {' and '.join(experiment.method.tasks)} data, "
             f"{data.source.name} is {data.task}: choose another method"
         )
-    forgotten = data.columns(experiment.forget)
+    forgotten = tuple(sorted(data.columns(experiment.forget)))
     return ForgetRequest(forgotten, tuple(column for column in range(len(data.labels)) if column not in forgotten))
 
 
@@ -78,11 +77,10 @@ def forget(context: Context, original: Model, retrain: Model | None) -> Model:
 
 def evaluate(context: Context, models: Mapping[str, Model | None]) -> Iterator[Finding]:
     """Every figure of every model and split. A model that there is not has all of them, missing with the reason."""
-    stand_in = next(model for model in models.values() if model)
-    for name, model in models.items():
-        for finding in judge(context, model or stand_in, models["retrain"]):
-            shown = finding if model else Finding(finding.path, None, missing=NO_REFERENCE)
-            yield replace(shown, path=f"{name}/{shown.path}")
+    judged = {name: list(judge(context, model, models["retrain"])) for name, model in models.items() if model}
+    absent = [Finding(finding.path, None, missing=NO_REFERENCE) for finding in judged["original"]]
+    for name in models:
+        yield from (finding.under(name) for finding in judged.get(name, absent))
 
 
 def judge(context: Context, model: Model, reference: Model | None) -> Iterator[Finding]:
@@ -99,12 +97,12 @@ def judge(context: Context, model: Model, reference: Model | None) -> Iterator[F
                 task, outputs.logits, reference.logits[name] if reference else None, request.retained, NO_REFERENCE
             ),
         ]
-        yield from (replace(finding, path=f"{name}/{finding.path}") for finding in findings)
+        yield from (finding.under(name) for finding in findings)
 
 
 def entropy_histograms(context: Context, models: Mapping[str, Model | None]) -> Histograms:
     """`<model>/<split>/entropy/histogram`: counts and edges, the same edges for all models of a split."""
-    histograms: Histograms = {}
+    histograms: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for split in context.data.splits:
         values = {
             f"{name}/{split}/entropy/histogram": log_entropies(

@@ -3,16 +3,17 @@
 import importlib.metadata
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mlu.contracts import Finding
+from mlu.errors import UserError, did_you_mean
 from mlu.experiment import Experiment
 from mlu.stages import Cost
-from mlu.store import digest
+from mlu.store import content_of, digest
 
 SCHEMA = 1
 LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
@@ -31,8 +32,8 @@ def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], finding
     findings = list(findings)
     unlearn, reference = costs["unlearned"], costs["retrain"]
     assert unlearn is not None
-    speedup, reason = ratio(reference, unlearn, "seconds")
-    work_ratio, work_reason = ratio(reference, unlearn, "work")
+    speedup, reason = cost_ratio(reference, unlearn, "seconds")
+    work_ratio, work_reason = cost_ratio(reference, unlearn, "work")
     missing = {finding.path: finding.missing for finding in findings if finding.missing is not None}
     absent = {
         "speedup": reason,
@@ -49,7 +50,7 @@ def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], finding
             "method": experiment.method.name,
             "forget_label": list(experiment.forget),
             "seed": experiment.seed,
-            "config_hash": digest({key: value for key, value in experiment.config.items() if key != "outputs"}),
+            "config_hash": digest(identity(experiment.config)),
             "commit": commit(),
             "device": unlearn.device,
             "date": unlearn.date,
@@ -77,11 +78,51 @@ def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], finding
     }
 
 
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration decides the figures: not where files lie, who is told, or how many processes load."""
+    kept = {key: value for key, value in config.items() if key not in ("outputs", "logger", "objective")}
+    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key != "root"}
+    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key != "workers"}
+    for group in ("backbone", "original"):
+        kept[group] = {**config[group], "weights": content_of(config[group]["weights"])}
+    return kept
+
+
+def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
+    """All numbers of a run by their path: metrics, `seconds/...`, `work/...`, `speedup` and `work_ratio`."""
+    seconds = {f"seconds/{key}": value for key, value in results["seconds"].items()}
+    work = {
+        f"work/{stage}/{key}": value
+        for stage, passes in results["work"].items()
+        for key, value in (passes or {}).items()
+    }
+    ratios = {key: results[key] for key in ("speedup", "work_ratio")}
+    return {**results["metrics"], **seconds, **work, **ratios}
+
+
+def objective_of(results: Mapping[str, Any], paths: str | Sequence[str] | None) -> Any:
+    """What a sweeper optimises: the figure at each path, or None where no path is given.
+
+    Raises:
+        UserError: If there is no such figure, with the nearest one; or if it has no value, with the reason.
+    """
+    if paths is None or not isinstance(paths, str):
+        return None if paths is None else tuple(objective_of(results, path) for path in paths)
+    figures = figures_of(results)
+    if paths not in figures:
+        raise UserError(
+            f"objective={paths} is no figure of a run{did_you_mean(paths, figures) or '.'} See results.json"
+        )
+    if figures[paths] is None:
+        raise UserError(f"objective={paths} has no value: {results['missing'][paths]}")
+    return figures[paths]
+
+
 def total(cost: Cost | None) -> float | None:
     return None if cost is None else cost.seconds["total"]
 
 
-def ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | None, str | None]:
+def cost_ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | None, str | None]:
     """How many times more Retrain cost than the method, in seconds or in image passes; or why that has no meaning."""
     if reference is None:
         return None, NO_REFERENCE

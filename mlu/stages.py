@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mlu.contracts import Edit, ForgetRequest, Method, Problem
 from mlu.data.module import ImageData
 from mlu.data.split import Split
+from mlu.errors import UserError
 from mlu.evaluate.outputs import logits_of
 from mlu.experiment import Experiment
 from mlu.meter import Meter, measure, phase
@@ -24,13 +27,15 @@ from mlu.models.backbones import load_trained
 from mlu.models.classifier import Classifier
 from mlu.models.network import Network
 from mlu.progress import Progress
-from mlu.store import Store, checksum, code_digest, now
+from mlu.store import Store, code_digest, content_of, now
 from mlu.tasks import Task
 from mlu.unlearner import Unlearner
 
 log = logging.getLogger(__name__)
 
 CODE = (
+    "mlu.evaluate.outputs",
+    "mlu.meter",
     "mlu.seeding",
     "mlu.stages",
     "mlu.tasks",
@@ -79,13 +84,23 @@ class Model:
 
 @dataclass(frozen=True)
 class Context:
-    """Where stages run: the experiment, its data, and what they share."""
+    """Where stages run: the experiment, its data, and what they share.
+
+    Attributes:
+        experiment: As configured.
+        data: Its data set, divided.
+        task: What its outputs mean.
+        request: The columns to forget and to retain.
+        logger: Where Lightning logs training curves; None for nowhere.
+        device: What networks run on.
+    """
 
     experiment: Experiment
     data: ImageData
     task: Task
     request: ForgetRequest
     logger: Logger | None
+    device: torch.device
 
     @property
     def store(self) -> Store:
@@ -94,15 +109,14 @@ class Context:
     def key(self) -> dict[str, Any]:
         """What every trained model depends on."""
         experiment = self.experiment
-        weights = experiment.backbone.weights
         return {
             "data": self.data.source.fingerprint,
-            "backbone": experiment.config["backbone"]
-            | {"weights": checksum(Path(weights)) if weights and Path(weights).is_file() else weights},
+            "backbone": experiment.config["backbone"] | {"weights": content_of(experiment.backbone.weights)},
             "training": experiment.config["training"],
             "precision": experiment.trainer["precision"],
             "seed": experiment.seed,
             "code": code_digest(*CODE),
+            "torch": torch.__version__,
         }
 
     def trainer(self, stage: str, epochs: int, steps: int = -1) -> L.Trainer:
@@ -123,12 +137,11 @@ def original(context: Context) -> Model:
     """The model that knows all labels: trained, found in the cache, or the user's own."""
     path = context.experiment.original_weights
     if path is not None:
-        net = context.experiment.backbone.build(len(context.data.labels))
+        net = bare(context)
         load_trained(net, path)
-        return Model(net.eval(), all_logits(net, context), cost=None)
-    return cached(
-        context, "original", context.key(), lambda: from_scratch(context, "original", context.data.splits["train"])
-    )
+        return Model(net.eval(), all_logits(net, context, f"is original.weights={path} another model?"), cost=None)
+    train = context.data.splits["train"]
+    return cached(context, "original", context.key(), lambda: from_scratch(context, "original", train))
 
 
 def retrain(context: Context) -> Model:
@@ -148,6 +161,11 @@ def retrain(context: Context) -> Model:
     return cached(context, "retrain", context.key() | {"forgotten": list(request.forgotten)}, build)
 
 
+def bare(context: Context) -> Network:
+    """A network whose weights will be overwritten: none are read or downloaded for it."""
+    return replace(context.experiment.backbone, weights=None).build(len(context.data.labels))
+
+
 def without(train: Split, task: Task, request: ForgetRequest) -> Split:
     """The training split as a model must see it that never learns the forgotten labels."""
     if task.name == "multilabel":
@@ -161,7 +179,7 @@ def from_scratch(context: Context, stage: str, train: Split) -> tuple[Network, M
     net = experiment.backbone.build(len(context.data.labels))
     module = Classifier(net, context.task, experiment.training, experiment.seed, stage)
     log.info("%s: training for %d epochs", stage, experiment.training.epochs)
-    with measure() as meter:
+    with measure(context.device) as meter:
         context.trainer(stage, experiment.training.epochs).fit(module, context.data.train_batches(train))
     return net, meter
 
@@ -174,11 +192,12 @@ def cached(context: Context, stage: str, key: Mapping[str, Any], make: Callable[
         save_file(
             {name: value.contiguous() for name, value in net.state_dict().items()}, folder / "weights.safetensors"
         )
-        save_file(all_logits(net, context), folder / "logits.safetensors")
+        remedy = f"training diverged, lower training.lr={context.experiment.training.lr:g}"
+        save_file(all_logits(net, context, f"{stage}: {remedy}"), folder / "logits.safetensors")
         return facts_of(meter, context)
 
     entry = context.store.get(stage, key, build)
-    net = context.experiment.backbone.build(len(context.data.labels))
+    net = bare(context)
     net.load_state_dict(load_file(entry.folder / "weights.safetensors"))
     cost = Cost(**entry.facts, cached=not entry.fresh)
     if cost.cached:
@@ -192,19 +211,21 @@ def unlearn(context: Context, method: Method, source: Model) -> Model:
     """Score, edit and fine-tune a copy of the original by `method`; everything that it costs is measured."""
     problem = problem_of(context, source)
     L.seed_everything(context.experiment.seed, verbose=False)
-    with measure() as meter:
+    with measure(context.device) as meter:
         net = problem.net
-        for _ in range(method.rounds):
-            current = replace(problem, net=net)
+        for number in range(method.rounds):
+            # A user's seed is below 2^32, so no round shares its random choices with another seed.
+            current = replace(problem, net=net, seed=problem.seed + (number << 32))
             net = apply(context, method, current, method.edit(current))
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
-    return Model(net, all_logits(net, context), cost)
+    remedy = f"{method.name}: fine-tuning diverged, lower method.tuning.lr={method.tuning.lr:g}"
+    return Model(net, all_logits(net, context, remedy), cost)
 
 
 def problem_of(context: Context, source: Model) -> Problem:
     """What a method is given: a copy of the original that no gradient reaches, on the device."""
-    net = copy.deepcopy(source.net).requires_grad_(False).to(device_of(context))
-    return Problem(net, context.task, context.request, context.data.splits["train"], context.experiment.seed)
+    net = copy.deepcopy(source.net).requires_grad_(False).to(context.device)
+    return Problem(net, net, context.task, context.request, context.data.splits["train"], context.experiment.seed)
 
 
 def apply(context: Context, method: Method, problem: Problem, edit: Edit) -> Network:
@@ -212,7 +233,7 @@ def apply(context: Context, method: Method, problem: Problem, edit: Edit) -> Net
     module = Unlearner(method, problem, edit)
     with phase("finetune"):
         if method.tuning.steps:
-            batches = context.data.train_batches(problem.train, method.tuning.batch_size)
+            batches = context.data.train_batches(problem.train, method.tuning.batch_size, problem.seed)
             epochs = math.ceil(method.tuning.steps / len(batches))
             context.trainer(method.name, epochs, method.tuning.steps).fit(module, batches)
             module.to(problem.device)
@@ -225,19 +246,39 @@ def facts_of(meter: Meter, context: Context) -> dict[str, Any]:
         "seconds": dict(meter.seconds),
         "forward": meter.forward,
         "backward": meter.backward,
-        "device": device_name(device_of(context)),
+        "device": device_name(context.device),
     }
 
 
-def all_logits(net: Network, context: Context) -> dict[str, Tensor]:
-    net.to(device_of(context))
-    return {name: logits_of(net, split) for name, split in context.data.splits.items()}
+def all_logits(net: Network, context: Context, remedy: str) -> dict[str, Tensor]:
+    """Logits of every image by split; raises UserError with the remedy where one is not finite."""
+    net.to(context.device)
+    logits = {name: logits_of(net, split) for name, split in context.data.splits.items()}
+    if not all(values.isfinite().all() for values in logits.values()):
+        raise UserError(f"the model's outputs are not finite; {remedy}")
+    return logits
 
 
-def device_of(context: Context) -> torch.device:
-    return context.trainer("device", epochs=0).strategy.root_device
+def device_of(experiment: Experiment) -> torch.device:
+    """What Lightning's Trainer chooses; raises UserError where there is no such device."""
+    try:
+        trainer = L.Trainer(**experiment.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        return trainer.strategy.root_device
+    except MisconfigurationException as fault:
+        wanted = experiment.trainer["accelerator"]
+        raise UserError(f"trainer.accelerator={wanted} is not to be had here, use auto or cpu: {fault}") from fault
 
 
 def device_name(device: torch.device) -> str:
-    """Such as `cpu` or `NVIDIA H100`: what costs are comparable on."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    """Such as `NVIDIA H100` or `AMD EPYC 7B13, 2 threads`: what costs are comparable on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
+def processor() -> str:
+    """The processor's model where the system tells it, else its architecture."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

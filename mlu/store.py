@@ -81,6 +81,13 @@ def checksum(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def content_of(weights: str | Path | None) -> str | None:
+    """What a name of weights or a path stands for: a file's checksum, else the name itself."""
+    if weights is None:
+        return None
+    return checksum(Path(weights)) if Path(weights).is_file() else str(weights)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     return json.loads((folder / MANIFEST).read_text())
 

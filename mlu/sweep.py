@@ -8,13 +8,21 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-FAILURE = "failure.json"
+FAILURE, RESULTS = "failure.json", "results.json"
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier job left where this one writes, so that nobody takes it for this one's."""
+    for name in (FAILURE, RESULTS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def record_failure(folder: Path, overrides: list[str], fault: Exception) -> None:
     """Leave a failed job's error and the command that repeats it beside its log."""
     lines = str(fault).strip().splitlines() or [""]
-    command = shlex.join(["python", "launch.py", *overrides])
+    # An experiment may itself ask for a sweep.
+    single = ["hydra.mode=RUN"] if any(override.startswith("experiment=") for override in overrides) else []
+    command = shlex.join(["python", "launch.py", *overrides, *single])
     (folder / FAILURE).write_text(json.dumps({"error": f"{type(fault).__name__}: {lines[0]}", "command": command}))
 
 
@@ -30,7 +38,7 @@ class SweepSummary(Callback):
         from mlu.report.table import show, sweep_table
 
         folder = Path(config.hydra.sweep.dir)
-        results = {file.parent: json.loads(file.read_text()) for file in folder.glob("*/results.json")}
+        results = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{RESULTS}")}
         if results:
             show(sweep_table((job_name(job), results[job]) for job in sorted(results, key=job_number)))
         failures = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{FAILURE}")}

@@ -9,10 +9,9 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
+from mlu.contracts import Histograms
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Tracking:
     wandb_run: Any = None
 
     def record(self, metrics: Mapping[str, float | None], histograms: Histograms) -> None:
-        """Send final metrics and histograms (counts and bin edges), each under its path."""
+        """Send final figures and histograms, each under its path."""
         if self.wandb_run is not None:
             import wandb
 

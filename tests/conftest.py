@@ -35,12 +35,12 @@ def outputs(tmp_path_factory):
 def experiment(outputs, tmp_path):
     """Builds an experiment on small data from overrides, as the command line does."""
 
-    def from_overrides(*overrides: str, dataset: str = "faces", folder: Path | None = None):
+    def from_overrides(*overrides: str, dataset: str = "faces", folder: Path | None = None, group: str | None = None):
         register_resolvers()
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", [*TINY[dataset], *BRIEF, f"outputs={outputs}", *overrides])
         OmegaConf.resolve(config)
         check(config)
-        return build(config, folder or tmp_path)
+        return build(config, folder or tmp_path, group)
 
     return from_overrides

@@ -7,7 +7,8 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from mlu.config import CONF, RULES, config_keys, explain, resolve_label
+from mlu.config import CONF, RULES, config_keys, explain
+from mlu.data.attributes import resolve_label
 from mlu.errors import UserError
 
 FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if "_target_" in OmegaConf.load(file)]

@@ -12,6 +12,7 @@ from wandb_file import read_run
 
 from mlu import pipeline
 from mlu.evaluate.outputs import logits_of
+from mlu.results import figures_of, identity
 
 MODELS, SPLITS = ("original", "retrain", "unlearned"), ("train", "validation", "test")
 
@@ -20,9 +21,9 @@ MODELS, SPLITS = ("original", "retrain", "unlearned"), ("train", "validation", "
 def run(experiment, tmp_path):
     """Runs the pipeline on small data; returns its results."""
 
-    def from_overrides(*overrides: str, dataset: str = "faces", folder: str = "run"):
+    def from_overrides(*overrides: str, dataset: str = "faces", folder: str = "run", group: str | None = None):
         (tmp_path / folder).mkdir()
-        return pipeline.run(experiment(*overrides, dataset=dataset, folder=tmp_path / folder))
+        return pipeline.run(experiment(*overrides, dataset=dataset, folder=tmp_path / folder, group=group))
 
     return from_overrides
 
@@ -90,6 +91,14 @@ def test_a_second_run_trains_nothing_and_says_the_same(run, monkeypatch):
     assert again["measured"]["retrain"]["cached"]
 
 
+def test_where_files_lie_does_not_change_the_hash_of_a_configuration(experiment, tmp_path):
+    first, moved, other = (
+        identity(experiment(*overrides).config)
+        for overrides in ([], [f"outputs={tmp_path}", "logger=wandb", "trainer.workers=2"], ["seed=1"])
+    )
+    assert first == moved != other
+
+
 def test_without_a_reference_its_figures_are_missing_with_the_reason(run):
     results = run("method=head", "reference=none")
     assert results["seconds"]["retrain"] is None
@@ -108,6 +117,7 @@ def test_a_model_of_the_users_is_unlearned(run, experiment, tmp_path):
         pipeline.task_of(data.task),
         pipeline.request_of(setup, data),
         None,
+        torch.device("cpu"),
     )
     torch.save(pipeline.stages.original(context).net.state_dict(), tmp_path / "mine.pt")
     mine = run("method=head", f"original.weights={tmp_path / 'mine.pt'}", folder="mine")
@@ -132,9 +142,10 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
     assert kept.name == "wf phi=0.1 epsilon=0.1: Male, faces, tiny, seed 42"
     assert kept.exit_code == 0
     assert kept.config["method"]["phi"] == 0.1
-    for path, value in results["metrics"].items():
+    for path, value in figures_of(results).items():
         if value is not None:
             assert kept.history[path] == pytest.approx(value), path
+    assert {"speedup", "work_ratio", "seconds/unlearn", "work/unlearn/forward"} <= set(kept.history)
     arrays = np.load(tmp_path / "run" / "entropy.npz")
     for model in MODELS:
         for split in SPLITS:
@@ -146,8 +157,10 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
 
 def test_two_jobs_of_one_process_are_two_wandb_runs(run, tmp_path):
     for name in ("one", "two"):
-        run("logger=wandb", "method=head", folder=name)
-        assert read_run(tmp_path / name).exit_code == 0
+        run("logger=wandb", "method=head", folder=name, group="the sweep")
+        kept = read_run(tmp_path / name)
+        assert kept.exit_code == 0
+        assert kept.group == "the sweep"
 
 
 def test_a_damaged_model_in_the_cache_is_trained_again(run, outputs, caplog, tmp_path):

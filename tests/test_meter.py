@@ -114,7 +114,7 @@ def test_an_inner_measurement_is_part_of_the_outer_one(net):
 
 def test_phases_add_up(monkeypatch):
     ticks = iter(range(0, 1000, 1))
-    monkeypatch.setattr("mlu.meter.clock", lambda: float(next(ticks)))
+    monkeypatch.setattr("mlu.meter.clock", lambda device: float(next(ticks)))
     with measure() as meter:  # starts at 0
         with phase("score"), phase("forward"):  # 1 to 4 and 2 to 3
             pass

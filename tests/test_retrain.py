@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,34 +14,51 @@ from mlu.tasks import task_of
 
 def context_of(experiment) -> Context:
     data = ImageData(experiment.dataset.load(), experiment.seed, experiment.training.batch_size)
-    return Context(experiment, data, task_of(data.task), pipeline.request_of(experiment, data), logger=None)
+    return Context(
+        experiment,
+        data,
+        task_of(data.task),
+        pipeline.request_of(experiment, data),
+        logger=None,
+        device=torch.device("cpu"),
+    )
 
 
 def weights_after(context: Context, train) -> dict:
     return dict(from_scratch(context, "retrain", train)[0].state_dict())
 
 
-def test_permuting_the_forgotten_column_changes_no_bit(experiment):
-    context = context_of(experiment())
-    train, (column,) = context.data.splits["train"], context.request.forgotten
-    permuted = dataclasses.replace(train, targets=train.targets.clone())
-    permuted.targets[:, column] = permuted.targets[torch.randperm(len(train)), column]
-    assert not torch.equal(permuted.targets, train.targets)
-    first, second = (
-        weights_after(context, without(split, context.task, context.request)) for split in (train, permuted)
-    )
+def test_permuting_the_forgotten_column_changes_no_bit(experiment, tmp_path):
+    """As a user would see it: each Retrain is trained anew, with nothing cached."""
+    plain, permuted = (context_of(experiment(f"outputs={tmp_path / name}")) for name in ("plain", "permuted"))
+    train, (column,) = permuted.data.splits["train"], permuted.request.forgotten
+    shuffled = train.targets.clone()
+    shuffled[:, column] = shuffled[torch.randperm(len(train), generator=torch.Generator().manual_seed(0)), column]
+    assert not torch.equal(shuffled, train.targets)
+    permuted.data.splits["train"] = dataclasses.replace(train, targets=shuffled)
+    first, second = (dict(stages.retrain(context).net.state_dict()) for context in (plain, permuted))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     # The negative control: a training that reads the column does change.
-    assert not torch.equal(*(weights_after(context, split)["body.block1.conv.weight"] for split in (train, permuted)))
+    seen = (weights_after(context, context.data.splits["train"]) for context in (plain, permuted))
+    assert not torch.equal(*(weights["body.block1.conv.weight"] for weights in seen))
 
 
-def test_images_of_a_forgotten_class_change_no_bit(experiment):
-    context = context_of(experiment(dataset="digits"))
-    train, (column,) = context.data.splits["train"], context.request.forgotten
-    seen = without(train, context.task, context.request)
+def test_images_of_a_forgotten_class_change_no_bit(experiment, tmp_path):
+    plain, painted = (
+        context_of(experiment(f"outputs={tmp_path / name}", dataset="digits")) for name in ("plain", "painted")
+    )
+    train, (column,) = painted.data.splits["train"], painted.request.forgotten
+    forgotten = train.targets[:, column] == 1
+    images = np.array(train.images[np.arange(len(train.images))])
+    images[train.rows[forgotten.numpy()]] = 255
+    painted.data.splits["train"] = dataclasses.replace(train, images=images)
+    seen = without(train, painted.task, painted.request)
     assert (seen.targets[:, column] == 0).all()
-    assert len(seen) == (train.targets[:, column] == 0).sum()
-    assert set(seen.rows) < set(train.rows)
+    assert len(seen) == (~forgotten).sum()
+    first, second = (dict(stages.retrain(context).net.state_dict()) for context in (plain, painted))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    both = (weights_after(context, context.data.splits["train"]) for context in (plain, painted))
+    assert not torch.equal(*(weights["body.block1.conv.weight"] for weights in both))
 
 
 def test_it_starts_where_the_original_started_and_sees_the_same_images_in_the_same_order(experiment, monkeypatch):

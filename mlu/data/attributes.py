@@ -1,5 +1,9 @@
 """Names of the face attributes. Nothing heavy is imported: configurations are checked against them."""
 
+from collections.abc import Sequence
+
+from mlu.errors import UserError, did_you_mean
+
 CELEBA = tuple(
     """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
     Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones
@@ -17,3 +21,13 @@ PAPER = (
 
 ALIASES = {"Gender": "Male", "Young_Old": "Young"}
 """The paper's names for two of CelebA's."""
+
+
+def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
+    """A label by its own name or by the paper's, in either direction; raises UserError with the nearest name."""
+    spellings = [name, ALIASES.get(name, name), *(paper for paper, own in ALIASES.items() if own == name)]
+    for spelling in spellings:
+        if spelling in labels:
+            return spelling
+    hint = did_you_mean(name, [*labels, *(paper for paper, own in ALIASES.items() if own in labels)])
+    raise UserError(f"{dataset} has no label {name!r}{hint or '.'} It has {', '.join(labels)}")

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from mlu.data.attributes import ALIASES
+from mlu.data.attributes import resolve_label
 from mlu.data.base import LabelledImages
 from mlu.data.split import Batch, Split, partition
-from mlu.errors import UserError, did_you_mean
+from mlu.errors import UserError
 from mlu.seeding import generator
 
 FEWEST_IMAGES = 20
@@ -19,6 +19,8 @@ FEWEST_IMAGES = 20
 
 class ImageData(L.LightningDataModule):
     """A data set in three splits.
+
+    Only training needs a loader that Lightning knows; scores and evaluation read plain images, `splits[name].batches`.
 
     Attributes:
         source: The whole data set.
@@ -48,11 +50,11 @@ class ImageData(L.LightningDataModule):
 
     def columns(self, names: Sequence[str]) -> tuple[int, ...]:
         """Columns of labels, in their order; raises UserError with the nearest name for an unknown one."""
-        return tuple(column_of(name, self.labels, self.source.name) for name in names)
+        return tuple(self.labels.index(resolve_label(name, self.labels, self.source.name)) for name in names)
 
-    def train_batches(self, split: Split, batch_size: int | None = None) -> DataLoader[Batch]:
-        """Shuffled batches of `split`, for training."""
-        order = ShuffledBatches(len(split), batch_size or self.batch_size, self.seed)
+    def train_batches(self, split: Split, batch_size: int | None = None, seed: int | None = None) -> DataLoader[Batch]:
+        """Shuffled batches of `split`, for training; this module's own batch size and seed where none is given."""
+        order = ShuffledBatches(len(split), batch_size or self.batch_size, self.seed if seed is None else seed)
         # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
         return DataLoader(
             split,  # type: ignore[arg-type]
@@ -86,13 +88,3 @@ class ShuffledBatches(Sampler[Tensor]):
     def __len__(self) -> int:
         whole, rest = divmod(self.length, self.batch_size)
         return whole + (rest > 1)
-
-
-def column_of(name: str, labels: Sequence[str], dataset: str) -> int:
-    """Column of a label by its own name or by the paper's; raises UserError with the nearest name."""
-    known = name if name in labels else ALIASES.get(name, name)
-    if known not in labels:
-        raise UserError(
-            f"{dataset} has no label {name!r}{did_you_mean(name, [*labels, *ALIASES])} It has {', '.join(labels)}"
-        )
-    return list(labels).index(known)

@@ -22,9 +22,9 @@ from rich.progress import track
 from scipy.special import ndtri
 from torch import Tensor
 
-from mlu.data.attributes import PAPER
+from mlu.data.attributes import ALIASES, PAPER, resolve_label
 from mlu.data.base import Dataset, LabelledImages
-from mlu.errors import UserError, did_you_mean
+from mlu.errors import UserError
 from mlu.store import Store, code_digest, digest
 
 STATISTICS = Path(__file__).with_name("celeba_hq_labels.csv")
@@ -128,7 +128,7 @@ class Faces(Dataset):
         check(self)
         key = content_key(self)
         folder = Store(Path(self.root)).get("faces", key, lambda draft: draw(self, draft)).folder
-        labels = tuple(self.labels)
+        labels = tuple(ALIASES.get(label, label) for label in self.labels)
         return LabelledImages(
             name=self.name,
             task="multilabel",
@@ -149,10 +149,8 @@ def content_key(faces: Faces) -> dict[str, Any]:
 
 def check(faces: Faces) -> None:
     """Raise UserError for the first field that cannot be drawn."""
-    for label in faces.labels:
-        if label not in PAPER:
-            raise UserError(f"faces has no label {label!r}{did_you_mean(label, PAPER)}; it has {', '.join(PAPER)}")
-    if not faces.labels or len(set(faces.labels)) < len(faces.labels):
+    known = {resolve_label(label, PAPER, "faces (dataset.labels)") for label in faces.labels}
+    if not faces.labels or len(known) < len(faces.labels):
         raise UserError(f"faces got labels {list(faces.labels)}: name at least one of its ten, none of them twice")
     limits = {"image_size": (16, math.inf), "images": (1, math.inf), "images_per_identity": (1, math.inf)}
     limits |= {"seed": (0, math.inf), "correlation": (0, 1), "noise": (0, math.inf)}

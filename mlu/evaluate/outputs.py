@@ -32,13 +32,12 @@ class Outputs:
         return Outputs(self.logits[rows], self.targets[rows], self.known[rows], self.identities[rows.numpy()])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def logits_of(net: Network, split: Split) -> Tensor:
     """Logits of all images of a split, without augmentation, shape (images, labels), on the CPU."""
     device = next(net.parameters()).device
     net.eval()
-    logits = [net(batch.images.to(device)).float().cpu() for batch in split.batches(BATCH)]
-    return torch.cat(logits).clone()
+    return torch.cat([net(batch.images.to(device)).float().cpu() for batch in split.batches(BATCH)])
 
 
 def outputs_of(logits: Tensor, split: Split) -> Outputs:

@@ -1,12 +1,15 @@
 """Steps that several methods share."""
 
+import copy
+
 import torch
 from torch import Tensor
 
 from mlu.contracts import Problem
 from mlu.data.split import Batch, Split
-from mlu.models.network import Network
-from mlu.scores.gradients import Weights, all_weights, body_weights, fisher, sensitivity
+from mlu.errors import UserError
+from mlu.models.network import Network, Weights
+from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
 
 SENSITIVITY_BATCH = 128
 """Images per pass where only their mean gradient counts."""
@@ -43,24 +46,49 @@ def calibration(problem: Problem, images: int) -> Split:
     return problem.train.subset(torch.cat(chosen).unique())
 
 
+def speaking(problem: Problem) -> Network:
+    """The network to score: with the forgotten outputs as the original has them, for a silent one has no gradient."""
+    net = copy.deepcopy(problem.net)
+    rows, head = list(problem.request.forgotten), problem.original.head
+    with torch.no_grad():
+        net.head.weight[rows], net.head.bias[rows] = head.weight[rows], head.bias[rows]
+    return net
+
+
 def fisher_pair(problem: Problem, points: Split, batch: int) -> tuple[Weights, Weights]:
-    """Fisher scores of the body's weights for the forgotten labels and for the retained ones, by layer."""
-    scores = fisher(
-        problem.net,
-        problem.task,
-        (batch.to(problem.device) for batch in points.batches(batch)),
-        {"forgotten": problem.request.forgotten, "retained": problem.request.retained},
-        body_weights(problem.net),
-        problem.generator(),
-    )
-    return scores["forgotten"], scores["retained"]
+    """Fisher scores of the body's weights for the forgotten labels and for the retained ones, by layer.
+
+    Raises:
+        UserError: If the forgotten outputs depend on no weight at all.
+    """
+    net = speaking(problem)
+    batches = (batch.to(problem.device) for batch in points.batches(batch))
+    columns = {"forgotten": problem.request.forgotten, "retained": problem.request.retained}
+    scores = fisher(net, problem.task, batches, columns, body_weights(net), problem.generator())
+    return refuse_silence(scores["forgotten"]), scores["retained"]
 
 
 def printed_sensitivity(problem: Problem, points: Split) -> Weights:
     """|dL_u/dw| of every weight, head included (paper, Eq. 1 for the forgotten labels), by layer."""
+    net = speaking(problem)
     batches = (batch.to(problem.device) for batch in points.batches(SENSITIVITY_BATCH))
     columns = {"forgotten": problem.request.forgotten}
-    return sensitivity(problem.net, problem.task, batches, columns, all_weights(problem.net))["forgotten"]
+    return refuse_silence(sensitivity(net, problem.task, batches, columns, all_weights(net))["forgotten"])
+
+
+def printed_curvature(problem: Problem, points: Split, batch: int) -> Weights:
+    """Fisher scores of every weight, head included, for the forgotten labels, by layer."""
+    net = speaking(problem)
+    batches = (batch.to(problem.device) for batch in points.batches(batch))
+    columns = {"forgotten": problem.request.forgotten}
+    return fisher(net, problem.task, batches, columns, all_weights(net), problem.generator())["forgotten"]
+
+
+def refuse_silence(scores: Weights) -> Weights:
+    """The scores, or UserError where all are zero."""
+    if not any(layer.any() for layer in scores.values()):
+        raise UserError("the forgotten outputs depend on no weight of the network: they are forgotten already")
+    return scores
 
 
 def retained_loss(logits: Tensor, batch: Batch, problem: Problem, teacher: Tensor | None, soft: float) -> Tensor:
@@ -99,7 +127,7 @@ def correlation(features: Tensor, batch: Batch, problem: Problem) -> Tensor:
 
 def teacher_logits(problem: Problem, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return problem.net(images)
+        return problem.original(images)
 
 
 def tune_loss(net: Network, batch: Batch, problem: Problem, soft: float, decorrelation: float) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mlu.contracts import Edit, Method, Problem, Tuning
 from mlu.data.split import Batch, Split
-from mlu.edits import bound, ratio, top_fraction
+from mlu.edits import bound, most_specific
 from mlu.meter import phase
 from mlu.methods.parts import (
     calibration,
@@ -16,8 +16,7 @@ from mlu.methods.parts import (
     silent_head,
     tune_loss,
 )
-from mlu.models.network import Network
-from mlu.scores.gradients import Weights
+from mlu.models.network import Network, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ class WeightFilter(Method):
     def selective(self, problem: Problem, points: Split) -> Weights:
         """Which weights to reset, by layer of the body."""
         forgotten, retained = fisher_pair(problem, points, self.score_batch)
-        return {name: top_fraction(ratio(forgotten[name], retained[name], self.delta), self.phi) for name in forgotten}
+        return {name: most_specific(forgotten[name], retained[name], self.delta, self.phi) for name in forgotten}
 
     def printed(self, problem: Problem, points: Split) -> Weights:
         """Which weights to reset, by layer of the whole network."""
@@ -85,8 +84,8 @@ class WeightFilter(Method):
         weights, radius = {}, {}
         for name, chosen in hit.items():
             layer = original[name].detach()
-            fill = self.sigma * layer.std() * torch.randn(layer.shape, generator=generator).to(layer)
-            weights[name] = torch.where(chosen, fill, layer)
+            noise = torch.randn(layer.shape, generator=generator).to(layer) if self.sigma else torch.zeros_like(layer)
+            weights[name] = torch.where(chosen, self.sigma * layer.std() * noise, layer)
             radius[name] = bound(layer, chosen, self.epsilon, self.epsilon_mode)
         if self.reading == "selective":
             weights |= silent_head(problem)

@@ -7,18 +7,19 @@ from torch import Tensor
 
 from mlu.contracts import Edit, Method, Problem, Tuning
 from mlu.data.split import Batch, Split
-from mlu.edits import bound, halving_decay, per_mean, ratio, shrink, top_fraction
+from mlu.edits import bound, halving_decay, most_specific, per_mean, shrink
 from mlu.meter import phase
 from mlu.methods.parts import (
     calibration,
     fisher_pair,
     frozen_rows,
+    printed_curvature,
     printed_sensitivity,
     silent_head,
     tune_loss,
 )
 from mlu.models.network import Network
-from mlu.scores.gradients import all_weights, fisher
+from mlu.scores.gradients import all_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class WeightPruning(Method):
             for name in forgotten:
                 layer = original[name].detach()
                 ours, theirs = self.importance(layer, forgotten[name]), self.importance(layer, retained[name])
-                chosen = top_fraction(ratio(ours, theirs, self.delta), self.phi)
+                chosen = most_specific(ours, theirs, self.delta, self.phi)
                 low, high = quartiles(theirs[chosen])
                 # What the retained labels do not need at all lies *on* the lowest threshold: it goes as well.
                 zeroed = chosen & (theirs <= low)
@@ -100,11 +101,9 @@ class WeightPruning(Method):
     def printed(self, problem: Problem, points: Split) -> Edit:
         with phase("score"):
             slopes = printed_sensitivity(problem, points)
-            batches = (batch.to(problem.device) for batch in points.batches(self.score_batch))
-            columns = {"forgotten": problem.request.forgotten}
-            weights = all_weights(problem.net)
-            curvature = fisher(problem.net, problem.task, batches, columns, weights, problem.generator())["forgotten"]
+            curvature = printed_curvature(problem, points, self.score_batch)
         with phase("edit"):
+            weights = all_weights(problem.net)
             scores = {
                 name: self.alpha * slopes[name] + self.beta * curvature[name] * layer.square() / 2
                 for name, layer in weights.items()
@@ -135,5 +134,5 @@ def quartiles(scores: Tensor) -> tuple[float, float]:
     """25th and 75th percentile; zeros where there is no score."""
     if not scores.numel():
         return 0.0, 0.0
-    low, high = np.quantile(scores.double().cpu().numpy(), [0.25, 0.75])
+    low, high = np.quantile(scores.cpu().double().numpy(), [0.25, 0.75])
     return float(low), float(high)

@@ -1,6 +1,7 @@
 """The one shape that every model has here: a body that gives pooled features, and a linear head."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's colour channels, for images in [0, 1]."""
+
+
+Weights = Mapping[str, Tensor]
+"""Tensors by the names of a network's parameters."""
 
 
 class Body(nn.Sequential):

@@ -1,14 +1,13 @@
 """Pictures of one run."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-COLOURS = {"original": "#4c72b0", "retrain": "#55a868", "unlearned": "#c44e52"}
+from mlu.contracts import Histograms
 
-Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
+COLOURS = {"original": "#4c72b0", "retrain": "#55a868", "unlearned": "#c44e52"}
 
 
 def entropy_picture(histograms: Histograms, path: Path) -> None:

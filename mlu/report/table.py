@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 SHOWN = {
@@ -35,7 +36,7 @@ def sweep_table(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
     table = headed("after forgetting, test split", "job")
     for name, results in jobs:
         seconds = number(results["seconds"]["unlearn"], " s")
-        table.add_row(name, *figures(results, "unlearned"), seconds, number(results["speedup"], "×"))
+        table.add_row(escape(name), *figures(results, "unlearned"), seconds, number(results["speedup"], "×"))
     return table
 
 

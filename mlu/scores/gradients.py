@@ -7,10 +7,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mlu.data.split import Batch
-from mlu.models.network import Network
+from mlu.models.network import Network, Weights
 from mlu.tasks import Task
 
-Weights = dict[str, Tensor]
 Columns = Sequence[int]
 
 

@@ -33,4 +33,12 @@ def planted_problem(images: int = 64) -> Problem:
     train = Split(
         pixels.numpy(), np.arange(images), targets, torch.ones_like(targets, dtype=torch.bool), np.arange(images)
     )
-    return Problem(planted_net().requires_grad_(False), MultiLabel(), ForgetRequest((0,), (1, 2)), train, seed=0)
+    net = planted_net().requires_grad_(False)
+    return Problem(net, net, MultiLabel(), ForgetRequest((0,), (1, 2)), train, seed=0)
+
+
+def entangled_problem() -> Problem:
+    """The planted network with a full head: every weight matters to every label."""
+    problem = planted_problem()
+    torch.nn.init.normal_(problem.net.head.weight, generator=torch.Generator().manual_seed(5))
+    return problem

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import FORGOTTEN, RETAINED, planted_problem
+from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
 from mlu.contracts import ForgetRequest, Tuning
 from mlu.methods.weight_filter import WeightFilter
@@ -60,9 +60,15 @@ def test_selective_silences_the_forgotten_output_and_keeps_retained_ones():
     assert before[:, 0].std() > 1e-3
 
 
+def test_weights_that_the_forgotten_labels_do_not_need_stay_whatever_phi_is():
+    hit = weight_filter(phi=1.0).edit(planted_problem()).radius[CONV].isfinite()
+    assert hit[FORGOTTEN].all()
+    assert not hit[RETAINED].any()
+
+
 @pytest.mark.parametrize("phi", [0.0, 0.1, 0.25, 1.0])
 def test_phi_is_the_fraction_of_each_layer(phi):
-    problem = planted_problem()
+    problem = entangled_problem()
     edit = weight_filter(phi=phi).edit(problem)
     hit = edit.radius[CONV].isfinite()
     assert hit.sum() == round(phi * hit.numel())
@@ -86,7 +92,7 @@ def test_radius_is_epsilon_times_the_layers_root_mean_square():
 
 
 def test_noise_fills_with_the_layers_spread():
-    problem = planted_problem()
+    problem = entangled_problem()
     edit = weight_filter(phi=1.0, sigma=2.0).edit(problem)
     wanted = 2 * problem.net.body.conv.weight.std()
     # 108 normal draws: their standard deviation is within 3 sqrt(1 / (2 n)) of the truth, relatively.

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planted import FORGOTTEN, RETAINED, planted_problem
+from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
 from mlu.contracts import ForgetRequest, Tuning
 from mlu.edits import halving_decay
@@ -53,13 +53,6 @@ def test_scores_of_the_wrong_labels_would_zero_the_other_half():
     weights = weight_pruning().edit(wrong).weights[CONV]
     assert (weights[RETAINED] == 0).all()
     assert not (weights[FORGOTTEN] == 0).any()
-
-
-def entangled_problem():
-    """The planted network with a full head: every weight matters to every label."""
-    problem = planted_problem()
-    torch.nn.init.normal_(problem.net.head.weight, generator=torch.Generator().manual_seed(5))
-    return problem
 
 
 def test_selective_equals_the_rule_written_out_weight_by_weight():
