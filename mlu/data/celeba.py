@@ -60,23 +60,24 @@ class CelebA(Dataset):
         people = required(folder, IDENTITIES) if self.split == "paper" else find(folder, IDENTITIES)
         partition = required(folder, PARTITION) if self.split == "official" else None
         names, targets = read_targets(attributes, labels)
+        images = find_images(folder, names, self.image_size)
         return LabelledImages(
             name=self.name,
             task="multilabel",
-            images=find_images(folder, names, self.image_size),
+            images=images,
             targets=targets,
             labels=labels,
-            fingerprint=self.fingerprint(labels, [attributes, people, partition], len(names)),
+            fingerprint=self.fingerprint(labels, [attributes, people, partition], images),
             identities=read_joined(people, names, attributes) if people else None,
             split=read_partition(partition, names, attributes) if partition else None,
         )
 
-    def fingerprint(self, labels: tuple[str, ...], files: Sequence[Path | None], images: int) -> str:
-        """Hash of the label files and of all else that decides the content; the images themselves are only counted."""
+    def fingerprint(self, labels: tuple[str, ...], files: Sequence[Path | None], images: ImageFiles) -> str:
+        """Hash of the label files and of all else that decides the content; of the images their names and sizes."""
         key = {
             "dataset": "celeba",
             "files": [checksum(file) if file else None for file in files],
-            "images": images,
+            "images": [(path, (images.folder / path).stat().st_size) for path in images.paths],
             "image_size": self.image_size,
             "labels": labels,
             "split": self.split,
