@@ -151,7 +151,11 @@ def test_fingerprint_follows_the_content(root):
     prints |= {celeba(root, split="official").load().fingerprint}
     assert celeba(root).load().fingerprint in prints
     edit(root / "celeba" / "identity_CelebA.txt", lambda lines: lines.__setitem__(0, "000001.jpg 77"))
-    assert len(prints | {celeba(root).load().fingerprint}) == 5
+    prints |= {celeba(root).load().fingerprint}
+    assert len(prints) == 5
+    image = root / "celeba" / "img_align_celeba" / "000001.jpg"
+    image.write_bytes(image.read_bytes() + b"x")
+    assert celeba(root).load().fingerprint not in prints
 
 
 ATTR, PEOPLE, PARTITION = "list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"
