@@ -64,7 +64,22 @@ def or_null(rule: Rule) -> Rule:
 
 RADIUS: Rule = (lambda value: is_number(value) and value >= 0, "a number >= 0, or inf")
 PATHS: Rule = (lambda value: isinstance(value, str | ListConfig), "the path of a figure, or a list of them")
-SCHEDULE = one_of("constant", "one_cycle")
+CHOSEN: Rule = (lambda value: value == "cv" or (is_number(value) and 0 <= value < math.inf), "a number >= 0, or 'cv'")
+EPOCHS: Rule = (
+    lambda value: isinstance(value, ListConfig) and all(isinstance(one, int) and one >= 1 for one in value),
+    "a list of epochs, such as [3,5]",
+)
+SHARE: Rule = (lambda value: is_number(value) and 0 < value <= 1, "a number in (0, 1]")
+
+OPTIMISATION: Mapping[str, Rule] = {
+    "batch_size": whole(2),
+    "lr": above(0),
+    "optimiser": one_of("sgd", "adam"),
+    "momentum": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
+    "weight_decay": at_least(0),
+    "schedule": one_of("constant", "one_cycle", "warm_restarts"),
+    "clip": or_null(above(0)),
+}
 
 RULES: Mapping[str, Rule] = {
     "seed": whole(0, 2**32 - 1),
@@ -81,14 +96,21 @@ RULES: Mapping[str, Rule] = {
     "dataset.prevalence": between(0, 1),
     "dataset.split": one_of("paper", "official"),
     "dataset.download": yes_or_no(),
-    "method.reading": one_of("selective", "printed"),
+    "method.reading": one_of("selective", "above", "printed"),
     "method.phi": between(0, 1),
+    "method.scope": or_null(one_of("layer", "global")),
+    "method.adaptive": yes_or_no(),
     "method.epsilon": RADIUS,
     "method.epsilon_mode": one_of("relative", "absolute"),
     "method.sigma": at_least(0),
-    "method.influence": one_of("none"),
+    "method.influence": one_of("none", "head_exact", "cg", "kfac"),
+    "method.perturbation": one_of("label_flip", "label_prior", "input_noise"),
+    "method.influential": SHARE,
+    "method.damping": above(0),
+    "method.curvature_images": whole(1),
     "method.alpha": at_least(0),
-    "method.beta": at_least(0),
+    "method.beta": CHOSEN,
+    "method.curvature": one_of("fisher", "ggn", "hutchinson"),
     "method.slow": between(0, 1),
     "method.rounds": whole(1),
     "method.images": whole(2),
@@ -96,19 +118,37 @@ RULES: Mapping[str, Rule] = {
     "method.delta": above(0),
     "method.soft": between(0, 1),
     "method.decorrelation": at_least(0),
-    "method.tuning.steps": whole(0),
-    "method.tuning.batch_size": whole(2),
-    "method.tuning.lr": above(0),
-    "method.tuning.momentum": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
-    "method.tuning.weight_decay": at_least(0),
-    "method.tuning.schedule": SCHEDULE,
+    "method.k": whole(1),
+    "method.reinit": yes_or_no(),
+    "method.objective": one_of("kl_max", "kl_max_clipped", "kl_prior"),
+    "method.gamma": at_least(0),
+    "method.temperature": above(0),
+    "method.max_passes": whole(0),
+    "method.forget_fraction": SHARE,
+    "method.forget_batch_size": whole(2),
+    "method.milestones": EPOCHS,
+    "method.decay": SHARE,
+    "method.rewind": yes_or_no(),
+    "method.noise_images": whole(2),
+    "method.noise_steps": whole(0),
+    "method.noise_lr": above(0),
+    "method.penalty": at_least(0),
+    "method.share": SHARE,
+    "method.repair_lr": above(0),
+    "method.fraction": between(0, 1),
+    "method.relabel": one_of("prior", "uniform", "flip"),
+    "method.resample": yes_or_no(),
+    "method.capped": yes_or_no(),
+    "method.dampening": at_least(0),
+    "method.step": between(0, 1),
+    "method.fold": yes_or_no(),
+    "method.tolerance": above(0),
+    "method.tuning.steps": or_null(whole(0)),
+    "method.tuning.epochs": or_null(whole(0)),
     "method.tuning.recalibrate": whole(0),
+    **{f"{part}.{key}": rule for part in ("method.tuning", "training") for key, rule in OPTIMISATION.items()},
     "training.epochs": whole(1),
-    "training.batch_size": whole(2),
-    "training.lr": above(0),
-    "training.momentum": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
-    "training.weight_decay": at_least(0),
-    "training.schedule": SCHEDULE,
+    "attack.strength": above(0),
     "trainer.accelerator": one_of("auto", "cpu", "gpu"),
     "trainer.devices": one_of(1),
     "trainer.precision": one_of("32-true", "bf16-mixed"),
@@ -116,6 +156,15 @@ RULES: Mapping[str, Rule] = {
     "logger.mode": or_null(one_of("online", "offline", "disabled")),
 }
 """What each key must be, where a configuration has it."""
+
+METHOD_RULES: Mapping[str, Mapping[str, Rule]] = {
+    "wp": {"alpha": CHOSEN},
+    "neggrad": {"alpha": between(0, 1)},
+    "ssd": {"alpha": above(0), "images": or_null(whole(2))},
+    "scrub": {"tuning.epochs": whole(0)},
+    "unsir": {"tuning.epochs": whole(0)},
+}
+"""Where a method's key differs from another method's key of the same name."""
 
 
 def register_resolvers() -> None:
@@ -125,10 +174,12 @@ def register_resolvers() -> None:
 
 def check(config: DictConfig) -> None:
     """Refuse what the configuration alone shows to be wrong; raises UserError with key, value and remedy."""
-    for key, (holds, text) in RULES.items():
+    own = {f"method.{key}": rule for key, rule in METHOD_RULES.get(config.method.name, {}).items()}
+    for key, (holds, text) in {**RULES, **own}.items():
         value = OmegaConf.select(config, key, default=MISSING)
         if value is not MISSING and not holds(value):
             raise UserError(f"{key} must be {text}, got {value!r}: set {key}=...")
+    check_method(config)
     forgotten_names(config)
     check_weights("original.weights", config.original.weights)
     weights = config.backbone.weights
@@ -137,6 +188,16 @@ def check(config: DictConfig) -> None:
 
 
 MISSING = object()
+
+
+def check_method(config: DictConfig) -> None:
+    """Refuse a preset that the method does not have, and fine-tuning without an end."""
+    presets = sorted(file.stem for file in (CONF / "preset" / "source").glob("*.yaml"))
+    if config.preset == "source" and config.method.name not in presets:
+        raise UserError(f"preset=source: there is none for method={config.method.name}, only for {', '.join(presets)}")
+    tuning = OmegaConf.select(config, "method.tuning")
+    if tuning is not None and tuning.epochs is None and tuning.steps is None:
+        raise UserError("method.tuning.epochs and method.tuning.steps are both null: set one of them, or both")
 
 
 def looks_like_path(weights: Any) -> bool:
@@ -176,6 +237,7 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
     parts = {key: made(config, key) for key in ("dataset", "backbone", "method", "training")}
     return Experiment(
         **parts,
+        attack=made(config, "attack") or None,
         tracker=made(config, "logger"),
         forget=forgotten_names(config),
         seed=config.seed,

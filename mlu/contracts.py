@@ -1,9 +1,10 @@
 """What travels between the stages, and what a method must give."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from mlu.data.base import TaskName
 from mlu.data.split import Batch, Split
 from mlu.models.network import Network, Weights
+from mlu.models.outputs import Outputs
+from mlu.optimise import Tuning
 from mlu.seeding import generator
 from mlu.tasks import Task
 
@@ -38,6 +41,7 @@ class Problem:
         task: Losses and predictions of its outputs.
         request: The columns to forget and to retain.
         train: The training split, plain images with all targets.
+        validation: The validation split, to choose between candidates; nothing is trained on it.
         seed: Seed of every random choice of the method; another one in every round.
     """
 
@@ -46,11 +50,22 @@ class Problem:
     task: Task
     request: ForgetRequest
     train: Split
+    validation: Split
     seed: int
 
     @property
     def device(self) -> torch.device:
         return next(self.net.parameters()).device
+
+    @cached_property
+    def retain(self) -> Split:
+        """Training images without what must be forgotten: the forgotten targets, or the forgotten classes' images."""
+        return self.task.without(self.train, self.request.forgotten)
+
+    @cached_property
+    def forget(self) -> Split:
+        """Training images with nothing but what must be forgotten."""
+        return self.task.only(self.train, self.request.forgotten)
 
     def generator(self) -> torch.Generator:
         """A fresh generator on the CPU, in the same state at every call."""
@@ -61,41 +76,39 @@ class Problem:
 class Edit:
     """Where fine-tuning starts, and how far and how fast each weight may go from there.
 
-    All three map names of the network's parameters to tensors that broadcast to the parameter's shape.
+    The first three map names of the network's parameters to tensors that broadcast to the parameter's shape.
 
     Attributes:
         weights: Values to start from; a parameter that is not named keeps the original's.
         radius: Largest distance from the start, in units of weight: 0 frozen, inf free; not named: free.
         rate: Factor on every update, in [0, 1]; not named: 1.
+        eraser: An affine map of the pooled features to add before the head: matrix (features, features) and offset
+            (features,); None for none.
     """
 
     weights: Weights = field(default_factory=dict)
     radius: Weights = field(default_factory=dict)
     rate: Weights = field(default_factory=dict)
+    eraser: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """Fine-tuning after an edit.
+class Pass:
+    """One epoch of fine-tuning.
 
     Attributes:
-        steps: Number of optimiser steps; 0 for none.
-        batch_size: Images per step.
-        lr: Peak learning rate of SGD.
-        momentum: In [0, 1).
-        weight_decay: Added to the gradient as `weight_decay * weight`.
-        schedule: `constant`, or `one_cycle` (up to `lr` and down to nearly zero).
-        recalibrate: Training images for new batch-norm statistics after the last step (steps themselves use those of
-            their batch); 0 keeps what is there.
+        images: What it goes through, once, shuffled.
+        loss: Of a batch of them (augmented), for the network that is tuned: a scalar.
+        lr: Learning rate; None for that of the tuning.
+        batch_size: Images per step; None for that of the tuning.
+        fresh: Whether the optimiser starts anew, without the momentum of earlier passes.
     """
 
-    steps: int = 0
-    batch_size: int = 64
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: Literal["constant", "one_cycle"] = "constant"
-    recalibrate: int = 0
+    images: Split
+    loss: Callable[[Network, Batch], Tensor]
+    lr: float | None = None
+    batch_size: int | None = None
+    fresh: bool = False
 
 
 class Method(ABC):
@@ -104,22 +117,30 @@ class Method(ABC):
     Attributes:
         tasks: The kinds of data that it serves.
         name: Name of its yaml.
-        tuning: Fine-tuning after the edit; its objective is not asked for with 0 steps.
+        tuning: Fine-tuning after the edit.
         rounds: How often edit and fine-tuning are repeated.
     """
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("multilabel", "singlelabel")
     name: str
-    tuning: Tuning
+    tuning: Tuning = Tuning(steps=0)
     rounds: int = 1
 
-    @abstractmethod
     def edit(self, problem: Problem) -> Edit:
         """Weights to start fine-tuning from, and how far each may drift. Must not change `problem`."""
+        return Edit()
 
-    @abstractmethod
-    def objective(self, net: Network, batch: Batch, problem: Problem, epoch: int) -> Tensor:
-        """Loss of one fine-tuning batch (augmented training images), a scalar."""
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        """The epochs of fine-tuning; none where there is no fine-tuning. Must not change `problem`."""
+        return []
+
+    def checkpoint(self, net: Network, number: int, problem: Problem) -> tuple[float, ...] | None:
+        """What `choose` must know of the network after a pass, in evaluation mode; None: the pass is no candidate."""
+        return None
+
+    def choose(self, judged: Sequence[tuple[float, ...]]) -> int:
+        """Which of the candidates to keep, by what `checkpoint` said of each; the last by default."""
+        return len(judged) - 1
 
 
 @dataclass(frozen=True)
@@ -142,3 +163,30 @@ class Finding:
 
     def under(self, prefix: str) -> "Finding":
         return replace(self, path=f"{prefix}/{self.path}")
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A model as an attacker meets it: what it says about images that it was not trained on.
+
+    Attributes:
+        task: What its outputs mean.
+        request: The forgotten columns are what the attacker wants.
+        validation: What the attacker learns from.
+        test: What the attacker is judged on. Both with features.
+    """
+
+    task: Task
+    request: ForgetRequest
+    validation: Outputs
+    test: Outputs
+
+
+class Attack(ABC):
+    """One way to learn a forgotten label from a model. An attack is one file and one yaml."""
+
+    name: str
+
+    @abstractmethod
+    def run(self, victim: Victim) -> Sequence[Finding]:
+        """Every figure of this attack on one model; the paths begin with the attack's name."""

@@ -25,10 +25,22 @@ def ratio(forgotten: Tensor, retained: Tensor, delta: float) -> Tensor:
     return per_mean(forgotten) / (per_mean(retained) + delta)
 
 
-def most_specific(forgotten: Tensor, retained: Tensor, delta: float, fraction: float) -> Tensor:
-    """True at the given fraction of a layer's weights: those of largest `ratio`, save where that is 0."""
-    contrast = ratio(forgotten, retained, delta)
-    return top_fraction(contrast, fraction) & (contrast > 0)
+def highest(scores: Weights, fractions: Mapping[str, float], scope: str) -> Weights:
+    """True at the weights of highest score, never where it is 0, by layer.
+
+    Args:
+        scores: Scores >= 0.
+        fractions: Share of each layer that is taken.
+        scope: `layer` takes it from each layer, `global` takes as many in all, wherever they are.
+    """
+    if scope == "layer":
+        return {name: top_fraction(layer, fractions[name]) & (layer > 0) for name, layer in scores.items()}
+    flat = torch.cat([layer.flatten() for layer in scores.values()])
+    wanted = sum(fractions[name] * layer.numel() for name, layer in scores.items())
+    taken = (top_fraction(flat, wanted / max(flat.numel(), 1)) & (flat > 0)).split(
+        [layer.numel() for layer in scores.values()]
+    )
+    return {name: part.view_as(scores[name]) for name, part in zip(scores, taken, strict=True)}
 
 
 def per_mean(scores: Tensor) -> Tensor:

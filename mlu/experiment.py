@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlu.contracts import Method
+from mlu.contracts import Attack, Method
 from mlu.data.base import Dataset
 from mlu.methods.retrain import Retrain
 from mlu.models.backbones import Backbone
@@ -20,6 +20,7 @@ class Experiment:
         dataset: What to learn from.
         backbone: What to train.
         method: How to forget.
+        attack: What tries to learn the forgotten label; None for nothing.
         training: How the original and Retrain are trained.
         tracker: Where metrics go besides the results.
         forget: Names of the labels to forget.
@@ -37,6 +38,7 @@ class Experiment:
     dataset: Dataset
     backbone: Backbone
     method: Method | Retrain
+    attack: Attack | None
     training: Training
     tracker: Tracker
     forget: tuple[str, ...]

@@ -1,26 +1,30 @@
 """The road: data, original, retrain, unlearn, evaluate, report."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
 
 from mlu import stages
-from mlu.contracts import Finding, ForgetRequest, Histograms
+from mlu.contracts import Finding, ForgetRequest, Histograms, Victim
 from mlu.data.module import ImageData
 from mlu.errors import UserError
 from mlu.evaluate.entropy import entropy_findings, log_entropies
 from mlu.evaluate.forgetting import forgotten_findings
-from mlu.evaluate.outputs import outputs_of
-from mlu.evaluate.utility import label_figures, label_findings, retained_findings
+from mlu.evaluate.reassignment import reassignment_findings
+from mlu.evaluate.utility import label_findings, retained_findings
 from mlu.experiment import Experiment
+from mlu.meter import measure
 from mlu.methods.retrain import Retrain
+from mlu.metrics.labels import label_figures
+from mlu.models.outputs import outputs_of
 from mlu.report.figures import entropy_picture
 from mlu.report.table import run_table, show
 from mlu.results import NO_REFERENCE, figures_of, results_of, write_config, write_json
-from mlu.stages import Context, Model
+from mlu.stages import EXPOSED, Context, Model
 from mlu.tasks import task_of
 
 log = logging.getLogger(__name__)
@@ -47,7 +51,10 @@ def run(experiment: Experiment) -> dict[str, Any]:
             "unlearned": unlearned,
         }
         costs = {name: model.cost if model else None for name, model in models.items()}
-        results = results_of(experiment, costs, evaluate(context, models))
+        with measure(device) as meter:
+            leaks = list(compare(models, partial(infer, context)))
+        figures = [*compare(models, partial(judge, context, models)), *leaks]
+        results = results_of(experiment, costs, figures, meter.seconds["total"] if experiment.attack else 0.0)
         histograms = entropy_histograms(context, models)
         tracking.record(figures_of(results), histograms)
     leave(experiment, unlearned, results, histograms)
@@ -75,19 +82,21 @@ def forget(context: Context, original: Model, retrain: Model | None) -> Model:
     return stages.unlearn(context, method, original)
 
 
-def evaluate(context: Context, models: Mapping[str, Model | None]) -> Iterator[Finding]:
-    """Every figure of every model and split. A model that there is not has all of them, missing with the reason."""
-    judged = {name: list(judge(context, model, models["retrain"])) for name, model in models.items() if model}
-    absent = [Finding(finding.path, None, missing=NO_REFERENCE) for finding in judged["original"]]
+def compare(models: Mapping[str, Model | None], look: Callable[[Model], Iterable[Finding]]) -> Iterator[Finding]:
+    """What `look` finds of every model. A model that there is not has all of it, missing with the reason."""
+    found = {name: list(look(model)) for name, model in models.items() if model}
+    absent = [Finding(finding.path, None, missing=NO_REFERENCE) for finding in found["original"]]
     for name in models:
-        yield from (finding.under(name) for finding in judged.get(name, absent))
+        yield from (finding.under(name) for finding in found.get(name, absent))
 
 
-def judge(context: Context, model: Model, reference: Model | None) -> Iterator[Finding]:
-    """Utility, forgetting and distance to Retrain of one model on every split."""
+def judge(context: Context, models: Mapping[str, Model | None], model: Model) -> Iterator[Finding]:
+    """Utility, forgetting, distance to Retrain and reassignment of one model on every split."""
     task, request, labels = context.task, context.request, context.data.labels
+    original, reference = models["original"], models["retrain"]
+    assert original is not None
     for name, split in context.data.splits.items():
-        outputs = outputs_of(model.logits[name], split)
+        outputs = outputs_of(split, model.logits[name])
         figures = label_figures(task, outputs)
         findings = [
             *retained_findings(task, outputs, request.retained),
@@ -96,8 +105,20 @@ def judge(context: Context, model: Model, reference: Model | None) -> Iterator[F
             *entropy_findings(
                 task, outputs.logits, reference.logits[name] if reference else None, request.retained, NO_REFERENCE
             ),
+            *reassignment_findings(task, outputs, original.logits[name], original.net.head.cpu(), request, labels),
         ]
         yield from (finding.under(name) for finding in findings)
+
+
+def infer(context: Context, model: Model) -> Iterator[Finding]:
+    """What an attacker learns from one model; nothing where there is no attack."""
+    attack = context.experiment.attack
+    if attack is not None:
+        shown = {
+            name: outputs_of(context.data.splits[name], model.logits[name], model.features[name]) for name in EXPOSED
+        }
+        victim = Victim(context.task, context.request, shown["validation"], shown["test"])
+        yield from (finding.under("attack") for finding in attack.run(victim))
 
 
 def entropy_histograms(context: Context, models: Mapping[str, Model | None]) -> Histograms:

@@ -21,13 +21,16 @@ PHASES = ("score", "edit", "finetune")
 NO_REFERENCE = "there is no Retrain (reference=none)"
 
 
-def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], findings: Iterable[Finding]) -> dict[str, Any]:
+def results_of(
+    experiment: Experiment, costs: Mapping[str, Cost | None], findings: Iterable[Finding], attack_seconds: float
+) -> dict[str, Any]:
     """The content of `results.json`.
 
     Args:
         experiment: The run.
         costs: Of `original`, `retrain` and `unlearned`; None where there is none.
         findings: Everything that was measured.
+        attack_seconds: What attacks took.
     """
     findings = list(findings)
     unlearn, reference = costs["unlearned"], costs["retrain"]
@@ -61,7 +64,7 @@ def results_of(experiment: Experiment, costs: Mapping[str, Cost | None], finding
             "retrain": total(reference),
             "unlearn": unlearn.seconds["total"],
             **{phase: unlearn.seconds.get(phase, 0.0) for phase in PHASES},
-            "attack": 0.0,
+            "attack": attack_seconds,
         },
         "speedup": speedup,
         "work": {

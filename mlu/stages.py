@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,16 +15,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mlu.contracts import Edit, ForgetRequest, Method, Problem
+from mlu.contracts import ForgetRequest, Method, Problem
 from mlu.data.module import ImageData
 from mlu.data.split import Split
 from mlu.errors import UserError
-from mlu.evaluate.outputs import logits_of
 from mlu.experiment import Experiment
 from mlu.meter import Meter, measure, phase
 from mlu.models.backbones import load_trained
 from mlu.models.classifier import Classifier
 from mlu.models.network import Network
+from mlu.models.outputs import respond
+from mlu.optimise import Optimisation
 from mlu.progress import Progress
 from mlu.store import Store, code_digest, content_of, now
 from mlu.tasks import Task
@@ -34,7 +34,6 @@ from mlu.unlearner import Unlearner
 log = logging.getLogger(__name__)
 
 CODE = (
-    "mlu.evaluate.outputs",
     "mlu.meter",
     "mlu.seeding",
     "mlu.stages",
@@ -46,6 +45,10 @@ CODE = (
     "mlu.optimise",
 )
 """What a trained model depends on besides its settings."""
+
+
+EXPOSED = ("validation", "test")
+"""Splits whose features are kept: what an attacker learns from and is judged on."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Model:
-    """A network, its logits on every split, and what it cost (None for a model that the user brought)."""
+    """A network, what it says about images, and what it cost.
+
+    Attributes:
+        net: In evaluation mode.
+        logits: Of every image, by split.
+        features: Pooled features, by split; of those that it was not trained on (EXPOSED).
+        cost: None for a model that the user brought.
+    """
 
     net: Network
     logits: dict[str, Tensor]
+    features: dict[str, Tensor]
     cost: Cost | None
 
 
@@ -119,12 +130,15 @@ class Context:
             "torch": torch.__version__,
         }
 
-    def trainer(self, stage: str, epochs: int, steps: int = -1) -> L.Trainer:
+    def trainer(self, stage: str, epochs: int, settings: Optimisation, steps: int | None = None) -> L.Trainer:
         """Trains for some epochs, or for some steps where these are fewer."""
         return L.Trainer(
             **self.experiment.trainer,
             max_epochs=epochs,
-            max_steps=steps,
+            max_steps=-1 if steps is None else steps,
+            gradient_clip_val=settings.clip,
+            # A method may go through other images in every epoch.
+            reload_dataloaders_every_n_epochs=1,
             logger=self.logger or False,
             callbacks=[Progress(stage)],
             enable_checkpointing=False,
@@ -139,7 +153,7 @@ def original(context: Context) -> Model:
     if path is not None:
         net = bare(context)
         load_trained(net, path)
-        return Model(net.eval(), all_logits(net, context, f"is original.weights={path} another model?"), cost=None)
+        return Model(net.eval(), *responses(net, context, f"is original.weights={path} another model?"), cost=None)
     train = context.data.splits["train"]
     return cached(context, "original", context.key(), lambda: from_scratch(context, "original", train))
 
@@ -154,7 +168,7 @@ def retrain(context: Context) -> Model:
     train, request = context.data.splits["train"], context.request
 
     def build() -> tuple[Network, Meter]:
-        net, meter = from_scratch(context, "retrain", without(train, context.task, request))
+        net, meter = from_scratch(context, "retrain", context.task.without(train, request.forgotten))
         context.task.silence(net.head, request.forgotten, train.base_rates())
         return net, meter
 
@@ -166,13 +180,6 @@ def bare(context: Context) -> Network:
     return replace(context.experiment.backbone, weights=None).build(len(context.data.labels))
 
 
-def without(train: Split, task: Task, request: ForgetRequest) -> Split:
-    """The training split as a model must see it that never learns the forgotten labels."""
-    if task.name == "multilabel":
-        return train.withhold(request.forgotten)
-    return train.subset((train.targets[:, list(request.forgotten)] == 0).all(1).nonzero().squeeze(1))
-
-
 def from_scratch(context: Context, stage: str, train: Split) -> tuple[Network, Meter]:
     experiment = context.experiment
     L.seed_everything(experiment.seed, verbose=False)
@@ -180,7 +187,9 @@ def from_scratch(context: Context, stage: str, train: Split) -> tuple[Network, M
     module = Classifier(net, context.task, experiment.training, experiment.seed, stage)
     log.info("%s: training for %d epochs", stage, experiment.training.epochs)
     with measure(context.device) as meter:
-        context.trainer(stage, experiment.training.epochs).fit(module, context.data.train_batches(train))
+        context.trainer(stage, experiment.training.epochs, experiment.training).fit(
+            module, context.data.train_batches(train)
+        )
     return net, meter
 
 
@@ -193,7 +202,9 @@ def cached(context: Context, stage: str, key: Mapping[str, Any], make: Callable[
             {name: value.contiguous() for name, value in net.state_dict().items()}, folder / "weights.safetensors"
         )
         remedy = f"training diverged, lower training.lr={context.experiment.training.lr:g}"
-        save_file(all_logits(net, context, f"{stage}: {remedy}"), folder / "logits.safetensors")
+        logits, features = responses(net, context, f"{stage}: {remedy}")
+        save_file(logits, folder / "logits.safetensors")
+        save_file(features, folder / "features.safetensors")
         return facts_of(meter, context)
 
     entry = context.store.get(stage, key, build)
@@ -204,7 +215,8 @@ def cached(context: Context, stage: str, key: Mapping[str, Any], make: Callable[
         log.info(
             "%s found in the cache: trained in %.0f s on %s, %s", stage, cost.seconds["total"], cost.device, cost.date
         )
-    return Model(net.eval(), load_file(entry.folder / "logits.safetensors"), cost)
+    logits, features = (load_file(entry.folder / f"{name}.safetensors") for name in ("logits", "features"))
+    return Model(net.eval(), logits, features, cost)
 
 
 def unlearn(context: Context, method: Method, source: Model) -> Model:
@@ -216,26 +228,28 @@ def unlearn(context: Context, method: Method, source: Model) -> Model:
         for number in range(method.rounds):
             # A user's seed is below 2^32, so no round shares its random choices with another seed.
             current = replace(problem, net=net, seed=problem.seed + (number << 32))
-            net = apply(context, method, current, method.edit(current))
+            net = apply(context, method, current)
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
     remedy = f"{method.name}: fine-tuning diverged, lower method.tuning.lr={method.tuning.lr:g}"
-    return Model(net, all_logits(net, context, remedy), cost)
+    return Model(net, *responses(net, context, remedy), cost)
 
 
 def problem_of(context: Context, source: Model) -> Problem:
     """What a method is given: a copy of the original that no gradient reaches, on the device."""
     net = copy.deepcopy(source.net).requires_grad_(False).to(context.device)
-    return Problem(net, net, context.task, context.request, context.data.splits["train"], context.experiment.seed)
+    splits = context.data.splits
+    return Problem(
+        net, net, context.task, context.request, splits["train"], splits["validation"], context.experiment.seed
+    )
 
 
-def apply(context: Context, method: Method, problem: Problem, edit: Edit) -> Network:
-    """The network with its edit, fine-tuned within its bounds."""
-    module = Unlearner(method, problem, edit)
+def apply(context: Context, method: Method, problem: Problem) -> Network:
+    """The network as the method edits it, fine-tuned within its bounds."""
+    edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
+    module = Unlearner(method, problem, edit, passes, context.data.train_batches)
     with phase("finetune"):
-        if method.tuning.steps:
-            batches = context.data.train_batches(problem.train, method.tuning.batch_size, problem.seed)
-            epochs = math.ceil(method.tuning.steps / len(batches))
-            context.trainer(method.name, epochs, method.tuning.steps).fit(module, batches)
+        if passes:
+            context.trainer(method.name, len(passes), tuning, tuning.steps).fit(module)
             module.to(problem.device)
         module.renew_statistics()
     return module.net.eval().requires_grad_(False)
@@ -250,13 +264,17 @@ def facts_of(meter: Meter, context: Context) -> dict[str, Any]:
     }
 
 
-def all_logits(net: Network, context: Context, remedy: str) -> dict[str, Tensor]:
-    """Logits of every image by split; raises UserError with the remedy where one is not finite."""
+def responses(net: Network, context: Context, remedy: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Logits by split, and features of the EXPOSED ones; UserError with the remedy where a logit is not finite."""
     net.to(context.device)
-    logits = {name: logits_of(net, split) for name, split in context.data.splits.items()}
+    logits, features = {}, {}
+    for name, split in context.data.splits.items():
+        logits[name], pooled = respond(net, split)
+        if name in EXPOSED:
+            features[name] = pooled
     if not all(values.isfinite().all() for values in logits.values()):
         raise UserError(f"the model's outputs are not finite; {remedy}")
-    return logits
+    return logits, features
 
 
 def device_of(experiment: Experiment) -> torch.device:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlu.data.base import TaskName
+from mlu.data.split import Split
 
 NEVER = -1e4
 """Bias of a class that must never be predicted: its probability underflows to 0 in float32."""
@@ -54,6 +55,48 @@ class Task(ABC):
     def silence(self, head: nn.Linear, columns: Sequence[int], base_rates: Tensor) -> None:
         """Make the outputs `columns` carry no information about the image, in place."""
 
+    @abstractmethod
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """ln p / (1 - p) of each label against the rest, shape (batch, labels)."""
+
+    @abstractmethod
+    def distillation(self, teacher: Tensor, student: Tensor, columns: Sequence[int], temperature: float) -> Tensor:
+        """T^2 KL(teacher || student) of the outputs at a temperature, in nats, >= 0, shape (batch,)."""
+
+    @abstractmethod
+    def ignorant(self, logits: Tensor, columns: Sequence[int], base_rates: Tensor) -> Tensor:
+        """A teacher's logits without what they say of `columns`, shape (batch, labels)."""
+
+    @abstractmethod
+    def curvature_roots(self, logits: Tensor) -> Tensor:
+        """Numbers whose squared gradients by the weights sum to the diagonal of the Gauss-Newton matrix.
+
+        Shape (batch, labels); linear in the logits. Their outer products by logits, r_c = d root_c / d logits, sum to
+        the Hessian of the image's loss by its logits, whatever its target.
+        """
+
+    @abstractmethod
+    def rows(self, scope: Tensor, labels: int) -> Tensor:
+        """A scope as one entry for each label: bool, shape (batch, labels)."""
+
+    @abstractmethod
+    def without(self, split: Split, columns: Sequence[int]) -> Split:
+        """What is left of a split for a model that must not learn `columns`."""
+
+    @abstractmethod
+    def only(self, split: Split, columns: Sequence[int]) -> Split:
+        """The part of a split that speaks of `columns`, and of nothing else."""
+
+    @abstractmethod
+    def ignorance(self, base_rates: Tensor, columns: Sequence[int]) -> float:
+        """Mean loss of the constant base rate on what speaks of `columns`, in nats."""
+
+    def label_loss(self, logits: Tensor, targets: Tensor, columns: Sequence[int]) -> Tensor:
+        """Binary cross-entropy of each of `columns` against the rest, of every image, shape (batch, len(columns))."""
+        columns = list(columns)
+        odds = self.log_odds(logits)[:, columns]
+        return F.binary_cross_entropy_with_logits(odds, targets[:, columns], reduction="none")
+
     def loss(self, logits: Tensor, targets: Tensor, scope: Tensor) -> Tensor:
         """Mean of the terms in scope: a scalar in nats, 0 where the scope is empty."""
         terms = self.terms(logits, targets)
@@ -94,7 +137,38 @@ class MultiLabel(Task):
         """Row zero, bias logit(base rate): the best constant prediction (METHODS: the uninformative output)."""
         with torch.no_grad():
             head.weight[list(columns)] = 0
-            head.bias[list(columns)] = base_rates[list(columns)].logit(eps=1e-6).to(head.bias)
+            head.bias[list(columns)] = uninformative(base_rates)[list(columns)].to(head.bias)
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        return logits
+
+    def distillation(self, teacher: Tensor, student: Tensor, columns: Sequence[int], temperature: float) -> Tensor:
+        """Mean over the columns of the divergence of two Bernoullis, never a softmax over labels."""
+        theirs, ours = teacher[:, list(columns)] / temperature, student[:, list(columns)] / temperature
+        cross = F.binary_cross_entropy_with_logits(ours, theirs.sigmoid(), reduction="none")
+        return temperature**2 * (cross - bernoulli_entropy_of_logits(theirs)).mean(1)
+
+    def ignorant(self, logits: Tensor, columns: Sequence[int], base_rates: Tensor) -> Tensor:
+        """These columns say their base rate."""
+        return torch.where(among(columns, logits), uninformative(base_rates).to(logits), logits)
+
+    def curvature_roots(self, logits: Tensor) -> Tensor:
+        probs = self.probs(logits).detach()
+        return (probs * (1 - probs)).sqrt() * logits
+
+    def rows(self, scope: Tensor, labels: int) -> Tensor:
+        return scope
+
+    def without(self, split: Split, columns: Sequence[int]) -> Split:
+        """All images, without the targets of the columns."""
+        return split.withhold(columns)
+
+    def only(self, split: Split, columns: Sequence[int]) -> Split:
+        """All images, with no targets but the columns'."""
+        return split.withhold([column for column in range(split.targets.shape[1]) if column not in columns])
+
+    def ignorance(self, base_rates: Tensor, columns: Sequence[int]) -> float:
+        return bernoulli_entropy(base_rates[list(columns)]).mean().item()
 
 
 class SingleLabel(Task):
@@ -135,6 +209,39 @@ class SingleLabel(Task):
             head.weight[list(columns)] = 0
             head.bias[list(columns)] = NEVER
 
+    def log_odds(self, logits: Tensor) -> Tensor:
+        return logits - others(logits)
+
+    def distillation(self, teacher: Tensor, student: Tensor, columns: Sequence[int], temperature: float) -> Tensor:
+        """Of the softmax over all classes, whatever the columns: they share one distribution."""
+        theirs = teacher / temperature
+        cross = F.cross_entropy(student / temperature, theirs.softmax(1), reduction="none")
+        return temperature**2 * (cross - categorical_entropy(theirs.softmax(1)))
+
+    def ignorant(self, logits: Tensor, columns: Sequence[int], base_rates: Tensor) -> Tensor:
+        """These classes are out of the question; the others share what is left as before."""
+        return logits.masked_fill(among(columns, logits), NEVER)
+
+    def curvature_roots(self, logits: Tensor) -> Tensor:
+        probs = self.probs(logits).detach()
+        return probs.sqrt() * (logits - (probs * logits).sum(1, keepdim=True))
+
+    def rows(self, scope: Tensor, labels: int) -> Tensor:
+        return scope.unsqueeze(1).expand(-1, labels)
+
+    def without(self, split: Split, columns: Sequence[int]) -> Split:
+        """The images of the other classes."""
+        return split.subset((split.targets[:, list(columns)] == 0).all(1).nonzero().squeeze(1))
+
+    def only(self, split: Split, columns: Sequence[int]) -> Split:
+        """The images of these classes."""
+        return split.subset((split.targets[:, list(columns)] > 0).any(1).nonzero().squeeze(1))
+
+    def ignorance(self, base_rates: Tensor, columns: Sequence[int]) -> float:
+        """Of images of these classes: each class counts by its base rate."""
+        rates = base_rates[list(columns)]
+        return (-torch.xlogy(rates, rates).sum() / rates.sum().clamp(min=torch.finfo(rates.dtype).tiny)).item()
+
 
 def task_of(name: TaskName) -> Task:
     return {"multilabel": MultiLabel, "singlelabel": SingleLabel}[name]()
@@ -145,6 +252,18 @@ def among(columns: Sequence[int], like: Tensor) -> Tensor:
     chosen = torch.zeros(like.shape[1], dtype=torch.bool, device=like.device)
     chosen[list(columns)] = True
     return chosen
+
+
+def uninformative(base_rates: Tensor) -> Tensor:
+    """Logits of the best constant prediction; finite for a label that never or always occurs."""
+    return base_rates.logit(eps=1e-6)
+
+
+def others(logits: Tensor) -> Tensor:
+    """Log-sum-exp over all labels but one, for each, shape (batch, labels)."""
+    labels = logits.shape[1]
+    itself = torch.eye(labels, dtype=torch.bool, device=logits.device)
+    return logits.unsqueeze(1).expand(-1, labels, -1).masked_fill(itself, -torch.inf).logsumexp(2)
 
 
 def bernoulli_entropy(probs: Tensor) -> Tensor:

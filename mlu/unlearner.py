@@ -1,59 +1,98 @@
-"""The LightningModule that wraps any method: start from its edit, minimise its objective, stay within its bounds."""
+"""The LightningModule that wraps any method: start from its edit, minimise its losses, stay within its bounds."""
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from mlu.contracts import Edit, Method, Problem
+from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.augment import augment
-from mlu.data.split import Batch
+from mlu.data.split import Batch, Split
 from mlu.edits import constrain
-from mlu.models.batch_norm import recalibrate
-from mlu.optimise import sgd
+from mlu.errors import UserError
+from mlu.models.batch_norm import batch_norms, recalibrate
+from mlu.models.network import Network
+from mlu.optimise import optimiser_of
 from mlu.seeding import generator
 
 RECALIBRATION_BATCH = 256
 """Most images per pass of batch-norm recalibration."""
 
+MOMENTA = ("momentum_buffer", "exp_avg")
+"""Where torch's optimisers keep the running mean of gradients."""
+
 
 class Unlearner(L.LightningModule):
     """Fine-tunes an edited copy of a network; `net` is the result."""
 
-    def __init__(self, method: Method, problem: Problem, edit: Edit) -> None:
+    def __init__(
+        self,
+        method: Method,
+        problem: Problem,
+        edit: Edit,
+        passes: Sequence[Pass],
+        loader: Callable[[Split, int, int], Any],
+    ) -> None:
         """
         Args:
-            method: Its objective and its fine-tuning.
+            method: Its tuning, and its choice between what passes leave.
             problem: With the network to start from: the original, or what an earlier round left.
             edit: Applied to a copy of it.
+            passes: The epochs of fine-tuning, in order.
+            loader: Gives shuffled batches of a split, by their size and a seed.
         """
         super().__init__()
-        self.method, self.problem, self.edit = method, problem, edit
+        self.method, self.problem, self.edit, self.passes, self.loader = method, problem, edit, passes, loader
         # Lightning keeps the mode it finds; with the stored statistics of other weights, fine-tuning would diverge.
-        self.net = copy.deepcopy(problem.net).requires_grad_(True).train()
+        self.net = edited(problem.net, edit).requires_grad_(True).train()
+        self.frozen_norms = [name for name in batch_norms(self.net) if is_frozen(name, edit)]
+        for name in self.frozen_norms:
+            self.net.get_submodule(name).eval()
         self.parameters_by_name = dict(self.net.named_parameters())
-        with torch.no_grad():
-            for name, value in edit.weights.items():
-                self.parameters_by_name[name].copy_(value)
-        self.before: dict[str, Tensor] = {}
         self.centre = {name: self.parameters_by_name[name].detach().clone() for name in edit.radius}
+        self.judged: list[tuple[float, ...]] = []
+        self.candidates: list[dict[str, Tensor]] = []
 
     def renew_statistics(self) -> None:
-        """Batch-norm statistics of the edited weights, from plain training images."""
-        recalibrate(self.net, calibration_images(self.problem, self.method.tuning.recalibrate))
+        """Batch-norm statistics of the edited weights, from plain training images; frozen ones stay."""
+        images = calibration_images(self.problem, self.method.tuning.recalibrate)
+        recalibrate(self.net, images, kept=self.frozen_norms)
+
+    def train_dataloader(self) -> Any:
+        """The current pass's batches: Lightning asks again at every epoch."""
+        return self.batches_of(self.passes[self.current_epoch])
+
+    def batches_of(self, one: Pass) -> Any:
+        return self.loader(one.images, one.batch_size or self.method.tuning.batch_size, self.problem.seed)
+
+    def on_train_epoch_start(self) -> None:
+        if self.passes[self.current_epoch].fresh:
+            self.optimizers(use_pl_optimizer=False).state.clear()  # type: ignore[union-attr]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images = augment(batch.images, generator(self.problem.seed, self.global_step))
-        loss = self.method.objective(
-            self.net, Batch(images, batch.targets, batch.known), self.problem, self.current_epoch
-        )
+        loss = self.passes[self.current_epoch].loss(self.net, Batch(images, batch.targets, batch.known))
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.log("unlearned/fit/loss", loss, batch_size=len(batch))
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        modes = {module: module.training for module in self.net.modules()}
+        with torch.no_grad():
+            judged = self.method.checkpoint(self.net.eval(), self.current_epoch, self.problem)
+        for module, mode in modes.items():
+            module.training = mode
+        if judged is not None:
+            self.judged.append(judged)
+            self.candidates.append({name: value.detach().clone() for name, value in self.net.state_dict().items()})
+
+    def on_train_end(self) -> None:
+        if self.candidates:
+            self.net.load_state_dict(self.candidates[self.method.choose(self.judged)])
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -62,21 +101,47 @@ class Unlearner(L.LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         stopped = constrain(self.parameters_by_name, before, self.centre, self.edit.radius, self.edit.rate)
         for name, where in stopped.items():
-            momentum = optimizer.state[self.parameters_by_name[name]].get("momentum_buffer")
-            if momentum is not None:
-                momentum.masked_fill_(where, 0)
+            state = optimizer.state[self.parameters_by_name[name]]
+            for momentum in MOMENTA:
+                if state.get(momentum) is not None:
+                    state[momentum].masked_fill_(where, 0)
 
     def configure_optimizers(self) -> Any:
         tuning = self.method.tuning
-        return sgd(self.net, tuning.lr, tuning.momentum, tuning.weight_decay, tuning.schedule, tuning.steps)
+        lrs = [one.lr or tuning.lr for one in self.passes]
+        if tuning.schedule != "constant" and set(lrs) != {tuning.lr}:
+            raise UserError(
+                f"method.tuning.schedule={tuning.schedule}: {self.method.name} sets the learning rate of each pass "
+                "itself, use constant"
+            )
+        steps = sum(len(self.batches_of(one)) for one in self.passes)
+        return optimiser_of(self.net, tuning, steps if tuning.steps is None else min(steps, tuning.steps), lrs)
+
+
+def edited(net: Network, edit: Edit) -> Network:
+    """A copy of a network with an edit's weights, and its eraser where it has one."""
+    net = copy.deepcopy(net)
+    if edit.eraser is not None:
+        net.erase(*edit.eraser)
+    parameters = dict(net.named_parameters())
+    with torch.no_grad():
+        for name, value in edit.weights.items():
+            parameters[name].copy_(value)
+    return net
+
+
+def is_frozen(norm: str, edit: Edit) -> bool:
+    """Whether a batch norm's own weights may not move at all: its statistics then stay as well."""
+    radii = [edit.radius.get(f"{norm}.{name}") for name in ("weight", "bias")]
+    return all(radius is not None and not radius.any() for radius in radii)
 
 
 def calibration_images(problem: Problem, images: int) -> Iterator[Tensor]:
     """At most `images` plain training images, seeded, in batches of one size (to within one) on the problem's device.
 
-    None where there is but one: it has no variance.
+    Of a single-label task none of a forgotten class. Nothing where there is but one: it has no variance.
     """
-    rows = torch.randperm(len(problem.train), generator=problem.generator())[:images]
+    rows = torch.randperm(len(problem.retain), generator=problem.generator())[:images]
     if len(rows) > 1:
         for chosen in rows.tensor_split(math.ceil(len(rows) / RECALIBRATION_BATCH)):
-            yield problem.train[chosen].images.to(problem.device)
+            yield problem.retain[chosen].images.to(problem.device)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from mlu.data.attributes import resolve_label
 from mlu.data.base import LabelledImages
-from mlu.data.split import Batch, Split, partition
+from mlu.data.split import Batch, Split, count_batches, partition
 from mlu.errors import UserError
 from mlu.seeding import generator
 
@@ -71,7 +71,7 @@ class ImageData(L.LightningDataModule):
 class ShuffledBatches(Sampler[Tensor]):
     """Row numbers in batches, in an order that depends on the seed and the epoch alone.
 
-    Lightning calls `set_epoch`. A rest of a single image is left out: batch norm cannot learn from it.
+    Lightning calls `set_epoch`.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int) -> None:
@@ -86,5 +86,4 @@ class ShuffledBatches(Sampler[Tensor]):
         yield from batches[: len(self)]
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.length, self.batch_size)
-        return whole + (rest > 1)
+        return count_batches(self.length, self.batch_size)

@@ -92,6 +92,12 @@ class Split:
         return torch.where(counts > 0, (self.targets * self.known).sum(0) / counts.clamp(min=1), 0.5)
 
 
+def count_batches(images: int, size: int) -> int:
+    """Steps of one epoch of training: a rest of a single image is left out, since batch norm cannot learn from it."""
+    whole, rest = divmod(images, size)
+    return whole + (rest > 1)
+
+
 def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
     """Train, validation and test: complete, disjoint, identity-disjoint where there are identities, stratified.
 

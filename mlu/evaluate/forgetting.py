@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlu.contracts import Finding
-from mlu.evaluate.utility import METRICS, Figures, finding
+from mlu.metrics.labels import METRICS, Figures, finding
 
 FORGOTTEN_METRICS = (*METRICS, "recall", "positive_rate", "mutual_information")
 

@@ -1,11 +1,7 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from torch import Tensor
-
-from mlu.contracts import Edit, Method, Problem, Tuning
-from mlu.data.split import Batch
-from mlu.methods.parts import frozen_rows, retained_loss, silent_head
-from mlu.models.network import Network
+from mlu.contracts import Edit, Method, Problem
+from mlu.methods.parts import silent_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +12,6 @@ class Head(Method):
     """
 
     name: str
-    tuning: Tuning = field(default_factory=Tuning)
 
     def edit(self, problem: Problem) -> Edit:
-        return Edit(weights=silent_head(problem), radius=frozen_rows(problem))
-
-    def objective(self, net: Network, batch: Batch, problem: Problem, epoch: int) -> Tensor:
-        return retained_loss(net(batch.images), batch, problem, teacher=None, soft=0)
+        return Edit(weights=silent_head(problem))

@@ -1,24 +1,22 @@
 """Steps that several methods share."""
 
 import copy
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from mlu.contracts import Problem
-from mlu.data.split import Batch, Split
+from mlu.contracts import Pass, Problem
+from mlu.data.split import Batch, Split, count_batches
 from mlu.errors import UserError
 from mlu.models.network import Network, Weights
-from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
-
-SENSITIVITY_BATCH = 128
-"""Images per pass where only their mean gradient counts."""
+from mlu.optimise import Tuning
 
 
 def silent_head(problem: Problem) -> dict[str, Tensor]:
     """The head's weights with the forgotten outputs made constant at their base rate (in training)."""
-    head = torch.nn.Linear(problem.net.head.in_features, problem.net.head.out_features).to(problem.device)
-    head.load_state_dict(problem.net.head.state_dict())
+    head = copy.deepcopy(problem.net.head)
     problem.task.silence(head, problem.request.forgotten, problem.train.base_rates())
     return {"head.weight": head.weight.detach(), "head.bias": head.bias.detach()}
 
@@ -31,21 +29,6 @@ def frozen_rows(problem: Problem) -> dict[str, Tensor]:
     return {"head.weight": rows.unsqueeze(1), "head.bias": rows}
 
 
-def calibration(problem: Problem, images: int) -> Split:
-    """At most `images` plain training images, seeded, as many with the forgotten labels as without.
-
-    Of several forgotten labels each brings its share; a label with too few positives or negatives brings fewer.
-    """
-    order = torch.randperm(len(problem.train), generator=problem.generator())
-    share = max(1, images // (2 * len(problem.request.forgotten)))
-    chosen = []
-    for column in problem.request.forgotten:
-        targets, known = problem.train.targets[order, column], problem.train.known[order, column]
-        for value in (0, 1):
-            chosen.append(order[known & (targets == value)][:share])
-    return problem.train.subset(torch.cat(chosen).unique())
-
-
 def speaking(problem: Problem) -> Network:
     """The network to score: with the forgotten outputs as the original has them, for a silent one has no gradient."""
     net = copy.deepcopy(problem.net)
@@ -55,35 +38,6 @@ def speaking(problem: Problem) -> Network:
     return net
 
 
-def fisher_pair(problem: Problem, points: Split, batch: int) -> tuple[Weights, Weights]:
-    """Fisher scores of the body's weights for the forgotten labels and for the retained ones, by layer.
-
-    Raises:
-        UserError: If the forgotten outputs depend on no weight at all.
-    """
-    net = speaking(problem)
-    batches = (batch.to(problem.device) for batch in points.batches(batch))
-    columns = {"forgotten": problem.request.forgotten, "retained": problem.request.retained}
-    scores = fisher(net, problem.task, batches, columns, body_weights(net), problem.generator())
-    return refuse_silence(scores["forgotten"]), scores["retained"]
-
-
-def printed_sensitivity(problem: Problem, points: Split) -> Weights:
-    """|dL_u/dw| of every weight, head included (paper, Eq. 1 for the forgotten labels), by layer."""
-    net = speaking(problem)
-    batches = (batch.to(problem.device) for batch in points.batches(SENSITIVITY_BATCH))
-    columns = {"forgotten": problem.request.forgotten}
-    return refuse_silence(sensitivity(net, problem.task, batches, columns, all_weights(net))["forgotten"])
-
-
-def printed_curvature(problem: Problem, points: Split, batch: int) -> Weights:
-    """Fisher scores of every weight, head included, for the forgotten labels, by layer."""
-    net = speaking(problem)
-    batches = (batch.to(problem.device) for batch in points.batches(batch))
-    columns = {"forgotten": problem.request.forgotten}
-    return fisher(net, problem.task, batches, columns, all_weights(net), problem.generator())["forgotten"]
-
-
 def refuse_silence(scores: Weights) -> Weights:
     """The scores, or UserError where all are zero."""
     if not any(layer.any() for layer in scores.values()):
@@ -91,7 +45,29 @@ def refuse_silence(scores: Weights) -> Weights:
     return scores
 
 
-def retained_loss(logits: Tensor, batch: Batch, problem: Problem, teacher: Tensor | None, soft: float) -> Tensor:
+def every_weight(net: Network) -> Weights:
+    """All parameters: convolutions, linear layers, biases, batch norms."""
+    return {name: value.detach() for name, value in net.named_parameters()}
+
+
+def repeated(tuning: Tuning, one: Pass) -> list[Pass]:
+    """The same pass for as many epochs as the tuning has or needs for its steps."""
+    batches = count_batches(len(one.images), one.batch_size or tuning.batch_size)
+    return [one] * tuning.epochs_of(batches)
+
+
+def retain_passes(problem: Problem, tuning: Tuning) -> list[Pass]:
+    """Plain fine-tuning on what may be retained."""
+    return repeated(tuning, Pass(images=problem.retain, loss=partial(loss_of_retained, problem)))
+
+
+def loss_of_retained(problem: Problem, net: Network, batch: Batch) -> Tensor:
+    return retained_loss(net(batch.images), batch, problem)
+
+
+def retained_loss(
+    logits: Tensor, batch: Batch, problem: Problem, teacher: Tensor | None = None, soft: float = 0
+) -> Tensor:
     """Mean loss over the retained labels, their targets mixed with the original's outputs.
 
     Args:
@@ -109,40 +85,99 @@ def retained_loss(logits: Tensor, batch: Batch, problem: Problem, teacher: Tenso
     return problem.task.loss(logits, targets, scope)
 
 
-def correlation(features: Tensor, batch: Batch, problem: Problem) -> Tensor:
-    """Mean squared correlation, over a batch, of each feature with each forgotten target: in [0, 1].
-
-    Differentiable; a batch in which a target does not vary counts 0. Ours, not the paper's.
-    """
-    columns = list(problem.request.forgotten)
-    known = batch.known[:, columns].all(1)
-    features, targets = features[known], batch.targets[known][:, columns]
-    if len(features) < 2:
-        return features.sum() * 0
-    features, targets = features - features.mean(0), targets - targets.mean(0)
-    covariance = features.T @ targets
-    scale = features.square().sum(0).unsqueeze(1) * targets.square().sum(0)
-    return (covariance.square() / scale.clamp(min=1e-8)).mean()
+def forgotten_loss(logits: Tensor, batch: Batch, problem: Problem) -> Tensor:
+    """Mean loss over the forgotten labels (of a single-label task: over images of the forgotten classes)."""
+    scope = problem.task.scope(batch.targets, batch.known, problem.request.forgotten)
+    return problem.task.loss(logits, batch.targets, scope)
 
 
 def teacher_logits(problem: Problem, images: Tensor) -> Tensor:
+    """The original's, in evaluation mode and without a gradient."""
     with torch.no_grad():
         return problem.original(images)
 
 
-def tune_loss(net: Network, batch: Batch, problem: Problem, soft: float, decorrelation: float) -> Tensor:
+def share_of(split: Split, fraction: float, generator: torch.Generator) -> Split:
+    """A seeded fraction of a split's images, at least one."""
+    count = max(1, round(fraction * len(split)))
+    return split.subset(torch.randperm(len(split), generator=generator)[:count].sort().values)
+
+
+def calibration(problem: Problem, images: int) -> Split:
+    """At most `images` plain training images, seeded, as many with the forgotten labels as without.
+
+    Of several forgotten labels each brings its share; a label with too few positives or negatives brings fewer.
+    """
+    order = torch.randperm(len(problem.train), generator=problem.generator())
+    share = max(1, images // (2 * len(problem.request.forgotten)))
+    chosen = []
+    for column in problem.request.forgotten:
+        targets, known = problem.train.targets[order, column], problem.train.known[order, column]
+        for value in (0, 1):
+            chosen.append(order[known & (targets == value)][:share])
+    return problem.train.subset(torch.cat(chosen).unique())
+
+
+def both_sides(problem: Problem) -> dict[str, tuple[int, ...]]:
+    """The two sets of columns whose scores are compared."""
+    return {"forgotten": problem.request.forgotten, "retained": problem.request.retained}
+
+
+def each_label(problem: Problem) -> dict[str, tuple[int, ...]]:
+    """Every column for itself."""
+    return {str(column): (column,) for column in range(problem.train.targets.shape[1])}
+
+
+def on_device(problem: Problem, points: Split, size: int) -> Iterator[Batch]:
+    """Plain batches of some points, in order."""
+    return (batch.to(problem.device) for batch in points.batches(size))
+
+
+def multiple_correlation(features: Tensor, batch: Batch, problem: Problem) -> Tensor:
+    """Share of the forgotten targets' variance that a linear map of the features explains in a batch: in [0, 1].
+
+    The map is a ridge regression, t' K (K + n I)^-1 t / n of standardised targets t, with K the features' scalar
+    products after each has been standardised: the penalty of 1 for each unit of feature variance keeps a batch smaller
+    than the number of features from explaining everything. Differentiable; a mean over the forgotten labels, of which
+    one that does not vary in the batch counts 0. Ours, not the paper's.
+    """
+    columns = list(problem.request.forgotten)
+    known = batch.known[:, columns].all(1)
+    features, targets = features[known], batch.targets[known][:, columns]
+    count = len(features)
+    if count < 2:
+        return features.sum() * 0
+    features, targets = standardised(features), standardised(targets)
+    products = features @ features.T
+    penalty = count * torch.eye(count).to(products)
+    return (targets * (products @ torch.linalg.solve(products + penalty, targets))).sum(0).mean() / count
+
+
+def standardised(columns: Tensor) -> Tensor:
+    """Columns with mean 0 and variance 1; zeros where one does not vary."""
+    centred = columns - columns.mean(0)
+    return centred / centred.square().mean(0).clamp(min=1e-8).sqrt()
+
+
+def tune_loss(problem: Problem, soft: float, decorrelation: float, net: Network, batch: Batch) -> Tensor:
     """What Weight Filtering and Weight Pruning minimise after their edit: retained loss plus decorrelation.
 
     Args:
-        net: The network that is tuned.
-        batch: Augmented training images.
         problem: The original, the task and the columns.
         soft: Share of the original's outputs in the targets, in [0, 1].
-        decorrelation: Weight of `correlation`; at 0 the forgotten target is not read.
+        decorrelation: Weight of `multiple_correlation`; at 0 the forgotten target is not read.
+        net: The network that is tuned.
+        batch: Augmented training images.
     """
     features = net.features(batch.images)
     teacher = teacher_logits(problem, batch.images) if soft else None
     loss = retained_loss(net.head(features), batch, problem, teacher, soft)
     if decorrelation:
-        loss = loss + decorrelation * correlation(features, batch, problem)
+        loss = loss + decorrelation * multiple_correlation(features, batch, problem)
     return loss
+
+
+def tune_passes(problem: Problem, tuning: Tuning, soft: float, decorrelation: float) -> list[Pass]:
+    """Fine-tuning after an edit; without decorrelation on what may be retained alone."""
+    images = problem.train if decorrelation else problem.retain
+    return repeated(tuning, Pass(images=images, loss=partial(tune_loss, problem, soft, decorrelation)))

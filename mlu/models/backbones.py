@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mlu.errors import UserError, did_you_mean
-from mlu.models.network import Network
+from mlu.models.network import ERASER, Network
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,10 @@ def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def load_trained(net: Network, path: Path) -> None:
     """Fill `net` with a trained model's weights; every one must be there and fit."""
-    state, own = our_names(read_weights(path)), net.state_dict()
+    state = our_names(read_weights(path))
+    if f"body.{ERASER}.bias" in state:
+        net.erase(state[f"body.{ERASER}.weight"], state[f"body.{ERASER}.bias"])
+    own = net.state_dict()
     for name in state:
         if name not in own:
             raise UserError(

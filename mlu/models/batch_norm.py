@@ -1,6 +1,6 @@
 """Batch-norm statistics after weights were edited."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,19 @@ from torch import Tensor, nn
 from mlu.models.network import Network
 
 
-def recalibrate(net: Network, images: Iterable[Tensor]) -> None:
+def batch_norms(net: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+    """Every batch norm by its name."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+
+
+def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = ()) -> None:
     """Replace the running mean and variance of every batch norm by the plain average over batches, in place.
 
     Editing a convolution changes what flows into the batch norm behind it, so that the stored statistics no longer
     describe it. Batches count alike, so they should be of one size. Uses images only, no targets. Leaves `net` in the
-    mode it was in; without images nothing changes.
+    mode it was in; without images nothing changes, nor do the batch norms whose names are in `kept`.
     """
-    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for name, norm in batch_norms(net).items() if name not in kept]
     images = list(images)
     if not images or not norms:
         return

@@ -8,7 +8,7 @@ from torch import Tensor
 from mlu.data.augment import augment
 from mlu.data.split import Batch
 from mlu.models.network import Network
-from mlu.optimise import Training, sgd
+from mlu.optimise import Training, optimiser_of
 from mlu.seeding import generator
 from mlu.tasks import Task
 
@@ -42,4 +42,4 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings, steps = self.training_settings, int(self.trainer.estimated_stepping_batches)
-        return sgd(self.net, settings.lr, settings.momentum, settings.weight_decay, settings.schedule, steps)
+        return optimiser_of(self.net, settings, steps, [settings.lr] * settings.epochs)

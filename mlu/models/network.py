@@ -10,6 +10,8 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's colour channels, for images in [0, 1]."""
 
+ERASER = "erase"
+"""Name of the stage that `Network.erase` adds."""
 
 Weights = Mapping[str, Tensor]
 """Tensors by the names of a network's parameters."""
@@ -40,12 +42,22 @@ class Network(nn.Module):
         # Convolutions, on CPUs and GPUs alike, are fastest when the channels of a pixel lie side by side.
         self.to(memory_format=torch.channels_last)
 
+    def erase(self, matrix: Tensor, offset: Tensor) -> None:
+        """Add a last stage to the body: features become `matrix @ features + offset`."""
+        layer = nn.Linear(len(offset), len(offset)).to(offset)
+        layer.load_state_dict({"weight": matrix, "bias": offset})
+        self.body.add_module(ERASER, layer)
+
     def features(self, images: Tensor) -> Tensor:
         """Pooled features, shape (batch, features)."""
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
         images = (images - self.mean) / self.std
         return self.body(images.contiguous(memory_format=torch.channels_last))
+
+    def denormalised(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] (and beyond) of normalised ones, shape (batch, 3, height, width)."""
+        return images * self.std + self.mean
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, labels)."""

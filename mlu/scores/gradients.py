@@ -1,6 +1,6 @@
 """Which weights a set of labels depends on, from first derivatives."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,46 @@ def sensitivity(
     }
 
 
+def squared_slopes(
+    net: Network,
+    task: Task,
+    batches: Iterable[Batch],
+    columns: Mapping[str, Columns],
+    weights: Weights,
+    generator: torch.Generator,
+    numbers: Callable[[Tensor, Tensor], Tensor],
+) -> dict[str, Weights]:
+    """Sum of the squared gradients of each image's numbers, divided by the number of loss terms in scope.
+
+    Unbiased and without per-image gradients: signs s = +-1 drawn at random for every number give
+    E[(d/dw sum_n s_n l_n)^2] = sum_n (d l_n / dw)^2. Its relative error falls with the number of *batches* (about
+    sqrt(2 / batches)), so many small ones are better than few large ones.
+
+    Args:
+        net: In evaluation mode; not changed.
+        task: Of the outputs.
+        batches: Images to average over.
+        columns: Name -> the columns whose losses count.
+        weights: What to differentiate by: names and values of parameters of `net`.
+        generator: Draws the signs; on the CPU.
+        numbers: Of logits and targets, in the shape of a scope or with one for each label.
+
+    Returns:
+        Name -> parameter name -> scores >= 0 in the parameter's shape.
+    """
+    sums = {name: zeros_like(weights) for name in columns}
+    counts = dict.fromkeys(columns, 0.0)
+    for batch, logits, tracked in forward(net, batches, weights):
+        values = numbers(logits, batch.targets)
+        signed = random_signs(values, generator) * values
+        for name, chosen in columns.items():
+            scope = task.scope(batch.targets, batch.known, chosen)
+            counts[name] += scope.sum().item()
+            mask = scope if scope.shape == values.shape else task.rows(scope, values.shape[1])
+            add(sums[name], [slope.square() for slope in slopes((signed * mask).sum(), tracked)])
+    return {name: {layer: value / max(counts[name], 1) for layer, value in sums[name].items()} for name in columns}
+
+
 def fisher(
     net: Network,
     task: Task,
@@ -65,31 +105,9 @@ def fisher(
 ) -> dict[str, Weights]:
     """Mean squared gradient of each image's and label's loss: the diagonal of the empirical Fisher matrix.
 
-    Unbiased and without per-image gradients: signs s = +-1 drawn at random for every loss term give
-    E[(d/dw sum_n s_n l_n)^2] = sum_n (d l_n / dw)^2. Its relative error falls with the number of *batches* (about
-    sqrt(2 / batches)), so many small ones are better than few large ones.
-
-    Args:
-        net: In evaluation mode; not changed.
-        task: Of the outputs.
-        batches: Images to average over.
-        columns: Name -> the columns whose losses are differentiated.
-        weights: What to differentiate by: names and values of parameters of `net`.
-        generator: Draws the signs; on the CPU.
-
-    Returns:
-        Name -> parameter name -> scores >= 0 in the parameter's shape, in squared loss per squared unit of weight.
+    Arguments and result as of `squared_slopes`; in squared loss per squared unit of weight.
     """
-    sums = {name: zeros_like(weights) for name in columns}
-    counts = dict.fromkeys(columns, 0.0)
-    for batch, logits, tracked in forward(net, batches, weights):
-        terms = task.terms(logits, batch.targets)
-        signs = random_signs(terms, generator)
-        for name, chosen in columns.items():
-            scope = task.scope(batch.targets, batch.known, chosen)
-            counts[name] += scope.sum().item()
-            add(sums[name], [slope.square() for slope in slopes((signs * terms * scope).sum(), tracked)])
-    return {name: {layer: value / max(counts[name], 1) for layer, value in sums[name].items()} for name in columns}
+    return squared_slopes(net, task, batches, columns, weights, generator, task.terms)
 
 
 def forward(net: Network, batches: Iterable[Batch], weights: Weights) -> Iterator[tuple[Batch, Tensor, list[Tensor]]]:

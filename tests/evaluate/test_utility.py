@@ -6,9 +6,9 @@ import torch
 from sklearn import metrics
 from torch import nn
 
-from mlu.evaluate.intervals import mean_interval, rate_interval
-from mlu.evaluate.outputs import Outputs
 from mlu.evaluate.utility import METRICS, label_figures, label_findings, mutual_information, retained_findings
+from mlu.metrics.intervals import mean_interval, rate_interval
+from mlu.models.outputs import Outputs
 from mlu.tasks import MultiLabel, SingleLabel
 
 NAMES = ("Male", "Bald", "Young", "Brown_Hair")

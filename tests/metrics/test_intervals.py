@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import brentq
 
-from mlu.evaluate.intervals import (
+from mlu.metrics.intervals import (
     CONFIDENCE,
     error_correlation,
     mean_interval,

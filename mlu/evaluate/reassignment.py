@@ -1,0 +1,60 @@
+"""Where a single-label task's images of forgotten classes go (paper, Section 7.1). Reported, never trained on."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mlu.contracts import Finding, ForgetRequest
+from mlu.models.outputs import Outputs
+from mlu.tasks import Task
+
+MULTILABEL = "an image of a multi-label task has no neighbouring class"
+NO_IMAGES = "the split has no image of a forgotten class"
+
+
+def reassignment_findings(
+    task: Task, outputs: Outputs, original: Tensor, head: nn.Linear, request: ForgetRequest, labels: Sequence[str]
+) -> list[Finding]:
+    """`reassigned/neighbour` and `reassigned/<Class>`: shares of the forgotten classes' images, by what is predicted.
+
+    A neighbour is the retained class whose decision boundary is nearest to the image in the original's features.
+
+    Args:
+        task: Of the outputs.
+        outputs: Of the model, on one split.
+        original: The original's logits of the same images.
+        head: The original's.
+        request: The forgotten and the retained classes.
+        labels: Names of all classes.
+    """
+    if task.name == "multilabel":
+        return [Finding("reassigned/neighbour", None, missing=MULTILABEL)]
+    rows = (outputs.targets[:, list(request.forgotten)] > 0).any(1).nonzero().squeeze(1)
+    if not len(rows):
+        names = ["neighbour", *(labels[column] for column in request.retained)]
+        return [Finding(f"reassigned/{name}", None, missing=NO_IMAGES) for name in names]
+    said = outputs.logits[rows].argmax(1)
+    nearest = neighbours(original[rows], outputs.targets[rows].argmax(1), head, request.retained)
+    shares = [
+        Finding(f"reassigned/{labels[column]}", (said == column).float().mean().item()) for column in request.retained
+    ]
+    return [Finding("reassigned/neighbour", (said == nearest).float().mean().item()), *shares]
+
+
+def neighbours(logits: Tensor, classes: Tensor, head: nn.Linear, retained: Sequence[int]) -> Tensor:
+    """The retained class nearest to each image, shape (images,).
+
+    The boundary between the image's class u and class c lies (z_u - z_c) / |w_u - w_c| away in the space of features;
+    this is negative on the other side of it.
+
+    Args:
+        logits: Shape (images, labels).
+        classes: True class of each image, shape (images,).
+        head: Gave the logits.
+        retained: Candidates.
+    """
+    columns, weight = list(retained), head.weight.detach().to(logits)
+    apart = (weight[classes].unsqueeze(1) - weight[columns]).norm(dim=2)
+    gap = logits.gather(1, classes.unsqueeze(1)) - logits[:, columns]
+    return torch.tensor(columns)[(gap / apart.clamp(min=torch.finfo(logits.dtype).tiny)).argmin(1)]

@@ -1,0 +1,69 @@
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlu.contracts import Edit, Method, Pass, Problem
+from mlu.data.base import TaskName
+from mlu.data.split import Batch
+from mlu.meter import phase
+from mlu.methods.parts import repeated
+from mlu.models.batch_norm import batch_norms
+from mlu.models.network import Network
+from mlu.optimise import Tuning
+
+BATCH = 256
+"""Most images per pass of the attack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundaryShrink(Method):
+    """Boundary Shrink: gives each image of a forgotten class to the class across its nearest border (Chen, 2023).
+
+    That class is what the original says once the image has taken one step of size `step` up its loss, forgotten classes
+    excluded. Fine-tuning goes through images of the forgotten classes alone; batch norms are frozen, since such batches
+    have statistics of their own. Only for one class per image: across a binary label's border lies its inversion.
+
+    Attributes:
+        step: Of the fast gradient sign attack, pixels in [0, 1].
+        tuning: Fine-tuning.
+    """
+
+    tasks: ClassVar[tuple[TaskName, ...]] = ("singlelabel",)
+    name: str
+    step: float
+    tuning: Tuning
+
+    def edit(self, problem: Problem) -> Edit:
+        frozen = torch.zeros((), device=problem.device)
+        names = [f"{norm}.{kind}" for norm in batch_norms(problem.net) for kind in ("weight", "bias")]
+        return Edit(radius=dict.fromkeys(names, frozen))
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        if not len(problem.forget):
+            return []
+        with phase("score"):
+            batches = problem.forget.batches(BATCH)
+            targets = torch.cat([nearest(problem, batch.to(problem.device), self.step).cpu() for batch in batches])
+        images = replace(problem.forget, targets=targets)
+        return repeated(self.tuning, Pass(images=images, loss=partial(reassigning_loss, problem)))
+
+
+def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
+    """The retained class across the nearest border of each image, one-hot, shape (batch, labels)."""
+    images = (batch.images.float() / 255).requires_grad_()
+    loss = F.cross_entropy(problem.original(images), batch.targets, reduction="sum")
+    (slope,) = torch.autograd.grad(loss, images)
+    moved = (images + step * slope.sign()).clamp(0, 1).detach()
+    with torch.no_grad():
+        logits = problem.original(moved)
+    classes = problem.task.ignorant(logits, problem.request.forgotten, problem.train.base_rates()).argmax(1)
+    return F.one_hot(classes, logits.shape[1]).to(batch.targets)
+
+
+def reassigning_loss(problem: Problem, net: Network, batch: Batch) -> Tensor:
+    return F.cross_entropy(net(batch.images), batch.targets)

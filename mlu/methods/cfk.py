@@ -1,0 +1,85 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mlu.contracts import Edit, Method, Pass, Problem
+from mlu.methods.parts import every_weight, frozen_rows, retain_passes, silent_head
+from mlu.models.batch_norm import batch_norms
+from mlu.models.network import Network
+from mlu.optimise import Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class CFk(Method):
+    """CF-k: fine-tunes the last k layers on the retained labels; EU-k: trains them anew (Goel et al., 2022).
+
+    Layers are counted from the output, convolutions and linear layers alone; the batch norms between them move too. All
+    that comes before is frozen, with the statistics of its batch norms. The head's forgotten row gets no gradient, and
+    the features before the last k layers are the original's, so CF-k barely forgets anything in a multi-label task.
+
+    Attributes:
+        k: Number of layers, >= 1.
+        reinit: Whether they start anew (EU-k): Kaiming-normal weights, zero biases, and neutral batch norms (the
+            source leaves those as they were trained). The forgotten output, which nothing trains then, is set to its
+            base rate.
+        tuning: Fine-tuning.
+    """
+
+    name: str
+    k: int
+    reinit: bool
+    tuning: Tuning
+
+    def edit(self, problem: Problem) -> Edit:
+        moving = last_layers(problem.net, self.k)
+        weights = every_weight(problem.net)
+        radius = {
+            name: torch.zeros((), device=problem.device) for name in weights if name.rpartition(".")[0] not in moving
+        }
+        if not self.reinit:
+            return Edit(radius=radius)
+        anew = self.anew(problem, moving)
+        if "head" in moving:
+            anew |= silenced(problem, anew)
+        return Edit(weights=anew, radius=radius | frozen_rows(problem))
+
+    def anew(self, problem: Problem, moving: list[str]) -> dict[str, Tensor]:
+        """Initial weights of the layers that move."""
+        generator, norms, weights = problem.generator(), batch_norms(problem.net), {}
+        for name, value in every_weight(problem.net).items():
+            layer, _, kind = name.rpartition(".")
+            if layer in moving:
+                start = torch.zeros(value.shape)
+                if kind == "weight" and layer in norms:
+                    start += 1
+                elif kind == "weight":
+                    nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator)
+                weights[name] = start.to(value)
+        return weights
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        return retain_passes(problem, self.tuning)
+
+
+def silenced(problem: Problem, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The head's new weights with the forgotten rows silent."""
+    rows, silent = list(problem.request.forgotten), silent_head(problem)
+    head = {name: weights[name].clone() for name in silent}
+    for name, value in head.items():
+        value[rows] = silent[name][rows]
+    return head
+
+
+def last_layers(net: Network, k: int) -> list[str]:
+    """Names of the last k convolutions and linear layers, and of the batch norms among and behind them."""
+    norms, names, found = batch_norms(net), [], 0
+    for name, module in reversed(list(net.named_modules())):
+        counts = isinstance(module, nn.Conv2d | nn.Linear)
+        if counts or name in norms:
+            names.append(name)
+        found += counts
+        if found == k:
+            break
+    return names

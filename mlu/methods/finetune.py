@@ -1,0 +1,20 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlu.contracts import Method, Pass, Problem
+from mlu.methods.parts import retain_passes
+from mlu.optimise import Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Method):
+    """Goes on training on the retained labels alone, and hopes that the others fade (catastrophic forgetting).
+
+    The forgotten output gets no gradient, so in a multi-label task nothing pushes it.
+    """
+
+    name: str
+    tuning: Tuning
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        return retain_passes(problem, self.tuning)

@@ -1,0 +1,42 @@
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from mlu.contracts import Method, Pass, Problem
+from mlu.data.split import Batch
+from mlu.methods.parts import forgotten_loss, repeated, retained_loss
+from mlu.models.network import Network
+from mlu.optimise import Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegGrad(Method):
+    """NegGrad+: descends on the retained loss and ascends on the forgotten one (Kurmanji et al., 2023).
+
+    The loss is alpha L_retained - (1 - alpha) L_forgotten, both means over one batch of all training images. Ascent
+    without an end would turn a binary label round, which an attacker reads as well as the label itself; so it stops
+    where the forgotten output is as wrong as its base rate would be.
+
+    Attributes:
+        alpha: Weight of the retained loss, in [0, 1].
+        capped: Whether ascent stops at the loss of the constant base rate; the source does not stop.
+        tuning: Fine-tuning.
+    """
+
+    name: str
+    alpha: float
+    capped: bool
+    tuning: Tuning
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        forgotten = problem.request.forgotten
+        cap = problem.task.ignorance(problem.train.base_rates(), forgotten) if self.capped else math.inf
+        return repeated(self.tuning, Pass(images=problem.train, loss=partial(self.loss, problem, cap)))
+
+    def loss(self, problem: Problem, cap: float, net: Network, batch: Batch) -> Tensor:
+        logits = net(batch.images)
+        ascent = forgotten_loss(logits, batch, problem).clamp(max=cap)
+        return self.alpha * retained_loss(logits, batch, problem) - (1 - self.alpha) * ascent

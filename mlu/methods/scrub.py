@@ -1,0 +1,138 @@
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+
+from mlu.contracts import Edit, Method, Pass, Problem
+from mlu.data.split import Batch, Split
+from mlu.methods.parts import every_weight, retained_loss, share_of, teacher_logits
+from mlu.models.network import Network
+from mlu.models.outputs import respond
+from mlu.optimise import Tuning
+
+JITTER = 1e-3
+"""Of the start under a maximising objective, in root mean squares of each layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scrub(Method):
+    """SCRUB: away from the original where it must forget, near it where it must not (Kurmanji et al., 2023).
+
+    The original is a frozen teacher in evaluation mode. Each of the first `max_passes` epochs begins with a pass that
+    drives the forgotten outputs away from it; every epoch ends with one that minimises
+    gamma L_retained + alpha KL(teacher || student) on the retained outputs. The divergence of a multi-label task is
+    that of a Bernoulli for each label, never of a softmax over labels.
+
+    Attributes:
+        objective: Of the first kind of pass. `kl_max` maximises the divergence, as the source does; it has no bound,
+            and of a binary label it often ends with the inverted one. `kl_max_clipped` stops at ln 2 for each image.
+            `kl_prior` minimises the divergence from what knows nothing: the base rate, or the teacher's distribution
+            over the retained classes.
+        alpha: Weight of the divergence in the second kind, >= 0.
+        gamma: Weight of the retained loss in it, >= 0.
+        temperature: Of the divergences, > 0.
+        max_passes: Epochs that begin with a pass of the first kind.
+        forget_fraction: Share of the forgetting images that such a pass goes through, in (0, 1]; drawn anew each time.
+        forget_batch_size: Images per step in such a pass.
+        milestones: Epochs after which the learning rate is multiplied by `decay`.
+        decay: See above.
+        rewind: Whether the epoch is kept, from the second on, whose forgotten output knows least on the validation
+            split (AUROC nearest 0.5). Of a single-label task the one whose error on the training images of the
+            forgotten classes is nearest to the last epoch's on such validation images, as in the source.
+        tuning: Fine-tuning; its epochs are those above.
+    """
+
+    name: str
+    objective: Literal["kl_max", "kl_max_clipped", "kl_prior"]
+    alpha: float
+    gamma: float
+    temperature: float
+    max_passes: int
+    forget_fraction: float
+    forget_batch_size: int
+    milestones: tuple[int, ...]
+    decay: float
+    rewind: bool
+    tuning: Tuning
+
+    def edit(self, problem: Problem) -> Edit:
+        """At the teacher itself a divergence has no slope: where it is maximised, the start is moved a little."""
+        if self.objective == "kl_prior" or not self.max_passes:
+            return Edit()
+        generator, moved = problem.generator(), {}
+        for name, value in every_weight(problem.net).items():
+            noise = torch.randn(value.shape, generator=generator).to(value)
+            moved[name] = value + JITTER * value.square().mean().sqrt() * noise
+        return Edit(weights=moved)
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        generator, passes = problem.generator(), []
+        for epoch in range(1, (self.tuning.epochs or 0) + 1):
+            lr = self.tuning.lr * self.decay ** sum(epoch > milestone for milestone in self.milestones)
+            if epoch <= self.max_passes:
+                images = share_of(problem.forget, self.forget_fraction, generator)
+                drive = partial(self.forgetting_loss, problem)
+                passes.append(Pass(images=images, loss=drive, lr=lr, batch_size=self.forget_batch_size))
+            passes.append(Pass(images=problem.retain, loss=partial(self.retaining_loss, problem), lr=lr))
+        return passes
+
+    def forgetting_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
+        """Of a pass that drives the forgotten outputs away."""
+        logits, teacher = net(batch.images), teacher_logits(problem, batch.images)
+        columns = problem.request.forgotten
+        if self.objective == "kl_prior":
+            target = problem.task.ignorant(teacher, columns, problem.train.base_rates())
+            return problem.task.distillation(target, logits, columns, 1.0).mean()
+        divergence = problem.task.distillation(teacher, logits, columns, self.temperature)
+        if self.objective == "kl_max_clipped":
+            divergence = divergence.clamp(max=math.log(2))
+        return -divergence.mean()
+
+    def retaining_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
+        """Of a pass that keeps the retained outputs."""
+        logits = net(batch.images)
+        loss = self.gamma * retained_loss(logits, batch, problem)
+        if self.alpha:
+            teacher, columns = teacher_logits(problem, batch.images), problem.request.retained
+            loss = loss + self.alpha * problem.task.distillation(teacher, logits, columns, self.temperature).mean()
+        return loss
+
+    def checkpoint(self, net: Network, number: int, problem: Problem) -> tuple[float, ...] | None:
+        """What the epoch's network knows, and what it should know; None for the first epoch and within an epoch."""
+        ends = [epoch + min(epoch, self.max_passes - 1) for epoch in range(self.tuning.epochs or 0)]
+        if not self.rewind or number not in ends[1:]:
+            return None
+        if problem.task.name == "singlelabel":
+            return forgotten_error(net, problem.forget, problem), forgotten_error(
+                net, problem.task.only(problem.validation, problem.request.forgotten), problem
+            )
+        return furthest_auroc(net, problem), 0.5
+
+    def choose(self, judged: Sequence[tuple[float, ...]]) -> int:
+        wanted = judged[-1][1]
+        return min(range(len(judged)), key=lambda number: abs(judged[number][0] - wanted))
+
+
+def forgotten_error(net: Network, split: Split, problem: Problem) -> float:
+    """Share of a split's images whose class is not predicted; 0 where there are none."""
+    if not len(split):
+        return 0.0
+    logits, _ = respond(net, split)
+    right = (problem.task.predictions(logits) & (split.targets > 0)).any(1)
+    return 1 - right.float().mean().item()
+
+
+def furthest_auroc(net: Network, problem: Problem) -> float:
+    """On the validation split, of the forgotten label whose AUROC is furthest from 0.5; 0.5 where none is defined."""
+    split, found = problem.validation, [0.5]
+    odds = problem.task.log_odds(respond(net, split)[0])
+    for column in problem.request.forgotten:
+        known, targets = split.known[:, column], split.targets[:, column].long()
+        if targets[known].unique().numel() == 2:
+            found.append(binary_auroc(odds[known, column], targets[known]).item())
+    return max(found, key=lambda auroc: abs(auroc - 0.5))

@@ -1,0 +1,55 @@
+from dataclasses import dataclass
+
+import torch
+
+from mlu.contracts import Edit, Method, Problem
+from mlu.meter import phase
+from mlu.methods.parts import every_weight, refuse_silence, speaking
+from mlu.models.network import Weights
+from mlu.scores.gradients import fisher
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectiveDampening(Method):
+    """SSD: shrinks the weights that matter more to what must be forgotten than to the rest (Foster et al., 2024).
+
+    A weight's importance is its mean squared gradient, to the forgotten labels F_u and to the others F_R. Where
+    F_u > alpha F_R the weight is multiplied by min(lambda F_R / F_u, 1). Nothing is fine-tuned. The source squares the
+    mean gradient of a batch, which depends on the batch's size; this squares each image's. F_R is that of the retained
+    labels, or in a single-label task that of all images, as in the source.
+
+    Attributes:
+        alpha: How many times more a weight must matter to the forgotten labels, > 0.
+        dampening: The lambda above, >= 0.
+        score_batch: Images per random-sign draw of the importance.
+        images: Most training images that importances are computed on; null for all.
+    """
+
+    name: str
+    alpha: float
+    dampening: float
+    score_batch: int
+    images: int | None
+
+    def edit(self, problem: Problem) -> Edit:
+        with phase("score"):
+            forgotten = refuse_silence(self.importance(problem, problem.request.forgotten))
+            every = tuple(range(problem.train.targets.shape[1]))
+            others = problem.request.retained if problem.task.name == "multilabel" else every
+            retained = self.importance(problem, others)
+        with phase("edit"):
+            return Edit(weights=self.dampened(every_weight(problem.net), forgotten, retained))
+
+    def importance(self, problem: Problem, columns: tuple[int, ...]) -> Weights:
+        net, part = speaking(problem), problem.task.only(problem.train, columns)
+        rows = torch.randperm(len(part), generator=problem.generator())[: self.images]
+        batches = (batch.to(problem.device) for batch in part.subset(rows).batches(self.score_batch))
+        return fisher(net, problem.task, batches, {"these": columns}, every_weight(net), problem.generator())["these"]
+
+    def dampened(self, weights: Weights, forgotten: Weights, retained: Weights) -> dict[str, torch.Tensor]:
+        changed = {}
+        for name, value in weights.items():
+            ours, theirs = forgotten[name], retained[name]
+            factor = (self.dampening * theirs / ours.clamp(min=torch.finfo(ours.dtype).tiny)).clamp(max=1)
+            changed[name] = torch.where(ours > self.alpha * theirs, factor * value, value)
+        return changed

@@ -1,0 +1,103 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlu.contracts import Method, Pass, Problem
+from mlu.data.split import Batch
+from mlu.meter import phase
+from mlu.methods.parts import loss_of_retained, retained_loss, share_of
+from mlu.models.network import Network
+from mlu.optimise import Tuning
+
+TUNED_PIXELS = 3 * 32 * 32
+"""Numbers in an image of the source, for which its `penalty` was chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsir(Method):
+    """UNSIR: learns noise that the network is most wrong about, impairs it with that noise, repairs it (Tarun et al.).
+
+    Noise images stand for the forgotten label. They start from a normal distribution (in normalised pixels) and climb
+    the forgotten loss of the frozen original. Then one pass teaches them together with retained images, half and half,
+    and one pass repairs on retained images alone. In a multi-label task each noise image has a random target for each
+    forgotten label, so that no side of it is favoured, and none for the others; in a single-label task it has a
+    forgotten class. No image is asked for its forgotten target.
+
+    Attributes:
+        noise_images: Number of noise images.
+        noise_steps: Steps of Adam that they are learnt in.
+        noise_lr: Of these steps, in normalised pixels.
+        penalty: Weight of the mean squared norm of a noise image, for 3 x 32 x 32 numbers; scaled to other sizes.
+        share: Of the retained training images that both passes go through, in (0, 1].
+        repair_lr: Learning rate of the repairing pass, which has an optimiser of its own.
+        tuning: Optimiser of both passes; `lr` is that of the impairing one, `epochs` counts passes of each kind.
+    """
+
+    name: str
+    noise_images: int
+    noise_steps: int
+    noise_lr: float
+    penalty: float
+    share: float
+    repair_lr: float
+    tuning: Tuning
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        epochs = self.tuning.epochs or 0
+        if not epochs:
+            return []
+        with phase("score"):
+            generator = problem.generator()
+            targets = noise_targets(problem, self.noise_images, generator)
+            noise = self.learn_noise(problem, targets, generator)
+        images = share_of(problem.retain, self.share, generator)
+        impair = Pass(images=images, loss=partial(self.impairing_loss, problem, noise, targets, generator))
+        repair = Pass(images=images, loss=partial(loss_of_retained, problem), lr=self.repair_lr)
+        fresh = Pass(images=images, loss=repair.loss, lr=self.repair_lr, fresh=True)
+        return [impair] * epochs + [fresh] + [repair] * (epochs - 1)
+
+    def learn_noise(self, problem: Problem, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise images on the scale of images, shape (noise_images, 3, height, width)."""
+        net, (_, *shape) = problem.net, problem.train[[0]].images.shape
+        noise = torch.randn(len(targets), *shape, generator=generator).to(problem.device).requires_grad_()
+        optimiser = torch.optim.Adam([noise], lr=self.noise_lr)
+        penalty = self.penalty * TUNED_PIXELS / noise[0].numel()
+        for _ in range(self.noise_steps):
+            optimiser.zero_grad()
+            loss = noise_loss(problem, net(net.denormalised(noise)), targets)
+            (penalty * noise.square().flatten(1).sum(1).mean() - loss).backward()
+            optimiser.step()
+        return net.denormalised(noise.detach())
+
+    def impairing_loss(
+        self, problem: Problem, noise: Tensor, targets: Tensor, generator: torch.Generator, net: Network, batch: Batch
+    ) -> Tensor:
+        """Of half a batch of noise and half of retained images, passed together as batch norm demands."""
+        rows = torch.randint(len(noise), (len(batch),), generator=generator).to(noise.device)
+        images = batch.images.float() / 255 if batch.images.dtype == torch.uint8 else batch.images
+        logits = net(torch.cat([noise[rows].to(images), images]))
+        false, true = logits.split(len(batch))
+        return noise_loss(problem, false, targets[rows]) + retained_loss(true, batch, problem)
+
+
+def noise_targets(problem: Problem, images: int, generator: torch.Generator) -> Tensor:
+    """What noise images stand for, shape (images, labels): random and balanced, or a forgotten class in turn."""
+    forgotten = list(problem.request.forgotten)
+    targets = torch.zeros(images, problem.train.targets.shape[1])
+    if problem.task.name == "singlelabel":
+        targets[torch.arange(images), torch.tensor(forgotten)[torch.arange(images) % len(forgotten)]] = 1
+    else:
+        for column in forgotten:
+            targets[torch.randperm(images, generator=generator)[: images // 2], column] = 1
+    return targets.to(problem.device)
+
+
+def noise_loss(problem: Problem, logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean loss of the forgotten labels alone; noise says nothing about the others."""
+    if problem.task.name == "singlelabel":
+        return F.cross_entropy(logits, targets)
+    return problem.task.label_loss(logits, targets, problem.request.forgotten).mean()

@@ -1,0 +1,82 @@
+"""How sharply a set of labels' loss bends along each weight: estimators of the diagonal of its second derivative."""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import torch
+
+from mlu.data.split import Batch
+from mlu.models.network import Network, Weights
+from mlu.scores.gradients import Columns, add, fisher, forward, random_signs, squared_slopes, zeros_like
+from mlu.tasks import Task
+
+Estimator = Literal["fisher", "ggn", "hutchinson"]
+
+
+def diagonal(
+    estimator: Estimator,
+    net: Network,
+    task: Task,
+    batches: Iterable[Batch],
+    columns: Mapping[str, Columns],
+    weights: Weights,
+    generator: torch.Generator,
+) -> dict[str, Weights]:
+    """Diagonal of the mean loss's curvature for each set of columns, in loss per squared unit of weight.
+
+    Args:
+        estimator: `fisher`, the mean squared gradient with the true targets: one backward pass per batch and set.
+            `ggn`, the Gauss-Newton matrix: the same cost, without the targets; equal to the Fisher matrix where the
+            targets are as the model says. `hutchinson`, the Hessian itself: two backward passes, noisy, and negative
+            where the loss bends down.
+        net: In evaluation mode; not changed.
+        task: Of the outputs.
+        batches: Images to average over; all estimators are unbiased, and steadier the more batches there are.
+        columns: Name -> the columns whose loss is meant.
+        weights: What to differentiate by: names and values of parameters of `net`.
+        generator: Draws random signs; on the CPU.
+
+    Returns:
+        Name -> parameter name -> curvature in the parameter's shape.
+    """
+    estimate = {"fisher": fisher, "ggn": gauss_newton, "hutchinson": hutchinson}[estimator]
+    return estimate(net, task, batches, columns, weights, generator)
+
+
+def gauss_newton(
+    net: Network,
+    task: Task,
+    batches: Iterable[Batch],
+    columns: Mapping[str, Columns],
+    weights: Weights,
+    generator: torch.Generator,
+) -> dict[str, Weights]:
+    """Of J^T H J, with J the logits' derivative by the weights and H the loss's second one by the logits; >= 0."""
+    return squared_slopes(
+        net, task, batches, columns, weights, generator, lambda logits, _: task.curvature_roots(logits)
+    )
+
+
+def hutchinson(
+    net: Network,
+    task: Task,
+    batches: Iterable[Batch],
+    columns: Mapping[str, Columns],
+    weights: Weights,
+    generator: torch.Generator,
+) -> dict[str, Weights]:
+    """Of the Hessian H: E[v * (H v)] = diag H for independent random signs v (Hutchinson; Bekas et al., 2007)."""
+    sums = {name: zeros_like(weights) for name in columns}
+    counts = dict.fromkeys(columns, 0.0)
+    for batch, logits, tracked in forward(net, batches, weights):
+        terms = task.terms(logits, batch.targets)
+        signs = [random_signs(value, generator) for value in tracked]
+        for name, chosen in columns.items():
+            scope = task.scope(batch.targets, batch.known, chosen)
+            counts[name] += scope.sum().item()
+            first = torch.autograd.grad((terms * scope).sum(), tracked, create_graph=True, materialize_grads=True)
+            with torch.enable_grad():
+                along = torch.stack([(slope * sign).sum() for slope, sign in zip(first, signs, strict=True)]).sum()
+            second = torch.autograd.grad(along, tracked, retain_graph=True, materialize_grads=True)
+            add(sums[name], [sign * bend for sign, bend in zip(signs, second, strict=True)])
+    return {name: {layer: value / max(counts[name], 1) for layer, value in sums[name].items()} for name in columns}
