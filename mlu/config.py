@@ -192,7 +192,7 @@ MISSING = object()
 
 def check_method(config: DictConfig) -> None:
     """Refuse a preset that the method does not have, and fine-tuning without an end."""
-    presets = sorted(file.stem for file in (CONF / "preset" / "source").glob("*.yaml"))
+    presets = sorted(file.stem for file in (CONF / "preset" / "methods" / "source").glob("*.yaml"))
     if config.preset == "source" and config.method.name not in presets:
         raise UserError(f"preset=source: there is none for method={config.method.name}, only for {', '.join(presets)}")
     tuning = OmegaConf.select(config, "method.tuning")

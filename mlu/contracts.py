@@ -102,6 +102,9 @@ class Pass:
         lr: Learning rate; None for that of the tuning.
         batch_size: Images per step; None for that of the tuning.
         fresh: Whether the optimiser starts anew, without the momentum of earlier passes.
+        judge: Makes the network after this pass (in evaluation mode) a candidate for the result: gives its figure, and
+            what that should be. Of all candidates the one is kept whose figure is nearest to what the last one wants;
+            without any, the last network.
     """
 
     images: Split
@@ -109,6 +112,7 @@ class Pass:
     lr: float | None = None
     batch_size: int | None = None
     fresh: bool = False
+    judge: Callable[[Network], tuple[float, float]] | None = None
 
 
 class Method(ABC):
@@ -116,31 +120,26 @@ class Method(ABC):
 
     Attributes:
         tasks: The kinds of data that it serves.
+        reads_forgotten: Whether, in a multi-label task, it looks at the forgotten target of each image; else it knows
+            the share of positives at most.
         name: Name of its yaml.
         tuning: Fine-tuning after the edit.
         rounds: How often edit and fine-tuning are repeated.
     """
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("multilabel", "singlelabel")
+    reads_forgotten: ClassVar[bool]
     name: str
     tuning: Tuning = Tuning(steps=0)
     rounds: int = 1
 
+    @abstractmethod
     def edit(self, problem: Problem) -> Edit:
         """Weights to start fine-tuning from, and how far each may drift. Must not change `problem`."""
-        return Edit()
 
+    @abstractmethod
     def passes(self, problem: Problem) -> Sequence[Pass]:
         """The epochs of fine-tuning; none where there is no fine-tuning. Must not change `problem`."""
-        return []
-
-    def checkpoint(self, net: Network, number: int, problem: Problem) -> tuple[float, ...] | None:
-        """What `choose` must know of the network after a pass, in evaluation mode; None: the pass is no candidate."""
-        return None
-
-    def choose(self, judged: Sequence[tuple[float, ...]]) -> int:
-        """Which of the candidates to keep, by what `checkpoint` said of each; the last by default."""
-        return len(judged) - 1
 
 
 @dataclass(frozen=True)

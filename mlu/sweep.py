@@ -40,7 +40,7 @@ class SweepSummary(Callback):
         folder = Path(config.hydra.sweep.dir)
         results = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{RESULTS}")}
         if results:
-            show(sweep_table((job_name(job), results[job]) for job in sorted(results, key=job_number)))
+            show(sweep_table([(job_name(job), results[job]) for job in sorted(results, key=job_number)]))
         failures = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{FAILURE}")}
         SweepSummary.failed = len(failures)
         for job in sorted(failures, key=job_number):

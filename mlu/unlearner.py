@@ -39,7 +39,7 @@ class Unlearner(L.LightningModule):
     ) -> None:
         """
         Args:
-            method: Its tuning, and its choice between what passes leave.
+            method: Its name and its tuning.
             problem: With the network to start from: the original, or what an earlier round left.
             edit: Applied to a copy of it.
             passes: The epochs of fine-tuning, in order.
@@ -54,7 +54,7 @@ class Unlearner(L.LightningModule):
             self.net.get_submodule(name).eval()
         self.parameters_by_name = dict(self.net.named_parameters())
         self.centre = {name: self.parameters_by_name[name].detach().clone() for name in edit.radius}
-        self.judged: list[tuple[float, ...]] = []
+        self.judged: list[tuple[float, float]] = []
         self.candidates: list[dict[str, Tensor]] = []
 
     def renew_statistics(self) -> None:
@@ -81,18 +81,20 @@ class Unlearner(L.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        modes = {module: module.training for module in self.net.modules()}
-        with torch.no_grad():
-            judged = self.method.checkpoint(self.net.eval(), self.current_epoch, self.problem)
-        for module, mode in modes.items():
-            module.training = mode
-        if judged is not None:
-            self.judged.append(judged)
+        judge = self.passes[self.current_epoch].judge
+        if judge is not None:
+            modes = {module: module.training for module in self.net.modules()}
+            with torch.no_grad():
+                self.judged.append(judge(self.net.eval()))
+            for module, mode in modes.items():
+                module.training = mode
             self.candidates.append({name: value.detach().clone() for name, value in self.net.state_dict().items()})
 
     def on_train_end(self) -> None:
-        if self.candidates:
-            self.net.load_state_dict(self.candidates[self.method.choose(self.judged)])
+        if self.judged:
+            wanted = self.judged[-1][1]
+            nearest = min(range(len(self.judged)), key=lambda number: abs(self.judged[number][0] - wanted))
+            self.net.load_state_dict(self.candidates[nearest])
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None

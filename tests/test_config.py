@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_class
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
-from mlu.config import CONF, RULES, config_keys, explain
+from mlu.config import CONF, METHOD_RULES, RULES, config_keys, explain
 from mlu.data.attributes import resolve_label
 from mlu.errors import UserError
+from mlu.optimise import Training, Tuning
 
 FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if "_target_" in OmegaConf.load(file)]
 
@@ -30,12 +31,52 @@ def test_a_yaml_mirrors_its_class(file: Path):
 
 
 def test_every_rule_is_of_a_key_that_exists():
-    nested = {
-        f"method.tuning.{key}"
-        for key in ("steps", "batch_size", "lr", "momentum", "weight_decay", "schedule", "recalibrate")
-    }
-    nested |= {f"training.{key}" for key in ("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule")}
-    assert set(RULES) - nested <= set(config_keys())
+    tuning = {f"method.tuning.{field.name}" for field in dataclasses.fields(Tuning)}
+    training = {f"training.{field.name}" for field in dataclasses.fields(Training)}
+    assert set(RULES) <= set(config_keys()) | tuning | training
+    for method, rules in METHOD_RULES.items():
+        keys = OmegaConf.load(CONF / "method" / f"{method}.yaml")
+        assert all(OmegaConf.select(keys, key, default="?") != "?" for key in rules)
+
+
+PRESETS = sorted((CONF / "preset" / "methods" / "source").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda file: file.stem)
+def test_a_preset_names_only_keys_of_its_method_and_composes(preset: Path, experiment):
+    own, changed = OmegaConf.load(CONF / "method" / preset.name), OmegaConf.load(preset)
+    assert set(changed) <= set(own)
+    method = experiment(f"method={preset.stem}", "preset=source", dataset="digits").method
+    for key, value in changed.items():
+        if key != "tuning":
+            assert getattr(method, key) == (value if not isinstance(value, ListConfig) else list(value))
+    for key, value in changed.get("tuning", {}).items():
+        assert getattr(method.tuning, key) == value
+    # What is said on the command line stands above the preset.
+    if "tuning" in changed:
+        assert experiment(f"method={preset.stem}", "preset=source", "method.tuning.epochs=1").method.tuning.epochs == 1
+
+
+def test_a_method_without_a_preset_says_who_has_one(experiment):
+    with pytest.raises(UserError, match=r"preset=source: there is none for method=wp, only for .*salun"):
+        experiment("method=wp", "preset=source")
+
+
+def test_fine_tuning_without_an_end_is_refused(experiment):
+    with pytest.raises(UserError, match="both null"):
+        experiment("method=finetune", "method.tuning.epochs=null")
+    with pytest.raises(UserError, match=r"method\.tuning\.epochs must be a whole number"):
+        experiment("method=scrub", "method.tuning.epochs=null", "method.tuning.steps=3")
+
+
+@pytest.mark.parametrize(
+    ("method", "alpha"), [("wp", "cv"), ("neggrad", 1), ("ssd", 10), ("scrub", 2)]
+)  # fmt: skip
+def test_alpha_means_something_else_in_every_method(method, alpha, experiment):
+    assert experiment(f"method={method}", f"method.alpha={alpha}").method.alpha == alpha
+    wrong = {"wp": -1, "neggrad": 2, "ssd": 0, "scrub": "cv"}[method]
+    with pytest.raises(UserError, match=r"method\.alpha must be"):
+        experiment(f"method={method}", f"method.alpha={wrong}")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from wandb_file import read_run
 
 from mlu import pipeline
-from mlu.evaluate.outputs import logits_of
+from mlu.models.outputs import respond
 from mlu.results import figures_of, identity
 
 MODELS, SPLITS = ("original", "retrain", "unlearned"), ("train", "validation", "test")
@@ -76,7 +76,7 @@ def test_the_saved_weights_are_the_model_that_was_measured(run, experiment, tmp_
     data = pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size)
     net = setup.backbone.build(len(data.labels))
     net.load_state_dict(load_file(tmp_path / "run" / "unlearned.safetensors"))
-    predicted, split = logits_of(net, data.splits["test"]) > 0, data.splits["test"]
+    predicted, split = respond(net, data.splits["test"])[0] > 0, data.splits["test"]
     right = (predicted == (split.targets > 0)).double().mean(0)
     retained = [column for column, label in enumerate(data.labels) if label != "Male"]
     assert results["metrics"]["unlearned/test/retained/accuracy"] == pytest.approx(right[retained].mean().item())

@@ -34,6 +34,7 @@ class BoundaryShrink(Method):
     """
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("singlelabel",)
+    reads_forgotten: ClassVar[bool] = True
     name: str
     step: float
     tuning: Tuning

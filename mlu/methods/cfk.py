@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class CFk(Method):
         tuning: Fine-tuning.
     """
 
+    reads_forgotten: ClassVar[bool] = False
     name: str
     k: int
     reinit: bool

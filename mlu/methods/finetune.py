@@ -1,7 +1,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from mlu.contracts import Method, Pass, Problem
+from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.methods.parts import retain_passes
 from mlu.optimise import Tuning
 
@@ -13,8 +14,12 @@ class FineTuning(Method):
     The forgotten output gets no gradient, so in a multi-label task nothing pushes it.
     """
 
+    reads_forgotten: ClassVar[bool] = False
     name: str
     tuning: Tuning
+
+    def edit(self, problem: Problem) -> Edit:
+        return Edit()
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return retain_passes(problem, self.tuning)

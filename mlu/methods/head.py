@@ -1,6 +1,8 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from mlu.contracts import Edit, Method, Problem
+from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.methods.parts import silent_head
 
 
@@ -11,7 +13,11 @@ class Head(Method):
     The features keep all they knew. It costs nothing, so it is the baseline that every method must beat elsewhere.
     """
 
+    reads_forgotten: ClassVar[bool] = False
     name: str
 
     def edit(self, problem: Problem) -> Edit:
         return Edit(weights=silent_head(problem))
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        return ()

@@ -1,9 +1,11 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mlu.contracts import Edit, Method, Problem
+from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.meter import phase
 from mlu.methods.parts import silent_head
 from mlu.models.outputs import respond
@@ -24,6 +26,7 @@ class Leace(Method):
         tolerance: Directions whose variance is below this share of the largest are taken for noise, > 0.
     """
 
+    reads_forgotten: ClassVar[bool] = True
     name: str
     fold: bool
     tolerance: float
@@ -42,6 +45,9 @@ class Leace(Method):
                 return Edit(weights=silent, eraser=(matrix, offset))
             weight, bias = silent["head.weight"], silent["head.bias"]
             return Edit(weights={"head.weight": weight @ matrix, "head.bias": bias + weight @ offset})
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        return ()
 
 
 def eraser(features: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 
-from mlu.contracts import Method, Pass, Problem
+from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch
 from mlu.methods.parts import forgotten_loss, repeated, retained_loss
 from mlu.models.network import Network
@@ -26,10 +27,14 @@ class NegGrad(Method):
         tuning: Fine-tuning.
     """
 
+    reads_forgotten: ClassVar[bool] = True
     name: str
     alpha: float
     capped: bool
     tuning: Tuning
+
+    def edit(self, problem: Problem) -> Edit:
+        return Edit()
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         forgotten = problem.request.forgotten

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class SalUn(Method):
         tuning: Fine-tuning on all images, retained labels included.
     """
 
+    reads_forgotten: ClassVar[bool] = True
     name: str
     fraction: float
     relabel: Literal["prior", "uniform", "flip"]

@@ -2,7 +2,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class Scrub(Method):
         tuning: Fine-tuning; its epochs are those above.
     """
 
+    reads_forgotten: ClassVar[bool] = False
     name: str
     objective: Literal["kl_max", "kl_max_clipped", "kl_prior"]
     alpha: float
@@ -78,7 +79,8 @@ class Scrub(Method):
                 images = share_of(problem.forget, self.forget_fraction, generator)
                 drive = partial(self.forgetting_loss, problem)
                 passes.append(Pass(images=images, loss=drive, lr=lr, batch_size=self.forget_batch_size))
-            passes.append(Pass(images=problem.retain, loss=partial(self.retaining_loss, problem), lr=lr))
+            judge = partial(self.judge, problem) if self.rewind and epoch > 1 else None
+            passes.append(Pass(images=problem.retain, loss=partial(self.retaining_loss, problem), lr=lr, judge=judge))
         return passes
 
     def forgetting_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
@@ -102,20 +104,12 @@ class Scrub(Method):
             loss = loss + self.alpha * problem.task.distillation(teacher, logits, columns, self.temperature).mean()
         return loss
 
-    def checkpoint(self, net: Network, number: int, problem: Problem) -> tuple[float, ...] | None:
-        """What the epoch's network knows, and what it should know; None for the first epoch and within an epoch."""
-        ends = [epoch + min(epoch, self.max_passes - 1) for epoch in range(self.tuning.epochs or 0)]
-        if not self.rewind or number not in ends[1:]:
-            return None
-        if problem.task.name == "singlelabel":
-            return forgotten_error(net, problem.forget, problem), forgotten_error(
-                net, problem.task.only(problem.validation, problem.request.forgotten), problem
-            )
-        return furthest_auroc(net, problem), 0.5
-
-    def choose(self, judged: Sequence[tuple[float, ...]]) -> int:
-        wanted = judged[-1][1]
-        return min(range(len(judged)), key=lambda number: abs(judged[number][0] - wanted))
+    def judge(self, problem: Problem, net: Network) -> tuple[float, float]:
+        """What the network knows of the forgotten label, and what it should know."""
+        if problem.task.name == "multilabel":
+            return furthest_auroc(net, problem), 0.5
+        unseen = problem.task.only(problem.validation, problem.request.forgotten)
+        return forgotten_error(net, problem.forget, problem), forgotten_error(net, unseen, problem)
 
 
 def forgotten_error(net: Network, split: Split, problem: Problem) -> float:

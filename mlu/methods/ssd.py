@@ -1,8 +1,10 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from mlu.contracts import Edit, Method, Problem
+from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.meter import phase
 from mlu.methods.parts import every_weight, refuse_silence, speaking
 from mlu.models.network import Weights
@@ -25,6 +27,7 @@ class SelectiveDampening(Method):
         images: Most training images that importances are computed on; null for all.
     """
 
+    reads_forgotten: ClassVar[bool] = True
     name: str
     alpha: float
     dampening: float
@@ -39,6 +42,9 @@ class SelectiveDampening(Method):
             retained = self.importance(problem, others)
         with phase("edit"):
             return Edit(weights=self.dampened(every_weight(problem.net), forgotten, retained))
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        return ()
 
     def importance(self, problem: Problem, columns: tuple[int, ...]) -> Weights:
         net, part = speaking(problem), problem.task.only(problem.train, columns)

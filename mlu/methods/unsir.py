@@ -1,12 +1,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlu.contracts import Method, Pass, Problem
+from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch
 from mlu.meter import phase
 from mlu.methods.parts import loss_of_retained, retained_loss, share_of
@@ -37,6 +38,7 @@ class Unsir(Method):
         tuning: Optimiser of both passes; `lr` is that of the impairing one, `epochs` counts passes of each kind.
     """
 
+    reads_forgotten: ClassVar[bool] = False
     name: str
     noise_images: int
     noise_steps: int
@@ -45,6 +47,9 @@ class Unsir(Method):
     share: float
     repair_lr: float
     tuning: Tuning
+
+    def edit(self, problem: Problem) -> Edit:
+        return Edit()
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         epochs = self.tuning.epochs or 0

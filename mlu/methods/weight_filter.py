@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -75,6 +75,7 @@ class WeightFilter(Method):
         tuning: Fine-tuning after the edit.
     """
 
+    reads_forgotten: ClassVar[bool] = True
     name: str
     reading: Literal["selective", "above", "printed"]
     phi: float

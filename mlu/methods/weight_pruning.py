@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -92,6 +92,7 @@ class WeightPruning(Method):
         tuning: Fine-tuning after each edit.
     """
 
+    reads_forgotten: ClassVar[bool] = True
     name: str
     reading: Literal["selective", "above", "printed"]
     phi: float

@@ -6,7 +6,8 @@ H is small and each point meets its own perturbation. The others do it for all w
 perturbed points in place of each one's, so that there is one system to solve instead of one for each point.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -41,7 +42,10 @@ def influence(
     curvature_images: int,
     seed: int,
 ) -> Tensor:
-    """Influence of each point on one label, shape (points,), in nats; its sign says whether the point helps (< 0).
+    """Influence of each point on one label, shape (points,), in nats and the network's dtype.
+
+    To first order, training without the point changes the label's loss at x' by -I / n; so a point helps there if
+    I < 0. Where x' has the inverted label, no point's own influence is negative (`head_exact`).
 
     Args:
         solver: `head_exact` (a Cholesky factor of one row's curvature), `cg` (conjugate gradients) or `kfac`
@@ -57,7 +61,7 @@ def influence(
     """
     known = points.known[:, column]
     rate = points.base_rates()[column]
-    found = torch.zeros(len(points))
+    found = torch.zeros(len(points), dtype=net.head.weight.dtype)
     if known.any():
         rows = known.nonzero().squeeze(1)
         pool = Pool(net, task, points.subset(rows), column, perturbation, float(rate), seed)
@@ -75,14 +79,20 @@ class Pool:
     ) -> None:
         self.net, self.task, self.points, self.column = net, task, points, column
         self.perturbation, self.rate, self.seed = perturbation, rate, seed
-        self.device = next(net.parameters()).device
+        self.device, self.dtype = net.head.weight.device, net.head.weight.dtype
 
-    def batches(self) -> list[Batch]:
-        return [batch.to(self.device) for batch in self.points.batches(BATCH)]
+    def batches(self) -> Iterator[Batch]:
+        """All points, images in [0, 1], in the network's dtype and on its device."""
+        for batch in self.points.batches(BATCH):
+            yield self.ready(batch)
+
+    def ready(self, batch: Batch) -> Batch:
+        batch = batch.to(self.device)
+        return Batch(batch.images.to(self.dtype) / 255, batch.targets.to(self.dtype), batch.known)
 
     def perturbed(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
-        """Images in [0, 1] and the label's targets of x', of batch `number`."""
-        images, targets = batch.images.float() / 255, batch.targets[:, self.column]
+        """Images and the label's targets of x', of batch `number`."""
+        images, targets = batch.images, batch.targets[:, self.column]
         if self.perturbation == "input_noise":
             noise = torch.randn(images.shape, generator=seeded(self.seed, number)).to(images)
             return images + NOISE * noise, targets
@@ -93,7 +103,7 @@ class Pool:
         """-(p' - y') (p - y) h^T G^-1 h', with G = E[p (1 - p) h h^T] and h the features and a 1."""
         sides = [[], []]  # type: ignore[var-annotated]
         for number, batch in enumerate(self.batches()):
-            plain = (batch.images.float() / 255, batch.targets[:, self.column])
+            plain = (batch.images, batch.targets[:, self.column])
             for side, (images, targets) in zip(sides, (plain, self.perturbed(batch, number)), strict=True):
                 features = self.net.features(images)
                 prob = self.task.log_odds(self.net.head(features))[:, self.column].double().sigmoid()
@@ -105,7 +115,7 @@ class Pool:
         matrix = (h * (p * (1 - p)).unsqueeze(1)).T @ h / len(h)
         damped = matrix + damping * matrix.trace() / len(matrix) * torch.eye(len(matrix)).to(matrix)
         solved = torch.cholesky_solve(h.T, torch.linalg.cholesky(damped)).T
-        return (-(twin_residual * residual) * (twin * solved).sum(1)).float().cpu()
+        return (-(twin_residual * residual) * (twin * solved).sum(1)).to(self.dtype).cpu()
 
     def in_all(self, solver: Solver, damping: float, curvature_images: int) -> Tensor:
         """-v^T (G + d)^-1 g(x), with v the mean gradient over the perturbed points; one forward pass over them."""
@@ -142,20 +152,21 @@ class Pool:
     ) -> Callable[[list[Tensor]], list[Tensor]]:
         """v -> (G + d)^-1 v."""
         # Here: it takes half a second to import, and few runs need it.
-        from curvlinops import (
-            CGInverseLinearOperator,
-            FisherType,
-            GGNLinearOperator,
-            KFACInverseLinearOperator,
-            KFACLinearOperator,
-        )
-        from curvlinops.examples import IdentityLinearOperator
+        with warnings.catch_warnings():
+            # It imports what torch calls deprecated; no user of ours can help that.
+            warnings.simplefilter("ignore", FutureWarning)
+            from curvlinops import (
+                CGInverseLinearOperator,
+                FisherType,
+                GGNLinearOperator,
+                KFACInverseLinearOperator,
+                KFACLinearOperator,
+            )
+            from curvlinops.examples import IdentityLinearOperator
 
         rows = torch.randperm(len(self.points), generator=seeded(self.seed))[:images]
-        data = [
-            (batch.images.float().to(self.device) / 255, batch.targets[:, [self.column]].to(self.device))
-            for batch in self.points.subset(rows).batches(BATCH)
-        ]
+        ready = map(self.ready, self.points.subset(rows).batches(BATCH))
+        data = [(batch.images, batch.targets[:, [self.column]]) for batch in ready]
         loss, settings = nn.BCEWithLogitsLoss(), {"check_deterministic": False}
         absolute = damping * self.mean_curvature(model, parameters, [images for images, _ in data])
         if solver == "kfac":
@@ -163,11 +174,14 @@ class Pool:
             inverse = KFACInverseLinearOperator(kronecker, damping=absolute, use_exact_damping=True)
             return lambda vector: list(inverse @ vector)
         matrix = GGNLinearOperator(model, loss, parameters, data, **settings)
-        identity = IdentityLinearOperator(
-            [parameter.shape for parameter in parameters], self.device, parameters[0].dtype
-        )
+        identity = IdentityLinearOperator([parameter.shape for parameter in parameters], self.device, self.dtype)
         inverse = CGInverseLinearOperator(
-            matrix + absolute * identity, max_iter=ITERATIONS, tolerance=TOLERANCE, max_tridiag_iter=0
+            matrix + absolute * identity,
+            max_iter=ITERATIONS,
+            tolerance=TOLERANCE,
+            max_tridiag_iter=0,
+            # Its default, 1e-10 whatever the matrix, takes small curvature for none and stops short.
+            eps=torch.finfo(self.dtype).tiny,
         )
         return lambda vector: list(inverse @ vector)
 

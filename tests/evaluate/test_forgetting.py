@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlu.evaluate.forgetting import FORGOTTEN_METRICS, forgotten_findings
-from mlu.evaluate.utility import Figures
+from mlu.metrics.labels import Figures
 
 LABELS = ("Male", "Bald", "Young", "Smiling")
 

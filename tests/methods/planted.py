@@ -34,7 +34,7 @@ def planted_problem(images: int = 64) -> Problem:
         pixels.numpy(), np.arange(images), targets, torch.ones_like(targets, dtype=torch.bool), np.arange(images)
     )
     net = planted_net().requires_grad_(False)
-    return Problem(net, net, MultiLabel(), ForgetRequest((0,), (1, 2)), train, seed=0)
+    return Problem(net, net, MultiLabel(), ForgetRequest((0,), (1, 2)), train, train, seed=0)
 
 
 def entangled_problem() -> Problem:

@@ -6,23 +6,30 @@ import dataclasses
 import pytest
 import torch
 from conftest import METHODS
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from mlu import pipeline, stages
-from mlu.contracts import Method
+from mlu.config import CONF
 from mlu.data.module import ImageData
 from mlu.errors import UserError
-from mlu.methods.parts import calibration, fisher_pair
+from mlu.models.batch_norm import batch_norms
 from mlu.stages import Context
 from mlu.tasks import task_of
 
-FINE_TUNED = ["wf", "wp"]
+YAMLS = {name: OmegaConf.load(CONF / "method" / f"{name}.yaml") for name in METHODS}
+FINE_TUNED = [name for name in METHODS if "tuning" in YAMLS[name]]
+OURS = ["wf", "wp"]
+SILENT = ["head", "leace", "retrain", *OURS]
+"""Those that make the forgotten output constant; the others teach it."""
 HARSH = [
     "method.tuning.steps=5",
     "method.tuning.momentum=0.9",
     "method.tuning.weight_decay=0.5",
     "method.tuning.lr=0.5",
 ]
+SMALLER = {"unsir": ["method.noise_images=8", "method.noise_steps=2"], "ssd": ["method.images=64"]}
 
 
 def context_of(experiment) -> Context:
@@ -44,15 +51,32 @@ def walk(experiment):
     return context, original, retrain, pipeline.forget(context, original, retrain)
 
 
-def brief(method: str) -> list[str]:
-    return ["method.tuning.steps=3"] if method in FINE_TUNED else []
+def judged(context, original, model):
+    """Every figure of one model."""
+    return pipeline.judge(context, {"original": original, "retrain": None}, model)
+
+
+def brief(method: str, steps: int = 3) -> list[str]:
+    tuning = [f"method.tuning.steps={steps}"] if method in FINE_TUNED else []
+    return [f"method={method}", *tuning, *SMALLER.get(method, [])]
+
+
+def served(method: str, dataset: str) -> bool:
+    """Whether the method serves the task of a data set."""
+    task = "multilabel" if dataset == "faces" else "singlelabel"
+    return task in get_class(YAMLS[method]._target_).tasks
+
+
+def data_of(method: str) -> str:
+    """A data set that the method serves."""
+    return "faces" if served(method, "faces") else "digits"
 
 
 @pytest.mark.parametrize("dataset", ["faces", "digits"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_leaves_the_original_alone_and_is_repeatable(method, dataset, experiment, tmp_path):
-    setup = experiment(f"method={method}", *brief(method), dataset=dataset)
-    if ("multilabel" if dataset == "faces" else "singlelabel") not in setup.method.tasks:
+    setup = experiment(*brief(method), dataset=dataset)
+    if not served(method, dataset):
         with pytest.raises(UserError, match=f"method={method} serves"):
             context_of(setup)
         return
@@ -70,12 +94,12 @@ def test_a_method_leaves_the_original_alone_and_is_repeatable(method, dataset, e
 
 
 @pytest.mark.parametrize("dataset", ["faces", "digits"])
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"original"}))
+@pytest.mark.parametrize("method", SILENT)
 def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_caught(method, dataset, experiment):
     """The negative control: the same figures of the original would fail."""
-    context, original, _, unlearned = walk(experiment(f"method={method}", *brief(method), dataset=dataset))
+    context, original, _, unlearned = walk(experiment(*brief(method), dataset=dataset))
     figures = {
-        name: {finding.path: finding.value for finding in pipeline.judge(context, model, None)}
+        name: {finding.path: finding.value for finding in judged(context, original, model)}
         for name, model in (("original", original), ("unlearned", unlearned))
     }
     assert figures["unlearned"]["train/forgotten/balanced_accuracy"] == 0.5
@@ -84,25 +108,26 @@ def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_cau
     assert figures["original"]["train/forgotten/auroc"] > 0.6
 
 
-@pytest.mark.parametrize("reading", ["selective", "printed"])
-@pytest.mark.parametrize("method", FINE_TUNED)
-def test_no_weight_leaves_its_ball(method, reading, experiment):
-    context, original, _, unlearned = walk(experiment(f"method={method}", f"method.reading={reading}", *HARSH))
-    assert isinstance(context.experiment.method, Method)
-    problem = stages.problem_of(context, original)
-    edit = context.experiment.method.edit(problem)
+@pytest.mark.parametrize(
+    "method", ["cfk", "cfk method.reinit=true", "salun", "boundary"]
+    + [f"{name} method.reading={reading}" for name in OURS for reading in ("selective", "above", "printed")]
+)  # fmt: skip
+def test_no_weight_leaves_its_ball(method, experiment):
+    name, *choice = method.split()
+    context, original, _, unlearned = walk(experiment(*brief(name), *HARSH, *choice, dataset=data_of(name)))
+    edit = context.experiment.method.edit(stages.problem_of(context, original))
     start, end = dict(original.net.named_parameters()) | dict(edit.weights), dict(unlearned.net.named_parameters())
     finite = moved = 0
     for name, radius in edit.radius.items():
         distance = (end[name] - start[name]).abs()
         assert (distance <= radius + 1e-6).all(), name
         finite += radius.isfinite().sum().item()
-        moved += (distance > 0).sum().item()
+    moved = sum((end[name] != start[name]).sum() for name in end)
     assert finite > 0
     assert moved > 0
 
 
-@pytest.mark.parametrize("method", FINE_TUNED)
+@pytest.mark.parametrize("method", OURS)
 def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
     """The negative control of the test above."""
     context, original, _, unlearned = walk(experiment(f"method={method}", "epsilon=inf", *HARSH))
@@ -120,68 +145,97 @@ def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_label_that_never_occurs_gives_finite_weights(method, experiment):
-    context = context_of(experiment(f"method={method}", *brief(method)))
+    context = context_of(experiment(*brief(method), dataset=data_of(method)))
     original, retrain = stages.original(context), stages.retrain(context)
-    context.data.splits["train"].targets[:, context.request.forgotten] = 0
+    train, forgotten = context.data.splits["train"], list(context.request.forgotten)
+    if context.task.name == "multilabel":
+        train.targets[:, forgotten] = 0
+    else:
+        context.data.splits["train"] = context.task.without(train, forgotten)
     net = pipeline.forget(context, original, retrain).net
     assert all(value.isfinite().all() for value in net.state_dict().values())
 
 
+@pytest.mark.parametrize("none", ["steps", "epochs"])
 @pytest.mark.parametrize("method", FINE_TUNED)
-def test_no_fine_tuning_is_the_edit_alone(method, experiment):
-    context, original, _, unlearned = walk(
-        experiment(f"method={method}", "method.tuning.steps=0", "method.tuning.recalibrate=0")
-    )
+def test_no_fine_tuning_is_the_edit_alone(method, none, experiment):
+    overrides = [f"method.tuning.{none}=0", "method.tuning.recalibrate=0"]
+    context, original, _, unlearned = walk(experiment(*brief(method), *overrides, dataset=data_of(method)))
     edit = context.experiment.method.edit(stages.problem_of(context, original))
     expected = dict(original.net.state_dict()) | dict(edit.weights)
     torch.testing.assert_close(dict(unlearned.net.state_dict()), expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("method", FINE_TUNED)
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"boundary", "retrain"}))
 def test_several_labels_are_forgotten_at_once(method, experiment):
-    context, original, _, unlearned = walk(
-        experiment(f"method={method}", "forget_label.names=[Bald,Young]", *brief(method))
-    )
+    context, original, _, unlearned = walk(experiment(*brief(method), "forget_label.names=[Bald,Young]"))
     known, figures = (
-        {finding.path: finding.value for finding in pipeline.judge(context, model, None)}
-        for model in (original, unlearned)
+        {finding.path: finding.value for finding in judged(context, original, model)} for model in (original, unlearned)
     )
     for label in ("Bald", "Young"):
-        assert figures[f"train/label/{label}/balanced_accuracy"] == 0.5
         assert known[f"train/label/{label}/auroc"] > 0.6
+        assert figures[f"train/label/{label}/balanced_accuracy"] == 0.5 or method not in SILENT
     assert figures["train/label/Male/auroc"] > 0.6
 
 
-@pytest.mark.parametrize("method", FINE_TUNED)
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"original"}))
 def test_several_classes_are_forgotten_at_once(method, experiment):
-    setup = experiment(f"method={method}", "forget_label.names=['5','3']", *brief(method), dataset="digits")
+    setup = experiment(*brief(method), "forget_label.names=['5','3']", dataset="digits")
     context, _, retrain, unlearned = walk(setup)
     assert context.request.forgotten == (3, 5)
     for model in (retrain, unlearned):
         for logits in model.logits.values():
-            assert not context.task.predictions(logits)[:, [3, 5]].any()
+            said = context.task.predictions(logits)[:, [3, 5]]
+            assert not said.any() or (model is unlearned and method not in SILENT)
 
 
-def test_forgotten_targets_are_read_only_by_what_says_so(experiment):
-    """Without decorrelation, fine-tuning gives the same weights whatever the forgotten column holds."""
-    plain, decorrelated = (
-        experiment("method=wf", "method.tuning.steps=3", f"method.decorrelation={weight}") for weight in (0, 1)
-    )
-    context = context_of(plain)
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"boundary", "retrain"}))
+def test_forgotten_targets_are_read_only_by_what_says_so(method, experiment):
+    setup = experiment(*brief(method))
+    context = context_of(setup)
     original = stages.original(context)
-    edit = plain.method.edit(stages.problem_of(context, original))
     column = context.data.splits["train"].targets[:, context.request.forgotten]
     shuffled = column[torch.randperm(len(column), generator=torch.Generator().manual_seed(0))]
+    one = stages.unlearn(context, setup.method, original).net.state_dict()
+    context.data.splits["train"].targets[:, context.request.forgotten] = shuffled
+    other = stages.unlearn(context, setup.method, original).net.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one) == (not setup.method.reads_forgotten)
 
-    def tuned(setup, shuffle: bool) -> torch.Tensor:
+
+@pytest.mark.parametrize("method", OURS)
+def test_without_decorrelation_fine_tuning_reads_no_forgotten_target(method, experiment):
+    for weight, blind in ((0, True), (1, False)):
+        setup = experiment(*brief(method), f"method.decorrelation={weight}")
         context = context_of(setup)
-        if shuffle:
-            context.data.splits["train"].targets[:, context.request.forgotten] = shuffled
-        return stages.apply(context, setup.method, stages.problem_of(context, original), edit)
+        problem = stages.problem_of(context, stages.original(context))
+        (one,) = {id(one): one for one in setup.method.passes(problem)}.values()
+        assert torch.equal(one.images.known[:, context.request.forgotten].any(), torch.tensor(not blind))
 
-    for setup, equal in ((plain, True), (decorrelated, False)):
-        one, other = (tuned(setup, how).state_dict()["body.block1.conv.weight"] for how in (False, True))
-        assert torch.equal(one, other) == equal
+
+@pytest.mark.parametrize(
+    ("method", "overrides", "kept"),
+    [
+        ("head", [], "all"),
+        ("ssd", [], "all"),
+        ("leace", [], "all"),
+        ("boundary", [], "all"),
+        ("cfk", [], "frozen"),
+        ("cfk", ["method.reinit=true"], "frozen"),
+        ("finetune", [], "none"),
+        ("scrub", [], "none"),
+        ("unsir", [], "none"),
+        ("salun", [], "none"),
+        ("neggrad", [], "none"),
+        ("wf", [], "none"),
+        ("wp", [], "none"),
+    ],
+)
+def test_batch_norm_statistics_change_where_weights_are_tuned(method, overrides, kept, experiment):
+    context, original, _, unlearned = walk(experiment(*brief(method), *overrides, dataset=data_of(method)))
+    before, after = (batch_norms(model.net) for model in (original, unlearned))
+    same = [torch.equal(before[name].running_mean, after[name].running_mean) for name in before]
+    assert same == {"all": [True] * 5, "none": [False] * 5, "frozen": [True] * 3 + [False] * 2}[kept]
+    assert context.experiment.backbone.name == "tiny"
 
 
 @pytest.mark.parametrize("reading", ["selective", "printed"])
@@ -202,9 +256,11 @@ def test_a_second_round_scores_what_the_first_one_silenced(reading, experiment):
     first = stages.problem_of(context, original)
     second = dataclasses.replace(first, net=unlearned.net)
     method = context.experiment.method
-    points = calibration(second, method.images)
     assert not second.net.head.weight[list(context.request.forgotten)].any() or reading == "printed"
-    assert any(layer.any() for layer in fisher_pair(second, points, method.score_batch)[0].values())
+    assert any(
+        (value != dict(second.net.named_parameters())[name]).any()
+        for name, value in method.edit(second).weights.items()
+    )
     edited = [
         sum((net.get_parameter(name) != weight).sum() for name, weight in original.net.named_parameters())
         for net in (unlearned.net, twice[3].net)

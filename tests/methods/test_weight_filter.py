@@ -1,12 +1,17 @@
+import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
-from mlu.contracts import ForgetRequest, Tuning
+from mlu.contracts import ForgetRequest
+from mlu.methods.parts import calibration
 from mlu.methods.weight_filter import WeightFilter
-from mlu.scores.gradients import all_weights
+from mlu.optimise import Tuning
+from mlu.scores.gradients import all_weights, sensitivity
+from mlu.scores.influence import influence
 
 CONV = "body.conv.weight"
 
@@ -16,6 +21,13 @@ def weight_filter(**changes) -> WeightFilter:
         "name": "wf",
         "reading": "selective",
         "phi": 0.5,
+        "scope": None,
+        "adaptive": False,
+        "rounds": 1,
+        "perturbation": "label_flip",
+        "influential": 0.25,
+        "damping": 1e-3,
+        "curvature_images": 16,
         "epsilon": 0.1,
         "epsilon_mode": "relative",
         "sigma": 0.0,
@@ -25,7 +37,7 @@ def weight_filter(**changes) -> WeightFilter:
         "delta": 0.1,
         "soft": 0.0,
         "decorrelation": 0.0,
-        "tuning": Tuning(),
+        "tuning": Tuning(steps=0),
     }
     return WeightFilter(**settings | changes)
 
@@ -123,3 +135,90 @@ def test_editing_leaves_the_problem_alone():
     for name, value in problem.net.state_dict().items():
         assert torch.equal(value, before[name])
     assert all(parameter.grad is None for parameter in problem.net.parameters())
+
+
+def test_above_resets_what_the_forgotten_label_needs_most():
+    problem = entangled_problem()
+    edit = weight_filter(reading="above", phi=0.25).edit(problem)
+    points, weights = calibration(problem, 64), all_weights(problem.net)
+    scores = sensitivity(problem.net, problem.task, points.batches(128), {"u": (0,)}, weights)["u"]
+    for name, layer in weights.items():
+        hit = edit.radius[name].isfinite()
+        assert scores[name][hit].min() >= scores[name][~hit].max()
+        assert hit.sum() == min(round(0.25 * layer.numel()), (scores[name] > 0).sum())
+    # What no forgotten loss depends on is never reset: the retained rows, all of which the printed rule zeroes.
+    assert torch.equal(edit.weights["head.weight"][1:], problem.net.head.weight[1:])
+
+
+@pytest.mark.parametrize("reading", ["selective", "above", "printed"])
+def test_scope_decides_what_phi_is_meant_for(reading):
+    problem = entangled_problem()
+    layered, together = (weight_filter(reading=reading, scope=scope, phi=0.3) for scope in ("layer", "global"))
+    counts = [
+        {name: radius.isfinite().sum().item() for name, radius in method.edit(problem).radius.items()}
+        for method in (layered, together)
+    ]
+    default = weight_filter(reading=reading, phi=0.3).edit(problem)
+    same = {name: radius.isfinite().sum().item() for name, radius in default.radius.items()}
+    assert same == counts[reading == "printed"]
+    sizes = {name: weight.numel() for name, weight in all_weights(problem.net).items()}
+    if reading == "above":
+        assert sum(counts[1].values()) == round(0.3 * sum(sizes.values()))
+        assert counts[0] == {name: min(round(0.3 * size), 4 if "head" in name else size) for name, size in sizes.items()}
+
+
+def test_an_adaptive_phi_spares_layers_that_retained_labels_share():
+    problem, method = entangled_problem(), weight_filter(adaptive=True, phi=0.4)
+    points = calibration(problem, 64)
+    scores = dict.fromkeys(all_weights(problem.net))
+    found = method.fractions(problem, points, scores)
+    columns = {str(column): (column,) for column in range(3)}
+    maps = sensitivity(problem.net, problem.task, points.batches(128), columns, all_weights(problem.net))
+    for name, fraction in found.items():
+        rows = [maps[str(column)][name].flatten().double().numpy() for column in range(3)]
+        cosine = [rows[0] @ row / np.linalg.norm(rows[0]) / np.linalg.norm(row) for row in rows[1:]]
+        assert fraction == pytest.approx(0.4 * (1 - max(cosine)), rel=1e-4)
+    planted = weight_filter(adaptive=True, phi=0.4).fractions(planted_problem(), points, {CONV: None})
+    # No weight of the planted network serves both, so nothing is spared there.
+    assert planted[CONV] == pytest.approx(0.4)
+    assert found[CONV] < planted[CONV]
+
+
+@pytest.mark.parametrize(("sharper", "scale"), [(1.0, 1.0), (1.5, 1 / 1.5), (100.0, 0.5), (0.01, 2.0)])
+def test_an_adaptive_phi_follows_the_curvature_within_bounds(sharper, scale, monkeypatch):
+    problem = planted_problem()
+    later = replace(problem, net=planted_problem().net)
+    bends = {id(problem.original): 1.0, id(later.net): sharper}
+    monkeypatch.setattr(WeightFilter, "bend", lambda self, problem, points, net: bends[id(net)])
+    found = weight_filter(adaptive=True, phi=0.4).fractions(later, calibration(later, 64), {CONV: None})
+    assert found[CONV] == pytest.approx(0.4 * scale)
+
+
+def test_curvature_is_the_trace_over_all_weights():
+    problem, method = entangled_problem(), weight_filter(score_batch=1)
+    points = calibration(problem, 64)
+    found = method.bend(problem, points, problem.net)
+    exact, weights = 0.0, [problem.net.get_parameter(name) for name in all_weights(problem.net)]
+    net = copy.deepcopy(problem.net).requires_grad_(True)
+    weights = [net.get_parameter(name) for name in all_weights(net)]
+    for batch in points.batches(1):
+        logits = net(batch.images)
+        for column in (1, 2):
+            slopes = torch.autograd.grad(logits[0, column], weights, retain_graph=True)
+            prob = logits[0, column].sigmoid().item()
+            exact += prob * (1 - prob) * sum(slope.square().sum().item() for slope in slopes) / (2 * len(points))
+    # Of an image's two numbers the signs are the same half of the time: the cross terms average out over 64 images,
+    # each at most as large as the image's own share.
+    assert found == pytest.approx(exact, rel=3 / len(points) ** 0.5)
+
+
+@pytest.mark.parametrize("solver", ["head_exact", "cg", "kfac"])
+def test_influence_chooses_the_points_that_scores_are_computed_on(solver):
+    problem, method = entangled_problem(), weight_filter(influence=solver, images=16, influential=0.25)
+    points, candidates = method.points(problem), calibration(problem, 64)
+    assert len(points) == round(0.25 * len(candidates))
+    bearing = influence(solver, problem.net, problem.task, candidates, 0, "label_flip", 1e-3, 16, problem.seed).abs()
+    chosen = np.isin(candidates.rows, points.rows)
+    assert bearing[chosen].min() >= bearing[~chosen].max()
+    # Control: points drawn at random are others.
+    assert set(weight_filter(images=16).points(problem).rows) != set(points.rows)

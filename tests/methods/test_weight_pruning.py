@@ -5,11 +5,13 @@ import pytest
 import torch
 from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
-from mlu.contracts import ForgetRequest, Tuning
+from mlu.contracts import ForgetRequest
 from mlu.edits import halving_decay
-from mlu.methods.parts import calibration, fisher_pair, printed_sensitivity
-from mlu.methods.weight_pruning import WeightPruning, treated
-from mlu.scores.gradients import all_weights, fisher
+from mlu.methods import weight_pruning as weight_pruning_module
+from mlu.methods.parts import calibration
+from mlu.methods.weight_pruning import GRID, WeightPruning, treated
+from mlu.optimise import Tuning
+from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
 
 CONV = "body.conv.weight"
 
@@ -19,6 +21,8 @@ def weight_pruning(**changes) -> WeightPruning:
         "name": "wp",
         "reading": "selective",
         "phi": 0.5,
+        "scope": None,
+        "curvature": "fisher",
         "epsilon": 0.1,
         "epsilon_mode": "relative",
         "alpha": 0.5,
@@ -30,7 +34,7 @@ def weight_pruning(**changes) -> WeightPruning:
         "delta": 0.1,
         "soft": 0.0,
         "decorrelation": 0.0,
-        "tuning": Tuning(),
+        "tuning": Tuning(steps=0),
     }
     return WeightPruning(**settings | changes)
 
@@ -58,7 +62,11 @@ def test_scores_of_the_wrong_labels_would_zero_the_other_half():
 def test_selective_equals_the_rule_written_out_weight_by_weight():
     problem, method = entangled_problem(), weight_pruning(phi=0.4)
     edit = method.edit(problem)
-    forgotten, retained = fisher_pair(problem, calibration(problem, method.images), method.score_batch)
+    points, columns = calibration(problem, method.images), {"forgotten": (0,), "retained": (1, 2)}
+    found = fisher(
+        problem.net, problem.task, points.batches(8), columns, body_weights(problem.net), problem.generator()
+    )
+    forgotten, retained = found["forgotten"], found["retained"]
     layer = problem.net.body.conv.weight.flatten().double().numpy()
 
     def importance(squares):
@@ -89,7 +97,7 @@ def test_printed_equals_the_rule_written_out():
     problem, method = entangled_problem(), weight_pruning(reading="printed", alpha=0.7, beta=0.3)
     edit = method.edit(problem)
     points, weights = calibration(problem, method.images), all_weights(problem.net)
-    slopes = printed_sensitivity(problem, points)
+    slopes = sensitivity(problem.net, problem.task, points.batches(128), {"u": (0,)}, weights)["u"]
     curvature = fisher(problem.net, problem.task, points.batches(8), {"u": (0,)}, weights, problem.generator())["u"]
     scores = {name: 0.7 * slopes[name] + 0.3 * curvature[name] * weights[name] ** 2 / 2 for name in weights}
     low, high = np.quantile(torch.cat([score.flatten() for score in scores.values()]).numpy(), [0.25, 0.75])
@@ -123,3 +131,97 @@ def test_phi_zero_edits_no_weight_of_the_body():
     edit = weight_pruning(phi=0.0).edit(problem)
     assert torch.equal(edit.weights[CONV], problem.net.body.conv.weight)
     assert edit.radius[CONV].isinf().all()
+
+
+def test_above_treats_what_the_forgotten_label_needs_and_spares_by_the_neediest_retained_one():
+    problem, method = entangled_problem(), weight_pruning(reading="above", phi=0.3)
+    edit = method.edit(problem)
+    points, weights = calibration(problem, method.images), all_weights(problem.net)
+    columns = {"forgotten": (0,), "0": (0,), "1": (1,), "2": (2,)}
+    squares = fisher(problem.net, problem.task, points.batches(8), columns, weights, problem.generator())
+
+    def importance(name, layer):
+        first, second = squares[name][layer].sqrt() * weights[layer].abs(), squares[name][layer] * weights[layer] ** 2
+        return (first / first.mean() + second / second.mean()) / 2
+
+    for layer, weight in weights.items():
+        ours = importance("forgotten", layer)
+        theirs = torch.maximum(importance("1", layer), importance("2", layer))
+        hit = edit.radius[layer].isfinite()
+        assert hit.sum() == min(round(0.3 * weight.numel()), (ours > 0).sum())
+        assert ours[hit].min() >= ours[~hit].max()
+        low, high = np.quantile(theirs[hit].numpy(), [0.25, 0.75])
+        assert (edit.weights[layer][hit & (theirs < low)] == 0).all()
+        assert (edit.rate[layer][hit & (theirs > high)] == torch.tensor(method.slow)).all()
+        assert torch.equal(edit.weights[layer][~hit], weight[~hit])
+
+
+def test_global_scope_takes_the_share_from_all_weights_together():
+    problem = entangled_problem()
+    every = weight_pruning(reading="above", phi=0.3, scope="global").edit(problem)
+    counts = [radius.isfinite().sum().item() for radius in every.radius.values()]
+    total = sum(weight.numel() for weight in all_weights(problem.net).values())
+    assert sum(counts) == round(0.3 * total)
+
+
+def test_printed_percentiles_of_each_layer_or_of_all_weights():
+    problem = entangled_problem()
+    layered, together = (weight_pruning(reading="printed", scope=scope).edit(problem) for scope in ("layer", None))
+    for name, weight in all_weights(problem.net).items():
+        share = (layered.weights[name] == 0).double().mean().item()
+        assert share == pytest.approx(0.25, abs=1 / weight.numel()) or name == "head.weight"
+    # The rows of the other labels have no score: a quarter of the head lies at its lowest percentile, and is not below.
+    assert (layered.weights["head.weight"] == 0).sum() == 0
+    assert any((layered.weights[name] != together.weights[name]).any() for name in layered.weights)
+
+
+@pytest.mark.parametrize("curvature", ["ggn", "hutchinson"])
+def test_another_estimator_of_the_curvature_enters_the_importance(curvature):
+    """With alpha 0 only the curvature ranks; negative values of Hutchinson's count as none."""
+    problem = entangled_problem()
+    method = weight_pruning(alpha=0.0, beta=1.0, curvature=curvature)
+    scores = method.scores(problem, calibration(problem, 64))
+    assert all((layer >= 0).all() for one in scores.values() for layer in one.bend.values())
+    other = weight_pruning(alpha=0.0, beta=1.0).edit(problem).radius[CONV].isfinite()
+    assert not torch.equal(method.edit(problem).radius[CONV].isfinite(), other)
+
+
+@pytest.mark.parametrize(
+    ("open_", "wanted"),
+    [
+        ({"alpha": "cv", "beta": "cv"}, [(alpha, 1 - alpha) for alpha in GRID]),
+        ({"alpha": "cv", "beta": 2.0}, [(alpha, 2.0) for alpha in GRID]),
+        ({"alpha": 0.1, "beta": "cv"}, [(0.1, beta) for beta in GRID]),
+    ],
+)
+def test_cross_validation_chooses_among_the_open_weights_of_the_sum(open_, wanted):
+    method = weight_pruning(**open_)
+    assert method.candidates() == wanted
+    problem = entangled_problem()
+    chosen = method.cross_validated(problem, calibration(problem, 64))
+    assert chosen in wanted
+    edit = weight_pruning(alpha=chosen[0], beta=chosen[1]).edit(problem)
+    assert torch.equal(method.edit(problem).weights[CONV], edit.weights[CONV])
+
+
+def test_cross_validation_takes_the_candidate_that_forgets_and_keeps(monkeypatch):
+    """With gains that favour one candidate, by forgetting or by keeping, that one is chosen."""
+    problem, method = entangled_problem(), weight_pruning(alpha="cv", beta="cv")
+    points = calibration(problem, 64)
+    seen = []
+    monkeypatch.setattr(
+        weight_pruning_module, "without_tuning", lambda problem, edit, images: seen.append(1) or len(seen)
+    )
+    for forgetting, retained, best in (
+        (lambda net: float(net % 3 == 2), lambda net: 1.0, 1),
+        (lambda net: 0.0, lambda net: float(net % 3 == 0), 2),
+    ):
+        seen.clear()
+        monkeypatch.setattr(weight_pruning_module, "forgetting", lambda net, *_, rule=forgetting: rule(net))
+        monkeypatch.setattr(
+            weight_pruning_module,
+            "retained_accuracy",
+            lambda net, *_, rule=retained: rule(net) if isinstance(net, int) else 1.0,
+        )
+        assert method.cross_validated(problem, points) == (GRID[best], 1 - GRID[best])
+        assert len(seen) == 9  # three folds, three candidates
