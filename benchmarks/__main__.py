@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mlu.process import tune_process
 
-BENCHMARKS = ("training", "augmentation")
+BENCHMARKS = ("training", "augmentation", "scores")
 
 
 def main(names: list[str]) -> None:
@@ -22,8 +22,8 @@ def main(names: list[str]) -> None:
     found = [one for name in names or BENCHMARKS for one in importlib.import_module(f"benchmarks.{name}").run()]
     table = Table("what", "against", "ours", "alternative", "ratio")
     for one in found:
-        times = (f"{seconds:.3f} s" for seconds in (one.seconds, one.alternative_seconds))
-        table.add_row(one.name, one.alternative, *times, f"{one.ratio:.2f}")
+        figures = (f"{value:.3g} {one.unit}" for value in (one.ours, one.theirs))
+        table.add_row(one.name, one.alternative, *figures, f"{one.ratio:.2f}")
     Console().print(table)
     file = Path("outputs/benchmarks.json")
     file.write_text(json.dumps([dataclasses.asdict(one) for one in found], indent=1))

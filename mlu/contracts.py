@@ -120,8 +120,8 @@ class Method(ABC):
 
     Attributes:
         tasks: The kinds of data that it serves.
-        reads_forgotten: Whether, in a multi-label task, it looks at the forgotten target of each image; else it knows
-            the share of positives at most.
+        reads_forgotten: Whether, in a multi-label task, it looks at the forgotten target of each training image;
+            else it knows the share of positives at most.
         name: Name of its yaml.
         tuning: Fine-tuning after the edit.
         rounds: How often edit and fine-tuning are repeated.

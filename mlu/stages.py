@@ -230,7 +230,7 @@ def unlearn(context: Context, method: Method, source: Model) -> Model:
             current = replace(problem, net=net, seed=problem.seed + (number << 32))
             net = apply(context, method, current)
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
-    remedy = f"{method.name}: fine-tuning diverged, lower method.tuning.lr={method.tuning.lr:g}"
+    remedy = f"{method.name}: choose milder settings, such as a lower method.tuning.lr={method.tuning.lr:g}"
     return Model(net, *responses(net, context, remedy), cost)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mlu.edits import bound, constrain, halving_decay, per_mean, ratio, root_mean_square, shrink, top_fraction
+from mlu.edits import bound, constrain, halving_decay, highest, per_mean, ratio, root_mean_square, shrink, top_fraction
 
 ROUNDING = 1e-14
 law = settings(deadline=None, derandomize=True, max_examples=50)
@@ -233,3 +233,18 @@ def test_the_ball_holds_for_slowed_weights_too():
     stopped = constrain({"w": parameter}, zeros, zeros, {"w": torch.tensor(2.0)}, {"w": torch.tensor(0.5)})
     assert parameter.tolist() == [2, 0.5, -2]
     assert stopped["w"].tolist() == [True, False, True]
+
+
+def test_the_highest_of_each_layer_or_of_all():
+    scores = {"one": torch.tensor([5.0, 4.0, 3.0, 2.0]), "two": torch.tensor([[1.0, 0.5], [0.0, 0.0]])}
+    half = dict.fromkeys(scores, 0.5)
+    layered = highest(scores, half, "layer")
+    assert layered["one"].tolist() == [True, True, False, False]
+    assert layered["two"].tolist() == [[True, True], [False, False]]
+    together = highest(scores, half, "global")
+    assert together["one"].all()
+    assert not together["two"].any()
+    everything = highest(scores, dict.fromkeys(scores, 1.0), "global")
+    assert everything["two"].tolist() == [[True, True], [False, False]]  # never where the score is 0
+    assert highest(scores, {"one": 0.25, "two": 0.0}, "layer")["one"].sum() == 1
+    assert not highest(scores, dict.fromkeys(scores, 0.0), "global")["one"].any()

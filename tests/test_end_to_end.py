@@ -59,6 +59,7 @@ def test_a_run_leaves_what_it_promises(run, tmp_path):
 
 def test_work_is_counted_by_hand(run, experiment):
     overrides = ["method.tuning.steps=3", "method.tuning.recalibrate=100", "method.images=40", "method.soft=0.5"]
+    overrides += ["method.tuning.batch_size=64"]
     results = run("method=wf", *overrides)
     setup = experiment()
     train = pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size).splits["train"]
@@ -139,7 +140,7 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
     results = run("logger=wandb", "method=wf", "method.tuning.steps=5")
     kept = read_run(tmp_path / "run")
     assert kept.project == "mlu"
-    assert kept.name == "wf phi=0.1 epsilon=0.1: Male, faces, tiny, seed 42"
+    assert kept.name == "wf phi=0.02 epsilon=0.1: Male, faces, tiny, seed 42"
     assert kept.exit_code == 0
     assert kept.config["method"]["phi"] == 0.1
     for path, value in figures_of(results).items():
@@ -172,3 +173,42 @@ def test_a_damaged_model_in_the_cache_is_trained_again(run, outputs, caplog, tmp
     again = run("method=head", f"outputs={tmp_path / 'own'}", folder="two")
     assert "damaged" in caplog.text
     assert again["metrics"] == first["metrics"]
+
+
+def test_the_attack_is_run_on_all_three_models(run):
+    results = run("method=head")
+    metrics = results["metrics"]
+    for model in MODELS:
+        for view in ("output", "outputs", "retained_outputs", "features"):
+            path = f"{model}/attack/aia/{view}/balanced_accuracy"
+            assert metrics[f"{path}/low"] <= metrics[path] <= metrics[f"{path}/high"]
+            assert f"{model}/attack/aia/{view}/auroc" in metrics
+    # Resetting the head hides the output, and nothing of the features.
+    assert metrics["unlearned/attack/aia/output/balanced_accuracy"] == 0.5
+    paths = [f"{model}/attack/aia/features/balanced_accuracy" for model in ("original", "unlearned")]
+    assert metrics[paths[0]] == metrics[paths[1]] > 0.6
+    assert results["seconds"]["attack"] > 0
+
+
+def test_without_an_attack_there_are_no_figures_of_one(run):
+    results = run("method=head", "attack=none")
+    assert not [path for path in results["metrics"] if "/attack/" in path]
+    assert results["seconds"]["attack"] == 0
+
+
+def test_a_class_that_is_gone_goes_to_others(run):
+    metrics = run("method=wp", "method.tuning.steps=3", dataset="digits")["metrics"]
+    shares = [metrics[f"unlearned/test/reassigned/{digit}"] for digit in "012456789"]
+    assert sum(shares) == pytest.approx(1)
+    assert metrics["original/test/reassigned/neighbour"] < metrics["unlearned/test/reassigned/neighbour"] <= 1
+
+
+def test_a_multi_label_task_says_why_nothing_is_reassigned(run):
+    assert "multi-label" in run("method=head")["missing"]["unlearned/test/reassigned/neighbour"]
+
+
+def test_a_network_with_an_added_layer_can_be_unlearnt_again(run, tmp_path):
+    first = run("method=leace", folder="one")
+    second = run("method=original", f"original.weights={tmp_path / 'one' / 'unlearned.safetensors'}", folder="two")
+    for path in ("retained/accuracy", "label/Young/auroc"):
+        assert second["metrics"][f"original/test/{path}"] == first["metrics"][f"unlearned/test/{path}"]

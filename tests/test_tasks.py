@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 from torch import nn
+from torch.distributions import Bernoulli, Categorical, kl_divergence
 
+from mlu.data.split import Split
 from mlu.tasks import MultiLabel, SingleLabel, among, bernoulli_entropy, task_of
 
 LABELS = 4
@@ -283,3 +286,123 @@ def test_tasks_are_found_by_their_names():
 
 def test_among():
     assert among((2, 0), torch.empty(7, 3)).tolist() == [True, False, True]
+
+
+@law
+@given(SEEDS)
+@by_name
+def test_log_odds_are_those_of_the_probabilities(task, seed):
+    logits = random_logits(seed)
+    torch.testing.assert_close(task.log_odds(logits).sigmoid(), task.probs(logits))
+
+
+@law
+@given(SEEDS, COLUMNS)
+@by_name
+def test_the_loss_of_a_label_is_that_of_it_against_the_rest(task, seed, columns):
+    logits, targets = random_logits(seed), random_targets(task, seed)
+    probs, wanted = task.probs(logits)[:, columns], targets[:, columns]
+    plain = -(wanted * probs.log() + (1 - wanted) * (1 - probs).log())
+    torch.testing.assert_close(task.label_loss(logits, targets, columns), plain)
+
+
+@law
+@given(SEEDS, COLUMNS, st.floats(0.5, 5))
+def test_distillation_equals_torchs_divergences(seed, columns, temperature):
+    teacher, student = random_logits(seed), random_logits(seed + 1)
+    ours = MultiLabel().distillation(teacher, student, columns, temperature)
+    theirs, other = (Bernoulli(logits=logits[:, columns] / temperature) for logits in (teacher, student))
+    torch.testing.assert_close(ours, temperature**2 * kl_divergence(theirs, other).mean(1))
+    ours = SingleLabel().distillation(teacher, student, columns, temperature)
+    theirs, other = (Categorical(logits=logits / temperature) for logits in (teacher, student))
+    torch.testing.assert_close(ours, temperature**2 * kl_divergence(theirs, other))
+
+
+@by_name
+def test_distillation_is_zero_only_at_the_teacher(task):
+    teacher = random_logits()
+    nothing = task.distillation(teacher, teacher, range(LABELS), 2.0)
+    torch.testing.assert_close(nothing, torch.zeros_like(nothing), atol=1e-12, rtol=0)
+    assert (task.distillation(teacher, random_logits(1), range(LABELS), 2.0) > 1e-3).all()
+
+
+def test_the_distillation_of_a_multi_label_task_is_no_softmax_over_labels():
+    """One label's logit has no say in another's; a softmax over labels would give it one."""
+    teacher, student = random_logits(), random_logits(1)
+    before = MultiLabel().distillation(teacher, student, [1], 1.0)
+    assert torch.equal(MultiLabel().distillation(teacher, one_louder(student, 0), [1], 1.0), before)
+    assert not torch.allclose(
+        SingleLabel().distillation(teacher, one_louder(student, 0), [1], 1.0),
+        SingleLabel().distillation(teacher, student, [1], 1.0),
+    )
+
+
+@by_name
+def test_curvature_roots_make_the_second_derivative_of_the_loss(task):
+    """Sum of r r' against the Hessian of the loss by the logits, of every image and whatever its target."""
+    logits, targets = random_logits(images=5), random_targets(task, images=5)
+    for one, target in zip(logits, targets, strict=True):
+
+        def loss(values, target=target):
+            return task.terms(values.unsqueeze(0), target.unsqueeze(0)).sum()
+
+        roots = torch.func.jacrev(lambda values: task.curvature_roots(values.unsqueeze(0)).squeeze(0))(one)
+        torch.testing.assert_close(roots.T @ roots, torch.func.hessian(loss)(one))
+
+
+@by_name
+def test_an_ignorant_teacher_says_nothing_of_the_columns_and_the_same_of_others(task):
+    logits, rates = random_logits(), torch.tensor([0.2, 0.5, 0.7, 0.9], dtype=torch.float64)
+    said = task.ignorant(logits, [1], rates)
+    others = [0, 2, 3]
+    if task.name == "multilabel":
+        torch.testing.assert_close(task.probs(said)[:, 1], rates[1].expand(len(logits)))
+        assert torch.equal(said[:, others], logits[:, others])
+    else:
+        assert (task.probs(said)[:, 1] == 0).all()
+        torch.testing.assert_close(task.probs(said)[:, others], logits[:, others].softmax(1))
+
+
+def split_of(task):
+    targets = random_targets(task).float()
+    return Split(np.zeros((20, 3, 4, 4), np.uint8), np.arange(20), targets, random_known(), np.arange(20))
+
+
+def test_without_and_only_divide_the_targets_of_a_multi_label_task():
+    split, task = split_of(MultiLabel()), MultiLabel()
+    rest, part = task.without(split, [1, 3]), task.only(split, [1, 3])
+    assert len(rest) == len(part) == 20
+    assert not rest.known[:, [1, 3]].any()
+    assert not part.known[:, [0, 2]].any()
+    assert torch.equal(rest.known | part.known, split.known)
+    assert not (rest.targets * part.targets).any()
+
+
+def test_without_and_only_divide_the_images_of_a_single_label_task():
+    split, task = split_of(SingleLabel()), SingleLabel()
+    rest, part = task.without(split, [1, 3]), task.only(split, [1, 3])
+    assert sorted([*rest.rows, *part.rows]) == list(range(20))
+    assert set(part.targets.argmax(1).tolist()) <= {1, 3}
+    assert set(rest.targets.argmax(1).tolist()) <= {0, 2}
+
+
+def test_ignorance_is_the_loss_of_the_constant_base_rate():
+    targets = random_targets(MultiLabel(), images=50)
+    rates = targets.mean(0)
+    constant = rates.logit().expand(50, -1)
+    task = MultiLabel()
+    scope = task.scope(targets, torch.ones_like(targets, dtype=torch.bool), [1, 2])
+    assert task.ignorance(rates, [1, 2]) == pytest.approx(task.loss(constant, targets, scope).item())
+    task, targets = SingleLabel(), random_targets(SingleLabel(), images=50)
+    rates = targets.mean(0)
+    scope = task.scope(targets, torch.ones_like(targets, dtype=torch.bool), [1, 2])
+    assert task.ignorance(rates, [1, 2]) == pytest.approx(task.loss(rates.log().expand(50, -1), targets, scope).item())
+
+
+@by_name
+def test_a_scope_by_rows_has_one_entry_for_each_label(task):
+    targets, known = random_targets(task), random_known()
+    scope = task.scope(targets, known, [0, 2])
+    rows = task.rows(scope, LABELS)
+    assert rows.shape == (20, LABELS)
+    assert torch.equal(rows.any(1), scope if scope.ndim == 1 else scope.any(1))

@@ -43,8 +43,9 @@ class AttributeInference(Attack):
 
     def attack(self, victim: Victim, view: str) -> Iterator[Finding]:
         """Of several forgotten labels the one that is read best."""
-        results = [self.attack_label(victim, view, column) for column in victim.request.forgotten]
-        best = max(results, key=lambda figures: -1.0 if figures is None else figures["balanced_accuracy"].value or -1.0)
+        results = (self.attack_label(victim, view, column) for column in victim.request.forgotten)
+        found = [figures for figures in results if figures is not None]
+        best = max(found, key=lambda figures: figures["balanced_accuracy"].value or 0.0, default=None)
         for metric in METRICS:
             path = f"{self.name}/{view}/{metric}"
             yield Finding(path, None, missing=NO_CLASSES) if best is None else best[metric].under(f"{self.name}/{view}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mlu.contracts import Edit, Method, Pass, Problem
+from mlu.errors import UserError
 from mlu.meter import phase
 from mlu.methods.parts import silent_head
 from mlu.models.outputs import respond
@@ -23,7 +24,8 @@ class Leace(Method):
 
     Attributes:
         fold: Whether the map becomes part of the head's weights instead of a layer.
-        tolerance: Directions whose variance is below this share of the largest are taken for noise, > 0.
+        tolerance: Directions whose variance is below this share of the largest count as if they had that much, > 0: S
+            needs an inverse. What they tell of the label is erased with the rest.
     """
 
     reads_forgotten: ClassVar[bool] = True
@@ -35,6 +37,8 @@ class Leace(Method):
         with phase("score"):
             _, features = respond(problem.net, problem.train)
             known = problem.train.known[:, list(problem.request.forgotten)].all(1)
+            if not known.any():
+                raise UserError("leace: no training image has all forgotten targets known, choose other labels")
             targets = problem.train.targets[known][:, list(problem.request.forgotten)]
             matrix, offset = eraser(features[known].double(), targets.double(), self.tolerance)
         with phase("edit"):
@@ -63,11 +67,11 @@ def eraser(features: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor,
     """
     mean = features.mean(0)
     centred = features - mean
-    covariance = centred.T @ centred / max(len(features), 1)
-    cross = centred.T @ (targets - targets.mean(0)) / max(len(features), 1)
+    covariance = centred.T @ centred / len(features)
+    cross = centred.T @ (targets - targets.mean(0)) / len(features)
     values, vectors = torch.linalg.eigh(covariance)
-    kept = values > tolerance * values.max().clamp(min=torch.finfo(values.dtype).tiny)
-    roots, vectors = values[kept].sqrt(), vectors[:, kept]
+    # Raised, not left out: what features say along a direction that is left out would stay readable.
+    roots = values.clamp(min=(tolerance * values.max()).clamp(min=torch.finfo(values.dtype).tiny)).sqrt()
     root, inverse = (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
     directions = torch.linalg.svd(inverse @ cross, full_matrices=False)
     spanning = torch.finfo(values.dtype).eps * max(features.shape) * directions.S.max() < directions.S

@@ -18,12 +18,13 @@ class NegGrad(Method):
     """NegGrad+: descends on the retained loss and ascends on the forgotten one (Kurmanji et al., 2023).
 
     The loss is alpha L_retained - (1 - alpha) L_forgotten, both means over one batch of all training images. Ascent
-    without an end would turn a binary label round, which an attacker reads as well as the label itself; so it stops
-    where the forgotten output is as wrong as its base rate would be.
+    without an end turns a binary label round, which an attacker reads as well as the label itself; so a batch on which
+    the forgotten output is as wrong as its base rate pushes no further. Momentum and other batches may still carry it
+    past that point, since nothing pulls it back: keep steps small.
 
     Attributes:
         alpha: Weight of the retained loss, in [0, 1].
-        capped: Whether ascent stops at the loss of the constant base rate; the source does not stop.
+        capped: Whether a batch stops pushing at the loss of the constant base rate; the source does not stop.
         tuning: Fine-tuning.
     """
 

@@ -13,6 +13,9 @@ from mlu.errors import UserError
 from mlu.models.network import Network, Weights
 from mlu.optimise import Tuning
 
+MEAN_BATCH = 64
+"""Images per pass where only their mean gradient counts."""
+
 
 def silent_head(problem: Problem) -> dict[str, Tensor]:
     """The head's weights with the forgotten outputs made constant at their base rate (in training)."""

@@ -11,13 +11,10 @@ from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch, Split, count_batches
 from mlu.edits import top_fraction
 from mlu.meter import phase
-from mlu.methods.parts import every_weight, speaking
+from mlu.methods.parts import MEAN_BATCH, every_weight, speaking
 from mlu.models.network import Network
 from mlu.optimise import Tuning
 from mlu.scores.gradients import sensitivity
-
-BATCH = 128
-"""Images per pass of the saliency, of which only the mean gradient counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +45,7 @@ class SalUn(Method):
     def edit(self, problem: Problem) -> Edit:
         with phase("score"):
             net = speaking(problem)
-            batches = (batch.to(problem.device) for batch in problem.forget.batches(BATCH))
+            batches = (batch.to(problem.device) for batch in problem.forget.batches(MEAN_BATCH))
             columns = {"forgotten": problem.request.forgotten}
             saliency = sensitivity(net, problem.task, batches, columns, every_weight(net))["forgotten"]
         with phase("edit"):

@@ -18,7 +18,8 @@ class SelectiveDampening(Method):
     A weight's importance is its mean squared gradient, to the forgotten labels F_u and to the others F_R. Where
     F_u > alpha F_R the weight is multiplied by min(lambda F_R / F_u, 1). Nothing is fine-tuned. The source squares the
     mean gradient of a batch, which depends on the batch's size; this squares each image's. F_R is that of the retained
-    labels, or in a single-label task that of all images, as in the source.
+    labels or classes, not of all images as in the source: the mean over all is at least the forgotten class's share of
+    F_u, so that no weight could be alpha times as important to a class of 1 / alpha of the images or more.
 
     Attributes:
         alpha: How many times more a weight must matter to the forgotten labels, > 0.
@@ -37,9 +38,7 @@ class SelectiveDampening(Method):
     def edit(self, problem: Problem) -> Edit:
         with phase("score"):
             forgotten = refuse_silence(self.importance(problem, problem.request.forgotten))
-            every = tuple(range(problem.train.targets.shape[1]))
-            others = problem.request.retained if problem.task.name == "multilabel" else every
-            retained = self.importance(problem, others)
+            retained = self.importance(problem, problem.request.retained)
         with phase("edit"):
             return Edit(weights=self.dampened(every_weight(problem.net), forgotten, retained))
 

@@ -23,7 +23,7 @@ class Unsir(Method):
     """UNSIR: learns noise that the network is most wrong about, impairs it with that noise, repairs it (Tarun et al.).
 
     Noise images stand for the forgotten label. They start from a normal distribution (in normalised pixels) and climb
-    the forgotten loss of the frozen original. Then one pass teaches them together with retained images, half and half,
+    the forgotten loss of the frozen network. Then one pass teaches them together with retained images, half and half,
     and one pass repairs on retained images alone. In a multi-label task each noise image has a random target for each
     forgotten label, so that no side of it is favoured, and none for the others; in a single-label task it has a
     forgotten class. No image is asked for its forgotten target.

@@ -9,6 +9,7 @@ from mlu.data.split import Split
 from mlu.edits import bound, highest, ratio
 from mlu.meter import phase
 from mlu.methods.parts import (
+    MEAN_BATCH,
     both_sides,
     calibration,
     each_label,
@@ -25,9 +26,6 @@ from mlu.scores.affinity import affinity
 from mlu.scores.curvature import gauss_newton
 from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
 from mlu.scores.influence import Perturbation, Solver, influence
-
-SENSITIVITY_BATCH = 128
-"""Images per pass where only their mean gradient counts."""
 
 CURVATURE_BOUNDS = (0.5, 2.0)
 """How far curvature may scale `phi` (`adaptive`)."""
@@ -152,7 +150,7 @@ class WeightFilter(Method):
     def sensitivity(self, problem: Problem, points: Split) -> Weights:
         """|dL_u/dw| of every weight, head included (Eq. 1), by layer."""
         net = speaking(problem)
-        batches = on_device(problem, points, SENSITIVITY_BATCH)
+        batches = on_device(problem, points, MEAN_BATCH)
         columns = {"forgotten": problem.request.forgotten}
         return sensitivity(net, problem.task, batches, columns, all_weights(net))["forgotten"]
 
@@ -161,7 +159,7 @@ class WeightFilter(Method):
         if not self.adaptive:
             return dict.fromkeys(layers, self.phi)
         net = speaking(problem)
-        batches = on_device(problem, points, SENSITIVITY_BATCH)
+        batches = on_device(problem, points, MEAN_BATCH)
         maps = sensitivity(net, problem.task, batches, each_label(problem), all_weights(net))
         alike = affinity(list(maps.values()))
         forgotten, retained = list(problem.request.forgotten), list(problem.request.retained)

@@ -12,6 +12,7 @@ from mlu.data.split import Split
 from mlu.edits import bound, halving_decay, highest, per_mean, ratio, shrink
 from mlu.meter import phase
 from mlu.methods.parts import (
+    MEAN_BATCH,
     both_sides,
     calibration,
     each_label,
@@ -28,9 +29,6 @@ from mlu.models.outputs import respond
 from mlu.optimise import Tuning
 from mlu.scores.curvature import Estimator, diagonal
 from mlu.scores.gradients import all_weights, body_weights, sensitivity
-
-SENSITIVITY_BATCH = 128
-"""Images per pass where only their mean gradient counts."""
 
 FOLDS = 3
 GRID = (0.25, 0.5, 0.75)
@@ -138,7 +136,7 @@ class WeightPruning(Method):
             bends = diagonal(self.curvature, net, problem.task, batches, columns, weights, problem.generator())
         refuse_silence(squares["forgotten"])
         if self.reading == "printed":
-            larger = on_device(problem, points, SENSITIVITY_BATCH)
+            larger = on_device(problem, points, MEAN_BATCH)
             slopes = sensitivity(net, problem.task, larger, columns, weights)
         else:
             slopes = {name: {layer: value.sqrt() for layer, value in map_.items()} for name, map_ in squares.items()}
@@ -242,7 +240,7 @@ def without_tuning(problem: Problem, edit: Edit, images: Split) -> Network:
         for name, value in edited.items():
             if name.startswith("body."):
                 net.get_parameter(name).copy_(value)
-    recalibrate(net, (batch.images for batch in on_device(problem, images, SENSITIVITY_BATCH)))
+    recalibrate(net, (batch.images for batch in on_device(problem, images, MEAN_BATCH)))
     return net
 
 

@@ -24,6 +24,9 @@ def affinity(maps: Sequence[Weights]) -> dict[str, Tensor]:
 
 
 def cosines(rows: Tensor) -> Tensor:
-    """Of every pair of rows; 0 with a row of zeros."""
-    unit = rows / rows.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    """Of every pair of rows >= 0; 0 with a row of zeros."""
+    tiny = torch.finfo(rows.dtype).tiny
+    # First to a maximum of 1: the squares of small scores would be lost.
+    rows = rows / rows.amax(dim=1, keepdim=True).clamp(min=tiny)
+    unit = rows / rows.norm(dim=1, keepdim=True).clamp(min=tiny)
     return (unit @ unit.T).clamp(0, 1)

@@ -6,6 +6,7 @@ H is small and each point meets its own perturbation. The others do it for all w
 perturbed points in place of each one's, so that there is one system to solve instead of one for each point.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -23,7 +24,11 @@ from mlu.tasks import Task
 Solver = Literal["head_exact", "cg", "kfac"]
 Perturbation = Literal["label_flip", "label_prior", "input_noise"]
 
-BATCH, TRACE_BATCH = 128, 16
+BATCH = 128
+
+DRAWS = 32
+"""Of random signs for the mean curvature: each covers as few images as that leaves."""
+
 NOISE = 0.1
 """Standard deviation of `input_noise`, pixels in [0, 1]."""
 
@@ -117,6 +122,7 @@ class Pool:
         solved = torch.cholesky_solve(h.T, torch.linalg.cholesky(damped)).T
         return (-(twin_residual * residual) * (twin * solved).sum(1)).to(self.dtype).cpu()
 
+    @torch.enable_grad()
     def in_all(self, solver: Solver, damping: float, curvature_images: int) -> Tensor:
         """-v^T (G + d)^-1 g(x), with v the mean gradient over the perturbed points; one forward pass over them."""
         names = list(all_weights(self.net))
@@ -126,23 +132,24 @@ class Pool:
         for parameter in parameters:
             parameter.requires_grad_(True)
         try:
-            slope = self.mean_slope(model, parameters)
-            solve = self.solver(solver, model, parameters, damping, curvature_images)
-            solved = dict(zip(names, solve(slope), strict=True))
+            with warnings.catch_warnings():
+                # No user can help that curvlinops and torch's own `jvp` import what torch deprecates, and that torch
+                # pools slowly under vmap.
+                warnings.simplefilter("ignore", FutureWarning)
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                slope = self.mean_slope(model, parameters)
+                solve = self.solver(solver, model, parameters, damping, curvature_images)
+                return -self.inner_products(dict(zip(names, solve(slope), strict=True)))
         finally:
             for parameter, state in zip(parameters, states, strict=True):
                 parameter.requires_grad_(state)
-        return -self.inner_products(solved)
 
     def mean_slope(self, model: "LabelOdds", parameters: list[nn.Parameter]) -> list[Tensor]:
         """Gradient of the label's mean loss over the perturbed points."""
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for number, batch in enumerate(self.batches()):
             images, targets = self.perturbed(batch, number)
-            with torch.enable_grad():
-                loss = nn.functional.binary_cross_entropy_with_logits(
-                    model(images).squeeze(1), targets, reduction="sum"
-                )
+            loss = nn.functional.binary_cross_entropy_with_logits(model(images).squeeze(1), targets, reduction="sum")
             for sum_, slope in zip(total, torch.autograd.grad(loss, parameters), strict=True):
                 sum_ += slope
         return [sum_ / len(self.points) for sum_ in total]
@@ -152,17 +159,14 @@ class Pool:
     ) -> Callable[[list[Tensor]], list[Tensor]]:
         """v -> (G + d)^-1 v."""
         # Here: it takes half a second to import, and few runs need it.
-        with warnings.catch_warnings():
-            # It imports what torch calls deprecated; no user of ours can help that.
-            warnings.simplefilter("ignore", FutureWarning)
-            from curvlinops import (
-                CGInverseLinearOperator,
-                FisherType,
-                GGNLinearOperator,
-                KFACInverseLinearOperator,
-                KFACLinearOperator,
-            )
-            from curvlinops.examples import IdentityLinearOperator
+        from curvlinops import (
+            CGInverseLinearOperator,
+            FisherType,
+            GGNLinearOperator,
+            KFACInverseLinearOperator,
+            KFACLinearOperator,
+        )
+        from curvlinops.examples import IdentityLinearOperator
 
         rows = torch.randperm(len(self.points), generator=seeded(self.seed))[:images]
         ready = map(self.ready, self.points.subset(rows).batches(BATCH))
@@ -188,14 +192,13 @@ class Pool:
     def mean_curvature(self, model: "LabelOdds", parameters: list[nn.Parameter], images: list[Tensor]) -> float:
         """Mean of the diagonal of the matrix, estimated by random signs."""
         random, total = seeded(self.seed), 0.0
-        chunks = [chunk for batch in images for chunk in batch.split(TRACE_BATCH)]
-        for chunk in chunks:
-            with torch.enable_grad():
-                odds = model(chunk)
-                prob = odds.detach().sigmoid()
-                signed = random_signs(odds, random) * (prob * (1 - prob)).sqrt() * odds
+        count = sum(map(len, images))
+        for chunk in (chunk for batch in images for chunk in batch.split(math.ceil(count / DRAWS))):
+            odds = model(chunk)
+            prob = odds.detach().sigmoid()
+            signed = random_signs(odds, random) * (prob * (1 - prob)).sqrt() * odds
             total += sum(slope.square().sum().item() for slope in torch.autograd.grad(signed.sum(), parameters))
-        return total / sum(map(len, images)) / sum(parameter.numel() for parameter in parameters)
+        return total / count / sum(parameter.numel() for parameter in parameters)
 
     def inner_products(self, direction: dict[str, Tensor]) -> Tensor:
         """direction^T g(x) of every point: the derivative of all losses along one direction, in one forward pass."""

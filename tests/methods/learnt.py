@@ -1,23 +1,25 @@
-"""A small problem that a small network has learnt: label k makes channel k bright. Label or class 0 is to be forgotten."""
+"""A problem that a small network has learnt: label k makes channel k bright. Label or class 0 is to be forgotten."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mlu.contracts import ForgetRequest, Method, Problem
 from mlu.data.augment import augment
 from mlu.data.base import TaskName
 from mlu.data.module import ShuffledBatches
-from mlu.data.split import Split
+from mlu.data.split import Batch, Split
 from mlu.models.network import Network
-from mlu.models.outputs import respond
 from mlu.seeding import generator
-from mlu.tasks import Task, task_of
+from mlu.tasks import task_of
 from mlu.unlearner import Unlearner
 
 BASE_RATE = 0.25
@@ -47,7 +49,19 @@ def small_net(labels: int, norm: bool) -> Network:
     return Network(stages, features=8, labels=labels).double()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For what is so small that a second thread only waits for the first."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @cache
+@one_thread()
 def learnt_problem(task: TaskName = "multilabel", norm: bool = False) -> Problem:
     """In float64; with or without batch norm. Shared: nothing may write to it."""
     train, validation = bright(256, task, seed=1), bright(256, task, seed=2)
@@ -61,9 +75,17 @@ def learnt_problem(task: TaskName = "multilabel", norm: bool = False) -> Problem
         logits = net(augment(batch.images, generator(4, step)))
         meaning.loss(logits, batch.targets, meaning.scope(batch.targets, batch.known, range(labels))).backward()
         optimiser.step()
+    optimiser.zero_grad()
     net.eval().requires_grad_(False)
     request = ForgetRequest((0,), tuple(range(1, labels)))
     return Problem(net, net, meaning, request, train, validation, seed=0)
+
+
+def brief_problem(task: TaskName = "multilabel", norm: bool = True) -> Problem:
+    """The same with fewer training images, for what is no question of how much is learnt."""
+    problem = learnt_problem(task, norm)
+    return replace(problem, train=problem.train.subset(torch.arange(96)))
+
 
 def unlearnt(method: Method, problem: Problem) -> Network:
     """The network that the method leaves, by the real road."""
@@ -86,3 +108,11 @@ def unlearnt(method: Method, problem: Problem) -> Network:
     )
     trainer.fit(module)
     return module.net.eval().requires_grad_(False)
+
+
+def as_shown(problem: Problem, images: Split, size: int, number: int, step: int) -> Iterator[Batch]:
+    """The batches of pass `number`, the first of which is step `step`: as training orders and augments them."""
+    order = torch.randperm(len(images), generator=generator(problem.seed, number))
+    for offset, rows in enumerate(order.split(size)):
+        batch = images[rows]
+        yield Batch(augment(batch.images, generator(problem.seed, step + offset)), batch.targets, batch.known)

@@ -164,7 +164,9 @@ def test_scope_decides_what_phi_is_meant_for(reading):
     sizes = {name: weight.numel() for name, weight in all_weights(problem.net).items()}
     if reading == "above":
         assert sum(counts[1].values()) == round(0.3 * sum(sizes.values()))
-        assert counts[0] == {name: min(round(0.3 * size), 4 if "head" in name else size) for name, size in sizes.items()}
+        assert counts[0] == {
+            name: min(round(0.3 * size), 4 if "head" in name else size) for name, size in sizes.items()
+        }
 
 
 def test_an_adaptive_phi_spares_layers_that_retained_labels_share():

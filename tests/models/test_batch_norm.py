@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlu.models.batch_norm import recalibrate
+from mlu.models.batch_norm import batch_norms, recalibrate
 from mlu.models.network import Network
 
 EPS = 1e-5
@@ -103,3 +103,11 @@ def test_a_network_without_batch_norm_is_left_alone():
     before = copy.deepcopy(net.state_dict())
     recalibrate(net, [torch.rand(3, 3, 2, 2)])
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_batch_norm_that_is_kept_stays_as_it_was(net):
+    assert list(batch_norms(net)) == ["body.one.1", "body.two.2"]
+    before = copy.deepcopy(net.state_dict())
+    recalibrate(net, batches(), kept=["body.one.1"])
+    assert torch.equal(net.body.one[1].running_mean, before["body.one.1.running_mean"])
+    assert not torch.equal(net.body.two[2].running_mean, before["body.two.2.running_mean"])

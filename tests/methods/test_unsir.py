@@ -1,0 +1,271 @@
+import copy
+from dataclasses import replace
+from functools import partial
+from unittest import mock
+
+import pytest
+import torch
+from learnt import as_shown, brief_problem, learnt_problem, one_thread, unlearnt
+from readings import accuracy, auroc_interval
+from scipy.stats import chi2
+from torch.nn import functional as F
+
+from mlu.contracts import ForgetRequest
+from mlu.methods import unsir as source
+from mlu.methods.parts import loss_of_retained
+from mlu.methods.unsir import Unsir, noise_loss, noise_targets
+from mlu.optimise import Tuning
+
+TUNING = Tuning(epochs=5, lr=0.02, optimiser="adam", batch_size=32)
+by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    with one_thread():
+        yield
+
+
+def unsir(kind=Unsir, **changes) -> Unsir:
+    defaults = {
+        "name": "unsir",
+        "noise_images": 64,
+        "noise_steps": 40,
+        "noise_lr": 0.1,
+        "penalty": 0.01,
+        "share": 1.0,
+        "repair_lr": 0.01,
+        "tuning": TUNING,
+    }
+    return kind(**defaults | changes)
+
+
+class Descends(Unsir):
+    """Noise that the network is most right about."""
+
+    def learn_noise(self, problem, targets, generator):
+        with mock.patch.object(source, "noise_loss", lambda *given: -noise_loss(*given)):
+            return super().learn_noise(problem, targets, generator)
+
+
+class IgnoresNoise(Unsir):
+    def impairing_loss(self, problem, noise, targets, generator, net, batch):
+        return loss_of_retained(problem, net, batch)
+
+
+def learnt_noise(method, problem):
+    """Noise images in normalised pixels, and what they stand for."""
+    generator = problem.generator()
+    targets = noise_targets(problem, method.noise_images, generator)
+    images = method.learn_noise(problem, targets, generator)
+    return (images - problem.net.mean) / problem.net.std, targets
+
+
+def plain_noise_loss(net, noise, targets, task):
+    logits = net(net.denormalised(noise))
+    if task == "multilabel":
+        return F.binary_cross_entropy_with_logits(logits[:, 0], targets[:, 0].double())
+    return -logits.log_softmax(1)[:, 0].mean()
+
+
+def assert_climbs(method, problem):
+    """The network is ever more wrong about the noise, the longer it is learnt."""
+    losses = []
+    for steps in (0, 5, 10, 20, 40):
+        noise, targets = learnt_noise(replace(method, noise_steps=steps), problem)
+        losses.append(plain_noise_loss(problem.net, noise, targets, problem.task.name).item())
+    assert losses == sorted(set(losses))
+
+
+@by_task
+def test_learning_noise_climbs_the_forgotten_loss(task):
+    assert_climbs(unsir(penalty=0.0), learnt_problem(task))
+    assert_climbs(unsir(penalty=0.001), learnt_problem(task))
+
+
+@by_task
+def test_noise_that_descends_is_caught(task):
+    with pytest.raises(AssertionError):
+        assert_climbs(unsir(Descends, penalty=0.0), learnt_problem(task))
+
+
+@by_task
+@pytest.mark.parametrize("penalty", [0.01, 0.1])
+def test_the_penalty_bounds_the_noise(task, penalty):
+    """Noise that is worth its norm has |noise|^2 penalty <= its loss - that of none; so does it after enough steps."""
+    problem = learnt_problem(task)
+    noise, targets = learnt_noise(unsir(penalty=penalty, noise_steps=100), problem)
+    gained = [plain_noise_loss(problem.net, images, targets, task) for images in (noise, torch.zeros_like(noise))]
+    scaled = penalty * 3 * 32 * 32 / (3 * 8 * 8)
+    assert scaled * noise.square().sum((1, 2, 3)).mean() <= gained[0] - gained[1]
+    free, _ = learnt_noise(unsir(penalty=0.0, noise_steps=100), problem)
+    assert noise.square().sum() < free.square().sum()
+
+
+def test_noise_starts_as_standard_normal_draws_in_normalised_pixels():
+    noise, _ = learnt_noise(unsir(noise_steps=0), learnt_problem())
+    for channel in noise.transpose(0, 1).double():
+        low, high = chi2.interval(0.999, channel.numel())
+        assert low < channel.square().sum() < high
+
+
+@by_task
+def test_learning_noise_leaves_the_network_and_its_statistics_alone(task):
+    problem = learnt_problem(task, norm=True)
+    before = copy.deepcopy(problem.net.state_dict())
+    unsir().passes(problem)
+    torch.testing.assert_close(problem.net.state_dict(), before, rtol=0, atol=0)
+    assert all(parameter.grad is None for parameter in problem.net.parameters())
+
+
+def test_a_network_in_training_mode_would_drift_while_noise_is_learnt():
+    """As it does in the authors' notebook: why a problem's network is in evaluation mode."""
+    problem = learnt_problem(norm=True)
+    problem = replace(problem, net=copy.deepcopy(problem.net).train())
+    unsir().passes(problem)
+    assert (problem.net.body.bn.running_mean != learnt_problem(norm=True).net.body.bn.running_mean).all()
+
+
+def test_of_each_forgotten_label_half_of_the_noise_is_positive_and_retained_ones_have_no_target():
+    problem = learnt_problem()
+    problem = replace(problem, request=ForgetRequest(forgotten=(0, 2), retained=(1,)))
+    targets = noise_targets(problem, 64, problem.generator())
+    assert targets.sum(0).tolist() == [32, 0, 32]
+    assert not torch.equal(targets[:, 0], targets[:, 2])
+    assert noise_targets(problem, 7, problem.generator())[:, 0].sum() == 3
+
+
+def test_noise_stands_for_each_forgotten_class_in_turn():
+    problem = learnt_problem("singlelabel")
+    problem = replace(problem, request=ForgetRequest(forgotten=(1, 3), retained=(0, 2)))
+    assert noise_targets(problem, 5, problem.generator()).argmax(1).tolist() == [1, 3, 1, 3, 1]
+
+
+def assert_spares_retained_rows(loss):
+    """Noise says nothing about retained labels."""
+    problem = learnt_problem()
+    net = copy.deepcopy(problem.net).requires_grad_(True)
+    noise, targets = learnt_noise(unsir(), problem)
+    loss(problem, net(net.denormalised(noise)), targets).backward()
+    assert net.head.weight.grad[0].any()
+    assert not net.head.weight.grad[1:].any()
+    assert not net.head.bias.grad[1:].any()
+
+
+def test_noise_has_no_slope_at_retained_rows_of_a_multilabel_head():
+    assert_spares_retained_rows(noise_loss)
+
+
+def test_noise_that_were_given_targets_for_retained_labels_would_have_one():
+    with pytest.raises(AssertionError):
+        assert_spares_retained_rows(lambda problem, logits, targets: problem.task.terms(logits, targets).mean())
+
+
+@by_task
+def test_a_batch_is_half_noise_and_half_retained_images_passed_together(task):
+    problem, seen = brief_problem(task, norm=False), []
+    impair = unsir(tuning=replace(TUNING, epochs=1)).passes(problem)[0]
+    noise, targets = impair.loss.args[1:3]
+
+    def net(images):
+        seen.append(images)
+        return problem.net(images)
+
+    (batch, *_) = as_shown(problem, impair.images, 16, number=0, step=0)
+    loss = impair.loss(net, batch)
+    (images,) = seen
+    assert len(images) == 32
+    assert torch.equal(images[16:], batch.images)
+    rows = (images[:16, None] == noise.to(images)).all((2, 3, 4)).nonzero()
+    assert rows[:, 0].tolist() == list(range(16))
+    false, true = problem.net(images).split(16)
+    wrong = targets[rows[:, 1]]
+    if task == "multilabel":
+        parts = F.binary_cross_entropy_with_logits(false[:, 0], wrong[:, 0])
+        parts = parts + F.binary_cross_entropy_with_logits(true[:, 1:], batch.targets[:, 1:])
+    else:
+        parts = F.cross_entropy(false, wrong.argmax(1)) + F.cross_entropy(true, batch.targets.argmax(1))
+    torch.testing.assert_close(loss, parts, rtol=1e-6, atol=0)
+
+
+def test_impairing_comes_first_and_repairing_has_its_own_rate_and_optimiser():
+    problem = learnt_problem()
+    passes = unsir(share=0.5, tuning=replace(TUNING, epochs=2)).passes(problem)
+    assert [one.loss.func.__name__ for one in passes] == ["impairing_loss"] * 2 + ["loss_of_retained"] * 2
+    assert [one.lr for one in passes] == [None, None, 0.01, 0.01]
+    assert [one.fresh for one in passes] == [False, False, True, False]
+    for one in passes:
+        assert len(one.images) == 128
+        assert not one.images.known[:, 0].any()
+
+
+def test_without_epochs_there_is_nothing_to_do():
+    assert unsir(tuning=replace(TUNING, epochs=0)).passes(learnt_problem()) == []
+
+
+def plain_fine_tuning(problem, anew=True):
+    """Adam on retained images at one rate, then at another; `anew` with an Adam of its own."""
+    net = copy.deepcopy(problem.net).requires_grad_(True).train()
+    optimiser, step = torch.optim.Adam(net.parameters(), lr=0.02), 0
+    for number in range(4):
+        if number == 2:
+            optimiser = torch.optim.Adam(net.parameters()) if anew else optimiser
+            optimiser.param_groups[0]["lr"] = 0.01
+        for batch in as_shown(problem, problem.retain, 32, number, step):
+            logits = net(batch.images)
+            if problem.task.name == "multilabel":
+                loss = F.binary_cross_entropy_with_logits(logits[:, 1:], batch.targets[:, 1:])
+            else:
+                loss = F.cross_entropy(logits, batch.targets)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            step += 1
+    return net
+
+
+@by_task
+def test_without_the_loss_of_noise_it_is_plain_fine_tuning(task):
+    problem, silent = brief_problem(task, norm=False), lambda problem, logits, targets: 0 * logits.sum()
+    with mock.patch.object(source, "noise_loss", silent):
+        ours = unlearnt(unsir(tuning=replace(TUNING, epochs=2)), problem)
+    assert_close = partial(torch.testing.assert_close, ours.state_dict(), rtol=1e-9, atol=1e-12)
+    assert_close(plain_fine_tuning(problem).state_dict())
+    with pytest.raises(AssertionError):
+        assert_close(plain_fine_tuning(problem, anew=False).state_dict())
+
+
+def assert_forgets(net, problem):
+    """The forgotten output ranks images worse than before, beyond their chance; the rest is known as before."""
+    assert auroc_interval(net, problem)[1] < auroc_interval(problem.net, problem)[0], "it is remembered"
+    assert accuracy(net, problem)[1] >= accuracy(problem.net, problem)[0], "the rest suffers"
+
+
+@by_task
+def test_what_is_forgotten_is_known_less(task):
+    problem = learnt_problem(task)
+    assert_forgets(unlearnt(unsir(), problem), problem)
+
+
+@by_task
+@pytest.mark.parametrize("kind", [None, Descends, IgnoresNoise], ids=["original", "noise descends", "noise ignored"])
+def test_a_network_that_has_not_forgotten_is_caught(kind, task):
+    problem = learnt_problem(task)
+    net = unlearnt(unsir(kind), problem) if kind else problem.net
+    with pytest.raises(AssertionError, match="it is remembered"):
+        assert_forgets(net, problem)
+
+
+@by_task
+def test_no_image_is_asked_for_its_forgotten_target(task):
+    """A forgotten class's images take no part either."""
+    problem = brief_problem(task, norm=False)
+    train = problem.train
+    if task == "multilabel":
+        blind = replace(
+            problem, train=replace(train, targets=torch.cat([1 - train.targets[:, :1], train.targets[:, 1:]], 1))
+        )
+    else:
+        blind = replace(problem, train=train.subset((train.targets[:, 0] == 0).nonzero().squeeze(1)))
+    ours, theirs = (unlearnt(unsir(tuning=replace(TUNING, epochs=1)), one).state_dict() for one in (problem, blind))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
