@@ -19,7 +19,7 @@ from mlu.scores.gradients import all_weights
 from mlu.seeding import generator
 from mlu.tasks import MultiLabel, SingleLabel, task_of
 
-IMAGES, LABELS, BATCH, DRAWS = 10, 3, 4, 80
+IMAGES, LABELS, BATCH, DRAWS = 10, 3, 5, 80
 COLUMNS = {"forgotten": (1,), "retained": (0, 2)}
 FALSE_ALARM = 1e-3
 """Chance that a check of a right estimator over all weights, and their sum, fails."""
