@@ -105,7 +105,7 @@ def judge(context: Context, models: Mapping[str, Model | None], model: Model) ->
             *entropy_findings(
                 task, outputs.logits, reference.logits[name] if reference else None, request.retained, NO_REFERENCE
             ),
-            *reassignment_findings(task, outputs, original.logits[name], original.net.head.cpu(), request, labels),
+            *reassignment_findings(task, outputs, original.logits[name], original.net.head, request, labels),
         ]
         yield from (finding.under(name) for finding in findings)
 

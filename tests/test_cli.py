@@ -68,7 +68,7 @@ def test_a_fault_of_the_configuration_is_found_without_torch():
 def test_help_is_useful_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "launch.py", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0
-    for text in ("python launch.py -m method=", "method: head, original, retrain, wf, wp", "epsilon: 0.1"):
+    for text in ("python launch.py -m method=", "method: boundary, cfk, finetune, head", "epsilon: 0.1"):
         assert text in done.stdout
 
 

@@ -142,7 +142,7 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
     assert kept.project == "mlu"
     assert kept.name == "wf phi=0.02 epsilon=0.1: Male, faces, tiny, seed 42"
     assert kept.exit_code == 0
-    assert kept.config["method"]["phi"] == 0.1
+    assert kept.config["method"]["phi"] == 0.02
     for path, value in figures_of(results).items():
         if value is not None:
             assert kept.history[path] == pytest.approx(value), path

@@ -8,7 +8,7 @@ import torch
 
 from mlu import pipeline, stages
 from mlu.data.module import ImageData
-from mlu.stages import Context, from_scratch, without
+from mlu.stages import Context, from_scratch
 from mlu.tasks import task_of
 
 
@@ -52,7 +52,7 @@ def test_images_of_a_forgotten_class_change_no_bit(experiment, tmp_path):
     images = np.array(train.images[np.arange(len(train.images))])
     images[train.rows[forgotten.numpy()]] = 255
     painted.data.splits["train"] = dataclasses.replace(train, images=images)
-    seen = without(train, painted.task, painted.request)
+    seen = painted.task.without(train, painted.request.forgotten)
     assert (seen.targets[:, column] == 0).all()
     assert len(seen) == (~forgotten).sum()
     first, second = (dict(stages.retrain(context).net.state_dict()) for context in (plain, painted))
@@ -73,7 +73,7 @@ def test_it_starts_where_the_original_started_and_sees_the_same_images_in_the_sa
 
     monkeypatch.setattr(module, "training_step", spy)
     train = context.data.splits["train"]
-    for split in (train, without(train, context.task, context.request)):
+    for split in (train, context.task.without(train, context.request.forgotten)):
         from_scratch(context, "any", split)
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
 

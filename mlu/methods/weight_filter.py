@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 
 from mlu.contracts import Edit, Method, Pass, Problem
@@ -62,8 +63,9 @@ class WeightFilter(Method):
         perturbation: Of a point, in Eq. 2: `label_flip`, `label_prior` or `input_noise`.
         influential: Share of the candidates that counts as influential, in (0, 1]; the paper's Section 5 warns of more
             than 0.2.
-        damping: Of the curvature in Eq. 2, as a share of its mean, > 0.
-        curvature_images: Most images that the curvature of `cg` and `kfac` is computed on.
+        damping: Of the curvature in Eq. 2, as a share of its mean over weights, > 0. Few images curve few directions,
+            so that `cg` and `kfac` may want much more of it than `head_exact`.
+        curvature_images: Most images that the curvature of `cg` and `kfac` is computed on; not the candidates.
         images: Most images that scores are computed on; with `influence`, drawn from 1 / `influential` times as many.
         score_batch: Images per random-sign draw of the Fisher score.
         delta: Keeps the ratio of scores finite, in units of the layer's mean score.
@@ -109,6 +111,7 @@ class WeightFilter(Method):
         if self.influence == "none":
             return calibration(problem, self.images)
         candidates = calibration(problem, round(self.images / self.influential))
+        others = self.others(problem, candidates)
         net, total = speaking(problem), torch.zeros(len(candidates))
         for column in problem.request.forgotten:
             total += influence(
@@ -119,11 +122,19 @@ class WeightFilter(Method):
                 column,
                 self.perturbation,
                 self.damping,
-                self.curvature_images,
+                others,
                 problem.seed,
             ).abs()
         count = max(1, round(self.influential * len(candidates)))
         return candidates.subset(total.topk(count).indices.sort().values)
+
+    def others(self, problem: Problem, candidates: Split) -> Split:
+        """Training images for the curvature in Eq. 2: none of the candidates, unless there are no others."""
+        free = torch.from_numpy(~np.isin(problem.train.rows, candidates.rows)).nonzero().squeeze(1)
+        if not len(free):
+            return candidates.subset(torch.arange(len(candidates))[: self.curvature_images])
+        order = torch.randperm(len(free), generator=problem.generator())
+        return problem.train.subset(free[order[: self.curvature_images]])
 
     def selective(self, problem: Problem, points: Split) -> Weights:
         """Which weights to reset, by layer of the body."""

@@ -43,7 +43,10 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def erase(self, matrix: Tensor, offset: Tensor) -> None:
-        """Add a last stage to the body: features become `matrix @ features + offset`."""
+        """Add a last stage to the body: features become `matrix @ features + offset`; a second one joins the first."""
+        earlier = getattr(self.body, ERASER, None)
+        if earlier is not None:
+            matrix, offset = matrix @ earlier.weight.detach(), matrix @ earlier.bias.detach() + offset
         layer = nn.Linear(len(offset), len(offset)).to(offset)
         layer.load_state_dict({"weight": matrix, "bias": offset})
         self.body.add_module(ERASER, layer)

@@ -44,7 +44,7 @@ def influence(
     column: int,
     perturbation: Perturbation,
     damping: float,
-    curvature_images: int,
+    curvature: Split,
     seed: int,
 ) -> Tensor:
     """Influence of each point on one label, shape (points,), in nats and the network's dtype.
@@ -61,8 +61,9 @@ def influence(
         column: The label.
         perturbation: Of x': the label inverted, the label replaced by its base rate, or noise on the image.
         damping: Added to the diagonal of the curvature, as a share of its mean, > 0.
-        curvature_images: Most points that the curvature of `cg` and `kfac` is computed on.
-        seed: Of the noise and of the choice of these points.
+        curvature: Images that the curvature of `cg` and `kfac` is computed on; better none of the points, since those
+            that it covers seem less influential than the others. Its targets are not read.
+        seed: Of the noise.
     """
     known = points.known[:, column]
     rate = points.base_rates()[column]
@@ -70,9 +71,7 @@ def influence(
     if known.any():
         rows = known.nonzero().squeeze(1)
         pool = Pool(net, task, points.subset(rows), column, perturbation, float(rate), seed)
-        found[rows] = (
-            pool.in_head(damping) if solver == "head_exact" else pool.in_all(solver, damping, curvature_images)
-        )
+        found[rows] = pool.in_head(damping) if solver == "head_exact" else pool.in_all(solver, damping, curvature)
     return found
 
 
@@ -123,7 +122,7 @@ class Pool:
         return (-(twin_residual * residual) * (twin * solved).sum(1)).to(self.dtype).cpu()
 
     @torch.enable_grad()
-    def in_all(self, solver: Solver, damping: float, curvature_images: int) -> Tensor:
+    def in_all(self, solver: Solver, damping: float, curvature: Split) -> Tensor:
         """-v^T (G + d)^-1 g(x), with v the mean gradient over the perturbed points; one forward pass over them."""
         names = list(all_weights(self.net))
         model = LabelOdds(self.net, self.task, self.column)
@@ -138,7 +137,7 @@ class Pool:
                 warnings.simplefilter("ignore", FutureWarning)
                 warnings.filterwarnings("ignore", "There is a performance drop")
                 slope = self.mean_slope(model, parameters)
-                solve = self.solver(solver, model, parameters, damping, curvature_images)
+                solve = self.solver(solver, model, parameters, damping, curvature)
                 return -self.inner_products(dict(zip(names, solve(slope), strict=True)))
         finally:
             for parameter, state in zip(parameters, states, strict=True):
@@ -155,7 +154,7 @@ class Pool:
         return [sum_ / len(self.points) for sum_ in total]
 
     def solver(
-        self, solver: Solver, model: "LabelOdds", parameters: list[nn.Parameter], damping: float, images: int
+        self, solver: Solver, model: "LabelOdds", parameters: list[nn.Parameter], damping: float, curvature: Split
     ) -> Callable[[list[Tensor]], list[Tensor]]:
         """v -> (G + d)^-1 v."""
         # Here: it takes half a second to import, and few runs need it.
@@ -168,8 +167,7 @@ class Pool:
         )
         from curvlinops.examples import IdentityLinearOperator
 
-        rows = torch.randperm(len(self.points), generator=seeded(self.seed))[:images]
-        ready = map(self.ready, self.points.subset(rows).batches(BATCH))
+        ready = map(self.ready, curvature.batches(BATCH))
         data = [(batch.images, batch.targets[:, [self.column]]) for batch in ready]
         loss, settings = nn.BCEWithLogitsLoss(), {"check_deterministic": False}
         absolute = damping * self.mean_curvature(model, parameters, [images for images, _ in data])

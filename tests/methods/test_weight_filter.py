@@ -219,8 +219,21 @@ def test_influence_chooses_the_points_that_scores_are_computed_on(solver):
     problem, method = entangled_problem(), weight_filter(influence=solver, images=16, influential=0.25)
     points, candidates = method.points(problem), calibration(problem, 64)
     assert len(points) == round(0.25 * len(candidates))
-    bearing = influence(solver, problem.net, problem.task, candidates, 0, "label_flip", 1e-3, 16, problem.seed).abs()
+    others = method.others(problem, candidates)
+    bearing = influence(
+        solver, problem.net, problem.task, candidates, 0, "label_flip", 1e-3, others, problem.seed
+    ).abs()
     chosen = np.isin(candidates.rows, points.rows)
     assert bearing[chosen].min() >= bearing[~chosen].max()
     # Control: points drawn at random are others.
     assert set(weight_filter(images=16).points(problem).rows) != set(points.rows)
+
+
+def test_the_curvature_of_influence_is_of_other_images_than_the_candidates():
+    problem, method = planted_problem(128), weight_filter(influence="cg", images=8, influential=0.25)
+    candidates = calibration(problem, 32)
+    others = method.others(problem, candidates)
+    assert len(others) == method.curvature_images
+    assert not set(others.rows) & set(candidates.rows)
+    everything = problem.train
+    assert len(method.others(problem, everything)) == method.curvature_images

@@ -241,3 +241,16 @@ def test_weights_that_are_neither_a_file_nor_torchvisions_are_the_users_fault(we
     with pytest.raises(UserError) as error:
         ResNet(name="resnet18", weights=weights).build(LABELS)
     one_line(error, weights, "IMAGENET1K_V1")
+
+
+def test_a_second_eraser_joins_the_first():
+    torch.manual_seed(0)
+    net = Tiny(name="tiny").build(3).eval()
+    images = torch.rand(4, 3, 32, 32)
+    features = net.features(images)
+    width = features.shape[1]
+    maps = [(torch.randn(width, width) / width, torch.randn(width)) for _ in range(2)]
+    for matrix, offset in maps:
+        net.erase(matrix, offset)
+        features = features @ matrix.T + offset
+    torch.testing.assert_close(net.features(images), features, rtol=1e-4, atol=1e-5)

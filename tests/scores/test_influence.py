@@ -74,7 +74,9 @@ def points_of(task, images=IMAGES, side=4, known=1.0):
 
 
 def of(solver, net, task, points, perturbation="label_flip", damping=0.1, images=1000, seed=0):
-    return influence(solver, net, task, points, COLUMN, perturbation, damping, images, seed)
+    known = points.subset(points.known[:, COLUMN].nonzero().squeeze(1))
+    rows = torch.randperm(len(known), generator=generator(seed))[:images]
+    return influence(solver, net, task, points, COLUMN, perturbation, damping, known.subset(rows), seed)
 
 
 def pool_of(net, task, points, perturbation="label_flip", seed=0):
