@@ -212,3 +212,10 @@ def test_a_network_with_an_added_layer_can_be_unlearnt_again(run, tmp_path):
     second = run("method=original", f"original.weights={tmp_path / 'one' / 'unlearned.safetensors'}", folder="two")
     for path in ("retained/accuracy", "label/Young/auroc"):
         assert second["metrics"][f"original/test/{path}"] == first["metrics"][f"unlearned/test/{path}"]
+
+
+@pytest.mark.parametrize("method", ["wf", "wp", "scrub"])
+def test_mixed_precision_runs_and_forgets(method, run):
+    metrics = run(f"method={method}", "method.tuning.steps=3", "trainer.precision=bf16-mixed")["metrics"]
+    assert metrics["unlearned/test/retained/accuracy"] > 0.6
+    assert metrics["unlearned/test/forgotten/balanced_accuracy"] is not None

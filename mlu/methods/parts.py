@@ -6,11 +6,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
 
 from mlu.contracts import Pass, Problem
 from mlu.data.split import Batch, Split, count_batches
 from mlu.errors import UserError
 from mlu.models.network import Network, Weights
+from mlu.models.outputs import respond
 from mlu.optimise import Tuning
 
 MEAN_BATCH = 64
@@ -100,6 +102,16 @@ def teacher_logits(problem: Problem, images: Tensor) -> Tensor:
         return problem.original(images)
 
 
+def forgotten_aurocs(net: Network, problem: Problem, images: Split) -> list[float]:
+    """AUROC of each forgotten output against the rest, of those labels that occur both ways among known targets."""
+    odds, found = problem.task.log_odds(respond(net, images)[0]), []
+    for column in problem.request.forgotten:
+        known, targets = images.known[:, column], images.targets[:, column].long()
+        if targets[known].unique().numel() == 2:
+            found.append(binary_auroc(odds[known, column], targets[known]).item())
+    return found
+
+
 def share_of(split: Split, fraction: float, generator: torch.Generator) -> Split:
     """A seeded fraction of a split's images, at least one."""
     count = max(1, round(fraction * len(split)))
@@ -150,10 +162,12 @@ def multiple_correlation(features: Tensor, batch: Batch, problem: Problem) -> Te
     count = len(features)
     if count < 2:
         return features.sum() * 0
-    features, targets = standardised(features), standardised(targets)
-    products = features @ features.T
-    penalty = count * torch.eye(count).to(products)
-    return (targets * (products @ torch.linalg.solve(products + penalty, targets))).sum(0).mean() / count
+    # A system of equations wants more digits than mixed precision leaves.
+    with torch.autocast(features.device.type, enabled=False):
+        features, targets = standardised(features.to(targets.dtype)), standardised(targets)
+        products = features @ features.T
+        penalty = count * torch.eye(count).to(products)
+        return (targets * (products @ torch.linalg.solve(products + penalty, targets))).sum(0).mean() / count
 
 
 def standardised(columns: Tensor) -> Tensor:

@@ -6,11 +6,10 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch, Split
-from mlu.methods.parts import every_weight, retained_loss, share_of, teacher_logits
+from mlu.methods.parts import every_weight, forgotten_aurocs, retained_loss, share_of, teacher_logits
 from mlu.models.network import Network
 from mlu.models.outputs import respond
 from mlu.optimise import Tuning
@@ -123,10 +122,4 @@ def forgotten_error(net: Network, split: Split, problem: Problem) -> float:
 
 def furthest_auroc(net: Network, problem: Problem) -> float:
     """On the validation split, of the forgotten label whose AUROC is furthest from 0.5; 0.5 where none is defined."""
-    split, found = problem.validation, [0.5]
-    odds = problem.task.log_odds(respond(net, split)[0])
-    for column in problem.request.forgotten:
-        known, targets = split.known[:, column], split.targets[:, column].long()
-        if targets[known].unique().numel() == 2:
-            found.append(binary_auroc(odds[known, column], targets[known]).item())
-    return max(found, key=lambda auroc: abs(auroc - 0.5))
+    return max([0.5, *forgotten_aurocs(net, problem, problem.validation)], key=lambda auroc: abs(auroc - 0.5))

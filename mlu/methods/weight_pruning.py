@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Split
@@ -16,6 +15,7 @@ from mlu.methods.parts import (
     both_sides,
     calibration,
     each_label,
+    forgotten_aurocs,
     frozen_rows,
     on_device,
     refuse_silence,
@@ -246,12 +246,7 @@ def without_tuning(problem: Problem, edit: Edit, images: Split) -> Network:
 
 def forgetting(net: Network, problem: Problem, images: Split) -> float:
     """2 (1 - max(A, 1 - A)), A the AUROC of a forgotten output: 1 where it knows nothing; the mean over labels."""
-    odds, found = problem.task.log_odds(respond(net, images)[0]), []
-    for column in problem.request.forgotten:
-        known, targets = images.known[:, column], images.targets[:, column].long()
-        if targets[known].unique().numel() == 2:
-            auroc = binary_auroc(odds[known, column], targets[known]).item()
-            found.append(2 * (1 - max(auroc, 1 - auroc)))
+    found = [2 * (1 - max(auroc, 1 - auroc)) for auroc in forgotten_aurocs(net, problem, images)]
     return float(np.mean(found)) if found else 0.0
 
 
