@@ -43,9 +43,7 @@ class CFk(Method):
         if not self.reinit:
             return Edit(radius=radius)
         anew = self.anew(problem, moving)
-        if "head" in moving:
-            anew |= silenced(problem, anew)
-        return Edit(weights=anew, radius=radius | frozen_rows(problem))
+        return Edit(weights=anew | silenced(problem, anew), radius=radius | frozen_rows(problem))
 
     def anew(self, problem: Problem, moving: list[str]) -> dict[str, Tensor]:
         """Initial weights of the layers that move."""
