@@ -69,6 +69,12 @@ EPOCHS: Rule = (
     lambda value: isinstance(value, ListConfig) and all(isinstance(one, int) and one >= 1 for one in value),
     "a list of epochs, such as [3,5]",
 )
+SAMPLES: Rule = (
+    lambda value: (
+        isinstance(value, ListConfig) and len(value) > 0 and all(whole(2)[0](one) and one % 2 == 0 for one in value)
+    ),
+    "a list of even whole numbers >= 2, such as [8,64]",
+)
 SHARE: Rule = (lambda value: is_number(value) and 0 < value <= 1, "a number in (0, 1]")
 
 OPTIMISATION: Mapping[str, Rule] = {
@@ -148,7 +154,22 @@ RULES: Mapping[str, Rule] = {
     "method.tuning.recalibrate": whole(0),
     **{f"{part}.{key}": rule for part in ("method.tuning", "training") for key, rule in OPTIMISATION.items()},
     "training.epochs": whole(1),
-    "attack.strength": above(0),
+    "canaries.withheld": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
+    "canaries.flipped": between(0, 1),
+    "attack.aia.images": whole(20),
+    "attack.aia.strength": above(0),
+    "attack.aia.hidden": whole(1),
+    "attack.lira.shadows": (lambda value: whole(4)[0](value) and value % 2 == 0, "an even whole number >= 4"),
+    "attack.lira.gamma": above(0),
+    "attack.lira.a": between(0, 1),
+    "attack.lira.jobs": whole(1),
+    "attack.relearn.samples": SAMPLES,
+    "attack.relearn.recovered": SHARE,
+    "attack.relearn.cap": whole(1),
+    "attack.relearn.draws": whole(1),
+    "attack.relearn.lr": above(0),
+    "attack.relearn.batch_size": whole(2),
+    "attack.relearn.judged": whole(2),
     "trainer.accelerator": one_of("auto", "cpu", "gpu"),
     "trainer.devices": one_of(1),
     "trainer.precision": one_of("32-true", "bf16-mixed"),
@@ -237,11 +258,12 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
     parts = {key: made(config, key) for key in ("dataset", "backbone", "method", "training")}
     return Experiment(
         **parts,
-        attack=made(config, "attack") or None,
+        attacks=tuple(made(config, "attack").values()),
         tracker=made(config, "logger"),
         forget=forgotten_names(config),
         seed=config.seed,
         with_reference=config.reference == "retrain",
+        canaries=dict(config.canaries),
         original_weights=None if config.original.weights is None else Path(config.original.weights),
         trainer={key: value for key, value in config.trainer.items() if key != "workers"},
         workers=config.trainer.workers,
@@ -278,8 +300,19 @@ def explain(fault: Exception) -> str:
 
 def config_keys() -> Iterable[str]:
     """Keys at the top level, groups, and keys of the groups' files."""
-    top = OmegaConf.load(CONF / "config.yaml")
-    yield from (str(key) for key in top if key not in ("defaults", "hydra"))
+    yield from nested(CONF / "config.yaml")
     for file in CONF.glob("*/*.yaml"):
         yield file.parent.name
-        yield from (f"{file.parent.name}.{key!s}" for key in OmegaConf.load(file) if key not in ("_target_", "hydra"))
+        yield from (f"{file.parent.name}.{key}" for key in nested(file))
+
+
+def nested(file: Path) -> Iterable[str]:
+    """Paths of all keys of a file, those inside others included."""
+    waiting: list[tuple[str, Any]] = [("", OmegaConf.to_container(OmegaConf.load(file)))]
+    while waiting:
+        path, value = waiting.pop(0)
+        if path:
+            yield path
+        if isinstance(value, dict):
+            own = {key: part for key, part in value.items() if key not in ("defaults", "hydra", "_target_")}
+            waiting += [(f"{path}.{key}".removeprefix("."), part) for key, part in own.items()]

@@ -1,10 +1,10 @@
 """What travels between the stages, and what a method must give."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from mlu.models.outputs import Outputs
 from mlu.optimise import Tuning
 from mlu.seeding import generator
 from mlu.tasks import Task
+
+NO_REFERENCE = "there is no Retrain (reference=none)"
 
 Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Path -> counts and bin edges."""
@@ -152,6 +154,7 @@ class Finding:
         low: Lower end of its 95 % interval, where it has one.
         high: Upper end.
         missing: Why there is no value; None where there is one.
+        p_value: How often chance alone gives as much, where that was asked.
     """
 
     path: str
@@ -159,33 +162,131 @@ class Finding:
     low: float | None = None
     high: float | None = None
     missing: str | None = None
+    p_value: float | None = None
 
     def under(self, prefix: str) -> "Finding":
         return replace(self, path=f"{prefix}/{self.path}")
 
 
 @dataclass(frozen=True)
-class Victim:
-    """A model as an attacker meets it: what it says about images that it was not trained on.
+class Canaries:
+    """Training images whose forgotten targets show what a label leaves behind, each of shape (training images,).
 
     Attributes:
-        task: What its outputs mean.
-        request: The forgotten columns are what the attacker wants.
-        validation: What the attacker learns from.
-        test: What the attacker is judged on. Both with features.
+        supervised: Whether the original learnt the image's forgotten targets; else they were withheld from it.
+        flipped: Whether they are the wrong way round: learnt so where supervised, asked about so elsewhere.
     """
 
+    supervised: np.ndarray
+    flipped: np.ndarray
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """Models that an attacker trained as the victim was, each on the images of half of all people.
+
+    Attributes:
+        inside: Whose training held which image, bool, shape (shadows, images): training images first, then test images.
+        logits: What each says, by split, shape (shadows, images, labels).
+    """
+
+    inside: np.ndarray
+    logits: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A model as an attacker meets it.
+
+    Attributes:
+        net: The model, in evaluation mode. Never written to.
+        task: What its outputs mean.
+        request: The forgotten columns are what the attacker wants.
+        splits: Images and true targets: `train`, `validation`, `test`.
+        outputs: What the model says of them; of those that it was not trained on with `stages`.
+        canaries: None where the original learnt all targets.
+        original: What the original says of the same images, by split.
+        retrain: What Retrain says of them; None where there is none.
+        shadows: Shadow models of the original: so many, so many trained side by side.
+        matched: Shadow models that went through all that the victim went through, forgetting included.
+        seed: Of every random choice of an attack.
+    """
+
+    net: Network
     task: Task
     request: ForgetRequest
-    validation: Outputs
-    test: Outputs
+    splits: Mapping[str, Split]
+    outputs: Mapping[str, Outputs]
+    canaries: Canaries | None
+    original: Mapping[str, Outputs]
+    retrain: Mapping[str, Outputs] | None
+    shadows: Callable[[int, int], Shadows]
+    matched: Callable[[int, int], Shadows]
+    seed: int
 
 
-class Attack(ABC):
-    """One way to learn a forgotten label from a model. An attack is one file and one yaml."""
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What an attacker said about images that it did not learn from, and the truth.
 
-    name: str
+    Attributes:
+        scores: float64, shape (images,); above 0 the attacker says yes.
+        truth: Whether yes is right, bool, shape (images,).
+        persons: Number of the person on each image, shape (images,).
+    """
+
+    scores: np.ndarray
+    truth: np.ndarray
+    persons: np.ndarray
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a forgotten label came back in fine-tuning.
+
+    Attributes:
+        steps: After which it was looked for, ascending, the last is the cap, shape (looks,).
+        balanced_accuracy: What was found there on test images, shape (draws, looks).
+        goal: What counts as back, shape ().
+    """
+
+    steps: np.ndarray
+    balanced_accuracy: np.ndarray
+    goal: np.ndarray
+
+
+Kind = TypeVar("Kind", Trial, Recovery)
+
+Evidence = Mapping[str, Kind | str]
+"""By the path of the findings that it leads to; where there is none, why."""
+
+
+class Attack(ABC, Generic[Kind]):
+    """One way to learn from a model what it should have forgotten. An attack is one file and one yaml.
+
+    Attributes:
+        name: First part of the paths of its evidence.
+    """
+
+    name: ClassVar[str]
 
     @abstractmethod
-    def run(self, victim: Victim) -> Sequence[Finding]:
-        """Every figure of this attack on one model; the paths begin with the attack's name."""
+    def observe(self, victim: Victim) -> Evidence[Kind]:
+        """All that this attack learns from one model. Kept in the cache, so it depends on nothing but the victim."""
+
+    def without_model(self, victim: Victim) -> Evidence[Kind]:
+        """What the attacker knows without looking at any model: the victim's images and targets alone."""
+        return {}
+
+    @abstractmethod
+    def conclude(self, evidence: Evidence[Kind]) -> Iterable[Finding]:
+        """Every figure that the evidence of one model gives by itself."""
+
+    @abstractmethod
+    def compare(self, evidence: Evidence[Kind], reference: Evidence[Kind] | None) -> Iterable[Finding]:
+        """Every figure that is relative to Retrain.
+
+        Args:
+            evidence: Of one model.
+            reference: Of Retrain; None where there is none.
+        """

@@ -20,12 +20,13 @@ class Experiment:
         dataset: What to learn from.
         backbone: What to train.
         method: How to forget.
-        attack: What tries to learn the forgotten label; None for nothing.
+        attacks: What tries to learn what was forgotten.
         training: How the original and Retrain are trained.
         tracker: Where metrics go besides the results.
         forget: Names of the labels to forget.
         seed: Initial weights, split, order of images, random choices of the method.
         with_reference: Whether Retrain is trained.
+        canaries: `withheld` and `flipped`, shares of the training images.
         original_weights: A trained model to unlearn; None trains one.
         trainer: Arguments of Lightning's Trainer.
         workers: Processes that load batches.
@@ -38,12 +39,13 @@ class Experiment:
     dataset: Dataset
     backbone: Backbone
     method: Method | Retrain
-    attack: Attack | None
+    attacks: tuple[Attack[Any], ...]
     training: Training
     tracker: Tracker
     forget: tuple[str, ...]
     seed: int
     with_reference: bool
+    canaries: dict[str, float]
     original_weights: Path | None
     trainer: dict[str, Any]
     workers: int

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mlu.contracts import Finding
+from mlu.contracts import NO_REFERENCE, Finding
 from mlu.errors import UserError, did_you_mean
 from mlu.experiment import Experiment
 from mlu.stages import Cost
@@ -18,7 +18,6 @@ from mlu.store import content_of, digest
 SCHEMA = 1
 LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
 PHASES = ("score", "edit", "finetune")
-NO_REFERENCE = "there is no Retrain (reference=none)"
 
 
 def results_of(
@@ -139,12 +138,14 @@ def cost_ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | 
 
 
 def flatten(findings: Iterable[Finding]) -> dict[str, float | None]:
-    """Path -> value, with `/low` and `/high` for those that have an interval."""
+    """Path -> value, with `/low` and `/high` for those that have an interval, and `/p_value` where it was asked."""
     metrics: dict[str, float | None] = {}
     for finding in findings:
         metrics[finding.path] = finding.value
         if finding.low is not None and finding.high is not None:
             metrics[f"{finding.path}/low"], metrics[f"{finding.path}/high"] = finding.low, finding.high
+        if finding.p_value is not None:
+            metrics[f"{finding.path}/p_value"] = finding.p_value
     return metrics
 
 

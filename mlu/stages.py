@@ -1,9 +1,9 @@
-"""The stages of a run that train: the original, Retrain and unlearning, each measured the same way."""
+"""The stages of a run that make a model: the original, Retrain and unlearning, each measured the same way."""
 
 import copy
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from mlu.contracts import ForgetRequest, Method, Problem
+from mlu.contracts import Canaries, ForgetRequest, Method, Problem
 from mlu.data.module import ImageData
 from mlu.data.split import Split
 from mlu.errors import UserError
@@ -24,7 +23,7 @@ from mlu.meter import Meter, measure, phase
 from mlu.models.backbones import load_trained
 from mlu.models.classifier import Classifier
 from mlu.models.network import Network
-from mlu.models.outputs import respond
+from mlu.models.outputs import Outputs, outputs_of, respond, respond_by_stage
 from mlu.optimise import Optimisation
 from mlu.progress import Progress
 from mlu.store import Store, code_digest, content_of, now
@@ -48,7 +47,7 @@ CODE = (
 
 
 EXPOSED = ("validation", "test")
-"""Splits whose features are kept: what an attacker learns from and is judged on."""
+"""Splits of which the output of every stage is kept: what an attacker learns from and is judged on."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +81,13 @@ class Model:
 
     Attributes:
         net: In evaluation mode.
-        logits: Of every image, by split.
-        features: Pooled features, by split; of those that it was not trained on (EXPOSED).
+        outputs: What it says of every image and the images' true targets, by split; with stages of those that it was
+            not trained on (EXPOSED).
         cost: None for a model that the user brought.
     """
 
     net: Network
-    logits: dict[str, Tensor]
-    features: dict[str, Tensor]
+    outputs: dict[str, Outputs]
     cost: Cost | None
 
 
@@ -102,6 +100,8 @@ class Context:
         data: Its data set, divided.
         task: What its outputs mean.
         request: The columns to forget and to retain.
+        train: What is trained on: the training split, without what the canaries withhold.
+        canaries: None where all targets are trained on.
         logger: Where Lightning logs training curves; None for nowhere.
         device: What networks run on.
     """
@@ -110,6 +110,8 @@ class Context:
     data: ImageData
     task: Task
     request: ForgetRequest
+    train: Split
+    canaries: Canaries | None
     logger: Logger | None
     device: torch.device
 
@@ -126,6 +128,7 @@ class Context:
             "training": experiment.config["training"],
             "precision": experiment.trainer["precision"],
             "seed": experiment.seed,
+            "canaries": experiment.config["canaries"],
             "code": code_digest(*CODE),
             "torch": torch.__version__,
         }
@@ -153,9 +156,9 @@ def original(context: Context) -> Model:
     if path is not None:
         net = bare(context)
         load_trained(net, path)
-        return Model(net.eval(), *responses(net, context, f"is original.weights={path} another model?"), cost=None)
-    train = context.data.splits["train"]
-    return cached(context, "original", context.key(), lambda: from_scratch(context, "original", train))
+        return Model(net.eval(), responses(net, context, f"is original.weights={path} another model?"), cost=None)
+    model = cached(context, "original", context.key(), lambda: from_scratch(context, "original", context.train))
+    return announced("original", model)
 
 
 def retrain(context: Context) -> Model:
@@ -165,14 +168,19 @@ def retrain(context: Context) -> Model:
     forgotten column is withheld from every image, of a single-label task the images of the forgotten classes are left
     out. Its forgotten outputs are then made constant: they were never trained, so what they say is chance.
     """
-    train, request = context.data.splits["train"], context.request
+    key = context.key() | {"forgotten": list(context.request.forgotten)}
+    return announced("retrain", cached(context, "retrain", key, lambda: from_scratch_without(context, "retrain")))
+
+
+def random(context: Context) -> Model:
+    """What features are worth before any training: the backbone with random weights."""
 
     def build() -> tuple[Network, Meter]:
-        net, meter = from_scratch(context, "retrain", context.task.without(train, request.forgotten))
-        context.task.silence(net.head, request.forgotten, train.base_rates())
-        return net, meter
+        L.seed_everything(context.experiment.seed, verbose=False)
+        with measure(context.device) as meter:
+            return bare(context), meter
 
-    return cached(context, "retrain", context.key() | {"forgotten": list(request.forgotten)}, build)
+    return cached(context, "random", context.key(), build)
 
 
 def bare(context: Context) -> Network:
@@ -188,12 +196,26 @@ def from_scratch(context: Context, stage: str, train: Split) -> tuple[Network, M
     log.info("%s: training for %d epochs", stage, experiment.training.epochs)
     with measure(context.device) as meter:
         context.trainer(stage, experiment.training.epochs, experiment.training).fit(
-            module, context.data.train_batches(train)
+            module, context.data.train_batches(train, seed=experiment.seed)
         )
     return net, meter
 
 
-def cached(context: Context, stage: str, key: Mapping[str, Any], make: Callable[[], tuple[Network, Meter]]) -> Model:
+def from_scratch_without(context: Context, stage: str) -> tuple[Network, Meter]:
+    """As `from_scratch`, on all that may be learnt of the training images; the forgotten outputs say nothing."""
+    forgotten = context.request.forgotten
+    net, meter = from_scratch(context, stage, context.task.without(context.train, forgotten))
+    context.task.silence(net.head, forgotten, context.train.base_rates())
+    return net, meter
+
+
+def cached(
+    context: Context,
+    stage: str,
+    key: Mapping[str, Any],
+    make: Callable[[], tuple[Network, Meter]],
+    exposed: Sequence[str] = EXPOSED,
+) -> Model:
     """A trained model from the cache, or made, evaluated on all images and kept there."""
 
     def build(folder: Path) -> dict[str, Any]:
@@ -202,25 +224,42 @@ def cached(context: Context, stage: str, key: Mapping[str, Any], make: Callable[
             {name: value.contiguous() for name, value in net.state_dict().items()}, folder / "weights.safetensors"
         )
         remedy = f"training diverged, lower training.lr={context.experiment.training.lr:g}"
-        logits, features = responses(net, context, f"{stage}: {remedy}")
-        save_file(logits, folder / "logits.safetensors")
-        save_file(features, folder / "features.safetensors")
+        outputs = responses(net, context, f"{stage}: {remedy}", exposed)
+        for name, said in outputs.items():
+            # By number, since the file does not keep their order.
+            stages = {f"{number} {stage}": means for number, (stage, means) in enumerate(said.stages.items())}
+            save_file({"logits": said.logits, **stages}, folder / f"{name}.safetensors")
         return facts_of(meter, context)
 
     entry = context.store.get(stage, key, build)
     net = bare(context)
-    net.load_state_dict(load_file(entry.folder / "weights.safetensors"))
-    cost = Cost(**entry.facts, cached=not entry.fresh)
-    if cost.cached:
+    load_trained(net, entry.folder / "weights.safetensors")
+    outputs = {}
+    for name, split in context.data.splits.items():
+        said = load_file(entry.folder / f"{name}.safetensors")
+        logits, numbered = said.pop("logits"), sorted(said, key=lambda stage: int(stage.split()[0]))
+        outputs[name] = outputs_of(split, logits, {stage.split()[1]: said[stage] for stage in numbered})
+    return Model(net.eval(), outputs, Cost(**entry.facts, cached=not entry.fresh))
+
+
+def announced(stage: str, model: Model) -> Model:
+    cost = model.cost
+    if cost is not None and cost.cached:
         log.info(
             "%s found in the cache: trained in %.0f s on %s, %s", stage, cost.seconds["total"], cost.device, cost.date
         )
-    logits, features = (load_file(entry.folder / f"{name}.safetensors") for name in ("logits", "features"))
-    return Model(net.eval(), logits, features, cost)
+    return model
 
 
 def unlearn(context: Context, method: Method, source: Model) -> Model:
     """Score, edit and fine-tune a copy of the original by `method`; everything that it costs is measured."""
+    net, meter = forgetting(context, method, source.net)
+    cost = Cost(**facts_of(meter, context), date=now(), cached=False)
+    remedy = f"{method.name}: choose milder settings, such as a lower method.tuning.lr={method.tuning.lr:g}"
+    return Model(net, responses(net, context, remedy), cost)
+
+
+def forgetting(context: Context, method: Method, source: Network) -> tuple[Network, Meter]:
     problem = problem_of(context, source)
     L.seed_everything(context.experiment.seed, verbose=False)
     with measure(context.device) as meter:
@@ -229,18 +268,14 @@ def unlearn(context: Context, method: Method, source: Model) -> Model:
             # A user's seed is below 2^32, so no round shares its random choices with another seed.
             current = replace(problem, net=net, seed=problem.seed + (number << 32))
             net = apply(context, method, current)
-    cost = Cost(**facts_of(meter, context), date=now(), cached=False)
-    remedy = f"{method.name}: choose milder settings, such as a lower method.tuning.lr={method.tuning.lr:g}"
-    return Model(net, *responses(net, context, remedy), cost)
+    return net, meter
 
 
-def problem_of(context: Context, source: Model) -> Problem:
+def problem_of(context: Context, source: Network) -> Problem:
     """What a method is given: a copy of the original that no gradient reaches, on the device."""
-    net = copy.deepcopy(source.net).requires_grad_(False).to(context.device)
-    splits = context.data.splits
-    return Problem(
-        net, net, context.task, context.request, splits["train"], splits["validation"], context.experiment.seed
-    )
+    net = copy.deepcopy(source).requires_grad_(False).to(context.device)
+    validation = context.data.splits["validation"]
+    return Problem(net, net, context.task, context.request, context.train, validation, context.experiment.seed)
 
 
 def apply(context: Context, method: Method, problem: Problem) -> Network:
@@ -264,17 +299,16 @@ def facts_of(meter: Meter, context: Context) -> dict[str, Any]:
     }
 
 
-def responses(net: Network, context: Context, remedy: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Logits by split, and features of the EXPOSED ones; UserError with the remedy where a logit is not finite."""
+def responses(net: Network, context: Context, remedy: str, exposed: Sequence[str] = EXPOSED) -> dict[str, Outputs]:
+    """What a model says of every image, by split; UserError with the remedy where a logit is not finite."""
     net.to(context.device)
-    logits, features = {}, {}
+    outputs = {}
     for name, split in context.data.splits.items():
-        logits[name], pooled = respond(net, split)
-        if name in EXPOSED:
-            features[name] = pooled
-    if not all(values.isfinite().all() for values in logits.values()):
-        raise UserError(f"the model's outputs are not finite; {remedy}")
-    return logits, features
+        logits, stages = respond_by_stage(net, split) if name in exposed else (respond(net, split)[0], None)
+        if not logits.isfinite().all():
+            raise UserError(f"the model's outputs are not finite; {remedy}")
+        outputs[name] = outputs_of(split, logits, stages)
+    return outputs
 
 
 def device_of(experiment: Experiment) -> torch.device:

@@ -34,6 +34,13 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
+    def holds(self, stage: str, key: Mapping[str, Any]) -> bool:
+        """Whether there is an entry of `key`, damaged or not."""
+        return self.folder(stage, key).exists()
+
+    def folder(self, stage: str, key: Mapping[str, Any]) -> Path:
+        return self.root / stage / digest(key)
+
     def get(self, stage: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]) -> Entry:
         """Find the entry of `key`, or build it while other processes that ask for the same one wait.
 
@@ -45,7 +52,7 @@ class Store:
         Returns:
             The entry; `fresh` tells whether `build` ran. One whose files do not match their checksums is built again.
         """
-        folder = self.root / stage / digest(key)
+        folder = self.folder(stage, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if folder.exists():

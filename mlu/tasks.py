@@ -60,6 +60,17 @@ class Task(ABC):
         """ln p / (1 - p) of each label against the rest, shape (batch, labels)."""
 
     @abstractmethod
+    def confidences(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """ln p / (1 - p) of the true value of each label, or of the true class, shape (batch, labels) or (batch, 1)."""
+
+    @abstractmethod
+    def modified_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Entropy that grows where the model is sure and wrong, in nats, shape (batch, labels) or (batch, 1).
+
+        -(1 - p_y) ln p_y - sum over other classes c of p_c ln(1 - p_c) (Song and Mittal, 2021).
+        """
+
+    @abstractmethod
     def distillation(self, teacher: Tensor, student: Tensor, columns: Sequence[int], temperature: float) -> Tensor:
         """T^2 KL(teacher || student) of the outputs at a temperature, in nats, >= 0, shape (batch,)."""
 
@@ -96,6 +107,10 @@ class Task(ABC):
         columns = list(columns)
         odds = self.log_odds(logits)[:, columns]
         return F.binary_cross_entropy_with_logits(odds, targets[:, columns], reduction="none")
+
+    def image_loss(self, logits: Tensor, targets: Tensor, known: Tensor, columns: Sequence[int]) -> Tensor:
+        """Mean of each image's terms that speak of `columns`, in nats, shape (batch,); NaN where there is none."""
+        return mean_of_terms(self.terms(logits, targets), self.scope(targets, known, columns))
 
     def loss(self, logits: Tensor, targets: Tensor, scope: Tensor) -> Tensor:
         """Mean of the terms in scope: a scalar in nats, 0 where the scope is empty."""
@@ -141,6 +156,14 @@ class MultiLabel(Task):
 
     def log_odds(self, logits: Tensor) -> Tensor:
         return logits
+
+    def confidences(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (2 * targets - 1) * logits
+
+    def modified_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Of each label's two classes, true and not: the other one's term is the same."""
+        odds = self.confidences(logits, targets)
+        return 2 * torch.sigmoid(-odds) * F.softplus(-odds)
 
     def distillation(self, teacher: Tensor, student: Tensor, columns: Sequence[int], temperature: float) -> Tensor:
         """Mean over the columns of the divergence of two Bernoullis, never a softmax over labels."""
@@ -212,6 +235,15 @@ class SingleLabel(Task):
     def log_odds(self, logits: Tensor) -> Tensor:
         return logits - others(logits)
 
+    def confidences(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (self.log_odds(logits) * targets).sum(1, keepdim=True)
+
+    def modified_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        odds = self.log_odds(logits)
+        true = torch.sigmoid(-odds) * F.softplus(-odds)
+        other = torch.sigmoid(odds) * F.softplus(odds)
+        return torch.where(targets > 0, true, other).sum(1, keepdim=True)
+
     def distillation(self, teacher: Tensor, student: Tensor, columns: Sequence[int], temperature: float) -> Tensor:
         """Of the softmax over all classes, whatever the columns: they share one distribution."""
         theirs = teacher / temperature
@@ -252,6 +284,12 @@ def among(columns: Sequence[int], like: Tensor) -> Tensor:
     chosen = torch.zeros(like.shape[1], dtype=torch.bool, device=like.device)
     chosen[list(columns)] = True
     return chosen
+
+
+def mean_of_terms(terms: Tensor, scope: Tensor) -> Tensor:
+    """Mean of each image's terms in scope, one or several of them, shape (batch,); NaN where there is none."""
+    terms, scope = (values[:, None] if values.ndim == 1 else values for values in (terms, scope))
+    return (terms * scope).sum(1) / scope.sum(1)
 
 
 def uninformative(base_rates: Tensor) -> Tensor:

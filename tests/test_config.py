@@ -12,12 +12,21 @@ from mlu.data.attributes import resolve_label
 from mlu.errors import UserError
 from mlu.optimise import Training, Tuning
 
-FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if "_target_" in OmegaConf.load(file)]
+ATTACKS = ("aia", "lira", "mia", "relearn")
+
+
+def own(file: Path):
+    """What a file says of its object; an attack's stands under the attack's name, so that there may be several."""
+    config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    return config.get(file.stem, config)
+
+
+FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if "_target_" in own(file)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_a_yaml_mirrors_its_class(file: Path):
-    config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    config = own(file)
     fields = {field.name: field for field in dataclasses.fields(get_class(config.pop("_target_")))}
     assert set(config) <= set(fields)
     needed = {
@@ -60,6 +69,51 @@ def test_a_preset_names_only_keys_of_its_method_and_composes(preset: Path, exper
 def test_a_method_without_a_preset_says_who_has_one(experiment):
     with pytest.raises(UserError, match=r"preset=source: there is none for method=wp, only for .*salun"):
         experiment("method=wp", "preset=source")
+
+
+@pytest.mark.parametrize(
+    ("attack", "names"),
+    [("none", ()), ("all", ATTACKS), ("[mia,aia]", ("aia", "mia")), *((name, (name,)) for name in ATTACKS)],
+)
+def test_attacks_are_named_one_by_one_together_or_not_at_all(attack, names, experiment):
+    assert {found.name for found in experiment(f"attack={attack}").attacks} == set(names)
+
+
+def test_every_key_of_an_attack_has_a_rule():
+    for name in ATTACKS:
+        keys = {key for key in own(CONF / "attack" / f"{name}.yaml") if key != "_target_"}
+        assert {f"attack.{name}.{key}" for key in keys} <= set(RULES)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "attack.aia.images=19",
+        "attack.aia.strength=0",
+        "attack.aia.hidden=0",
+        "attack.lira.shadows=5",
+        "attack.lira.shadows=2",
+        "attack.lira.a=1.5",
+        "attack.lira.gamma=0",
+        "attack.lira.jobs=0",
+        "attack.relearn.samples=8",
+        "attack.relearn.samples=[]",
+        "attack.relearn.samples=[8,3]",
+        "attack.relearn.recovered=0",
+        "attack.relearn.cap=0",
+        "attack.relearn.lr=-1",
+        "canaries.withheld=1",
+        "canaries.flipped=2",
+    ],
+)
+def test_an_impossible_attack_is_refused_before_anything_is_trained(override, experiment):
+    key = override.split("=")[0].replace(".", r"\.")
+    with pytest.raises(UserError, match=rf"^{key} must be"):
+        experiment("attack=all", override)
+
+
+def test_keys_inside_keys_can_be_guessed_as_well():
+    assert {"attack.aia.strength", "method.tuning.lr", "canaries.withheld"} <= set(config_keys())
 
 
 def test_fine_tuning_without_an_end_is_refused(experiment):

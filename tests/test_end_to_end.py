@@ -49,9 +49,9 @@ def test_a_run_leaves_what_it_promises(run, tmp_path):
     seconds = results["seconds"]
     assert seconds["unlearn"] >= seconds["score"] + seconds["edit"] + seconds["finetune"] > 0
     assert results["speedup"] == pytest.approx(seconds["retrain"] / seconds["unlearn"])
-    with Image.open(folder / "entropy.png") as picture:
+    with Image.open(folder / "distributions.png") as picture:
         assert picture.width > 600
-    arrays = np.load(folder / "entropy.npz")
+    arrays = np.load(folder / "distributions.npz")
     test_images = arrays["unlearned/test/entropy/histogram/counts"].sum()
     assert test_images == arrays["retrain/test/entropy/histogram/counts"].sum() > 0
     assert (folder / "config.yaml").is_file()
@@ -112,14 +112,7 @@ def test_without_a_reference_its_figures_are_missing_with_the_reason(run):
 
 def test_a_model_of_the_users_is_unlearned(run, experiment, tmp_path):
     plain = run("method=head")
-    context = pipeline.Context(
-        setup := experiment("method=head"),
-        data := pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size),
-        pipeline.task_of(data.task),
-        pipeline.request_of(setup, data),
-        None,
-        torch.device("cpu"),
-    )
+    context = pipeline.context_of(experiment("method=head"))
     torch.save(pipeline.stages.original(context).net.state_dict(), tmp_path / "mine.pt")
     mine = run("method=head", f"original.weights={tmp_path / 'mine.pt'}", folder="mine")
     assert mine["metrics"] == plain["metrics"]
@@ -147,7 +140,7 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
         if value is not None:
             assert kept.history[path] == pytest.approx(value), path
     assert {"speedup", "work_ratio", "seconds/unlearn", "work/unlearn/forward"} <= set(kept.history)
-    arrays = np.load(tmp_path / "run" / "entropy.npz")
+    arrays = np.load(tmp_path / "run" / "distributions.npz")
     for model in MODELS:
         for split in SPLITS:
             path = f"{model}/{split}/entropy/histogram"

@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mlu import pipeline, stages
-from mlu.data.module import ImageData
+from mlu import stages
+from mlu.pipeline import context_of
 from mlu.stages import Context, from_scratch
-from mlu.tasks import task_of
-
-
-def context_of(experiment) -> Context:
-    data = ImageData(experiment.dataset.load(), experiment.seed, experiment.training.batch_size)
-    return Context(
-        experiment,
-        data,
-        task_of(data.task),
-        pipeline.request_of(experiment, data),
-        logger=None,
-        device=torch.device("cpu"),
-    )
 
 
 def weights_after(context: Context, train) -> dict:
@@ -35,11 +22,11 @@ def test_permuting_the_forgotten_column_changes_no_bit(experiment, tmp_path):
     shuffled = train.targets.clone()
     shuffled[:, column] = shuffled[torch.randperm(len(train), generator=torch.Generator().manual_seed(0)), column]
     assert not torch.equal(shuffled, train.targets)
-    permuted.data.splits["train"] = dataclasses.replace(train, targets=shuffled)
+    permuted = dataclasses.replace(permuted, train=dataclasses.replace(train, targets=shuffled))
     first, second = (dict(stages.retrain(context).net.state_dict()) for context in (plain, permuted))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     # The negative control: a training that reads the column does change.
-    seen = (weights_after(context, context.data.splits["train"]) for context in (plain, permuted))
+    seen = (weights_after(context, context.train) for context in (plain, permuted))
     assert not torch.equal(*(weights["body.block1.conv.weight"] for weights in seen))
 
 
@@ -51,13 +38,13 @@ def test_images_of_a_forgotten_class_change_no_bit(experiment, tmp_path):
     forgotten = train.targets[:, column] == 1
     images = np.array(train.images[np.arange(len(train.images))])
     images[train.rows[forgotten.numpy()]] = 255
-    painted.data.splits["train"] = dataclasses.replace(train, images=images)
+    painted = dataclasses.replace(painted, train=dataclasses.replace(train, images=images))
     seen = painted.task.without(train, painted.request.forgotten)
     assert (seen.targets[:, column] == 0).all()
     assert len(seen) == (~forgotten).sum()
     first, second = (dict(stages.retrain(context).net.state_dict()) for context in (plain, painted))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
-    both = (weights_after(context, context.data.splits["train"]) for context in (plain, painted))
+    both = (weights_after(context, context.train) for context in (plain, painted))
     assert not torch.equal(*(weights["body.block1.conv.weight"] for weights in both))
 
 
@@ -72,7 +59,7 @@ def test_it_starts_where_the_original_started_and_sees_the_same_images_in_the_sa
         return original_step(self, batch, batch_idx)
 
     monkeypatch.setattr(module, "training_step", spy)
-    train = context.data.splits["train"]
+    train = context.train
     for split in (train, context.task.without(train, context.request.forgotten)):
         from_scratch(context, "any", split)
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
@@ -82,6 +69,6 @@ def test_it_starts_where_the_original_started_and_sees_the_same_images_in_the_sa
 def test_its_forgotten_output_is_constant(experiment, dataset):
     context = context_of(experiment(dataset=dataset))
     retrain = stages.retrain(context)
-    probs = context.task.probs(retrain.logits["test"])[:, context.request.forgotten]
-    wanted = context.data.splits["train"].base_rates()[list(context.request.forgotten)] if dataset == "faces" else 0.0
+    probs = context.task.probs(retrain.outputs["test"].logits)[:, context.request.forgotten]
+    wanted = context.train.base_rates()[list(context.request.forgotten)] if dataset == "faces" else 0.0
     torch.testing.assert_close(probs, torch.as_tensor(wanted).expand_as(probs), atol=1e-6, rtol=0)

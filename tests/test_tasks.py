@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
 from mlu.data.split import Split
-from mlu.tasks import MultiLabel, SingleLabel, among, bernoulli_entropy, task_of
+from mlu.tasks import MultiLabel, SingleLabel, among, bernoulli_entropy, mean_of_terms, task_of
 
 LABELS = 4
 TASKS = [MultiLabel(), SingleLabel()]
@@ -406,3 +406,71 @@ def test_a_scope_by_rows_has_one_entry_for_each_label(task):
     rows = task.rows(scope, LABELS)
     assert rows.shape == (20, LABELS)
     assert torch.equal(rows.any(1), scope if scope.ndim == 1 else scope.any(1))
+
+
+def song_and_mittal(probs, true):
+    """Modified entropy of one distribution over classes, written out."""
+    wrong = sum(p * math.log(1 - p) for k, p in enumerate(probs) if k != true)
+    return -(1 - probs[true]) * math.log(probs[true]) - wrong
+
+
+def distributions(task, logits, targets):
+    """Of each image, a list of (distribution over classes, true class): one for each label, or one."""
+    probs = task.probs(logits).tolist()
+    if task.name == "singlelabel":
+        return [[(row, true)] for row, true in zip(probs, targets.argmax(1).tolist(), strict=True)]
+    return [
+        [([1 - p, p], int(y)) for p, y in zip(row, true, strict=True)]
+        for row, true in zip(probs, targets.tolist(), strict=True)
+    ]
+
+
+@by_name
+@law
+@given(SEEDS)
+def test_confidences_and_modified_entropy_are_those_of_the_distributions_over_classes(task, seed):
+    logits, targets = random_logits(seed), random_targets(task, seed)
+    plain = distributions(task, logits, targets)
+    odds = [[math.log(probs[true] / (1 - probs[true])) for probs, true in row] for row in plain]
+    odds = torch.tensor(odds, dtype=torch.float64)
+    torch.testing.assert_close(task.confidences(logits, targets), odds, rtol=1e-9, atol=1e-9)
+    entropies = torch.tensor([[song_and_mittal(*one) for one in row] for row in plain], dtype=torch.float64)
+    torch.testing.assert_close(task.modified_entropy(logits, targets), entropies, rtol=1e-9, atol=1e-9)
+
+
+def test_a_label_is_a_softmax_over_two_classes():
+    logits, targets = random_logits()[:, :1], random_targets(MultiLabel())[:, :1]
+    two, one_hot = torch.cat([torch.zeros_like(logits), logits], 1), torch.cat([1 - targets, targets], 1)
+    for see in ("confidences", "modified_entropy"):
+        ours, theirs = getattr(MultiLabel(), see)(logits, targets), getattr(SingleLabel(), see)(two, one_hot)
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
+@by_name
+def test_modified_entropy_of_a_sure_output_is_nothing_or_its_loss(task):
+    """Also of a class that is never said; of two classes either is wrong, of more but the two that changed places."""
+    logits = torch.tensor([[1e4, -1e4]], dtype=torch.float64)
+    right, wrong = (task.modified_entropy(logits, torch.eye(2).double()[[k]]) for k in (0, 1))
+    assert (right == 0).all()
+    size = 1e4 if task.name == "multilabel" else 2e4
+    torch.testing.assert_close(wrong, torch.full_like(wrong, 2 * size))
+
+
+@by_name
+@pytest.mark.parametrize("columns", [(0, 1, 2, 3), (2,), (3, 1)])
+def test_the_loss_of_an_image_is_the_mean_of_what_is_known_of_it(task, columns):
+    logits, targets, known = random_logits(), random_targets(task), random_known()
+    losses = task.image_loss(logits, targets, known, columns).tolist()
+    for row, loss in enumerate(losses):
+        try:
+            one = slice(row, row + 1)
+            plain = plain_loss(task, logits[one], targets[one], known[one], columns)
+        except ZeroDivisionError:
+            plain = math.nan
+        assert loss == pytest.approx(plain, rel=1e-12, nan_ok=True)
+
+
+def test_the_mean_of_an_images_terms_is_over_those_in_scope():
+    terms, scope = torch.tensor([[1.0, 2, 6], [3, 4, 5]]), torch.tensor([[True, False, True], [False] * 3])
+    torch.testing.assert_close(mean_of_terms(terms, scope), torch.tensor([3.5, math.nan]), equal_nan=True)
+    torch.testing.assert_close(mean_of_terms(terms[:, 0], scope[:, 0]), torch.tensor([1, math.nan]), equal_nan=True)

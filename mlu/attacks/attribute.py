@@ -1,89 +1,190 @@
 """Attribute inference: what an attacker reads of the forgotten label from outputs or features of unseen images."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.special import logit
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 
-from mlu.contracts import Attack, Finding, Victim
-from mlu.metrics.labels import finding, label_figures
+from mlu.attacks.drawing import people_drawn
+from mlu.contracts import Attack, Evidence, Finding, Trial, Victim
+from mlu.data.split import Split
+from mlu.metrics.trials import excesses, trial_findings
 from mlu.models.outputs import Outputs
-from mlu.tasks import MultiLabel
 
-METRICS = ("balanced_accuracy", "auroc", "accuracy")
-NO_CLASSES = "the forgotten label does not occur both ways among the known targets of the validation or the test split"
+FEWEST = 10
+"""Validation images with the label, and without it, that the attacker needs to learn from."""
+NO_CLASSES = (
+    f"fewer than {FEWEST} validation images, or no test image, are known to have the forgotten label, or to lack it"
+)
+NO_OTHERS = "in a single-label task the retained labels say nothing but whether the forgotten one is true"
+FOLDS = 3
+"""To choose, of several forgotten labels, the one that is read best."""
+CERTAIN = 1e-12
+"""The perceptron's probabilities are kept this far from 0 and 1: their logit is the score."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeInference(Attack):
-    """A logistic regression from what a model shows to the true forgotten label (paper, Section 7.2).
+class AttributeInference(Attack[Trial]):
+    """Classifiers from what a model shows to the true forgotten label (paper, Section 7.2).
 
-    It is fitted on the validation split, with classes weighted as if they were equally frequent, and judged on the test
-    split; the model was trained on neither, and no person is in both. Views are what the attacker sees: `output` (the
-    forgotten logits), `outputs` (all logits), `retained_outputs`, and `features` (pooled, before the head). It learns
-    the sign, so an inverted output does not hide the label. Half is what knowing nothing gives; what Retrain gives is
-    what the retained labels alone make of the features.
+    They are fitted on the validation split, with classes weighted as if they were equally frequent, and judged on the
+    test split; the model was trained on neither, and no person is in both. Views are what the attacker sees: `output`
+    (the forgotten logits), `outputs` (all logits), `retained_outputs`, and `features` (what the head reads). Each is
+    attacked by a logistic regression, and by a multilayer perceptron under `<view>/mlp`; each stage of the body by a
+    logistic regression, under `features/<stage>`. They learn the sign, so an inverted output does not hide the label.
+
+    Half is what knowing nothing gives. The true retained labels alone give more (`without_model`), and so do the
+    features of random weights and of Retrain: what exceeds these was not forgotten. Of several forgotten labels the
+    one is attacked that the logistic regression reads best in cross-validation on the validation split.
 
     Attributes:
-        strength: Inverse of the L2 penalty on standardised inputs, > 0.
+        images: Most validation images to learn from, >= 20; people are drawn where there are more.
+        strength: Inverse of the logistic regression's L2 penalty on standardised inputs, > 0.
+        hidden: Units of the perceptron's hidden layer, >= 1. A tenth of its images tells it when to stop.
     """
 
-    name: str
+    name: ClassVar[str] = "aia"
+    images: int
     strength: float
+    hidden: int
 
-    def run(self, victim: Victim) -> Sequence[Finding]:
-        return [found for view in views(victim, victim.test) for found in self.attack(victim, view)]
+    def observe(self, victim: Victim) -> Evidence[Trial]:
+        learnt, judged = (views(victim, victim.outputs[name]) for name in ("validation", "test"))
+        found: Evidence[Trial] = {}
+        for view, seen in judged.items():
+            found = {**found, **self.attack(victim, f"{self.name}/{view}", learnt[view], seen, deep="/" not in view)}
+        return found
 
-    def attack(self, victim: Victim, view: str) -> Iterator[Finding]:
-        """Of several forgotten labels the one that is read best."""
-        results = (self.attack_label(victim, view, column) for column in victim.request.forgotten)
-        found = [figures for figures in results if figures is not None]
-        best = max(found, key=lambda figures: figures["balanced_accuracy"].value or 0.0, default=None)
-        for metric in METRICS:
-            path = f"{self.name}/{view}/{metric}"
-            yield Finding(path, None, missing=NO_CLASSES) if best is None else best[metric].under(f"{self.name}/{view}")
-
-    def attack_label(self, victim: Victim, view: str, column: int) -> Mapping[str, Finding] | None:
-        """Every metric; None where the attacker has nothing to learn or to be judged by."""
-        known, seen, targets = {}, {}, {}
-        for name, outputs in (("validation", victim.validation), ("test", victim.test)):
-            known[name] = outputs.known[:, column]
-            seen[name] = views(victim, outputs)[view][known[name]].double().numpy()
-            targets[name] = outputs.targets[known[name], column].numpy() > 0
-            if len(np.unique(targets[name])) < 2:
-                return None
-        attacker = make_pipeline(
-            StandardScaler(), LogisticRegression(C=self.strength, class_weight="balanced", max_iter=1000)
+    def without_model(self, victim: Victim) -> Evidence[Trial]:
+        if victim.task.name == "singlelabel":
+            return {self.name: NO_OTHERS, f"{self.name}/mlp": NO_OTHERS}
+        retained = list(victim.request.retained)
+        # An unknown target is neither: it stands halfway.
+        learnt, judged = (
+            torch.where(split.known, split.targets, 0.5)[:, retained]
+            for split in (victim.splits["validation"], victim.splits["test"])
         )
-        with warnings.catch_warnings():
-            # A separable view has no finite optimum; its direction is good long before the iterations end.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            attacker.fit(seen["validation"], targets["validation"])
-        said = torch.from_numpy(attacker.decision_function(seen["test"])).unsqueeze(1)
-        figures = label_figures(MultiLabel(), as_outputs(victim.test, known["test"], column, said))
-        return {metric: finding(metric, figures[metric], 0, NO_CLASSES) for metric in METRICS}
+        return self.attack(victim, self.name, learnt, judged, deep=True)
+
+    def conclude(self, evidence: Evidence[Trial]) -> Iterable[Finding]:
+        for path, trial in evidence.items():
+            yield from trial_findings(path, trial)
+
+    def compare(self, evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterable[Finding]:
+        return excesses(evidence, reference)
+
+    def attack(self, victim: Victim, path: str, learnt: Tensor, judged: Tensor, deep: bool) -> Evidence[Trial]:
+        """The trial of each attacker, by its path.
+
+        Args:
+            victim: Whose targets are to be told.
+            path: Of the logistic regression's findings.
+            learnt: What is seen of the validation images, shape (images, numbers).
+            judged: What is seen of the test images.
+            deep: Whether the perceptron attacks as well.
+        """
+        attackers: dict[str, Pipeline] = {path: self.logistic_regression()}
+        if deep:
+            attackers[f"{path}/mlp"] = self.perceptron(victim.seed)
+        validation, test = victim.splits["validation"], victim.splits["test"]
+        (drawn,) = people_drawn(validation.identities, [self.images], victim.seed)
+        cases = []
+        for column in victim.request.forgotten:
+            fit = cases_of(validation.subset(drawn), column, learnt[drawn])
+            asked = cases_of(test, column, judged)
+            if fit.fewest >= FEWEST and asked.fewest > 0:
+                cases.append((fit, asked))
+        if not cases:
+            return dict.fromkeys(attackers, NO_CLASSES)
+        fit, asked = cases[0] if len(cases) == 1 else max(cases, key=lambda pair: self.readable(pair[0]))
+        return {path: tried(attacker, fit, asked) for path, attacker in attackers.items()}
+
+    def readable(self, fit: "Cases") -> float:
+        """Balanced accuracy of the logistic regression on people that it was not fitted on."""
+        folds = StratifiedGroupKFold(FOLDS)
+        said = cross_val_predict(self.logistic_regression(), fit.seen, fit.truth, groups=fit.persons, cv=folds)
+        return float(balanced_accuracy_score(fit.truth, said))
+
+    def logistic_regression(self) -> Pipeline:
+        classifier = LogisticRegression(C=self.strength, max_iter=1000)
+        return Pipeline([("scale", StandardScaler()), ("classify", classifier)])
+
+    def perceptron(self, seed: int) -> Pipeline:
+        classifier = MLPClassifier((self.hidden,), early_stopping=True, random_state=seed)
+        return Pipeline([("scale", StandardScaler()), ("orient", Oriented()), ("classify", classifier)])
+
+
+class Oriented(TransformerMixin, BaseEstimator):
+    """Turns every number so that it rises with the target: a perceptron's start then does not know its sign."""
+
+    def fit(self, seen: np.ndarray, truth: np.ndarray) -> "Oriented":
+        self.signs_ = np.where(seen[truth].mean(0) < seen[~truth].mean(0), -1, 1)
+        return self
+
+    def transform(self, seen: np.ndarray) -> np.ndarray:
+        return seen * self.signs_
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Images whose target is known.
+
+    Attributes:
+        seen: What is seen of each, float64, shape (images, numbers).
+        truth: The target, bool, shape (images,).
+        persons: Number of the person on each, shape (images,).
+    """
+
+    seen: np.ndarray
+    truth: np.ndarray
+    persons: np.ndarray
+
+    @property
+    def fewest(self) -> int:
+        """Images of the rarer class."""
+        return int(min(self.truth.sum(), (~self.truth).sum()))
+
+
+def cases_of(split: Split, column: int, seen: Tensor) -> Cases:
+    known = split.known[:, column]
+    truth = split.targets[known, column].numpy() > 0
+    return Cases(seen[known].double().numpy(), truth, split.identities[known.numpy()])
+
+
+def tried(attacker: Pipeline, fit: Cases, asked: Cases) -> Trial:
+    """What the attacker says of `asked` after it has learnt from `fit`."""
+    weight = compute_sample_weight("balanced", fit.truth)
+    with warnings.catch_warnings():
+        # A separable view has no finite optimum; its direction is good long before the iterations end.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        attacker.fit(fit.seen, fit.truth, classify__sample_weight=weight)
+    if hasattr(attacker, "decision_function"):
+        return Trial(attacker.decision_function(asked.seen), asked.truth, asked.persons)
+    prob = attacker.predict_proba(asked.seen)[:, 1]
+    return Trial(logit(prob.clip(CERTAIN, 1 - CERTAIN)), asked.truth, asked.persons)
 
 
 def views(victim: Victim, outputs: Outputs) -> dict[str, Tensor]:
     """What the attacker sees of each image, by view, shape (images, numbers)."""
-    assert outputs.features is not None
+    features = list(outputs.stages.values())[-1]
     return {
         "output": outputs.logits[:, list(victim.request.forgotten)],
         "outputs": outputs.logits,
         "retained_outputs": outputs.logits[:, list(victim.request.retained)],
-        "features": outputs.features,
+        "features": features,
+        **{f"features/{stage}": means for stage, means in outputs.stages.items()},
     }
-
-
-def as_outputs(outputs: Outputs, known: Tensor, column: int, said: Tensor) -> Outputs:
-    """The attacker's answers as those of a classifier of one label."""
-    chosen = outputs.subset(known.nonzero().squeeze(1))
-    targets = chosen.targets[:, [column]]
-    return Outputs(said, targets, torch.ones_like(targets, dtype=torch.bool), chosen.identities)

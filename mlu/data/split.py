@@ -79,17 +79,32 @@ class Split:
             identities=self.identities[kept],
         )
 
-    def withhold(self, columns: Sequence[int]) -> "Split":
-        """The same images without the targets of `columns`: they read 0 and count as unknown."""
-        targets, known = self.targets.clone(), self.known.clone()
-        targets[:, list(columns)] = 0
-        known[:, list(columns)] = False
-        return replace(self, targets=targets, known=known)
+    def withhold(self, columns: Sequence[int], rows: Tensor | None = None) -> "Split":
+        """The same images without the targets of `columns`: they read 0 and count as unknown.
+
+        Args:
+            columns: Whose targets.
+            rows: Of which images, bool, shape (n,); None for all.
+        """
+        hidden = torch.zeros_like(self.known)
+        hidden[:, list(columns)] = True if rows is None else rows[:, None]
+        return replace(self, targets=self.targets.masked_fill(hidden, 0), known=self.known & ~hidden)
 
     def base_rates(self) -> Tensor:
         """Share of positives among the known targets, shape (labels,); 0.5 where none is known."""
         counts = self.known.sum(0)
         return torch.where(counts > 0, (self.targets * self.known).sum(0) / counts.clamp(min=1), 0.5)
+
+
+def united(first: Split, second: Split) -> Split:
+    """The images of one split and then those of another one of the same data set."""
+    return Split(
+        first.images,
+        np.concatenate([first.rows, second.rows]),
+        torch.cat([first.targets, second.targets]),
+        torch.cat([first.known, second.known]),
+        np.concatenate([first.identities, second.identities]),
+    )
 
 
 def count_batches(images: int, size: int) -> int:

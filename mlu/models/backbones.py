@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mlu.errors import UserError, did_you_mean
-from mlu.models.network import ERASER, Network
+from mlu.models.network import ERASER, POOL, Network
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Tiny(Backbone):
                 )
             )
             channels = width
-        stages["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        stages[POOL] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         net = Network(stages, channels, labels)
         if self.weights is not None:
             start_from(net, read_weights(Path(self.weights)))
@@ -92,7 +92,7 @@ class ResNet(Backbone):
         stages: OrderedDict[str, nn.Module] = OrderedDict(stem=nn.Sequential(stem))
         for number in range(1, 5):
             stages[f"layer{number}"] = getattr(source, f"layer{number}")
-        stages["pool"] = nn.Sequential(source.avgpool, nn.Flatten())
+        stages[POOL] = nn.Sequential(source.avgpool, nn.Flatten())
         net = Network(stages, source.fc.in_features, labels)
         if path:
             start_from(net, read_weights(path))

@@ -10,6 +10,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's colour channels, for images in [0, 1]."""
 
+POOL = "pool"
+"""Name of the stage that pools maps to features."""
+
 ERASER = "erase"
 """Name of the stage that `Network.erase` adds."""
 

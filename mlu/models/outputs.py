@@ -1,13 +1,16 @@
 """What a model says about every image, computed once and read by every metric and attack."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlu.data.split import Split
-from mlu.models.network import Network
+from mlu.models.network import POOL, Network
 
 BATCH = 512
 
@@ -21,32 +24,72 @@ class Outputs:
         targets: 0 or 1, shape (images, labels).
         known: False where a target is undefined, shape (images, labels).
         identities: Number of the person on each image, shape (images,).
-        features: Pooled features before the head, float32, shape (images, features); None where they were not kept.
+        stages: By the name of each stage of the body, in order, the means of its maps, float32, shape (images, maps);
+            the last are the features that the head reads. Empty where they were not kept.
     """
 
     logits: Tensor
     targets: Tensor
     known: Tensor
     identities: np.ndarray
-    features: Tensor | None = None
+    stages: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.logits)
 
     def subset(self, rows: Tensor) -> "Outputs":
-        features = None if self.features is None else self.features[rows]
-        return Outputs(self.logits[rows], self.targets[rows], self.known[rows], self.identities[rows.numpy()], features)
+        stages = {name: means[rows] for name, means in self.stages.items()}
+        return Outputs(self.logits[rows], self.targets[rows], self.known[rows], self.identities[rows.numpy()], stages)
+
+
+def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
+    """Logits and features of all images of a split, without augmentation, on the CPU. One pass."""
+    last = stages_of(net)[-1]
+    logits, stages = trace(net, split, [last])
+    return logits, stages[last]
+
+
+def respond_by_stage(net: Network, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
+    """As `respond`, with `Outputs.stages` instead of the features."""
+    names = stages_of(net)
+    logits, stages = trace(net, split, names)
+    # Pooling is no stage that learns: what it gives are the means of the maps before it.
+    stages[names[names.index(POOL) - 1]] = stages.pop(POOL)
+    return logits, stages
+
+
+def stages_of(net: Network) -> list[str]:
+    return [name for name, _ in net.body.named_children()]
 
 
 @torch.no_grad()
-def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
-    """Logits and pooled features of all images of a split, without augmentation, on the CPU. One pass."""
+def trace(net: Network, split: Split, watched: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits, and of each stage that is watched the means of its maps. Leaves the network in evaluation mode."""
     device = next(net.parameters()).device
     net.eval()
-    logits, features = [], []
-    for batch in split.batches(BATCH):
-        pooled = net.features(batch.images.to(device))
-        logits.append(net.head(pooled).float().cpu())
-        features.append(pooled.float().cpu())
-    return torch.cat(logits), torch.cat(features)
+    seen: dict[str, list[Tensor]] = {name: [] for name in watched}
+
+    def keep(parts: list[Tensor], module: nn.Module, inputs: Any, output: Tensor) -> None:
+        parts.append((output.mean((2, 3)) if output.ndim > 2 else output).float().cpu())
+
+    hooks = [net.body.get_submodule(name).register_forward_hook(partial(keep, parts)) for name, parts in seen.items()]
+    try:
+        logits = [net(batch.images.to(device)).float().cpu() for batch in split.batches(BATCH)]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(logits), {name: torch.cat(parts) for name, parts in seen.items()}
 
 
-def outputs_of(split: Split, logits: Tensor, features: Tensor | None = None) -> Outputs:
-    return Outputs(logits, split.targets, split.known, split.identities, features)
+def outputs_of(split: Split, logits: Tensor, stages: Mapping[str, Tensor] | None = None) -> Outputs:
+    return Outputs(logits, split.targets, split.known, split.identities, stages or {})
+
+
+def joined(*parts: Outputs) -> Outputs:
+    """One after another, without stages."""
+    return Outputs(
+        torch.cat([part.logits for part in parts]),
+        torch.cat([part.targets for part in parts]),
+        torch.cat([part.known for part in parts]),
+        np.concatenate([part.identities for part in parts]),
+    )

@@ -10,9 +10,27 @@ from rich.table import Table
 SHOWN = {
     "retained accuracy": "test/retained/accuracy",
     "forgotten balanced acc.": "test/forgotten/balanced_accuracy",
-    "read from features": "attack/aia/features/balanced_accuracy",
+    "read from features": "attack/aia/features/folded_balanced_accuracy",
+    "excess over retrain": "attack/aia/features/excess",
 }
-"""Column -> path of the metric. The last column is there only where the attack was run."""
+"""Column -> path of the metric; of an attack only where it was run."""
+
+READ, MEMBER = "folded_balanced_accuracy", "auroc"
+ATTACKS = {
+    "read from the output": ("aia/output", READ),
+    "read from all outputs": ("aia/outputs", READ),
+    "read from retained outputs": ("aia/retained_outputs", READ),
+    "read from features": ("aia/features", READ),
+    "… by a perceptron": ("aia/features/mlp", READ),
+    "member, by the label's loss": ("mia/loss_forgotten", MEMBER),
+    "member, by all statistics": ("mia/combined", MEMBER),
+    "member, LiRA": ("lira", MEMBER),
+    "member, U-LiRA": ("ulira", MEMBER),
+    "member, RMIA": ("rmia", MEMBER),
+    "label was learnt": ("label_membership", "folded_auroc"),
+}
+"""Row of the table of attacks -> what it shows."""
+CHANCE = "0.500"
 
 
 def run_table(results: Mapping[str, Any]) -> Table:
@@ -39,6 +57,51 @@ def sweep_table(jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     return table
 
 
+def attack_table(results: Mapping[str, Any]) -> Table:
+    """One row for each attack of one run, one column for each model, with 95 % intervals."""
+    metrics = results["metrics"]
+    table = Table(
+        title="what an attacker learns: balanced accuracy of reading, AUROC of membership, steps to relearn",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("attack")
+    for column in ("chance", "retained labels", "random", "original", "retrain", "unlearned", "excess over retrain"):
+        table.add_column(column, justify="right")
+    for row, (path, metric) in ATTACKS.items():
+        if f"unlearned/attack/{path}/{metric}" in metrics:
+            deep = "/mlp" * path.endswith("/mlp")
+            known = interval(metrics, f"proxy/attack/aia{deep}/{metric}", ends=False) if path.startswith("aia") else ""
+            cells = [
+                interval(metrics, f"{model}/attack/{path}/{metric}", ends=False) for model in ("random", "original")
+            ]
+            cells += [interval(metrics, f"{model}/attack/{path}/{metric}") for model in ("retrain", "unlearned")]
+            excess = interval(metrics, f"unlearned/attack/{path}/excess") if metric == READ else ""
+            table.add_row(row, CHANCE, known, *cells, excess)
+    for samples in relearnt(metrics):
+        cells = [
+            steps(metrics, f"{model}/attack/relearn/{samples}")
+            for model in ("random", "original", "retrain", "unlearned")
+        ]
+        ratio = metrics[f"unlearned/attack/relearn/{samples}/ratio"]
+        table.add_row(f"steps to relearn, {samples} images", "", "", *cells, number(ratio, "×"))
+    return table
+
+
+def relearnt(metrics: Mapping[str, float | None]) -> list[str]:
+    """Numbers of images from which the label was learnt again."""
+    start, end = "unlearned/attack/relearn/", "/steps"
+    return [path[len(start) : -len(end)] for path in metrics if path.startswith(start) and path.endswith(end)]
+
+
+def steps(metrics: Mapping[str, float | None], path: str) -> str:
+    """How many; of a label that is not back at the cap, `>` and the balanced accuracy that it has come to."""
+    value, censored, reached = (metrics.get(f"{path}/{name}") for name in ("steps", "censored", "balanced_accuracy"))
+    if value is None or censored is None:
+        return "–"
+    return f"{value:g}" if censored < 0.5 else f">{value:g} ({reached:.3f})"
+
+
 def shown(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The columns that some run has."""
     paths = {path for results in runs for path in results["metrics"]}
@@ -57,11 +120,13 @@ def figures(results: Mapping[str, Any], model: str, columns: Mapping[str, str]) 
     return [interval(results["metrics"], f"{model}/{path}") for path in columns.values()]
 
 
-def interval(metrics: Mapping[str, float | None], path: str) -> str:
+def interval(metrics: Mapping[str, float | None], path: str, ends: bool = True) -> str:
     value, low, high = (metrics.get(key) for key in (path, f"{path}/low", f"{path}/high"))
     if value is None:
         return "–"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [dim][{low:.3f}, {high:.3f}][/dim]"
+    return (
+        f"{value:.3f}" if not ends or low is None or high is None else f"{value:.3f} [dim][{low:.3f}, {high:.3f}][/dim]"
+    )
 
 
 def number(value: float | None, unit: str) -> str:
@@ -73,4 +138,4 @@ def number(value: float | None, unit: str) -> str:
 def show(table: Table) -> None:
     console = Console()
     # In a pipe or a log there is no width to keep to, and a cut figure is worth nothing.
-    console.print(table) if console.is_terminal else Console(width=140).print(table)
+    console.print(table) if console.is_terminal else Console(width=160).print(table)

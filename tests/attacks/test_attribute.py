@@ -6,384 +6,507 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.neural_network import MLPClassifier
 from torch.nn import functional as F
+from victims import LABELS, outputs, split_of, victim_of
 
 from mlu.attacks import attribute
-from mlu.attacks.attribute import METRICS, NO_CLASSES, AttributeInference, views
-from mlu.contracts import ForgetRequest, Victim
+from mlu.attacks.attribute import FEWEST, NO_CLASSES, NO_OTHERS, AttributeInference, views
+from mlu.attacks.drawing import people_drawn
+from mlu.contracts import NO_REFERENCE, ForgetRequest, Trial
 from mlu.data.base import LabelledImages
 from mlu.data.split import partition
-from mlu.models.outputs import Outputs
+from mlu.metrics import trials
+from mlu.metrics.trials import METRICS
 from mlu.tasks import MultiLabel, SingleLabel
 
 VIEWS = ("output", "outputs", "retained_outputs", "features")
-LABELS = 3
-REQUEST = ForgetRequest((0,), (1, 2))
+PATHS = (*(f"aia/{view}{deep}" for view in VIEWS for deep in ("", "/mlp")), "aia/features/first", "aia/features/last")
+TWO = ForgetRequest((0, 1), (2,))
 by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 
 
-def attack(victim, strength=1.0):
-    """Every finding by its path, without the attack's name."""
-    found = AttributeInference(name="aia", strength=strength).run(victim)
-    return {finding.path.removeprefix("aia/"): finding for finding in found}
+@pytest.fixture(autouse=True)
+def _few_permutations(monkeypatch):
+    """No test here reads a p-value."""
+    monkeypatch.setattr(trials, "PERMUTATIONS", 19)
 
 
-def values(findings):
-    return {path: finding.value for path, finding in findings.items()}
+def attacker(images=10_000, strength=1.0, hidden=64):
+    return AttributeInference(images=images, strength=strength, hidden=hidden)
+
+
+def observe(victim, **settings):
+    return attacker(**settings).observe(victim)
+
+
+def findings(evidence):
+    return {finding.path: finding for finding in attacker().conclude(evidence)}
+
+
+def auroc(trial):
+    return roc_auc_score(trial.truth, trial.scores)
+
+
+def balanced(trial):
+    return balanced_accuracy_score(trial.truth, trial.scores > 0)
 
 
 def noise(seed, *shape):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def seen(targets, features=None, logits=None, seed=0, identities=None):
-    """Outputs whose logits and features are noise where they are not given."""
-    images = len(targets)
-    return Outputs(
-        noise(2 * seed, images, LABELS) if logits is None else logits,
-        targets,
-        torch.ones(images, targets.shape[1], dtype=torch.bool),
-        np.arange(images) if identities is None else identities,
-        noise(2 * seed + 1, images, 10) if features is None else features,
-    )
-
-
-def targets_of(images, seed, task=None, prevalence=0.5):
+def labels(images, seed, task=None, prevalence=0.5):
     draw = torch.Generator().manual_seed(1000 + seed)
     if task is not None and task.name == "singlelabel":
         return F.one_hot(torch.randint(0, LABELS, (images,), generator=draw), LABELS).float()
     return (torch.rand(images, LABELS, generator=draw) < prevalence).float()
 
 
-def victim_of(validation, test, task=None, request=REQUEST):
-    return Victim(task or MultiLabel(), request, validation, test)
-
-
 def informed(images, seed, signal=1.0, task=None, prevalence=0.5):
-    """Logits and features that tell the labels, with noise; one in ten targets is unknown."""
-    targets = targets_of(images, seed, task, prevalence)
+    """Logits and features tell the labels, with noise, and labels tell each other; one in ten targets is unknown."""
+    targets = labels(images, seed, task, prevalence)
+    if task is None or task.name == "multilabel":
+        targets[::3, 1] = targets[::3, 0]
     logits = signal * (targets.double() - 0.5) + noise(3000 + seed, images, LABELS)
     features = torch.cat([logits[:, :1] + noise(4000 + seed, images, 1), noise(5000 + seed, images, 3)], 1)
-    outputs = seen(targets, features, logits)
-    return replace(outputs, known=torch.rand(images, LABELS, generator=torch.Generator().manual_seed(seed)) < 0.9)
+    known = torch.rand(images, LABELS, generator=torch.Generator().manual_seed(seed)) < 0.9
+    return outputs(targets, logits, features, known)
 
 
-def by_sklearn(victim, columns, seen_of, strength):
-    """The attack written out: standardised by the validation images, classes weighted, judged on the test images."""
-    (column,) = columns
-    fitted, judged = (outputs.known[:, column].numpy() for outputs in (victim.validation, victim.test))
-    fit, judge = (seen_of(outputs).numpy() for outputs in (victim.validation, victim.test))
-    mean, spread = fit[fitted].mean(0), fit[fitted].std(0)
-    true, wanted = victim.validation.targets[fitted, column].numpy(), victim.test.targets[judged, column].numpy()
-    weight = np.where(true == 1, len(true) / (2 * true.sum()), len(true) / (2 * (1 - true).sum()))
-    model = LogisticRegression(C=strength, max_iter=1000).fit((fit[fitted] - mean) / spread, true, weight)
-    said = (judge[judged] - mean) / spread @ model.coef_[0] + model.intercept_[0]
-    return {
-        "balanced_accuracy": balanced_accuracy_score(wanted, said > 0),
-        "auroc": roc_auc_score(wanted, said),
-        "accuracy": accuracy_score(wanted, said > 0),
-    }
+def showing(targets, features, seed, persons=None):
+    """Logits are noise."""
+    return outputs(targets, noise(8000 + seed, *targets.shape), features, None, persons)
+
+
+def told(images, seed, distance=1.0, prevalence=0.5, column=0):
+    """One feature: a label and normal noise, so many standard deviations apart."""
+    targets = labels(images, seed, prevalence=prevalence)
+    return showing(targets, distance * targets[:, [column]].double() + noise(7000 + seed, images, 1), seed)
+
+
+def pair(make, seed=0, **others):
+    """A victim with nothing but the splits that the attacker may look at: no network, no training images."""
+    return victim_of({"validation": make(2 * seed), "test": make(2 * seed + 1)}, **others)
+
+
+def meeting(victim, **said):
+    """The same victim where some splits, and what it says of them, are others."""
+    said = {**victim.outputs, **said}
+    return replace(victim, outputs=said, splits={part: split_of(one) for part, one in said.items()})
+
+
+def changed(victim, part, **fields):
+    return meeting(victim, **{part: replace(victim.outputs[part], **fields)})
+
+
+def assert_same(found, expected, atol=0.0):
+    assert list(found) == list(expected)
+    for path, trial in found.items():
+        np.testing.assert_allclose(trial.scores, expected[path].scores, rtol=0, atol=atol, err_msg=path)
+        np.testing.assert_array_equal(trial.truth, expected[path].truth)
+        np.testing.assert_array_equal(trial.persons, expected[path].persons)
+
+
+def assert_all_differ(found, other):
+    assert not any(np.array_equal(found[path].scores, other[path].scores) for path in PATHS)
+
+
+def tells(trial):
+    """Whether the AUROC is farther above a half than chance takes it; chance hardly takes it as far below."""
+    positives, negatives = trial.truth.sum(), (~trial.truth).sum()
+    exact = math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
+    assert auroc(trial) > 0.5 - 3 * exact
+    return auroc(trial) > 0.5 + 3 * exact
+
+
+def written_out(victim, look, strength=1.0, hidden=None):
+    """What scikit-learn's logistic regression, or its perceptron, says of the test images whose target is known."""
+    known = {part: said.known[:, 0].nonzero().squeeze(1) for part, said in victim.outputs.items()}
+    learnt, asked = (victim.outputs[part].subset(known[part]) for part in ("validation", "test"))
+    truth, wanted = (said.targets[:, 0].numpy() == 1 for said in (learnt, asked))
+    fit, ask = ((look(said) - look(learnt).mean(0)).numpy() / look(learnt).numpy().std(0) for said in (learnt, asked))
+    if hidden is None:
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000).fit(fit, truth)
+        return Trial(ask @ model.coef_[0] + model.intercept_[0], wanted, asked.identities)
+    rising = np.sign(fit[truth].mean(0) - fit[~truth].mean(0))
+    weight = np.where(truth, 0.5 / truth.mean(), 0.5 / (~truth).mean())
+    model = MLPClassifier((hidden,), early_stopping=True, random_state=victim.seed).fit(rising * fit, truth, weight)
+    active = np.maximum(rising * ask @ model.coefs_[0] + model.intercepts_[0], 0)
+    return Trial((active @ model.coefs_[1] + model.intercepts_[1])[:, 0], wanted, asked.identities)
+
+
+LOOKS = {
+    "output": lambda said: said.logits[:, :1],
+    "outputs": lambda said: said.logits,
+    "retained_outputs": lambda said: said.logits[:, 1:],
+    "features": lambda said: said.stages["last"],
+    "features/first": lambda said: said.stages["first"],
+    "features/last": lambda said: said.stages["last"],
+}
 
 
 @by_task
-@pytest.mark.parametrize("strength", [0.01, 1.0])
-def test_it_is_a_balanced_logistic_regression_on_standardised_views(task, strength):
-    victim = victim_of(*(informed(200, seed, task=task, prevalence=0.3) for seed in (0, 1)), task)
-    found = values(attack(victim, strength))
-    looks = {
-        "output": lambda outputs: outputs.logits[:, :1],
-        "outputs": lambda outputs: outputs.logits,
-        "retained_outputs": lambda outputs: outputs.logits[:, 1:],
-        "features": lambda outputs: outputs.features,
-    }
-    for view, look in looks.items():
-        for metric, value in by_sklearn(victim, (0,), look, strength).items():
-            assert found[f"{view}/{metric}"] == pytest.approx(value, abs=1e-6), view
-
-
-def test_every_view_has_every_metric_and_rates_have_intervals():
-    found = AttributeInference(name="aia", strength=1.0).run(victim_of(informed(200, 0), informed(200, 1)))
-    assert [finding.path for finding in found] == [f"aia/{view}/{metric}" for view in VIEWS for metric in METRICS]
-    for finding in found:
-        if finding.path.endswith("auroc"):
-            assert finding.low is None
-        else:
-            assert 0 <= finding.low < finding.value < finding.high <= 1
+@pytest.mark.parametrize(("strength", "hidden", "seed"), [(0.01, 64, 0), (1.0, 5, 3)])
+def test_attackers_are_balanced_classifiers_of_standardised_views(task, strength, hidden, seed):
+    victim = replace(pair(lambda part: informed(200, part, task=task, prevalence=0.3), task=task), seed=seed)
+    expected = {}
+    for view, look in LOOKS.items():
+        expected[f"aia/{view}"] = written_out(victim, look, strength)
+        if "/" not in view:
+            expected[f"aia/{view}/mlp"] = written_out(victim, look, strength, hidden)
+    assert tuple(expected) == PATHS
+    found = observe(victim, strength=strength, hidden=hidden)
+    assert_same(found, expected, atol=1e-6)
+    assert_same({"last": found["aia/features/last"]}, {"last": found["aia/features"]})
 
 
 def test_a_view_shows_the_columns_that_it_names():
-    outputs = seen(targets_of(5, 0))
-    found = views(victim_of(outputs, outputs, request=ForgetRequest((2, 0), (1,))), outputs)
-    assert set(found) == set(VIEWS)
-    assert torch.equal(found["output"], torch.stack([outputs.logits[:, 2], outputs.logits[:, 0]], 1))
-    assert torch.equal(found["outputs"], outputs.logits)
-    assert torch.equal(found["retained_outputs"], outputs.logits[:, 1:2])
-    assert torch.equal(found["features"], outputs.features)
+    victim = pair(lambda part: informed(5, part), request=ForgetRequest((2, 0), (1,)))
+    said = victim.outputs["test"]
+    first, middle, last = said.logits.unbind(1)
+    shown = {"output": [last, first], "outputs": [first, middle, last], "retained_outputs": [middle]}
+    expected = {**{view: torch.stack(columns, 1) for view, columns in shown.items()}, "features": said.stages["last"]}
+    expected |= {f"features/{stage}": means for stage, means in said.stages.items()}
+    torch.testing.assert_close(views(victim, said), expected, rtol=0, atol=0)
 
 
-REPEATS = 25
+def test_what_no_single_direction_tells_is_seen_by_the_perceptron_alone():
+    def exclusive(part):
+        features, targets = noise(part, 1500, 2), labels(1500, part)
+        targets[:, 0] = ((features[:, 0] > 0) ^ (features[:, 1] > 0)).float()
+        return showing(targets, features, part)
+
+    found = observe(pair(exclusive))
+    assert not tells(found["aia/features"])
+    assert auroc(found["aia/features/mlp"]) > 0.9
 
 
-def misses(make):
-    """How often, of so many independent victims that know nothing, an interval leaves out one half, by view."""
-    count = dict.fromkeys(VIEWS, 0)
-    for seed in range(REPEATS):
-        found = attack(make(seed))
-        for view in VIEWS:
-            balanced = found[f"{view}/balanced_accuracy"]
-            count[view] += not balanced.low <= 0.5 <= balanced.high
-    return count
+def test_a_label_copied_into_one_feature_is_found_by_both_and_nowhere_else():
+    def leaking(part):
+        targets = labels(1000, part)
+        return showing(targets, torch.cat([noise(part, 1000, 6), targets[:, :1].double()], 1), part)
+
+    found = observe(pair(leaking))
+    leaks = {"aia/features", "aia/features/mlp", "aia/features/last"}
+    assert {path for path in PATHS if tells(found[path])} == leaks
+    assert min(auroc(found[path]) for path in leaks) > 0.9
 
 
-def assert_calibrated(count):
-    """No more misses than intervals of 95 % have, but for one experiment in a thousand."""
-    assert max(count.values()) <= binom.ppf(0.999, REPEATS, 0.05)
+def tries(victim, deep=True):
+    """The attack on the features alone."""
+    learnt, judged = (victim.outputs[part].stages["last"] for part in ("validation", "test"))
+    return attacker().attack(victim, "one", learnt, judged, deep)
 
 
-def ignorant(seed):
-    return victim_of(*(seen(targets_of(100, 2 * seed + part), seed=2 * seed + part) for part in (0, 1)))
+def covered(make, truth, simulations, deep=False):
+    """Share of independent victims whose interval holds what is true, by metric."""
+    count = dict.fromkeys(truth, 0)
+    for seed in range(simulations):
+        found = findings({"one": tries(make(seed), deep)["one/mlp" if deep else "one"]})
+        for metric, value in truth.items():
+            count[metric] += found[f"one/{metric}"].low <= value <= found[f"one/{metric}"].high
+    return {metric: hits / simulations for metric, hits in count.items()}
 
 
-def test_who_knows_nothing_reads_a_half():
-    assert_calibrated(misses(ignorant))
+def fewest(simulations):
+    """The least share that intervals which cover 93 % fall below once in a thousand times."""
+    return binom.ppf(0.001, simulations, 0.93) / simulations
 
 
-def test_an_attacker_who_was_fitted_on_what_judges_him_would_be_noticed():
-    def dishonest(seed):
-        victim = ignorant(seed)
-        return replace(victim, validation=victim.test)
+def shuffled(seed):
+    """Features told the label before it was dealt out anew."""
 
-    with pytest.raises(AssertionError):
-        assert_calibrated(misses(dishonest))
+    def make(part):
+        said, order = informed(120, part, 3.0), torch.randperm(120, generator=torch.Generator().manual_seed(part))
+        return replace(said, targets=said.targets[order], known=said.known[order])
 
-
-def null_spread(positives, negatives):
-    """Exact standard deviation of the AUROC of scores that know nothing."""
-    return math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
+    return pair(make, seed)
 
 
-def permuted(outputs, seed):
-    order = torch.randperm(len(outputs.targets), generator=torch.Generator().manual_seed(seed))
-    return replace(outputs, targets=outputs.targets[order])
+def peeking(seed):
+    """The attacker learns from what judges him."""
+    victim = shuffled(seed)
+    return meeting(victim, validation=victim.outputs["test"])
 
 
-def test_permuted_labels_are_read_by_chance_alone():
-    victim = victim_of(*(informed(1000, seed, signal=3.0) for seed in (0, 1)))
-    control = victim_of(permuted(victim.validation, 0), permuted(victim.test, 1))
-    positives = int((control.test.targets * control.test.known)[:, 0].sum())
-    reach = 3 * null_spread(positives, int(control.test.known[:, 0].sum()) - positives)
-    known, chance = values(attack(victim)), values(attack(control))
-    for view in ("output", "outputs", "features"):
-        assert abs(chance[f"{view}/auroc"] - 0.5) < reach < known[f"{view}/auroc"] - 0.5
-
-
-def told(images, seed, distance, prevalence=0.5):
-    """One feature: the label and normal noise, `distance` standard deviations apart."""
-    targets = targets_of(images, seed, prevalence=prevalence)
-    return seen(targets, features=distance * targets[:, :1].double() + noise(7000 + seed, images, 1))
-
-
-def auroc_spread(area, positives, negatives):
-    """Standard error of an AUROC (Hanley and McNeil, 1982)."""
-    one, other = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = area * (1 - area) + (positives - 1) * (one - area**2) + (negatives - 1) * (other - area**2)
-    return math.sqrt(variance / (positives * negatives))
+def test_shuffled_labels_are_read_by_chance_alone():
+    half = {"balanced_accuracy": 0.5, "auroc": 0.5}
+    for share in covered(shuffled, half, 400).values():
+        assert 0.92 <= share <= 0.98
+    assert min(covered(shuffled, half, 40, deep=True).values()) >= fewest(40)
+    assert max(covered(peeking, half, 60).values()) < fewest(60)
 
 
 @pytest.mark.parametrize("distance", [0.5, 1.0, 2.0])
 def test_a_feature_that_tells_the_label_with_noise_is_read_as_well_as_it_can_be(distance):
-    victim = victim_of(*(told(2000, seed, distance) for seed in (0, 1)))
-    found = attack(victim)
-    area = norm.cdf(distance / math.sqrt(2))
-    positives = int(victim.test.targets[:, 0].sum())
-    assert abs(found["features/auroc"].value - area) < 3 * auroc_spread(area, positives, 2000 - positives)
-    balanced = found["features/balanced_accuracy"]
-    assert balanced.low <= norm.cdf(distance / 2) <= balanced.high
+    best = {"auroc": norm.cdf(distance / math.sqrt(2))}
+    share = covered(lambda seed: pair(lambda part: told(300, part, distance), seed), best, 100)
+    assert share["auroc"] >= fewest(100)
 
 
-def rare(prevalence):
-    """What the attack makes of one and the same feature, whatever share of the images has the label."""
-    victim = victim_of(*(told(6000, seed, 2.0, prevalence) for seed in (0, 1)))
-    return attack(victim)["features/balanced_accuracy"]
+def rare(prevalence, path):
+    """How far from the best that there is the attack on one and the same feature stays, in standard errors."""
+    trial, best = tries(pair(lambda part: told(6000, part, 2.0, prevalence)))[path], norm.cdf(1.0)
+    spread = math.sqrt(best * (1 - best) * (1 / trial.truth.sum() + 1 / (~trial.truth).sum())) / 2
+    return (balanced(trial) - best) / spread
 
 
-@pytest.mark.parametrize("prevalence", [0.5, 0.02])
-def test_a_rare_label_is_read_as_well_as_a_frequent_one(prevalence):
-    found = rare(prevalence)
-    assert found.low <= norm.cdf(1.0) <= found.high
-
-
-def test_without_weights_a_rare_label_would_seem_hidden(monkeypatch):
-    def unweighted(class_weight, **settings):
-        return LogisticRegression(**settings)
-
-    monkeypatch.setattr(attribute, "LogisticRegression", unweighted)
-    assert rare(0.02).high < norm.cdf(1.0)
-
-
-def inverted(victim):
-    validation, test = (replace(outputs, logits=-outputs.logits) for outputs in (victim.validation, victim.test))
-    return replace(victim, validation=validation, test=test)
+@pytest.mark.parametrize("path", ["one", "one/mlp"])
+def test_a_rare_label_is_read_as_well_as_a_frequent_one(path, monkeypatch):
+    assert abs(rare(0.5, path)) < 3
+    assert abs(rare(0.05, path)) < 3
+    # Control: without weights it would seem hidden.
+    monkeypatch.setattr(attribute, "compute_sample_weight", lambda how, truth: np.ones(len(truth)))
+    assert rare(0.05, path) < -3
 
 
 def assert_inversion_hides_nothing(victim):
-    plain, other = attack(victim), attack(inverted(victim))
-    for view in ("output", "outputs", "retained_outputs"):
-        for metric in METRICS:
-            assert plain[f"{view}/{metric}"].value == pytest.approx(other[f"{view}/{metric}"].value, abs=1e-9)
+    other = victim
+    for part, said in victim.outputs.items():
+        other = changed(other, part, logits=said.logits * torch.tensor([-1.0, 1.0, 1.0]))
+    plain, inverted = findings(observe(victim)), findings(observe(other))
+    for path, finding in plain.items():
+        assert inverted[path].value == pytest.approx(finding.value, abs=1e-9), path
 
 
 @by_task
 def test_an_inverted_output_hides_nothing(task):
-    victim = victim_of(*(informed(300, seed, signal=2.0, task=task) for seed in (0, 1)), task)
-    assert attack(victim)["output/balanced_accuracy"].low > 0.5
+    victim = pair(lambda part: informed(300, part, 3.0, task), task=task)
+    found = observe(victim)
+    assert all(tells(found[path]) for path in ("aia/output", "aia/output/mlp", "aia/outputs", "aia/outputs/mlp"))
     assert_inversion_hides_nothing(victim)
 
 
-class Believer:
+def believed(attacker, fit, asked):
     """Takes the output at its word."""
-
-    def fit(self, inputs, targets):
-        return self
-
-    def decision_function(self, inputs):
-        return inputs[:, 0]
+    return Trial(asked.seen[:, 0], asked.truth, asked.persons)
 
 
-def test_an_attacker_who_does_not_learn_the_sign_would_be_noticed(monkeypatch):
-    monkeypatch.setattr(attribute, "make_pipeline", lambda *steps: Believer())
+@pytest.mark.parametrize(
+    ("owner", "name", "fault"),
+    [(attribute, "tried", believed), (attribute.Oriented, "transform", lambda self, seen: seen)],
+    ids=["regression", "perceptron"],
+)
+def test_an_attacker_who_does_not_learn_the_sign_would_be_noticed(owner, name, fault, monkeypatch):
+    monkeypatch.setattr(owner, name, fault)
     with pytest.raises(AssertionError):
-        assert_inversion_hides_nothing(victim_of(*(informed(300, seed, signal=2.0) for seed in (0, 1))))
+        assert_inversion_hides_nothing(pair(lambda part: informed(300, part, 3.0)))
 
 
 @by_task
 @pytest.mark.parametrize("constant", [-1.3862943611, 0.0, -1e4])
 @pytest.mark.parametrize("prevalence", [0.5, 0.1])
 def test_a_constant_output_tells_exactly_nothing(task, constant, prevalence):
-    """The other outputs still do."""
-    victim = victim_of(*(informed(200, seed, 3.0, task, prevalence) for seed in (0, 1)), task)
-    for outputs in (victim.validation, victim.test):
-        outputs.logits[:, 0] = constant
-    found = values(attack(victim))
-    assert found["output/balanced_accuracy"] == 0.5
-    assert found["output/auroc"] == 0.5
-    assert found["features/auroc"] != 0.5
+    victim = pair(lambda part: informed(200, part, 3.0, task, prevalence), task=task)
+    for said in victim.outputs.values():
+        said.logits[:, 0] = constant
+    found = observe(victim)
+    for path in ("aia/output", "aia/output/mlp"):
+        assert auroc(found[path]) == balanced(found[path]) == 0.5
+    assert auroc(found["aia/features"]) != 0.5
+
+
+def test_answers_do_not_depend_on_the_truth_that_they_are_scored_by():
+    victim = pair(lambda part: informed(200, part))
+    found = observe(victim)
+    flipped = observe(changed(victim, "test", targets=1 - victim.outputs["test"].targets))
+    assert_same({path: replace(trial, truth=~trial.truth) for path, trial in flipped.items()}, found)
+    assert_all_differ(found, observe(changed(victim, "validation", targets=1 - victim.outputs["validation"].targets)))
+
+
+def test_the_answer_on_one_image_does_not_depend_on_the_other_images_of_its_split():
+    victim = pair(lambda part: informed(200, part))
+    said, row = victim.outputs["test"], 17
+    others = (torch.arange(200) != row)[:, None]
+
+    def spoilt(numbers, seed):
+        return torch.where(others, 1e3 * noise(seed, *numbers.shape), numbers)
+
+    fields = {
+        "logits": spoilt(said.logits, 1),
+        "targets": torch.where(others, 1 - said.targets, said.targets),
+        "known": said.known | others,
+        "stages": {name: spoilt(means, 2) for name, means in said.stages.items()},
+    }
+    found, other = observe(victim), observe(changed(victim, "test", **fields))
+    for path in PATHS:
+        one, alike = (trial.scores[trial.persons == said.identities[row]] for trial in (found[path], other[path]))
+        assert len(one) == 1
+        np.testing.assert_allclose(one, alike, atol=1e-9)
+        assert np.ptp(other[path].scores) > 2 * np.ptp(found[path].scores)
+
+
+def test_training_images_are_never_looked_at():
+    victim, none = pair(lambda part: informed(100, part)), {"train": None}
+    sealed = replace(victim, outputs={**none, **victim.outputs}, splits={**none, **victim.splits})
+    for attack in (attacker().observe, attacker().without_model):
+        assert_same(attack(sealed), attack(victim))
+
+
+def test_no_more_people_are_learnt_from_than_asked_for():
+    victim = pair(lambda part: replace(informed(200, part), identities=np.arange(200) // 4))
+    said = victim.outputs["validation"]
+    (drawn,) = people_drawn(said.identities, [60], victim.seed)
+    beyond = torch.ones(200, 1, dtype=torch.bool).index_fill(0, drawn, False)
+
+    def without(rows):
+        logits, targets = said.logits.masked_fill(rows, math.nan), torch.where(rows, 1 - said.targets, said.targets)
+        nan = {name: means.masked_fill(rows, math.nan) for name, means in said.stages.items()}
+        return changed(victim, "validation", logits=logits, targets=targets, stages=nan)
+
+    found = observe(victim, images=60)
+    assert_same(observe(without(beyond), images=60), found)
+    assert_same(observe(meeting(victim, validation=said.subset(drawn))), found)
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN"):
+        observe(without(~beyond), images=60)
+    assert_all_differ(observe(replace(victim, seed=1), images=60), found)
 
 
 def test_unknown_targets_are_ignored():
     """Whatever they hold: on either split the same as without those images."""
-    validation, test = (
-        replace(informed(200, seed), known=torch.ones(200, LABELS, dtype=torch.bool)) for seed in (0, 1)
-    )
-    plain = values(attack(victim_of(validation, test)))
-    rows = torch.arange(200) % 4 == 0
+    victim, both, rows = pair(lambda part: told(200, part)), ("validation", "test"), torch.arange(200) % 4 == 0
 
-    def spoilt(outputs, known):
-        targets, said = outputs.targets.clone(), outputs.known.clone()
-        targets[rows, 0], said[rows, 0] = 1 - targets[rows, 0], known
-        return replace(outputs, targets=targets, known=said)
+    def spoilt(said, known):
+        targets, kept = said.targets.clone(), said.known.clone()
+        targets[rows, 0], kept[rows, 0] = 1 - targets[rows, 0], known
+        return replace(said, targets=targets, known=kept)
 
-    fewer = values(attack(victim_of(*(one.subset((~rows).nonzero().squeeze(1)) for one in (validation, test)))))
-    assert values(attack(victim_of(*(spoilt(one, known=False) for one in (validation, test))))) == fewer
-    for one in (victim_of(spoilt(validation, True), test), victim_of(validation, spoilt(test, True))):
-        assert values(attack(one)) != plain
+    def meets(change, *parts):
+        return observe(meeting(victim, **{part: change(victim.outputs[part]) for part in parts}))
 
-
-def readable(column, absent=None):
-    """Only label `column` can be read from logits and features; of `absent` there is no positive."""
-
-    def one(seed):
-        targets = targets_of(400, seed)
-        if absent is not None:
-            targets[:, absent] = 0
-        features = targets[:, [column]].double() + noise(seed, 400, 1)
-        return seen(targets, features, torch.cat([features, noise(50 + seed, 400, 2)], 1))
-
-    return victim_of(one(0), one(1), request=ForgetRequest((0, 1), (2,)))
+    fewer = meets(lambda said: said.subset((~rows).nonzero().squeeze(1)), *both)
+    assert_same(meets(lambda said: spoilt(said, known=False), *both), fewer, atol=1e-9)
+    for part in both:
+        with pytest.raises(AssertionError):
+            assert_same(meets(lambda said: spoilt(said, known=True), part), observe(victim))
 
 
-@pytest.mark.parametrize("column", [0, 1])
-def test_of_several_forgotten_labels_the_one_that_is_read_best_is_reported(column):
-    victim = readable(column)
-    both = attack(victim)
-    alone, other = (
-        attack(replace(victim, request=ForgetRequest((one,), tuple({0, 1, 2} - {one})))) for one in (column, 1 - column)
-    )
-    for path in (f"{view}/{metric}" for view in ("outputs", "features") for metric in METRICS):
-        assert both[path] == alone[path] != other[path]
+def side_by_side(seed, first, features, persons=None):
+    """One label with features of its own; next to it a frequent one that one feature tells with noise."""
+    said = told(len(first), 100 + seed)
+    targets = torch.cat([first, said.targets[:, :2]], 1)
+    return showing(targets, torch.cat([features, said.stages["last"]], 1), seed, persons)
 
 
-def test_a_label_without_positives_leaves_the_floor_to_the_others():
-    victim = readable(column=1, absent=0)
-    alone = attack(replace(victim, request=ForgetRequest((1,), (0, 2))))
-    assert attack(victim)["features/auroc"] == alone["features/auroc"]
+def seldom(seed):
+    said = told(1500, seed, 2.0, 0.05)
+    return side_by_side(seed, said.targets[:, :1], said.stages["last"])
+
+
+def personal(seed):
+    person = np.arange(60).repeat(5)
+    return side_by_side(seed, labels(60, seed)[person, :1], noise(seed, 60, 40)[person], person)
+
+
+def lonely(seed, persons):
+    """On the validation split the first label is true of so many people."""
+    said = replace(told(400, seed, column=1), identities=np.arange(400) // 20)
+    if seed == 0:
+        said.targets[:, 0] = torch.from_numpy(said.identities < persons).float()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("make", "column"),
+    [
+        pytest.param(lambda part: told(400, part, column=0), 0, id="first"),
+        pytest.param(lambda part: told(400, part, column=1), 1, id="second"),
+        pytest.param(seldom, 0, id="rare, but told better"),
+        pytest.param(personal, 1, id="not one that is read off who somebody is"),
+        pytest.param(lambda part: lonely(part, 0), 1, id="not one that nobody has"),
+        pytest.param(lambda part: lonely(part, 1), 1, id="not one that cannot be tried on others"),
+    ],
+)
+def test_of_several_forgotten_labels_the_one_is_attacked_that_validation_images_tell_best(make, column):
+    victim = pair(make, request=TWO)
+    swapped = changed(victim, "test", targets=victim.outputs["test"].targets[:, [1, 0, 2]])
+    found, other = tries(victim), tries(swapped)
+    assert_same(found, tries(replace(victim, request=ForgetRequest((column,), tuple({0, 1, 2} - {column})))))
+    for path, trial in found.items():
+        np.testing.assert_array_equal(trial.scores, other[path].scores)
+        assert not np.array_equal(trial.truth, other[path].truth)
+
+
+@pytest.mark.parametrize("rarer", [0, 1])
+@pytest.mark.parametrize(
+    ("learnt", "judged", "enough"), [(FEWEST, 1, True), (FEWEST - 1, 1, False), (FEWEST, 0, False)]
+)
+def test_a_handful_of_images_of_each_class_is_enough(rarer, learnt, judged, enough):
+    def make(part):
+        """As many of the one class as of the other to learn from, or less."""
+        said, count = informed(2 * FEWEST, part), judged if part else learnt
+        said.targets[:, 0], said.known[:] = torch.where(torch.arange(2 * FEWEST) < count, rarer, 1 - rarer), True
+        return said
+
+    for path, trial in observe(pair(make)).items():
+        assert isinstance(trial, Trial) if enough else trial == NO_CLASSES, path
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 @pytest.mark.parametrize("value", [0, 1])
 @pytest.mark.parametrize("hidden", [False, True], ids=["absent", "unknown"])
 def test_where_a_class_does_not_occur_every_figure_is_missing_with_the_reason(part, value, hidden):
-    victim = victim_of(informed(60, 0), informed(60, 1))
-    outputs = getattr(victim, part)
+    victim = pair(lambda part: informed(60, part))
+    said = victim.outputs[part]
     if hidden:
-        outputs.known[outputs.targets[:, 0] != value, 0] = False
+        said.known[said.targets[:, 0] != value, 0] = False
     else:
-        outputs.targets[:, 0] = value
-    found = attack(victim)
-    assert set(found) == {f"{view}/{metric}" for view in VIEWS for metric in METRICS}
-    assert {(finding.value, finding.missing) for finding in found.values()} == {(None, NO_CLASSES)}
+        said.targets[:, 0] = value
+    found = observe(victim)
+    assert found == dict.fromkeys(PATHS, NO_CLASSES)
+    assert attacker().without_model(victim) == {"aia": NO_CLASSES, "aia/mlp": NO_CLASSES}
+    for figures in (attacker().conclude(found), attacker().compare(found, found)):
+        assert {(finding.value, finding.missing) for finding in figures} == {(None, NO_CLASSES)}
+    assert list(findings(found)) == [f"{path}/{metric}" for path in PATHS for metric in METRICS]
 
 
-def decisions(victim, monkeypatch):
-    """What the attacker says of each test image, by view."""
-    said = []
-    judge = attribute.label_figures
-    monkeypatch.setattr(
-        attribute, "label_figures", lambda task, outputs: said.append(outputs.logits) or judge(task, outputs)
-    )
-    attack(victim)
-    monkeypatch.undo()
-    return torch.cat(said, 1)
+def test_without_a_model_the_true_retained_labels_tell_what_they_tell():
+    """An unknown one stands halfway. Nothing that any model says is looked at."""
+
+    def look(said):
+        return torch.where(said.known, said.targets.double(), 0.5)[:, 1:]
+
+    victim = pair(lambda part: informed(1500, part))
+    found = attacker().without_model(replace(victim, outputs={}))
+    assert_same(found, {"aia": written_out(victim, look), "aia/mlp": written_out(victim, look, hidden=64)}, atol=1e-6)
+    assert all(map(tells, found.values()))
+    # Control: next to other images' labels they tell nothing.
+    test = victim.outputs["test"]
+    moved = torch.cat([test.targets[:, :1].roll(1, 0), test.targets[:, 1:]], 1)
+    assert not tells(attacker().without_model(changed(victim, "test", targets=moved))["aia"])
 
 
-def test_the_attacker_learns_from_the_validation_split_alone(monkeypatch):
-    victim = victim_of(*(informed(200, seed) for seed in (0, 1)))
-    said = decisions(victim, monkeypatch)
-    for part, learns in (("test", False), ("validation", True)):
-        outputs = getattr(victim, part)
-        other = replace(victim, **{part: replace(outputs, targets=1 - outputs.targets)})
-        assert torch.equal(said, decisions(other, monkeypatch)) != learns
+def test_without_a_model_classes_that_exclude_each_other_tell_nothing_new():
+    victim = pair(lambda part: informed(60, part, task=SingleLabel()), task=SingleLabel())
+    assert attacker().without_model(victim) == {"aia": NO_OTHERS, "aia/mlp": NO_OTHERS}
 
 
-def test_the_scale_of_what_is_seen_is_learnt_from_the_validation_split(monkeypatch):
-    """One test image more does not change what is said of the others."""
-    victim = victim_of(*(informed(200, seed) for seed in (0, 1)))
-    loud = replace(victim.test, logits=victim.test.logits.clone(), features=victim.test.features.clone())
-    loud.logits[0], loud.features[0], loud.known[0] = 1e6, 1e6, True
-    both = (decisions(replace(victim, test=test), monkeypatch) for test in (victim.test, loud))
-    one, other = (said[1:] for said in both)
-    assert torch.equal(one, other)
+def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():
+    weak, strong = (observe(pair(lambda part, signal=signal: informed(200, part, signal))) for signal in (0.5, 3.0))
+    for reference in (weak, strong):
+        found = list(attacker().compare(strong, reference))
+        assert [finding.path for finding in found] == [f"{path}/excess" for path in PATHS]
+        for path, finding in zip(PATHS, found, strict=True):
+            folded = [abs(balanced(evidence[path]) - 0.5) for evidence in (strong, reference)]
+            assert finding.value == pytest.approx(folded[0] - folded[1], abs=1e-12)
+            assert finding.low <= finding.value <= finding.high
+            assert reference is weak or finding.low == finding.high == 0
+    assert {(finding.value, finding.missing) for finding in attacker().compare(strong, None)} == {(None, NO_REFERENCE)}
 
 
-PERSONS, EACH = 80, 6
-
-
-def test_who_knows_the_persons_reads_them_again_unless_no_person_is_in_both_splits():
+@pytest.mark.parametrize("path", ["aia/features", "aia/features/mlp"])
+def test_who_knows_the_persons_reads_them_again_unless_no_person_is_in_both_splits(path):
     """Features tell who is on an image, and nothing else. The package's own split keeps persons apart."""
-    identities = np.arange(PERSONS).repeat(EACH)
-    random = np.random.default_rng(0)
-    label = random.integers(0, 2, (PERSONS, LABELS)).astype(np.uint8)[identities]
-    codes = torch.from_numpy(random.normal(size=(PERSONS, 40))[identities])
-    data = LabelledImages("codes", "multilabel", np.zeros((len(label), 3, 1, 1), np.uint8), label, ("a", "b", "c"), "")
-    rows = {}
-    for name, known in (("disjoint", identities), ("overlapping", None)):
-        parts = partition(replace(data, identities=known), seed=0)
-        rows[name] = [parts["train"].rows, parts["validation"].rows]
+    persons = np.arange(80).repeat(6)
+    label = np.random.default_rng(0).integers(0, 2, (80, LABELS)).astype(np.uint8)[persons]
+    codes, blank = noise(0, 80, 40)[persons], np.zeros((len(persons), 3, 1, 1), np.uint8)
     found = {}
-    for name, pair in rows.items():
-        victim = victim_of(
-            *(seen(torch.from_numpy(label[one]).float(), codes[one], identities=identities[one]) for one in pair)
-        )
-        found[name] = attack(victim)["features/balanced_accuracy"]
+    for name, known in (("disjoint", persons), ("overlapping", None)):
+        data = LabelledImages("codes", "multilabel", blank, label, ("a", "b", "c"), "", identities=known)
+        parts = list(partition(data, seed=0).values())[:2]
+        said = [showing(part.targets, codes[part.rows], 0, persons[part.rows]) for part in parts]
+        victim = victim_of(dict(zip(("validation", "test"), said, strict=True)))
+        found[name] = findings(observe(victim))[f"{path}/balanced_accuracy"]
     assert found["disjoint"].low <= 0.5 <= found["disjoint"].high < found["overlapping"].low

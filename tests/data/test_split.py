@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlu.data.base import LabelledImages
-from mlu.data.split import FRACTIONS, Split, partition, stratified_parts
+from mlu.data.split import FRACTIONS, Split, partition, stratified_parts, united
 
 
 def people(count: int, seed: int, images_each: int = 4, prevalence=(0.03, 0.4, 0.8)):
@@ -89,6 +89,46 @@ def test_withheld_targets_are_gone(data):
     assert (hidden.targets[:, 1] == 0).all()
     assert torch.equal(hidden.targets[:, [0, 2]], train.targets[:, [0, 2]])
     assert train.known.all()
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(seed=st.integers(0, 999), columns=st.sets(st.integers(0, 2)))
+def test_targets_of_some_images_can_be_withheld(seed, columns):
+    """Cell by cell; what was unknown stays so, and the split that it comes from keeps all."""
+    random = np.random.default_rng(seed)
+    targets, known = (torch.from_numpy(random.random((12, 3)) < share) for share in (0.6, 0.7))
+    split = Split(np.zeros((12, 3, 1, 1), np.uint8), np.arange(12), targets.float(), known.clone(), np.arange(12))
+    rows = torch.from_numpy(random.random(12) < 0.5)
+    hidden = split.withhold(sorted(columns), rows)
+    for row in range(12):
+        for column in range(3):
+            gone = bool(rows[row]) and column in columns
+            assert hidden.known[row, column] == (bool(known[row, column]) and not gone)
+            assert hidden.targets[row, column] == (0 if gone else float(targets[row, column]))
+    assert torch.equal(split.targets, targets.float())
+    assert torch.equal(split.known, known)
+    every = split.withhold(sorted(columns)), split.withhold(sorted(columns), torch.ones(12, dtype=torch.bool))
+    assert torch.equal(every[0].targets, every[1].targets)
+    assert torch.equal(every[0].known, every[1].known)
+
+
+def test_united_splits_are_the_images_of_one_and_then_of_the_other(data):
+    train, _, test = partition(data, seed=0).values()
+    train = train.withhold([1])
+    both = united(train, test)
+    assert len(both) == len(train) + len(test)
+    batch = both[range(len(both))]
+    for start, part in ((0, train), (len(train), test)):
+        rows = slice(start, start + len(part))
+        expected = part[range(len(part))]
+        for found, wanted in (
+            (batch.images, expected.images),
+            (batch.targets, part.targets),
+            (batch.known, part.known),
+        ):
+            assert torch.equal(found[rows], wanted)
+        np.testing.assert_array_equal(both.rows[rows], part.rows)
+        np.testing.assert_array_equal(both.identities[rows], part.identities)
 
 
 def test_base_rates_count_known_targets_only(data):

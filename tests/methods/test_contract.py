@@ -12,11 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from mlu import pipeline, stages
 from mlu.config import CONF
-from mlu.data.module import ImageData
 from mlu.errors import UserError
 from mlu.models.batch_norm import batch_norms
-from mlu.stages import Context
-from mlu.tasks import task_of
+from mlu.pipeline import context_of
 
 YAMLS = {name: OmegaConf.load(CONF / "method" / f"{name}.yaml") for name in METHODS}
 FINE_TUNED = [name for name in METHODS if "tuning" in YAMLS[name]]
@@ -32,18 +30,6 @@ HARSH = [
 SMALLER = {"unsir": ["method.noise_images=8", "method.noise_steps=2"], "ssd": ["method.images=64"]}
 
 
-def context_of(experiment) -> Context:
-    data = ImageData(experiment.dataset.load(), experiment.seed, experiment.training.batch_size)
-    return Context(
-        experiment,
-        data,
-        task_of(data.task),
-        pipeline.request_of(experiment, data),
-        logger=None,
-        device=torch.device("cpu"),
-    )
-
-
 def walk(experiment):
     """Original, Retrain and unlearned model, as the pipeline makes them."""
     context = context_of(experiment)
@@ -53,7 +39,8 @@ def walk(experiment):
 
 def judged(context, original, model):
     """Every figure of one model."""
-    return pipeline.judge(context, {"original": original, "retrain": None}, model)
+    random = stages.random(context)
+    return pipeline.judge(context, {"original": original, "retrain": None, "random": random}, model)
 
 
 def brief(method: str, steps: int = 3) -> list[str]:
@@ -115,7 +102,7 @@ def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_cau
 def test_no_weight_leaves_its_ball(method, experiment):
     name, *choice = method.split()
     context, original, _, unlearned = walk(experiment(*brief(name), *HARSH, *choice, dataset=data_of(name)))
-    edit = context.experiment.method.edit(stages.problem_of(context, original))
+    edit = context.experiment.method.edit(stages.problem_of(context, original.net))
     start, end = dict(original.net.named_parameters()) | dict(edit.weights), dict(unlearned.net.named_parameters())
     finite = moved = 0
     for name, radius in edit.radius.items():
@@ -132,7 +119,7 @@ def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
     """The negative control of the test above."""
     context, original, _, unlearned = walk(experiment(f"method={method}", "epsilon=inf", *HARSH))
     tight = experiment(f"method={method}", "epsilon=0.1", *HARSH).method
-    edit = tight.edit(stages.problem_of(context, original))
+    edit = tight.edit(stages.problem_of(context, original.net))
     start, end = dict(original.net.named_parameters()) | dict(edit.weights), dict(unlearned.net.named_parameters())
     # The edit is not the head's alone: a method that only silenced it would pass what reads outputs.
     assert any((start[name] != original.net.state_dict()[name]).any() for name in edit.weights if "body" in name)
@@ -147,11 +134,11 @@ def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
 def test_a_label_that_never_occurs_gives_finite_weights(method, experiment):
     context = context_of(experiment(*brief(method), dataset=data_of(method)))
     original, retrain = stages.original(context), stages.retrain(context)
-    train, forgotten = context.data.splits["train"], list(context.request.forgotten)
+    train, forgotten = context.train, list(context.request.forgotten)
     if context.task.name == "multilabel":
         train.targets[:, forgotten] = 0
     else:
-        context.data.splits["train"] = context.task.without(train, forgotten)
+        context = dataclasses.replace(context, train=context.task.without(train, forgotten))
     net = pipeline.forget(context, original, retrain).net
     assert all(value.isfinite().all() for value in net.state_dict().values())
 
@@ -161,7 +148,7 @@ def test_a_label_that_never_occurs_gives_finite_weights(method, experiment):
 def test_no_fine_tuning_is_the_edit_alone(method, none, experiment):
     overrides = [f"method.tuning.{none}=0", "method.tuning.recalibrate=0"]
     context, original, _, unlearned = walk(experiment(*brief(method), *overrides, dataset=data_of(method)))
-    edit = context.experiment.method.edit(stages.problem_of(context, original))
+    edit = context.experiment.method.edit(stages.problem_of(context, original.net))
     expected = dict(original.net.state_dict()) | dict(edit.weights)
     torch.testing.assert_close(dict(unlearned.net.state_dict()), expected, rtol=0, atol=0)
 
@@ -184,8 +171,8 @@ def test_several_classes_are_forgotten_at_once(method, experiment):
     context, _, retrain, unlearned = walk(setup)
     assert context.request.forgotten == (3, 5)
     for model in (retrain, unlearned):
-        for logits in model.logits.values():
-            said = context.task.predictions(logits)[:, [3, 5]]
+        for outputs in model.outputs.values():
+            said = context.task.predictions(outputs.logits)[:, [3, 5]]
             assert not said.any() or (model is unlearned and method not in SILENT)
 
 
@@ -194,10 +181,10 @@ def test_forgotten_targets_are_read_only_by_what_says_so(method, experiment):
     setup = experiment(*brief(method))
     context = context_of(setup)
     original = stages.original(context)
-    column = context.data.splits["train"].targets[:, context.request.forgotten]
+    column = context.train.targets[:, context.request.forgotten]
     shuffled = column[torch.randperm(len(column), generator=torch.Generator().manual_seed(0))]
     one = stages.unlearn(context, setup.method, original).net.state_dict()
-    context.data.splits["train"].targets[:, context.request.forgotten] = shuffled
+    context.train.targets[:, context.request.forgotten] = shuffled
     other = stages.unlearn(context, setup.method, original).net.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one) == (not setup.method.reads_forgotten)
 
@@ -207,7 +194,7 @@ def test_without_decorrelation_fine_tuning_reads_no_forgotten_target(method, exp
     for weight, blind in ((0, True), (1, False)):
         setup = experiment(*brief(method), f"method.decorrelation={weight}")
         context = context_of(setup)
-        problem = stages.problem_of(context, stages.original(context))
+        problem = stages.problem_of(context, stages.original(context).net)
         (one,) = {id(one): one for one in setup.method.passes(problem)}.values()
         assert torch.equal(one.images.known[:, context.request.forgotten].any(), torch.tensor(not blind))
 
@@ -253,7 +240,7 @@ def test_a_second_round_scores_what_the_first_one_silenced(reading, experiment):
         for rounds in (1, 2)
     )
     context, original, _, unlearned = once
-    first = stages.problem_of(context, original)
+    first = stages.problem_of(context, original.net)
     second = dataclasses.replace(first, net=unlearned.net)
     method = context.experiment.method
     assert not second.net.head.weight[list(context.request.forgotten)].any() or reading == "printed"

@@ -1,0 +1,209 @@
+"""Membership inference without shadow models: was this image, or this label of it, learnt from?"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from mlu.attacks.drawing import people_drawn
+from mlu.contracts import NO_REFERENCE, Attack, Canaries, Evidence, Finding, ForgetRequest, Trial, Victim
+from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
+from mlu.models.outputs import Outputs, joined
+from mlu.tasks import Task, mean_of_terms
+
+LABEL_MEMBERSHIP = "label_membership"
+FEWEST = 4
+"""Images on each side without which there is nothing to learn from and to be judged by."""
+
+
+Attacker = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Scores of images asked about: from numbers to learn from, (images, numbers), their membership, and numbers asked."""
+
+
+@dataclass(frozen=True)
+class Game:
+    """Who was learnt from, and who may be asked about.
+
+    Attributes:
+        outputs: Of all images of the game.
+        member: Whether each was learnt from, bool, shape (images,).
+        learning: Whether the attacker may learn from it, bool, shape (images,).
+        asked: Whether the attacker is judged on it, bool, shape (images,). No person is on both sides.
+    """
+
+    outputs: Outputs
+    member: np.ndarray
+    learning: np.ndarray
+    asked: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipInference(Attack[Trial]):
+    """Threshold and logistic attacks on single numbers of each image (Yeom et al., 2018; Song and Mittal, 2021).
+
+    Members are training images. The attacker knows some of them, and the validation images, which the model was not
+    trained on; it is judged on other people, as many training images as there are in the test split, and these.
+    `mia/<statistic>` says member beyond a threshold, `mia/<statistic>/logistic` by a logistic regression, both in the
+    direction that they learn, `mia/combined` by a logistic regression on all statistics. In a single-label task, what
+    speaks of the forgotten class compares images of that class alone.
+
+    Where forgotten targets were withheld from the original (canaries), members are the training images whose target it
+    learnt, and the others those whose target it did not: what differs, the label itself left behind. `mia/flipped` then
+    asks whether the model says what a few wrong targets said.
+
+    `label_membership` asks whether a label was among the targets at all: how sure the model's forgotten outputs are of
+    half of the test people, against how sure Retrain's are of the other half.
+    """
+
+    name: ClassVar[str] = "mia"
+
+    def observe(self, victim: Victim) -> Evidence[Trial]:
+        game = game_of(victim)
+        found = statistics(victim.task, game.outputs, victim.request)
+        evidence: dict[str, Trial | str] = {}
+        for name, values in found.items():
+            for path, attacker in {name: threshold, f"{name}/logistic": logistic}.items():
+                evidence[f"{self.name}/{path}"] = tried(attacker, game, values[:, None], victim.seed)
+        evidence[f"{self.name}/combined"] = tried(logistic, game, combined(found), victim.seed)
+        if victim.canaries is not None:
+            evidence[f"{self.name}/flipped"] = flipped_trial(victim, victim.canaries)
+        return {**evidence, LABEL_MEMBERSHIP: label_membership(victim)}
+
+    def conclude(self, evidence: Evidence[Trial]) -> Iterable[Finding]:
+        for path, trial in evidence.items():
+            yield from trial_findings(path, trial)
+            if path != LABEL_MEMBERSHIP:
+                yield from low_rate_findings(path, trial)
+
+    def compare(self, evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterable[Finding]:
+        return excesses(evidence, reference)
+
+
+def game_of(victim: Victim) -> Game:
+    """Images learnt from against images that were not; with canaries, labels learnt against labels withheld."""
+    train, validation, test = (victim.outputs[name] for name in ("train", "validation", "test"))
+    if victim.canaries is not None:
+        groups = people_drawn(train.identities, [len(train) // 2, len(train)], victim.seed)
+        learning, asked = (among(rows, len(train)) & ~victim.canaries.flipped for rows in groups)
+        return Game(train, victim.canaries.supervised, learning, asked)
+    share = min(1, len(train) / (len(validation) + len(test)))
+    sizes = [int(share * len(validation)), int(share * len(test))]
+    learning, asked = (among(rows, len(train)) for rows in people_drawn(train.identities, sizes, victim.seed))
+    strangers = np.zeros(len(validation) + len(test), bool)
+    known = np.arange(len(strangers)) < len(validation)
+    return Game(
+        joined(train, validation, test),
+        np.concatenate([~np.zeros(len(train), bool), strangers]),
+        np.concatenate([learning, known]),
+        np.concatenate([asked, ~known]),
+    )
+
+
+def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str, Tensor]:
+    """Numbers that are larger for members, by name, shape (images,) each; NaN for images that they do not speak of.
+
+    `loss_forgotten` and `loss_retained` are mean losses over those labels, in nats; `entropy` and `modified_entropy`
+    (nats), `margin` (log odds of what is true) and `correctness` (share of labels) speak of all labels. What is smaller
+    for members is negated. In a single-label task they speak of images of the forgotten classes, but for
+    `loss_retained`.
+    """
+    logits, targets, known = outputs.logits.double(), outputs.targets.double(), outputs.known
+    every = range(targets.shape[1])
+    scope = task.scope(targets, known, request.forgotten if task.name == "singlelabel" else every)
+    odds, entropy = task.confidences(logits, targets), task.entropy(logits, list(every))
+    return {
+        "loss_forgotten": -task.image_loss(logits, targets, known, request.forgotten),
+        "loss_retained": -task.image_loss(logits, targets, known, request.retained),
+        "entropy": -torch.where(scope if scope.ndim == 1 else scope.any(1), entropy, torch.nan),
+        "modified_entropy": -mean_of_terms(task.modified_entropy(logits, targets), scope),
+        "margin": mean_of_terms(odds, scope),
+        "correctness": mean_of_terms((odds > 0).double(), scope),
+    }
+
+
+def combined(found: Mapping[str, Tensor]) -> Tensor:
+    """Those that speak of the same images as `loss_forgotten`, shape (images, statistics)."""
+    same = found["loss_forgotten"].isfinite()
+    return torch.stack([values for values in found.values() if torch.equal(values.isfinite() & same, same)], 1)
+
+
+def tried(attacker: Attacker, game: Game, seen: Tensor, seed: int) -> Trial | str:
+    """What an attacker says of the images that it is asked about; members and others are equally many.
+
+    Args:
+        attacker: Gives scores of numbers.
+        game: Its sides.
+        seen: Numbers of each image of the game, shape (images, numbers); one with a NaN is left out.
+        seed: Of the choice among members, or among others, where these are more.
+    """
+    numbers = seen.double().numpy()
+    defined = np.isfinite(numbers).all(1)
+    learning, asked = (balanced(game.member, side & defined, seed) for side in (game.learning, game.asked))
+    if min(len(learning), len(asked)) < 2 * FEWEST:
+        return f"fewer than {FEWEST} members or non-members to learn from or to be judged by"
+    scores = attacker(numbers[learning], game.member[learning], numbers[asked])
+    return Trial(scores, game.member[asked], game.outputs.identities[asked])
+
+
+def balanced(member: np.ndarray, chosen: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of `chosen` images, as many members as others."""
+    random = np.random.default_rng(seed)
+    sides = [np.flatnonzero(chosen & (member == side)) for side in (False, True)]
+    fewest = min(map(len, sides))
+    return np.sort(np.concatenate([random.choice(rows, fewest, replace=False) for rows in sides]))
+
+
+def threshold(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Distance beyond the value that divides best, on the side where members are: forgetting may turn it round."""
+    sign = 1 if roc_auc_score(member, seen[:, 0]) >= 0.5 else -1
+    return sign * asked[:, 0] - best_threshold(sign * seen[:, 0], member)
+
+
+def logistic(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    attacker = make_pipeline(StandardScaler(), LogisticRegression())
+    return attacker.fit(seen, member).decision_function(asked)
+
+
+def flipped_trial(victim: Victim, canaries: Canaries) -> Trial | str:
+    """Whether outputs follow wrong targets: those that were learnt, against as wrong ones that were withheld."""
+    train, rows = victim.outputs["train"], np.flatnonzero(canaries.flipped)
+    member = canaries.supervised[rows]
+    if member.all() or not member.any():
+        return "no target was flipped on both sides"
+    column = list(victim.request.forgotten)
+    odds = victim.task.confidences(train.logits.double(), train.targets.double())[:, column].mean(1).numpy()
+    return Trial(-odds[rows], member, train.identities[rows])
+
+
+def label_membership(victim: Victim) -> Trial | str:
+    """How sure the forgotten outputs are: this model's of half of the people, Retrain's of the others."""
+    if victim.retrain is None:
+        return NO_REFERENCE
+    sides = []
+    for name in ("validation", "test"):
+        own, never = victim.outputs[name], victim.retrain[name]
+        half, rest = people_drawn(own.identities, [len(own) // 2, len(own)], victim.seed)
+        values = torch.cat([sureness(victim, own.subset(half)), sureness(victim, never.subset(rest))])
+        persons = own.identities[torch.cat([half, rest]).numpy()]
+        sides.append((values[:, None].numpy(), np.arange(len(values)) < len(half), persons))
+    (seen, member, _), (asked, truth, persons) = sides
+    return Trial(threshold(seen, member, asked), truth, persons)
+
+
+def sureness(victim: Victim, outputs: Outputs) -> Tensor:
+    """Mean distance of the forgotten outputs from 1/2; of a class its probability, for one never seen is never said."""
+    prob = victim.task.probs(outputs.logits.double())[:, list(victim.request.forgotten)]
+    return (prob if victim.task.name == "singlelabel" else (prob - 0.5).abs()).mean(1)
+
+
+def among(rows: Tensor, images: int) -> np.ndarray:
+    chosen = np.zeros(images, bool)
+    chosen[rows.numpy()] = True
+    return chosen

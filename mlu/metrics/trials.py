@@ -1,0 +1,270 @@
+"""How much an attacker's answers tell: figures of a trial, with bootstrap intervals and permutation tests.
+
+Both draw people, not images: images of one person are not independent.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import roc_curve
+
+from mlu.contracts import NO_REFERENCE, Evidence, Finding, Trial
+from mlu.metrics.intervals import CONFIDENCE
+from mlu.metrics.labels import mutual_information
+
+METRICS = (
+    "balanced_accuracy",
+    "auroc",
+    "accuracy",
+    "folded_balanced_accuracy",
+    "folded_auroc",
+    "mutual_information",
+    "mutual_information_corrected",
+    "information_bound",
+)
+FALSE_POSITIVE_RATES = (0.01, 0.001)
+"""At which true positives are counted."""
+FEWEST_FALSE_POSITIVES = 10
+"""That a rate must be able to show among the images at hand, else it is not reported."""
+NO_SUCH = "Retrain has nothing like it: forgetting added it to the network"
+RESAMPLES, PERMUTATIONS = 1000, 999
+CELLS = 2**22
+"""Numbers held at once while people are drawn."""
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Statistics of a trial under several weightings of its images, or under several truths, each of shape (draws,)."""
+
+    balanced_accuracy: np.ndarray
+    accuracy: np.ndarray
+    auroc: np.ndarray
+    mutual_information: np.ndarray
+
+    def folded(self, metric: str) -> np.ndarray:
+        """A rate as who knows that it is inverted reads it, in [0.5, 1]."""
+        return 0.5 + np.abs(getattr(self, metric) - 0.5)
+
+
+def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
+    """`path/<metric>` for all METRICS.
+
+    An attacker who is mostly wrong has a `balanced_accuracy` and `auroc` below 0.5; the `folded_` ones turn it round.
+    `mutual_information` is between answer and truth, in bits (plug-in). `information_bound` is 1 - H(p) bits of the
+    folded balanced accuracy p (paper, Corollary 1): so much at least was learnt of a label that is as often true as
+    not, for then Fano's inequality bounds what is still unknown by H(p). Folded figures and bits err upwards where
+    there is nothing to learn, so they have the p-value of a permutation test; `mutual_information_corrected` is less
+    what that test finds on average.
+
+    Args:
+        path: Prefix of the findings.
+        trial: Or why there is none.
+    """
+    if isinstance(trial, str):
+        yield from (Finding(f"{path}/{metric}", None, missing=trial) for metric in METRICS)
+        return
+    seen, drawn, chance = observed(trial), bootstrapped(trial), permuted(trial)
+    for metric in ("balanced_accuracy", "auroc", "accuracy"):
+        yield Finding(f"{path}/{metric}", getattr(seen, metric).item(), *ends(getattr(drawn, metric)))
+    for metric in ("balanced_accuracy", "auroc"):
+        value = seen.folded(metric).item()
+        low, high = folded_ends(*ends(getattr(drawn, metric)))
+        p_value = exceedance(chance.folded(metric), value)
+        yield Finding(f"{path}/folded_{metric}", value, low, high, p_value=p_value)
+        if metric == "balanced_accuracy":
+            name = f"{path}/information_bound"
+            bound = Finding(name, information(value), information(low), information(high), p_value=p_value)
+    shared = seen.mutual_information.item()
+    p_value = exceedance(chance.mutual_information, shared)
+    low, high = ends(drawn.mutual_information)
+    # Resampling adds bits of its own, so it never comes down to none.
+    low = 0.0 if p_value > 1 - CONFIDENCE else low
+    yield Finding(f"{path}/mutual_information", shared, low, high, p_value=p_value)
+    yield Finding(f"{path}/mutual_information_corrected", shared - chance.mutual_information.mean().item())
+    yield bound
+
+
+def excesses(evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterator[Finding]:
+    """`path/excess` of every trial over that of Retrain under the same path."""
+    for path, trial in evidence.items():
+        yield excess_finding(path, trial, NO_REFERENCE if reference is None else reference.get(path, NO_SUCH))
+
+
+def excess_finding(path: str, trial: Trial | str, reference: Trial | str) -> Finding:
+    """`path/excess`: folded balanced accuracy less that of the same attack on the reference.
+
+    The interval draws the same people for both, where both are of the same people. Each side is folded as it was
+    observed, not anew in every draw, so that a difference of nothing is not read into chance.
+
+    Args:
+        path: Prefix of the finding.
+        trial: Or why there is none.
+        reference: Of Retrain, or why there is none.
+    """
+    for side in (trial, reference):
+        if isinstance(side, str):
+            return Finding(f"{path}/excess", None, missing=side)
+    assert isinstance(trial, Trial)
+    assert isinstance(reference, Trial)
+    values, draws = [], []
+    for side in (trial, reference):
+        value = observed(side).balanced_accuracy
+        sign = 1 if value >= 0.5 else -1
+        values.append(sign * (value - 0.5))
+        draws.append(sign * (bootstrapped(side).balanced_accuracy - 0.5))
+    return Finding(f"{path}/excess", (values[0] - values[1]).item(), *ends(draws[0] - draws[1]))
+
+
+def low_rate_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
+    """`path/tpr_at_fpr_<rate>`: the most true positives at that rate of false ones or less.
+
+    The interval is Clopper and Pearson's and counts images, not people. A rate that the images at hand cannot show is
+    missing.
+    """
+    for rate in FALSE_POSITIVE_RATES:
+        name = f"{path}/tpr_at_fpr_{rate:g}"
+        if isinstance(trial, str):
+            yield Finding(name, None, missing=trial)
+            continue
+        positive, negative = trial.scores[trial.truth], np.sort(trial.scores[~trial.truth])[::-1]
+        fewest = round(FEWEST_FALSE_POSITIVES / rate)
+        if len(negative) < fewest:
+            yield Finding(name, None, missing=f"{len(negative)} non-members, at least {fewest} are needed at this rate")
+            continue
+        caught = int((positive > negative[int(rate * len(negative) + ROUNDING)]).sum())
+        low, high = stats.binomtest(caught, len(positive)).proportion_ci(CONFIDENCE, "exact")
+        yield Finding(name, caught / len(positive), float(low), float(high))
+
+
+def roc(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+    """False- and true-positive rates at every threshold where the curve turns, ascending."""
+    false, true, _ = roc_curve(trial.truth, trial.scores)
+    return false, true
+
+
+def best_threshold(values: np.ndarray, truth: np.ndarray) -> float:
+    """Above which to say yes for the best balanced accuracy, halfway between two of the values, shape (images,)."""
+    false, true, steps = roc_curve(truth, values, drop_intermediate=False)
+    # Nobody is above the first one, which is infinite.
+    best = max(1, int(np.argmax(true - false)))
+    below = steps[best + 1] if best + 1 < len(steps) else steps[best] - 1
+    return float(steps[best] + below) / 2
+
+
+def observed(trial: Trial) -> Sample:
+    """The figures of the trial itself, each of shape (1,)."""
+    return weighted(trial.scores, trial.truth, np.ones((1, len(trial.truth))))
+
+
+@functools.lru_cache(maxsize=64)
+def bootstrapped(trial: Trial) -> Sample:
+    """Figures of RESAMPLES draws of as many people, with replacement, shape (RESAMPLES,).
+
+    Trials of the same people get the same draws. Draws from a class that was answered without one exception would
+    never show an exception: one more person of that class, answered the other way, is then there to be drawn (0 of n
+    seen leaves about 3 in n possible).
+    """
+    _, person = np.unique(trial.persons, return_inverse=True)
+    people = person.max() + 1
+    scores, truth, mass, slot = trial.scores, trial.truth, np.ones(len(person)), person
+    for positive in (False, True):
+        said = trial.scores[trial.truth == positive] > 0
+        if said.all() or not said.any():
+            size = len(said) / len(np.unique(person[trial.truth == positive]))
+            scores = np.append(scores, -np.inf if said.all() else np.inf)
+            truth, mass, slot = np.append(truth, positive), np.append(mass, size), np.append(slot, people + positive)
+    counts = drawn_people(people + 2)
+    rows = max(1, CELLS // len(scores))
+    blocks = [weighted(scores, truth, counts[at : at + rows, slot] * mass) for at in range(0, RESAMPLES, rows)]
+    return joined(blocks)
+
+
+@functools.lru_cache(maxsize=4)
+def drawn_people(slots: int) -> np.ndarray:
+    """How often each of `slots` people is drawn, shape (RESAMPLES, slots)."""
+    random = np.random.default_rng(slots)
+    rows = [np.bincount(random.integers(slots, size=slots), minlength=slots) for _ in range(RESAMPLES)]
+    return np.stack(rows).astype(np.uint8)
+
+
+def permuted(trial: Trial) -> Sample:
+    """Figures under PERMUTATIONS truths that have nothing to do with the scores, shape (PERMUTATIONS,).
+
+    All that is true of one person is given to another one with as many images.
+    """
+    order = np.argsort(trial.persons, kind="stable")
+    _, starts, sizes = np.unique(trial.persons[order], return_index=True, return_counts=True)
+    said, ranks = trial.scores > 0, stats.rankdata(trial.scores)
+    positives, images = int(trial.truth.sum()), len(trial.truth)
+    random = np.random.default_rng(0)
+    rows = max(1, CELLS // images)
+    blocks = []
+    for at in range(0, PERMUTATIONS, rows):
+        times = min(rows, PERMUTATIONS - at)
+        truth = np.empty((times, images))
+        for size in np.unique(sizes):
+            columns = order[starts[sizes == size][:, None] + np.arange(size)]
+            dealt = random.random((times, len(columns))).argsort(1)
+            truth[:, columns] = trial.truth[columns][dealt]
+        tp = truth @ said
+        wins = truth @ ranks - positives * (positives + 1) / 2
+        blocks.append(sample(tp, said.sum() - tp, positives, images - positives, wins))
+    return joined(blocks)
+
+
+def weighted(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Sample:
+    """Figures under each row of `weights`, shape (draws, images)."""
+    order = np.argsort(scores, kind="stable")
+    sorted_scores, positive = scores[order], truth[order]
+    weights = weights[:, order]
+    yes, no = weights * positive, weights * ~positive
+    # Equal scores share one step of the curve.
+    steps = np.flatnonzero(np.append(True, sorted_scores[1:] != sorted_scores[:-1]))
+    gained, lost = np.add.reduceat(yes, steps, axis=1), np.add.reduceat(no, steps, axis=1)
+    wins = (gained * (np.cumsum(lost, 1) - lost / 2)).sum(1)
+    said = sorted_scores > 0
+    return sample(yes @ said, no @ said, yes.sum(1), no.sum(1), wins)
+
+
+def sample(
+    tp: np.ndarray, fp: np.ndarray, positives: np.ndarray | int, negatives: np.ndarray | int, wins: np.ndarray
+) -> Sample:
+    """Figures from counts; `wins` are the pairs in which the positive has the higher score, ties count half."""
+    fn, tn = positives - tp, negatives - fp
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Sample(
+            balanced_accuracy=(tp / positives + tn / negatives) / 2,
+            accuracy=(tp + tn) / (positives + negatives),
+            auroc=wins / (positives * negatives),
+            mutual_information=mutual_information(tp, fp, tn, fn),
+        )
+
+
+def joined(blocks: list[Sample]) -> Sample:
+    return Sample(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Sample)))
+
+
+def ends(draws: np.ndarray) -> tuple[float, float]:
+    """Percentile interval. A draw without any person of one class has no figure."""
+    low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def folded_ends(low: float, high: float) -> tuple[float, float]:
+    """What an interval of a rate leaves possible for the folded rate."""
+    reach = (abs(low - 0.5), abs(high - 0.5))
+    return 0.5 + (0.0 if low <= 0.5 <= high else min(reach)), 0.5 + max(reach)
+
+
+def exceedance(chance: np.ndarray, value: float) -> float:
+    """The p-value of a permutation test: the share of truths, this one included, that give as much."""
+    return float((1 + (chance >= value - ROUNDING).sum()) / (1 + len(chance)))
+
+
+def information(rate: float) -> float:
+    """1 - H(rate) in bits."""
+    return float(1 - stats.entropy([rate, 1 - rate], base=2))
