@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mlu.process import tune_process
 
-BENCHMARKS = ("training", "augmentation", "scores")
+BENCHMARKS = ("training", "augmentation", "scores", "trials")
 
 
 def main(names: list[str]) -> None:
