@@ -159,7 +159,7 @@ RULES: Mapping[str, Rule] = {
     "attack.aia.images": whole(20),
     "attack.aia.strength": above(0),
     "attack.aia.hidden": whole(1),
-    "attack.lira.shadows": (lambda value: whole(4)[0](value) and value % 2 == 0, "an even whole number >= 4"),
+    "attack.lira.shadows": (lambda value: whole(6)[0](value) and value % 2 == 0, "an even whole number >= 6"),
     "attack.lira.gamma": above(0),
     "attack.lira.a": between(0, 1),
     "attack.lira.jobs": whole(1),

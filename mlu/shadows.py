@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from mlu.canaries import planted
 from mlu.contracts import Method, Shadows
 from mlu.data.split import Split, united
 from mlu.meter import Meter
@@ -46,6 +47,8 @@ def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) ->
     pool = context.data.splits["train"]
     if context.canaries is None:
         pool = united(pool, context.data.splits["test"])
+    else:
+        pool = planted(pool, context.request, replace(context.canaries, supervised=np.ones(len(pool), bool)))
     inside = halves(pool.identities, count, context.experiment.seed)
     one = partial(shadow, replace(context, logger=None), treatment, pool, inside)
     recipes = [recipe(context, treatment, pool, inside, number) for number in range(count)]

@@ -128,7 +128,7 @@ class Context:
             "training": experiment.config["training"],
             "precision": experiment.trainer["precision"],
             "seed": experiment.seed,
-            "canaries": experiment.config["canaries"],
+            "canaries": experiment.config["canaries"] | {"of": list(self.request.forgotten) if self.canaries else []},
             "code": code_digest(*CODE),
             "torch": torch.__version__,
         }

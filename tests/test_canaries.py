@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from contexts import context_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
@@ -14,6 +13,7 @@ from mlu.contracts import Canaries, ForgetRequest
 from mlu.data.base import LabelledImages
 from mlu.data.split import Split, partition
 from mlu.errors import UserError
+from mlu.pipeline import context_of
 
 REQUEST = ForgetRequest((0, 2), (1, 3))
 law = settings(deadline=None, derandomize=True, max_examples=40)

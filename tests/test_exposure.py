@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contexts import context_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,6 +21,7 @@ from mlu.contracts import Attack, Finding, Recovery, Trial
 from mlu.exposure import PROXY, ROC_PATHS, arrays_of, digest_of, evidence_of, exposure_of, findings_of, roc_curves
 from mlu.methods.retrain import Retrain
 from mlu.models.backbones import Tiny
+from mlu.pipeline import context_of
 
 NAMES = ("original", "retrain", "unlearned", "random")
 
@@ -293,7 +293,7 @@ def test_a_digest_is_that_of_every_weight_and_statistic():
 
 
 def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
-    overrides = ["attack=all", "attack.lira.shadows=4", "attack.relearn.cap=6", "attack.relearn.samples=[4,16]"]
+    overrides = ["attack=all", "attack.lira.shadows=6", "attack.relearn.cap=6", "attack.relearn.samples=[4,16]"]
     overrides += ["attack.aia.hidden=4", "method=wp", "method.tuning.steps=3"]
     results = pipeline.run(experiment(*overrides))
     assert json.loads((tmp_path / "results.json").read_text()) == results

@@ -4,15 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from contexts import context_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
 from mlu import shadows, stages
+from mlu.canaries import planted
 from mlu.data.split import united
 from mlu.methods.retrain import Retrain
 from mlu.models.outputs import respond
+from mlu.pipeline import context_of
 from mlu.shadows import halves, shadow, shadows_of
 
 COUNT = 4
@@ -256,6 +257,9 @@ def test_with_canaries_all_learn_from_every_training_image_and_half_of_them_from
     train, columns = setup.data.splits["train"], list(setup.request.forgotten)
     found = shadows_of(setup, None, COUNT, jobs=1)
     np.testing.assert_array_equal(found.inside, halves(train.identities, COUNT, setup.experiment.seed))
+    # A target that is the wrong way round is so for every model that learns it.
+    everyone = replace(setup.canaries, supervised=np.ones(len(train), bool))
+    train = planted(train, setup.request, everyone)
     for number, one in enumerate(trained):
         np.testing.assert_array_equal(one["train"].rows, train.rows)
         inside = torch.from_numpy(found.inside[number])

@@ -173,13 +173,14 @@ def logistic(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndar
 
 def flipped_trial(victim: Victim, canaries: Canaries) -> Trial | str:
     """Whether outputs follow wrong targets: those that were learnt, against as wrong ones that were withheld."""
-    train, rows = victim.outputs["train"], np.flatnonzero(canaries.flipped)
+    train, columns = victim.outputs["train"], victim.request.forgotten
+    odds = victim.task.confidences(train.logits.double(), train.targets.double())
+    wrong = -mean_of_terms(odds, victim.task.scope(train.targets, train.known, columns)).numpy()
+    rows = np.flatnonzero(canaries.flipped & np.isfinite(wrong))
     member = canaries.supervised[rows]
-    if member.all() or not member.any():
-        return "no target was flipped on both sides"
-    column = list(victim.request.forgotten)
-    odds = victim.task.confidences(train.logits.double(), train.targets.double())[:, column].mean(1).numpy()
-    return Trial(-odds[rows], member, train.identities[rows])
+    if min(member.sum(), (~member).sum()) < FEWEST:
+        return f"fewer than {FEWEST} targets were turned round on either side"
+    return Trial(wrong[rows], member, train.identities[rows])
 
 
 def label_membership(victim: Victim) -> Trial | str:

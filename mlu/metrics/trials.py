@@ -81,8 +81,8 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
     shared = seen.mutual_information.item()
     p_value = exceedance(chance.mutual_information, shared)
     low, high = ends(drawn.mutual_information)
-    # Resampling adds bits of its own, so it never comes down to none.
-    low = 0.0 if p_value > 1 - CONFIDENCE else low
+    # Resamples add bits of their own, so they never come down to none; and few have classes as even as these.
+    low, high = 0.0 if p_value > 1 - CONFIDENCE else low, max(high, shared)
     yield Finding(f"{path}/mutual_information", shared, low, high, p_value=p_value)
     yield Finding(f"{path}/mutual_information_corrected", shared - chance.mutual_information.mean().item())
     yield bound
@@ -149,8 +149,8 @@ def roc(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
 def best_threshold(values: np.ndarray, truth: np.ndarray) -> float:
     """Above which to say yes for the best balanced accuracy, halfway between two of the values, shape (images,)."""
     false, true, steps = roc_curve(truth, values, drop_intermediate=False)
-    # Nobody is above the first one, which is infinite.
-    best = max(1, int(np.argmax(true - false)))
+    # The first one is infinite: nobody is above it. To say yes to everybody, the last one, is as good.
+    best = 1 + int(np.argmax((true - false)[1:]))
     below = steps[best + 1] if best + 1 < len(steps) else steps[best] - 1
     return float(steps[best] + below) / 2
 

@@ -132,7 +132,9 @@ def written_out(victim, look, strength=1.0, hidden=None):
         return Trial(ask @ model.coef_[0] + model.intercept_[0], wanted, asked.identities)
     rising = np.sign(fit[truth].mean(0) - fit[~truth].mean(0))
     weight = np.where(truth, 0.5 / truth.mean(), 0.5 / (~truth).mean())
-    model = MLPClassifier((hidden,), early_stopping=True, random_state=victim.seed).fit(rising * fit, truth, weight)
+    model = MLPClassifier((hidden,), early_stopping=True, n_iter_no_change=20, random_state=victim.seed).fit(
+        rising * fit, truth, weight
+    )
     active = np.maximum(rising * ask @ model.coefs_[0] + model.intercepts_[0], 0)
     return Trial((active @ model.coefs_[1] + model.intercepts_[1])[:, 0], wanted, asked.identities)
 

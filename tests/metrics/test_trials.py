@@ -222,6 +222,23 @@ def test_a_perfect_reading_of_n_persons_leaves_three_in_n_possible(wrong, images
     assert 1 - 3 / n < least <= low <= most < 1 - 2 / n
 
 
+ANSWERS = {
+    "right": lambda truth: truth,
+    "wrong": np.invert,
+    "always yes": np.ones_like,
+    "mostly right": lambda truth: truth ^ (np.arange(len(truth)) % 10 == 0),
+    "half right": lambda truth: np.arange(len(truth)) % 2 == 0,
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_every_interval_contains_its_value(answer):
+    truth = np.arange(40) < 20
+    for metric, finding in found(trial_of(np.where(answer(truth), 1, -1), truth)).items():
+        assert (finding.low is None) == (finding.high is None) == (metric == "mutual_information_corrected")
+        assert finding.low is None or finding.low - 1e-12 <= finding.value <= finding.high + 1e-12, metric
+
+
 @pytest.mark.parametrize("cells", [1, 700, 10**9])
 def test_the_size_of_a_block_changes_no_draw(cells):
     trial = draw(0, people=30, most=3)
@@ -377,6 +394,7 @@ def test_a_label_that_is_copied_into_the_score_sets_off_the_alarm(sign, most):
     findings = found(trial_of(sign * np.where(trial.truth, 1, -1), trial.truth, trial.persons))
     assert findings["auroc"].value == (1 + sign) / 2
     assert findings["folded_auroc"].value > 0.9
+    assert findings["mutual_information"].low > 0.5
     assert {findings[metric].p_value for metric in TESTED} == {1 / (trials.PERMUTATIONS + 1)}
     assert all(findings[metric].p_value is None for metric in set(METRICS) - set(TESTED))
 
@@ -472,6 +490,7 @@ def test_the_curve_turns_where_a_slow_one_does(trial):
 @given(small_trials())
 @example(trial_of([2, 2, 2], [1, 0, 1]))
 @example(trial_of([0, 1], [1, 0]))
+@example(trial_of([3, 2, 0, -4], [1, 0, 0, 0]))
 @example(trial_of([-3, 0, 1, 1, 5], [1, 1, 0, 1, 0]))
 def test_no_threshold_has_a_better_balanced_accuracy_than_the_best_one(trial):
     values = np.unique(trial.scores)
@@ -504,12 +523,16 @@ def pair(seed, distances, shared=0.0, others=False):
 def test_an_excess_is_the_difference_of_folded_rates_whichever_side_is_inverted(trial, seed):
     scores = np.random.default_rng(seed).permutation(trial.scores)
     other = trial_of(scores, trial.truth, trial.persons)
+    values = [slow(one.scores, one.truth)[0] for one in (trial, other)]
     with setting(RESAMPLES=60):
         finding, back = excess(trial, other), excess(other, trial)
         turned = excess(negated(trial), other), excess(trial, negated(other))
-    values = [slow(one.scores, one.truth)[0] for one in (trial, other)]
-    strength = [abs(value - 0.5) for value in values]
-    assert finding.value == pytest.approx(strength[0] - strength[1], abs=1e-12)
+        one, two = (
+            math.copysign(1, value - 0.5) * (trials.bootstrapped(side).balanced_accuracy - 0.5)
+            for side, value in zip((trial, other), values, strict=True)
+        )
+    assert finding.value == pytest.approx(abs(values[0] - 0.5) - abs(values[1] - 0.5), abs=1e-12)
+    np.testing.assert_allclose((finding.low, finding.high), np.nanpercentile(one - two, [2.5, 97.5]), atol=1e-12)
     np.testing.assert_allclose((finding.low, finding.high), (-back.high, -back.low), atol=1e-12)
     for one, value in zip(turned, values, strict=True):
         assert one.value == pytest.approx(finding.value, abs=1e-12)
