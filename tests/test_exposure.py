@@ -210,11 +210,12 @@ def imports_of(*modules):
     [
         (exposure.CODE, ("mlu.attacks",)),
         ((*shadows.METHOD_CODE, "mlu.data.base", "mlu.errors"), shadows.METHOD_CODE),
+        (("mlu.contracts", "mlu.methods.retrain", "mlu.process", "mlu.progress", "mlu.store"), ("mlu.shadows",)),
     ],
-    ids=["attacks", "methods"],
+    ids=["attacks", "methods", "shadows"],
 )
 def test_all_code_that_decides_is_part_of_the_key(code, modules):
-    """But for the form of a data set and the words of errors."""
+    """But for forms, words and where things are kept."""
     parts = (*code, *stages.CODE)
     assert not [
         module for module in imports_of(*modules) if not any(f"{module}.".startswith(f"{part}.") for part in parts)

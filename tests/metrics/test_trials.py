@@ -579,6 +579,8 @@ def test_excesses_are_over_the_reference_under_the_same_path():
     assert (second.path, second.missing) == ("b/excess", None)
     assert second.value == excess(other, third).value
     assert (last.path, last.value, last.missing) == ("c/excess", None, "why")
+    (new,) = trials.excesses({"d": one}, reference)
+    assert (new.path, new.value, new.missing) == ("d/excess", None, trials.NO_SUCH)
     alone = [(finding.path, finding.value, finding.missing) for finding in trials.excesses(evidence, None)]
     assert alone == [("a/excess", None, NO_REFERENCE), ("b/excess", None, NO_REFERENCE), ("c/excess", None, "why")]
 
