@@ -240,7 +240,7 @@ class Trial:
     persons: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recovery:
     """How a forgotten label came back in fine-tuning.
 

@@ -33,6 +33,7 @@ from mlu.unlearner import Unlearner
 log = logging.getLogger(__name__)
 
 CODE = (
+    "mlu.canaries",
     "mlu.meter",
     "mlu.seeding",
     "mlu.stages",

@@ -30,7 +30,7 @@ class Relearning(Attack[Recovery]):
     Back is `recovered` of the original's balanced accuracy on test images. Half of the k images have the label (one of
     them, where several were forgotten). A silenced output, whose weights are all zero, starts from a bias of 0. Batch
     norm keeps its statistics, for a few images have none worth the name. Who has really forgotten needs as many steps
-    as Retrain: `steps/ratio` 1. The label is looked for after 1, 2, ... 10 and then at a quarter more steps each time.
+    as Retrain: `ratio` 1. The label is looked for after 1, 2, ... 10 and then at a quarter more steps each time.
 
     Attributes:
         samples: The numbers k, each even, >= 2.
