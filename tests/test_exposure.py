@@ -294,7 +294,13 @@ def test_a_digest_is_that_of_every_weight_and_statistic():
 
 
 def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
-    overrides = ["attack=all", "attack.lira.shadows=6", "attack.relearn.cap=6", "attack.relearn.samples=[4,16]"]
+    overrides = [
+        "attack=all",
+        "attack.lira.shadows=6",
+        "attack.lira.jobs=1",
+        "attack.relearn.cap=6",
+        "attack.relearn.samples=[4,16]",
+    ]
     overrides += ["attack.aia.hidden=4", "method=wp", "method.tuning.steps=3"]
     results = pipeline.run(experiment(*overrides))
     assert json.loads((tmp_path / "results.json").read_text()) == results
