@@ -69,10 +69,13 @@ class AttributeInference(Attack[Trial]):
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
         learnt, judged = (views(victim, victim.outputs[name]) for name in ("validation", "test"))
-        found: Evidence[Trial] = {}
+        # What the last stage gives is what the head reads: it is attacked once.
+        *_, last = judged
+        found: dict[str, Trial | str] = {}
         for view, seen in judged.items():
-            found = {**found, **self.attack(victim, f"{self.name}/{view}", learnt[view], seen, deep="/" not in view)}
-        return found
+            if view != last:
+                found |= self.attack(victim, f"{self.name}/{view}", learnt[view], seen, deep="/" not in view)
+        return {**found, f"{self.name}/{last}": found[f"{self.name}/features"]}
 
     def without_model(self, victim: Victim) -> Evidence[Trial]:
         if victim.task.name == "singlelabel":
