@@ -8,6 +8,9 @@ from torch import Tensor
 
 from mlu.seeding import generator
 
+FEWEST = 4
+"""Images on each side without which there is nothing to learn from and to be judged by."""
+
 
 def people_drawn(persons: np.ndarray, sizes: Sequence[int], seed: int) -> list[Tensor]:
     """Images of disjoint groups of people, drawn at random.

@@ -12,16 +12,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mlu.attacks.drawing import people_drawn
+from mlu.attacks.drawing import FEWEST, people_drawn
 from mlu.contracts import NO_REFERENCE, Attack, Canaries, Evidence, Finding, ForgetRequest, Trial, Victim
 from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
 from mlu.models.outputs import Outputs, joined
 from mlu.tasks import Task, mean_of_terms
 
 LABEL_MEMBERSHIP = "label_membership"
-FEWEST = 4
-"""Images on each side without which there is nothing to learn from and to be judged by."""
-
 
 Attacker = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Scores of images asked about: from numbers to learn from, (images, numbers), their membership, and numbers asked."""

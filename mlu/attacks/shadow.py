@@ -9,14 +9,13 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
+from mlu.attacks.drawing import FEWEST
 from mlu.contracts import Attack, Evidence, Finding, Shadows, Trial, Victim
 from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
 from mlu.models.outputs import Outputs, joined
 
 FEW = 32
 """Shadow models on a side, below which all images share one variance (Carlini et al., 2022)."""
-FEWEST = 4
-"""Images on each side without which there is nothing to be judged by."""
 DIGITS = 9
 """Of a logarithm that are meant."""
 SMALLEST_VARIANCE = 1e-12

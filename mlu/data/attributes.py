@@ -31,3 +31,21 @@ def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
             return spelling
     hint = did_you_mean(name, [*labels, *(paper for paper, own in ALIASES.items() if own in labels)])
     raise UserError(f"{dataset} has no label {name!r}{hint or '.'} It has {', '.join(labels)}")
+
+
+def chosen_labels(dataset: str, labels: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The labels to learn, by the data set's own names.
+
+    Args:
+        dataset: Name of the data set, for messages.
+        labels: As configured; the paper's names are accepted.
+        known: All that the data set has.
+
+    Raises:
+        UserError: If one is unknown or doubled, or none is given.
+    """
+    found = tuple(resolve_label(label, known, dataset) for label in labels)
+    twice = [label for label in found if found.count(label) > 1]
+    if twice or not found:
+        raise UserError(f"dataset.labels of {dataset} " + (f"has {twice[0]!r} twice" if twice else "is empty"))
+    return found

@@ -1,7 +1,8 @@
 """What every data set gives: images, a table of labels and what is known about them."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -33,7 +34,10 @@ class LabelledImages:
         fingerprint: Hash of the content; two data sets with the same one are the same.
         known: False where a target is undefined, shape (images, labels); None when all are defined.
         identities: Number of the person on each image, shape (images,); None when there are none.
-        split: 0 train, 1 validation, 2 test, shape (images,), where the data set brings its own; else None.
+        split: 0 train, 1 validation, 2 test, shape (images,), where the data set brings its own; -1 leaves it open
+            which of train and validation. None leaves all open.
+        paths: File of each image; None where they are no files.
+        unreadable: Rows whose files are known not to be images, and why.
     """
 
     name: str
@@ -45,6 +49,8 @@ class LabelledImages:
     known: np.ndarray | None = None
     identities: np.ndarray | None = None
     split: np.ndarray | None = None
+    paths: Sequence[str] | None = None
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,27 +4,25 @@ Source: Liu, Luo, Wang, Tang, Deep Learning Face Attributes in the Wild, ICCV 20
 laid out as torchvision does, but rows are joined by file name, never by position, and need not be complete.
 """
 
-import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mlu.data.attributes import ALIASES, CELEBA
-from mlu.data.base import Dataset, LabelledImages
-from mlu.data.files import ImageFiles
-from mlu.errors import UserError, did_you_mean
-from mlu.store import checksum, code_digest, digest
+from mlu.data.attributes import CELEBA, chosen_labels
+from mlu.data.files import download
+from mlu.data.folder import ImageFolder, LabelTable
+from mlu.data.tables import refuse_doubles
+from mlu.errors import UserError
 
 ATTRIBUTES, IDENTITIES, PARTITION = "list_attr_celeba", "identity_CelebA", "list_eval_partition"
 IMAGES = "img_align_celeba"
-SPLITS = ("paper", "official")
 SIGNS = {"-1": 0, "1": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CelebA(Dataset):
+class CelebA(ImageFolder):
     """CelebA as torchvision or Kaggle lay it out.
 
     `root` is the folder that holds these files, or the one that holds it under the name `celeba`:
@@ -34,71 +32,42 @@ class CelebA(Dataset):
     - `list_eval_partition.txt`: rows `000001.jpg 0` (0 train, 1 validation, 2 test);
     - `img_align_celeba/`: the images, 178 x 218 pixels. They are cut to the square in the middle and resized.
 
-    Kaggle's variants with the ending `.csv`, and its doubled image folder, are read too.
+    Kaggle's variants with the ending `.csv`, and its doubled image folder, are read too. Any of the 40 attributes may
+    be among the `labels`; the paper's `Gender` and `Young_Old` become `Male` and `Young`. The identity file is needed
+    for the paper's split; the official one, `list_eval_partition`, parts the people too.
 
     Attributes:
-        split: `paper`: no split of its own, the project draws 65/25/10 by identity, and the identity file is needed.
-            `official`: that of `list_eval_partition`, which parts the people too; the identity file may be absent.
         download: Fetch what is missing with torchvision (1.4 GB from Google Drive; needs the package gdown).
     """
 
-    split: str = "paper"
     download: bool = False
 
-    def load(self) -> LabelledImages:
-        """Read the labels; the images stay in their files. Rows are sorted by file name.
-
-        `labels` may be any of the 40 attributes; the paper's `Gender` and `Young_Old` become `Male` and `Young`.
-
-        Raises:
-            UserError: If a file, row, image or label is missing, doubled or malformed.
-        """
-        labels = attribute_labels(self.name, self.labels)
-        self.check()
+    def read(self) -> LabelTable:
+        """Rows are sorted by file name."""
+        labels = chosen_labels(self.name, self.labels, CELEBA)
         folder = self.folder()
         attributes = required(folder, ATTRIBUTES)
         people = required(folder, IDENTITIES) if self.split == "paper" else find(folder, IDENTITIES)
         partition = required(folder, PARTITION) if self.split == "official" else None
         names, targets = read_targets(attributes, labels)
-        images = find_images(folder, names, self.image_size)
-        return LabelledImages(
-            name=self.name,
-            task="multilabel",
-            images=images,
+        # Kaggle's archive has a folder of the same name inside.
+        inner, outer = folder / IMAGES / IMAGES, folder / IMAGES
+        return LabelTable(
+            folder=inner if inner.is_dir() else outer,
+            paths=names,
             targets=targets,
             labels=labels,
-            fingerprint=self.fingerprint(labels, [attributes, people, partition], images),
+            origin=f"CelebA (mmlab.ie.cuhk.edu.hk): unpack {IMAGES}.zip there",
             identities=read_joined(people, names, attributes) if people else None,
             split=read_partition(partition, names, attributes) if partition else None,
         )
-
-    def fingerprint(self, labels: tuple[str, ...], files: Sequence[Path | None], images: ImageFiles) -> str:
-        """Hash of the label files and of all else that decides the content; of the images their names and sizes."""
-        key = {
-            "dataset": "celeba",
-            "files": [checksum(file) if file else None for file in files],
-            "images": [(path, (images.folder / path).stat().st_size) for path in images.paths],
-            "image_size": self.image_size,
-            "labels": labels,
-            "split": self.split,
-            "code": code_digest("mlu.data.celeba", "mlu.data.files"),
-        }
-        return digest(key)
-
-    def check(self) -> None:
-        """Raises UserError with the field that is out of range."""
-        if self.split not in SPLITS:
-            hint = did_you_mean(self.split, SPLITS)
-            raise UserError(f"dataset.split of {self.name} must be paper or official, got {self.split!r}{hint}")
-        if self.image_size < 1:
-            raise UserError(f"dataset.image_size of {self.name} must be at least 1 pixel, got {self.image_size}")
 
     def folder(self) -> Path:
         """The folder that holds the label files; they are downloaded before if the user says so."""
         root = Path(self.root).expanduser()
         folder = locate(root)
         if self.download and not (folder and (folder / IMAGES).is_dir()):
-            fetch(root)
+            download(self.name, "CelebA", root)
             folder = locate(root)
         if folder is None:
             raise UserError(
@@ -107,19 +76,6 @@ class CelebA(Dataset):
                 f"dataset.root=..., or set dataset.download=true"
             )
         return folder
-
-
-def attribute_labels(name: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """CelebA's names for the labels; raises UserError if one is unknown or there twice, or none is given."""
-    for label in labels:
-        if label not in CELEBA and label not in ALIASES:
-            hint = did_you_mean(label, (*CELEBA, *ALIASES)) or f"; its labels are the 40 attributes of {ATTRIBUTES}.txt"
-            raise UserError(f"{name} has no label {label!r} (dataset.labels){hint}")
-    known = tuple(ALIASES.get(label, label) for label in labels)
-    twice = [label for label in known if known.count(label) > 1]
-    if twice or not known:
-        raise UserError(f"dataset.labels of {name} " + (f"has {twice[0]!r} twice" if twice else "is empty"))
-    return known
 
 
 def locate(root: Path) -> Path | None:
@@ -139,20 +95,6 @@ def required(folder: Path, stem: str) -> Path:
         other = "; or split by list_eval_partition: dataset.split=official" if stem == IDENTITIES else ""
         raise UserError(f"no {stem}.txt (or .csv) in {folder}: put it there from CelebA (mmlab.ie.cuhk.edu.hk){other}")
     return file
-
-
-def fetch(root: Path) -> None:
-    """Download into `root/celeba`; raises UserError with the reason and the other way if it fails."""
-    from torchvision.datasets import CelebA as Torchvision  # here: only the download needs it
-
-    try:
-        Torchvision(str(root), download=True)
-    except Exception as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise UserError(
-            f"CelebA could not be downloaded to {root}: {reason}; get it from CelebA (mmlab.ie.cuhk.edu.hk) "
-            f"and name its folder with dataset.root=..."
-        ) from fault
 
 
 def read_lines(file: Path) -> list[str]:
@@ -244,36 +186,7 @@ def read_numbers(file: Path) -> dict[str, int]:
     return {name: int(number) for name, number in rows}
 
 
-def refuse_doubles(file: Path, names: Collection[str]) -> None:
-    """Raises UserError with the first name that is there twice."""
-    if len(set(names)) < len(names):
-        raise UserError(f"{file}: row {next(repeated(names))} is there twice")
-
-
-def repeated(names: Collection[str]) -> Iterator[str]:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            yield name
-        seen.add(name)
-
-
 def column_of(label: str, header: Sequence[str], file: Path) -> int:
     if label not in header:
         raise UserError(f"{file} has no attribute {label!r} (dataset.labels); its header has {len(header)} others")
     return header.index(label)
-
-
-def find_images(folder: Path, names: Sequence[str], image_size: int) -> ImageFiles:
-    """The images in img_align_celeba, or in the folder of the same name inside (Kaggle); all must be there."""
-    inner, outer = folder / IMAGES / IMAGES, folder / IMAGES
-    home = inner if inner.is_dir() else outer
-    images = ImageFiles(home, names, image_size)
-    there = {entry.name for entry in os.scandir(home)} if home.is_dir() else set()
-    missing = [name for name in names if name not in there]
-    if missing:
-        raise UserError(
-            f"{len(missing):,} of {len(names):,} images are not in {home}, such as {missing[0]}: unpack {IMAGES}.zip "
-            f"from CelebA (mmlab.ie.cuhk.edu.hk) there"
-        )
-    return images

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -51,6 +52,27 @@ class ImageFiles:
             images[place] = image
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
+    def state(self, origin: str) -> np.ndarray:
+        """Size in bytes and time of change in nanoseconds of each file, int64, shape (images, 2).
+
+        Raises:
+            UserError: If files are missing; `origin` says where to get them.
+        """
+        found: list[tuple[int, int]] = []
+        missing = []
+        for path in self.paths:
+            try:
+                facts = os.stat(f"{self.folder}/{path}")  # noqa: PTH116 (a third of the time, of millions)
+                found.append((facts.st_size, facts.st_mtime_ns))
+            except OSError:
+                missing.append(path)
+        if missing:
+            raise UserError(
+                f"{len(missing):,} of {len(self.paths):,} images are not in {self.folder}, such as {missing[0]}: "
+                f"get them from {origin}"
+            )
+        return np.array(found, dtype=np.int64).reshape(-1, 2)
+
     def decode(self, file: Path) -> np.ndarray:
         """One image, uint8, shape (image_size, image_size, 3)."""
         try:
@@ -75,3 +97,24 @@ def square(image: Image.Image, size: int) -> Image.Image:
 def threads(process: int) -> ThreadPoolExecutor:
     """The threads of this process; a forked data loader worker inherits none, hence the process's number."""
     return ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix=f"decode-{process}")
+
+
+def download(name: str, reader: str, root: Path, **options: Any) -> None:
+    """Fetch a data set into `root` with torchvision; raises UserError with the reason and the other way if it fails.
+
+    Args:
+        name: Of the data set, for messages.
+        reader: Its class in torchvision.datasets.
+        root: As torchvision takes it.
+        **options: Of the reader.
+    """
+    from torchvision import datasets  # here: only the download needs it
+
+    try:
+        getattr(datasets, reader)(str(root), download=True, **options)
+    except Exception as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise UserError(
+            f"{name} could not be downloaded to {root}: {reason}; put its files there, "
+            f"or name their folder with dataset.root=..."
+        ) from fault

@@ -12,6 +12,9 @@ from mlu.data.base import Images, LabelledImages
 FRACTIONS = {"train": 0.65, "validation": 0.25, "test": 0.10}
 """Shares of the three splits (paper, Section 6)."""
 
+OPEN = -1
+"""In a data set's own split: train or validation, whichever is drawn."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -117,11 +120,16 @@ def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
     """Train, validation and test: complete, disjoint, identity-disjoint where there are identities, stratified.
 
     Args:
-        data: The whole data set; a split of its own is kept as it is.
+        data: The whole data set; a split of its own is kept as it is, what it leaves open is train or validation.
         seed: Which of the many such partitions.
     """
     identities = np.arange(len(data.images)) if data.identities is None else data.identities
-    part = data.split if data.split is not None else stratified_parts(data.targets, identities, seed)
+    if data.split is None:
+        part = stratified_parts(data.targets, identities, seed)
+    else:
+        part, left = data.split.copy(), np.flatnonzero(data.split == OPEN)
+        if len(left):
+            part[left] = stratified_parts(data.targets[left], identities[left], seed, parts=2)
     known = np.ones(data.targets.shape, bool) if data.known is None else data.known
     splits = {}
     for number, name in enumerate(FRACTIONS):
@@ -136,7 +144,7 @@ def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
     return splits
 
 
-def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int) -> np.ndarray:
+def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int, parts: int = 3) -> np.ndarray:
     """Part (0, 1, 2) of each image by the shares of FRACTIONS; all images of an identity get the same one.
 
     People with the same labels stand side by side, rarest label first and random within, and are dealt along a
@@ -147,6 +155,7 @@ def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int) -> 
         targets: 0 or 1, shape (images, labels).
         identities: Shape (images,).
         seed: Orders alike people and shifts the sequence.
+        parts: How many; with 2 the shares of train and validation are those of each other.
 
     Returns:
         int8, shape (images,).
@@ -159,7 +168,8 @@ def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int) -> 
     order = np.lexsort([generator.random(len(people)), *mostly[:, rarest_last].T])
     golden = (5**0.5 - 1) / 2
     dealt = (generator.random() + golden * np.arange(len(people))) % 1
-    bounds = np.cumsum(list(FRACTIONS.values()))[:-1]
+    shares = np.cumsum(list(FRACTIONS.values())[:parts])
+    bounds = shares[:-1] / shares[-1]
     part = np.empty(len(people), np.int8)
     part[order] = np.searchsorted(bounds, dealt, side="right")
     return part[person]

@@ -120,12 +120,20 @@ def recovery_picture(exposure: Mapping[str, Mapping[str, Any]], path: Path) -> N
     places = list(dict.fromkeys(place for _, place in found))
     if not places:
         return
-    figure = Figure(figsize=(4 * len(places), 3.2), layout="constrained")
+    figure = Figure(figsize=(4 * len(places) + 1, 3.2), layout="constrained")
     for axes, place in zip(figure.subplots(1, len(places), sharey=True, squeeze=False)[0], places, strict=True):
         for model, colour in COLOURS.items():
             if (model, place) in found:
                 recovery = found[model, place]
-                axes.plot(recovery.steps, recovery.balanced_accuracy.T, ".-", color=colour, label=model, linewidth=1.2)
+                axes.plot(
+                    recovery.steps,
+                    recovery.balanced_accuracy.T,
+                    ".-",
+                    color=colour,
+                    label=model,
+                    linewidth=1.2,
+                    clip_on=False,
+                )
                 axes.axhline(float(recovery.goal), linestyle=":", color="black", linewidth=1)
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(left=0)
@@ -133,7 +141,7 @@ def recovery_picture(exposure: Mapping[str, Mapping[str, Any]], path: Path) -> N
     figure.axes[0].set_ylabel("balanced accuracy")
     handles, labels = figure.axes[-1].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    figure.axes[-1].legend(once.values(), once.keys(), frameon=False)
+    figure.legend(once.values(), once.keys(), frameon=False, loc="outside right center")
     figure.savefig(path, dpi=120)
 
 

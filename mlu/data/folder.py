@@ -1,0 +1,172 @@
+"""Data sets whose images are files: a label table says what is on each, and a row may be left out by name."""
+
+import hashlib
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mlu.data.base import Dataset, Images, LabelledImages, TaskName
+from mlu.data.files import ImageFiles
+from mlu.data.prepared import Prepared
+from mlu.errors import UserError, did_you_mean
+from mlu.store import code_digest, digest
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("paper", "official")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """What the files of a data set say about its images; no image has been looked at.
+
+    Attributes:
+        folder: The folder that holds the images.
+        paths: Of each image, relative to the folder.
+        targets: As in `LabelledImages`, and so are `labels`, `task`, `known`, `identities` and `split`.
+        origin: Where the images come from, for messages: where to get one that is missing.
+    """
+
+    folder: Path
+    paths: Sequence[str]
+    targets: np.ndarray
+    labels: tuple[str, ...]
+    origin: str
+    task: TaskName = "multilabel"
+    known: np.ndarray | None = None
+    identities: np.ndarray | None = None
+    split: np.ndarray | None = None
+
+    def subset(self, rows: np.ndarray) -> "LabelTable":
+        """The given rows, in their order."""
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows],
+            targets=self.targets[rows],
+            known=None if self.known is None else self.known[rows],
+            identities=None if self.identities is None else self.identities[rows],
+            split=None if self.split is None else self.split[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(Dataset):
+    """A data set in files. A subclass reads its label table; the rest is the same for all of them.
+
+    Images that `python -m mlu.data.prepare` has decoded are read from its arrays, the others are decoded as they are
+    needed. Either way the pixels are the same.
+
+    Attributes:
+        split: `paper`: the project draws 65/25/10 over all images, so that no person is in two parts. `official`: the
+            data set's own parts; where it has no validation part, that is drawn from its training part.
+        prepared: Folder of the decoded images of all data sets.
+        exclude: A text file with a path per line, as the label table spells it: images to leave out. None for none.
+    """
+
+    split: str = "paper"
+    prepared: Path | str
+    exclude: Path | str | None = None
+
+    @abstractmethod
+    def read(self) -> LabelTable:
+        """The label table; raises UserError naming file and row where it is missing, doubled or malformed."""
+
+    def load(self) -> LabelledImages:
+        """Read the labels; the images stay in their files.
+
+        Raises:
+            UserError: If a file, row, image or label is missing, doubled or malformed.
+        """
+        self.check()
+        table = self.read()
+        prepared = self.arrays(table)
+        images: Images = prepared.opened(f"python -m mlu.data.prepare dataset={self.name}")
+        unreadable = prepared.unreadable
+        kept = self.kept(table)
+        if len(kept) < len(table.paths):
+            table, images = table.subset(kept), Selected(images, kept)
+            unreadable = {place: unreadable[row] for place, row in enumerate(kept.tolist()) if row in unreadable}
+        return LabelledImages(
+            name=self.name,
+            task=table.task,
+            images=images,
+            targets=table.targets,
+            labels=table.labels,
+            fingerprint=fingerprint(table, prepared.state[kept, 0], self.image_size),
+            known=table.known,
+            identities=table.identities,
+            split=table.split,
+            paths=table.paths,
+            unreadable=unreadable,
+        )
+
+    def arrays(self, table: LabelTable | None = None) -> Prepared:
+        """Where the decoded images of a table are, or will be; of its own table where none is given."""
+        table = table or self.read()
+        files = ImageFiles(table.folder, table.paths, self.image_size)
+        return Prepared.of(Path(self.prepared), self.name, files, table.origin)
+
+    def check(self) -> None:
+        """Raises UserError with the field that is out of range."""
+        if self.split not in SPLITS:
+            hint = did_you_mean(self.split, SPLITS)
+            raise UserError(f"dataset.split of {self.name} must be paper or official, got {self.split!r}{hint}")
+        if self.image_size < 1:
+            raise UserError(f"dataset.image_size of {self.name} must be at least 1 pixel, got {self.image_size}")
+
+    def kept(self, table: LabelTable) -> np.ndarray:
+        """Rows that `exclude` does not name, ascending."""
+        if self.exclude is None:
+            return np.arange(len(table.paths))
+        file = Path(self.exclude)
+        try:
+            lines = {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
+        except (OSError, UnicodeDecodeError) as fault:
+            raise UserError(f"cannot read dataset.exclude={file}: {fault}") from fault
+        out = np.fromiter((path in lines for path in table.paths), bool, len(table.paths))
+        log.info("%s: %d of %d images are left out by %s", self.name, out.sum(), len(out), file)
+        if unknown := lines - set(table.paths):
+            log.warning("%s: %d lines name no image of %s, such as %s", file, len(unknown), self.name, min(unknown))
+        return np.flatnonzero(~out)
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """Some rows of other images (satisfies `Images`).
+
+    Attributes:
+        images: All of them.
+        rows: Which ones, in order, shape (n,).
+    """
+
+    images: Images
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        return self.images[self.rows[rows]]
+
+
+def fingerprint(table: LabelTable, sizes: np.ndarray, image_size: int) -> str:
+    """Hash of all that a table says, and of the images' names and sizes in bytes.
+
+    It does not depend on where the files lie, so another machine with the same files finds the same one.
+    """
+    content = hashlib.sha256("\n".join(table.paths).encode())
+    for values in (sizes, table.targets, table.known, table.identities, table.split):
+        content.update(b"none" if values is None else np.ascontiguousarray(values).tobytes())
+    return digest(
+        {
+            "content": content.hexdigest(),
+            "labels": table.labels,
+            "task": table.task,
+            "image_size": image_size,
+            "code": code_digest("mlu.data.files"),
+        }
+    )

@@ -1,0 +1,265 @@
+"""Images that were decoded once: arrays on disk in shards, read by memory map, made in parallel and again where stale.
+
+A shard is `00012.npy` (uint8, shape (images, 3, size, size)) and `00012.json`, which is written last and says of which
+state of which files it is. A run that is killed leaves whole shards, and the next one makes the others.
+"""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from mlu.data.base import Images
+from mlu.data.files import ImageFiles
+from mlu.errors import UserError
+from mlu.store import checksum, code_digest, digest, now
+
+log = logging.getLogger(__name__)
+
+SHARD_BYTES = 2**26
+"""Of pixels in a shard: a second of decoding, and few enough shards to keep all of them mapped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The decoded images of some files, as far as they have been made.
+
+    Attributes:
+        folder: Where the shards are.
+        files: The images they are made from.
+        state: Size in bytes and time of change in nanoseconds of each file, int64, shape (images, 2).
+    """
+
+    folder: Path
+    files: ImageFiles
+    state: np.ndarray
+
+    @classmethod
+    def of(cls, root: Path, name: str, files: ImageFiles, origin: str) -> "Prepared":
+        """Where the images of these files belong; raises UserError with the `origin` where files are missing."""
+        key = {
+            "paths": hashlib.sha256("\n".join(files.paths).encode()).hexdigest(),
+            "shard": SHARD_BYTES,
+            "code": code_digest("mlu.data.files"),
+        }
+        return cls(root / f"{name}-{files.image_size}px-{digest(key)}", files, files.state(origin))
+
+    @property
+    def rows(self) -> int:
+        """Of a whole shard."""
+        return max(1, SHARD_BYTES // (3 * self.files.image_size**2))
+
+    @cached_property
+    def records(self) -> list[dict[str, Any] | None]:
+        """What is known of each shard; None where it must be made, or made again."""
+        if not self.folder.is_dir():
+            return [None] * len(self.parts)
+        return [self.record(number, part) for number, part in enumerate(self.parts)]
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Rows whose files could not be decoded, and why."""
+        found: dict[int, str] = {}
+        for number, record in enumerate(self.records):
+            for place, reason in (record or {}).get("unreadable", {}).items():
+                found[number * self.rows + int(place)] = reason
+        return found
+
+    @cached_property
+    def parts(self) -> list[slice]:
+        """Rows of each shard."""
+        return [slice(start, start + self.rows) for start in range(0, len(self.files), self.rows)]
+
+    def record(self, number: int, part: slice) -> dict[str, Any] | None:
+        try:
+            record = json.loads(record_file(self.folder, number).read_text())
+            whole = shard_file(self.folder, number).stat().st_size == record["bytes"]
+            current = record["state"] == state_of(self.files.paths[part], self.state[part])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return record if whole and current else None
+
+    def opened(self, command: str) -> Images:
+        """All images: from the shards, and where there is none from the files; `command` is what makes them."""
+        stale = self.records.count(None)
+        if stale == len(self.records):
+            return self.files
+        if stale:
+            log.warning(
+                "%s: %d of %d shards are missing or older than their files, which are decoded instead: run %s",
+                self.folder, stale, len(self.records), command,
+            )  # fmt: skip
+        return PreparedImages(self.folder, self.files, self.rows, [record is not None for record in self.records])
+
+    def damaged(self) -> list[Path]:
+        """Shards whose bytes are not those that were written."""
+        made = [(shard_file(self.folder, number), record) for number, record in enumerate(self.records) if record]
+        return [file for file, record in made if checksum(file) != record["checksum"]]
+
+    def make(self, jobs: int) -> dict[int, str]:
+        """Make the shards that are missing or stale; returns `unreadable`, afterwards.
+
+        Args:
+            jobs: Processes that decode.
+
+        Raises:
+            UserError: If the disk has no room for them.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "lock"):
+            current = replace(self)  # another process may have made some meanwhile
+            missing = [number for number, record in enumerate(current.records) if not record]
+            self.refuse_overflow(len(missing))
+            for draft in self.folder.glob("*.draft"):
+                draft.unlink()
+            with progress() as bar, workers(jobs) as pool:
+                waiting: dict[Future[None], int] = {}
+                for number in missing:
+                    part = self.parts[number]
+                    batch = replace(self.files, paths=self.files.paths[part])
+                    waiting[pool.submit(make_shard, self.folder, number, batch, self.state[part])] = len(batch)
+                task = bar.add_task("decoding", total=sum(waiting.values()))
+                for done in as_completed(waiting):
+                    done.result()
+                    bar.advance(task, waiting[done])
+        return replace(self).unreadable
+
+    def refuse_overflow(self, shards: int) -> None:
+        """Raises UserError if so many shards do not fit on the disk."""
+        needed = min(shards * self.rows, len(self.files)) * 3 * self.files.image_size**2
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise UserError(
+                f"{self.folder} has room for {free / 1e9:.1f} GB, {needed / 1e9:.1f} GB are needed: name another "
+                f"folder with dataset.prepared=..., or a smaller dataset.image_size"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImages:
+    """Images in shards (satisfies `Images`); those without a shard are decoded from their files.
+
+    Attributes:
+        folder: Where the shards are.
+        files: Where the images come from.
+        rows: Of a whole shard.
+        made: Whether there is a shard, for each.
+    """
+
+    folder: Path
+    files: ImageFiles
+    rows: int
+    made: Sequence[bool]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        size = self.files.image_size
+        images = np.empty((len(rows), 3, size, size), np.uint8)
+        shard, place = np.divmod(rows, self.rows)
+        for number in np.unique(shard):
+            where = np.flatnonzero(shard == number)
+            array = self.arrays[number]
+            images[where] = self.files[rows[where]] if array is None else array[place[where]]
+        return images
+
+    @cached_property
+    def arrays(self) -> list[np.ndarray | None]:
+        return [
+            np.load(shard_file(self.folder, number), mmap_mode="r") if made else None
+            for number, made in enumerate(self.made)
+        ]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process maps the files itself, instead of being sent their content."""
+        return PreparedImages, (self.folder, self.files, self.rows, self.made)
+
+
+def make_shard(folder: Path, number: int, files: ImageFiles, state: np.ndarray) -> None:
+    """Decode all images of a shard and write it, then its record; an image that cannot be decoded is black."""
+    record_file(folder, number).unlink(missing_ok=True)
+    images = np.zeros((len(files), 3, files.image_size, files.image_size), np.uint8)
+    unreadable: dict[int, str] = {}
+    for place, path in enumerate(files.paths):
+        try:
+            images[place] = files.decode(files.folder / path).transpose(2, 0, 1)
+        except UserError as fault:
+            unreadable[place] = str(fault)
+    file = shard_file(folder, number)
+    draft = file.with_suffix(".draft")
+    with draft.open("wb") as stream:
+        np.save(stream, images)
+    record = {
+        "state": state_of(files.paths, state),
+        "bytes": draft.stat().st_size,
+        "checksum": checksum(draft),
+        "unreadable": unreadable,
+        "date": now(),
+    }
+    draft.rename(file)
+    draft.write_text(json.dumps(record))
+    draft.rename(record_file(folder, number))
+
+
+def shard_file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.npy"
+
+
+def record_file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.json"
+
+
+def state_of(paths: Sequence[str], state: np.ndarray) -> str:
+    """Hash of names, sizes and times of change of some files."""
+    return hashlib.sha256("\n".join(paths).encode() + np.ascontiguousarray(state).tobytes()).hexdigest()
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end when this one does, however it ends; what they have not begun is dropped on a fault."""
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=end_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Rate(ProgressColumn):
+    """Such as `1,234 images/s`."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
+
+
+def progress() -> Progress:
+    """A bar on standard error with counts, rate and time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
