@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mlu.process import tune_process
 
-BENCHMARKS = ("training", "augmentation", "scores", "trials")
+BENCHMARKS = ("training", "augmentation", "scores", "trials", "data")
 
 
 def main(names: list[str]) -> None:

@@ -1,8 +1,10 @@
 """The command line: Hydra around the pipeline, and faults as one line."""
 
+import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mlu.config import CONF, build, check, explain, register_resolvers
+from mlu.config import CONF, build, check, check_values, composed, explain, register_resolvers
 from mlu.errors import UserError
 from mlu.process import tune_process
 from mlu.sweep import SweepSummary, clear, record_failure
@@ -68,6 +70,30 @@ def main() -> None:
         stop(str(Fault.found))
     if Fault.found is not None:
         sys.exit(FAILURE)
+
+
+def dataset_command(module: str, purpose: str, work: Callable[[DictConfig], int]) -> None:
+    """Entry point of a command about a data set; it takes the same overrides as a run.
+
+    Args:
+        module: Name of the command, as in `python -m <module> dataset=celeba`.
+        purpose: What it does.
+        work: Does it with the composed configuration; returns the exit code.
+    """
+    tune_process()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    overrides = sys.argv[1:]
+    if not overrides or {"-h", "--help"} & set(overrides):
+        print(f"{purpose}\n\n  python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]")
+        sys.exit(0 if overrides else USAGE_ERROR)
+    try:
+        config = composed(overrides)
+        check_values(config)
+        sys.exit(work(config))
+    except UserError as fault:
+        stop(str(fault))
+    except (HydraException, OmegaConfBaseException) as fault:
+        stop(explain(fault))
 
 
 def stop(line: str) -> None:

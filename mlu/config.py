@@ -5,15 +5,16 @@ The checks import nothing heavy; only `build` does.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mlu.data.attributes import resolve_label
+from mlu.data.attributes import forgotten_labels
 from mlu.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ RULES: Mapping[str, Rule] = {
     "dataset.prevalence": between(0, 1),
     "dataset.split": one_of("paper", "official"),
     "dataset.download": yes_or_no(),
+    "dataset.separator": (lambda value: isinstance(value, str) and value != "", "some text"),
     "method.reading": one_of("selective", "above", "printed"),
     "method.phi": between(0, 1),
     "method.scope": or_null(one_of("layer", "global")),
@@ -156,7 +158,7 @@ RULES: Mapping[str, Rule] = {
     "training.epochs": whole(1),
     "canaries.withheld": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
     "canaries.flipped": between(0, 1),
-    "attack.aia.images": whole(20),
+    "attack.aia.images": whole(20, 20_000),
     "attack.aia.strength": above(0),
     "attack.aia.hidden": whole(1),
     "attack.lira.shadows": (lambda value: whole(6)[0](value) and value % 2 == 0, "an even whole number >= 6"),
@@ -195,17 +197,22 @@ def register_resolvers() -> None:
 
 def check(config: DictConfig) -> None:
     """Refuse what the configuration alone shows to be wrong; raises UserError with key, value and remedy."""
-    own = {f"method.{key}": rule for key, rule in METHOD_RULES.get(config.method.name, {}).items()}
-    for key, (holds, text) in {**RULES, **own}.items():
-        value = OmegaConf.select(config, key, default=MISSING)
-        if value is not MISSING and not holds(value):
-            raise UserError(f"{key} must be {text}, got {value!r}: set {key}=...")
+    check_values(config)
     check_method(config)
     forgotten_names(config)
     check_weights("original.weights", config.original.weights)
     weights = config.backbone.weights
     if looks_like_path(weights) or (weights is not None and config.backbone.name == "tiny"):
         check_weights("backbone.weights", weights)
+
+
+def check_values(config: DictConfig) -> None:
+    """Refuse a value that its key cannot have."""
+    own = {f"method.{key}": rule for key, rule in METHOD_RULES.get(config.method.name, {}).items()}
+    for key, (holds, text) in {**RULES, **own}.items():
+        value = OmegaConf.select(config, key, default=MISSING)
+        if value is not MISSING and not holds(value):
+            raise UserError(f"{key} must be {text}, got {value!r}: set {key}=...")
 
 
 MISSING = object()
@@ -231,20 +238,17 @@ def check_weights(key: str, path: Any) -> None:
 
 
 def forgotten_names(config: DictConfig) -> tuple[str, ...]:
-    """The labels to forget, by the data set's own names; raises UserError for an impossible request."""
+    """The labels to forget, by the data set's own names where the configuration has them; refuses the impossible."""
     names = config.forget_label.names
     if names is None:
         raise UserError(f"{config.dataset.name} has no default label to forget: set forget_label.names=[...]")
     names = [names] if isinstance(names, str | int) else list(names)
     if not names:
         raise UserError("forget_label.names is empty: name at least one label to forget")
-    labels = [str(label) for label in config.dataset.labels]
-    found = dict.fromkeys(resolve_label(str(name), labels, config.dataset.name) for name in names)
-    if len(found) == len(labels):
-        raise UserError(
-            f"forget_label.names names all {len(labels)} labels of {config.dataset.name}: leave at least one to retain"
-        )
-    return tuple(found)
+    wanted = tuple(str(name) for name in names)
+    if config.dataset.labels is None:
+        return wanted
+    return forgotten_labels(wanted, [str(label) for label in config.dataset.labels], config.dataset.name)
 
 
 def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experiment":
@@ -272,6 +276,13 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         group=group,
         config={str(key): value for key, value in plain.items()},
     )
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a command line such as `dataset=celeba dataset.root=photos`, without running Hydra."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
 
 
 def made(config: DictConfig, key: str) -> Any:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from mlu import stages
 from mlu.canaries import canaries_of, planted
 from mlu.contracts import NO_REFERENCE, Finding, ForgetRequest, Histograms
+from mlu.data.attributes import forgotten_labels
 from mlu.data.module import ImageData
 from mlu.errors import UserError
 from mlu.evaluate.distributions import PICTURED, distribution_findings, drawn
@@ -89,7 +90,8 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
             f"method={experiment.method.name} serves {' and '.join(experiment.method.tasks)} data, "
             f"{data.source.name} is {data.task}: choose another method"
         )
-    forgotten = tuple(sorted(data.columns(experiment.forget)))
+    names = forgotten_labels(experiment.forget, data.labels, data.source.name)
+    forgotten = tuple(sorted(data.columns(names)))
     if experiment.canaries["withheld"] and data.task != "multilabel":
         raise UserError(
             f"canaries need labels that can be withheld, {data.source.name} has classes: set canaries.withheld=0"

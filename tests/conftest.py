@@ -19,9 +19,12 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 TINY = {
     "faces": ["dataset=faces", "dataset.images=400", "dataset.image_size=32"],
     "digits": ["dataset=digits", "dataset.images=400", "dataset.image_size=16"],
-    "celeba": ["dataset=celeba", "dataset.image_size=32"],
+    **{
+        name: [f"dataset={name}", "dataset.image_size=32"]
+        for name in ("celeba", "celeba_hq", "vggface2", "mufac", "cifar10", "mnist", "svhn", "csv")
+    },
 }
-"""Small data by the name of its data set; that of `celeba` is the test's to write."""
+"""Small data by the name of its data set; the files of those that have files are the test's to write."""
 BRIEF = ["training.epochs=6", "training.batch_size=32", "logger=none", "trainer.accelerator=cpu"]
 
 

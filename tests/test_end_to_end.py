@@ -57,6 +57,19 @@ def test_a_run_leaves_what_it_promises(run, tmp_path):
     assert (folder / "config.yaml").is_file()
 
 
+def test_stages_of_no_more_images_are_kept_than_allowed(run, experiment, monkeypatch):
+    monkeypatch.setattr(pipeline.stages, "EXPOSED_IMAGES", 60)
+    settings = ("method=head", "seed=77", "attack=[aia,mia]", "training.epochs=2")
+    first, again = (run(*settings, folder=folder) for folder in ("one", "two"))
+    assert again["metrics"] == first["metrics"]
+    assert again["measured"]["original"]["cached"]
+    assert first["metrics"]["original/attack/aia/features/balanced_accuracy"] is not None
+    context = pipeline.context_of(experiment(*settings))
+    said = pipeline.stages.original(context).outputs["validation"]
+    assert {len(means) for means in said.stages.values()} == {60}
+    assert len(said) == len(context.data.splits["validation"]) > 60
+
+
 def test_work_is_counted_by_hand(run, experiment):
     overrides = ["method.tuning.steps=3", "method.tuning.recalibrate=100", "method.images=40", "method.soft=0.5"]
     overrides += ["method.tuning.batch_size=64"]

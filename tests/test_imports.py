@@ -29,6 +29,8 @@ LAYERS = (
     ("__main__",),
 )
 """Each file or folder may import from the layers above it, and from its own folder."""
+COMMANDS = {"data.prepare", "data.doctor"}
+"""Commands: they stand below all others, whatever their folder."""
 WITHIN_A_LAYER = {
     ("models.classifier", "optimise"), ("models.classifier", "tasks")
 }  # fmt: skip
@@ -38,7 +40,7 @@ ONLY = {
     "omegaconf": {"config", "cli", "sweep"},
     "wandb": {"tracking"},
     "lightning": {"data.module", "models.classifier", "unlearner", "tracking", "progress", "stages"},
-    "matplotlib": {"report.figures", "data.synthetic"},
+    "matplotlib": {"report.figures", "data.synthetic", "data.doctor"},
 }
 """Libraries that only these files know."""
 
@@ -68,7 +70,7 @@ def ours(file: Path) -> set[str]:
 
 
 def layer(module: str) -> int:
-    top = module.split(".")[0]
+    top = "__main__" if module in COMMANDS else module.split(".")[0]
     return next(number for number, names in enumerate(LAYERS) if top in names)
 
 
@@ -79,6 +81,11 @@ def test_imports_point_upstream(module):
         allowed = layer(other) < layer(module) or same_folder or (module, other) in WITHIN_A_LAYER
         lazily = (module, other) in {("config", "experiment"), ("sweep", "report.table")}
         assert allowed or lazily, f"mlu.{module} must not import mlu.{other}"
+
+
+def test_commands_are_imported_by_commands_alone():
+    for module, file in FILES.items():
+        assert module in COMMANDS or not ours(file) & COMMANDS
 
 
 @pytest.mark.parametrize("folder", ["methods", "evaluate", "attacks"])

@@ -68,13 +68,15 @@ class AttributeInference(Attack[Trial]):
     hidden: int
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
-        learnt, judged = (views(victim, victim.outputs[name]) for name in ("validation", "test"))
+        validation, test = (victim.outputs[name].with_stages() for name in ("validation", "test"))
+        learnt, judged = views(victim, validation), views(victim, test)
         # What the last stage gives is what the head reads: it is attacked once.
         *_, last = judged
         found: dict[str, Trial | str] = {}
         for view, seen in judged.items():
             if view != last:
-                found |= self.attack(victim, f"{self.name}/{view}", learnt[view], seen, deep="/" not in view)
+                sides = Side(validation, learnt[view]), Side(test, seen)
+                found |= self.attack(victim, f"{self.name}/{view}", *sides, deep="/" not in view)
         return {**found, f"{self.name}/{last}": found[f"{self.name}/features"]}
 
     def without_model(self, victim: Victim) -> Evidence[Trial]:
@@ -83,7 +85,7 @@ class AttributeInference(Attack[Trial]):
         retained = list(victim.request.retained)
         # An unknown target is neither: it stands halfway.
         learnt, judged = (
-            torch.where(split.known, split.targets, 0.5)[:, retained]
+            Side(split, torch.where(split.known, split.targets, 0.5)[:, retained])
             for split in (victim.splits["validation"], victim.splits["test"])
         )
         return self.attack(victim, self.name, learnt, judged, deep=True)
@@ -95,25 +97,24 @@ class AttributeInference(Attack[Trial]):
     def compare(self, evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterable[Finding]:
         return excesses(evidence, reference)
 
-    def attack(self, victim: Victim, path: str, learnt: Tensor, judged: Tensor, deep: bool) -> Evidence[Trial]:
+    def attack(self, victim: Victim, path: str, learnt: "Side", judged: "Side", deep: bool) -> Evidence[Trial]:
         """The trial of each attacker, by its path.
 
         Args:
             victim: Whose targets are to be told.
             path: Of the logistic regression's findings.
-            learnt: What is seen of the validation images, shape (images, numbers).
-            judged: What is seen of the test images.
+            learnt: Validation images.
+            judged: Test images.
             deep: Whether the perceptron attacks as well.
         """
         attackers: dict[str, Pipeline] = {path: self.logistic_regression()}
         if deep:
             attackers[f"{path}/mlp"] = self.perceptron(victim.seed)
-        validation, test = victim.splits["validation"], victim.splits["test"]
-        (drawn,) = people_drawn(validation.identities, [self.images], victim.seed)
+        (drawn,) = people_drawn(learnt.images.identities, [self.images], victim.seed)
         cases = []
         for column in victim.request.forgotten:
-            fit = cases_of(validation.subset(drawn), column, learnt[drawn])
-            asked = cases_of(test, column, judged)
+            fit = cases_of(learnt.images.subset(drawn), column, learnt.seen[drawn])
+            asked = cases_of(judged.images, column, judged.seen)
             if fit.fewest >= FEWEST and asked.fewest > 0:
                 cases.append((fit, asked))
         if not cases:
@@ -151,6 +152,19 @@ class Oriented(TransformerMixin, BaseEstimator):
         return seen * self.signs_
 
 
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Images to learn from or to be judged on.
+
+    Attributes:
+        images: Their targets and people.
+        seen: What the attacker sees of each, shape (images, numbers).
+    """
+
+    images: Split | Outputs
+    seen: Tensor
+
+
 @dataclass(frozen=True)
 class Cases:
     """Images whose target is known.
@@ -174,7 +188,7 @@ class Cases:
         return int(min(self.truth.sum(), (~self.truth).sum()))
 
 
-def cases_of(split: Split, column: int, seen: Tensor) -> Cases:
+def cases_of(split: Split | Outputs, column: int, seen: Tensor) -> Cases:
     known = split.known[:, column]
     truth = split.targets[known, column].numpy() > 0
     return Cases(seen[known].double().numpy(), truth, split.identities[known.numpy()])

@@ -19,6 +19,15 @@ PAPER = (
 )  # fmt: skip
 """The ten attributes of the paper (Section 7.1) by CelebA's names."""
 
+MAAD = tuple(
+    """Male Young Middle_Aged Senior Asian White Black Rosy_Cheeks Shiny_Skin Bald Wavy_Hair Receding_Hairline Bangs
+    Sideburns Black_Hair Blond_Hair Brown_Hair Gray_Hair No_Beard Mustache 5_o_Clock_Shadow Goatee Oval_Face Square_Face
+    Round_Face Double_Chin High_Cheekbones Chubby Obstructed_Forehead Fully_Visible_Forehead Brown_Eyes
+    Bags_Under_Eyes Bushy_Eyebrows Arched_Eyebrows Mouth_Closed Smiling Big_Lips Big_Nose Pointy_Nose Heavy_Makeup
+    Wearing_Hat Wearing_Earrings Wearing_Necktie Wearing_Lipstick No_Eyewear Eyeglasses Attractive""".split()  # noqa: SIM905
+)
+"""MAAD-Face's 47 attributes, in the order of its table. What CelebA has too goes by the same name in both."""
+
 ALIASES = {"Gender": "Male", "Young_Old": "Young"}
 """The paper's names for two of CelebA's."""
 
@@ -48,4 +57,12 @@ def chosen_labels(dataset: str, labels: Sequence[str], known: Sequence[str]) -> 
     twice = [label for label in found if found.count(label) > 1]
     if twice or not found:
         raise UserError(f"dataset.labels of {dataset} " + (f"has {twice[0]!r} twice" if twice else "is empty"))
+    return found
+
+
+def forgotten_labels(names: Sequence[str], labels: Sequence[str], dataset: str) -> tuple[str, ...]:
+    """The labels to forget by the data set's own names; raises UserError if one is unknown or none would be left."""
+    found = tuple(dict.fromkeys(resolve_label(name, labels, dataset) for name in names))
+    if len(found) == len(labels):
+        raise UserError(f"forget_label.names names all {len(labels)} labels of {dataset}: leave at least one to retain")
     return found

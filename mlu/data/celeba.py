@@ -4,9 +4,10 @@ Source: Liu, Luo, Wang, Tang, Deep Learning Face Attributes in the Wild, ICCV 20
 laid out as torchvision does, but rows are joined by file name, never by position, and need not be complete.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,10 +108,12 @@ def read_lines(file: Path) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def read_targets(file: Path, labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """File names of the images, sorted, and their targets, 0 or 1, uint8, shape (images, labels)."""
+def read_targets(
+    file: Path, labels: Sequence[str], key: Callable[[str], Any] = str
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """File names of the images, sorted by `key`, and their targets, 0 or 1, uint8, shape (images, labels)."""
     header, names, table = read_attributes(file)
-    order = sorted(range(len(names)), key=names.__getitem__)
+    order = sorted(range(len(names)), key=lambda row: key(names[row]))
     columns = [column_of(label, header, file) for label in labels]
     return tuple(names[row] for row in order), table[np.ix_(order, columns)]
 

@@ -64,12 +64,12 @@ class ImageFolder(Dataset):
         split: `paper`: the project draws 65/25/10 over all images, so that no person is in two parts. `official`: the
             data set's own parts; where it has no validation part, that is drawn from its training part.
         prepared: Folder of the decoded images of all data sets.
-        exclude: A text file with a path per line, as the label table spells it: images to leave out. None for none.
+        exclude: A text file, or several, with a path per line, as the label table spells it: images to leave out.
     """
 
     split: str = "paper"
     prepared: Path | str
-    exclude: Path | str | None = None
+    exclude: Path | str | Sequence[Path | str] | None = None
 
     @abstractmethod
     def read(self) -> LabelTable:
@@ -104,9 +104,8 @@ class ImageFolder(Dataset):
             unreadable=unreadable,
         )
 
-    def arrays(self, table: LabelTable | None = None) -> Prepared:
-        """Where the decoded images of a table are, or will be; of its own table where none is given."""
-        table = table or self.read()
+    def arrays(self, table: LabelTable) -> Prepared:
+        """Where the decoded images of a table are, or will be."""
         files = ImageFiles(table.folder, table.paths, self.image_size)
         return Prepared.of(Path(self.prepared), self.name, files, table.origin)
 
@@ -122,15 +121,14 @@ class ImageFolder(Dataset):
         """Rows that `exclude` does not name, ascending."""
         if self.exclude is None:
             return np.arange(len(table.paths))
-        file = Path(self.exclude)
-        try:
-            lines = {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
-        except (OSError, UnicodeDecodeError) as fault:
-            raise UserError(f"cannot read dataset.exclude={file}: {fault}") from fault
+        files = [self.exclude] if isinstance(self.exclude, Path | str) else list(self.exclude)
+        lines = {line for file in files for line in listed(Path(file))}
         out = np.fromiter((path in lines for path in table.paths), bool, len(table.paths))
-        log.info("%s: %d of %d images are left out by %s", self.name, out.sum(), len(out), file)
+        log.info("%s: %d of %d images are left out", self.name, out.sum(), len(out))
         if unknown := lines - set(table.paths):
-            log.warning("%s: %d lines name no image of %s, such as %s", file, len(unknown), self.name, min(unknown))
+            log.warning(
+                "dataset.exclude names %d images that %s lacks, such as %s", len(unknown), self.name, min(unknown)
+            )
         return np.flatnonzero(~out)
 
 
@@ -151,6 +149,14 @@ class Selected:
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         return self.images[self.rows[rows]]
+
+
+def listed(file: Path) -> set[str]:
+    """The lines of a text file with anything on them."""
+    try:
+        return {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"cannot read dataset.exclude={file}: {fault}") from fault
 
 
 def fingerprint(table: LabelTable, sizes: np.ndarray, image_size: int) -> str:

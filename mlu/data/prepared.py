@@ -107,11 +107,6 @@ class Prepared:
             )  # fmt: skip
         return PreparedImages(self.folder, self.files, self.rows, [record is not None for record in self.records])
 
-    def damaged(self) -> list[Path]:
-        """Shards whose bytes are not those that were written."""
-        made = [(shard_file(self.folder, number), record) for number, record in enumerate(self.records) if record]
-        return [file for file, record in made if checksum(file) != record["checksum"]]
-
     def make(self, jobs: int) -> dict[int, str]:
         """Make the shards that are missing or stale; returns `unreadable`, afterwards.
 
@@ -186,6 +181,12 @@ class PreparedImages:
             np.load(shard_file(self.folder, number), mmap_mode="r") if made else None
             for number, made in enumerate(self.made)
         ]
+
+    def damaged(self) -> list[Path]:
+        """Shards whose bytes are not those that were written."""
+        shards = [(shard_file(self.folder, number), number) for number, made in enumerate(self.made) if made]
+        records = [(file, json.loads(record_file(self.folder, number).read_text())) for file, number in shards]
+        return [file for file, record in records if checksum(file) != record["checksum"]]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process maps the files itself, instead of being sent their content."""

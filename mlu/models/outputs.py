@@ -1,7 +1,7 @@
 """What a model says about every image, computed once and read by every metric and attack."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ class Outputs:
         identities: Number of the person on each image, shape (images,).
         stages: By the name of each stage of the body, in order, the means of its maps, float32, shape (images, maps);
             the last are the features that the head reads. Empty where they were not kept.
+        traced: Rows that the stages are of, ascending; None where they are of all images.
     """
 
     logits: Tensor
@@ -33,13 +34,19 @@ class Outputs:
     known: Tensor
     identities: np.ndarray
     stages: Mapping[str, Tensor] = field(default_factory=dict)
+    traced: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def subset(self, rows: Tensor) -> "Outputs":
-        stages = {name: means[rows] for name, means in self.stages.items()}
+        """The given images; without stages where these are of some images only."""
+        stages = {name: means[rows] for name, means in self.stages.items()} if self.traced is None else {}
         return Outputs(self.logits[rows], self.targets[rows], self.known[rows], self.identities[rows.numpy()], stages)
+
+    def with_stages(self) -> "Outputs":
+        """The images whose stages were kept."""
+        return self if self.traced is None else replace(self.subset(self.traced), stages=self.stages)
 
 
 def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
@@ -49,10 +56,10 @@ def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
     return logits, stages[last]
 
 
-def respond_by_stage(net: Network, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
-    """As `respond`, with `Outputs.stages` instead of the features."""
+def respond_by_stage(net: Network, split: Split, traced: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    """As `respond`, with `Outputs.stages` of the images `traced` instead of the features of all."""
     names = stages_of(net)
-    logits, stages = trace(net, split, names)
+    logits, stages = trace(net, split, names, traced)
     # Pooling is no stage that learns: what it gives are the means of the maps before it.
     stages[names[names.index(POOL) - 1]] = stages.pop(POOL)
     return logits, stages
@@ -63,26 +70,45 @@ def stages_of(net: Network) -> list[str]:
 
 
 @torch.no_grad()
-def trace(net: Network, split: Split, watched: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and of each stage that is watched the means of its maps. Leaves the network in evaluation mode."""
+def trace(
+    net: Network, split: Split, watched: list[str], traced: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits, and of each stage that is watched the means of its maps. Leaves the network in evaluation mode.
+
+    Args:
+        net: To ask.
+        split: All its images are passed through.
+        watched: Names of stages.
+        traced: Rows of the images whose means are kept, ascending; None for all.
+    """
     device = next(net.parameters()).device
     net.eval()
+    wanted = torch.ones(len(split), dtype=torch.bool)
+    if traced is not None:
+        wanted = torch.zeros_like(wanted).index_fill_(0, traced, True)
     seen: dict[str, list[Tensor]] = {name: [] for name in watched}
+    chosen = iter(wanted.split(BATCH))
 
     def keep(parts: list[Tensor], module: nn.Module, inputs: Any, output: Tensor) -> None:
-        parts.append((output.mean((2, 3)) if output.ndim > 2 else output).float().cpu())
+        means = output.mean((2, 3)) if output.ndim > 2 else output
+        parts.append(means[now.to(device)].float().cpu())
 
     hooks = [net.body.get_submodule(name).register_forward_hook(partial(keep, parts)) for name, parts in seen.items()]
+    logits = []
     try:
-        logits = [net(batch.images.to(device)).float().cpu() for batch in split.batches(BATCH)]
+        for batch in split.batches(BATCH):
+            now = next(chosen)
+            logits.append(net(batch.images.to(device)).float().cpu())
     finally:
         for hook in hooks:
             hook.remove()
     return torch.cat(logits), {name: torch.cat(parts) for name, parts in seen.items()}
 
 
-def outputs_of(split: Split, logits: Tensor, stages: Mapping[str, Tensor] | None = None) -> Outputs:
-    return Outputs(logits, split.targets, split.known, split.identities, stages or {})
+def outputs_of(
+    split: Split, logits: Tensor, stages: Mapping[str, Tensor] | None = None, traced: Tensor | None = None
+) -> Outputs:
+    return Outputs(logits, split.targets, split.known, split.identities, stages or {}, traced)
 
 
 def joined(*parts: Outputs) -> Outputs:

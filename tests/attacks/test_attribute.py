@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from victims import LABELS, outputs, split_of, victim_of
 
 from mlu.attacks import attribute
-from mlu.attacks.attribute import FEWEST, NO_CLASSES, NO_OTHERS, AttributeInference, views
+from mlu.attacks.attribute import FEWEST, NO_CLASSES, NO_OTHERS, AttributeInference, Side, views
 from mlu.attacks.drawing import people_drawn
 from mlu.contracts import NO_REFERENCE, ForgetRequest, Trial
 from mlu.data.base import LabelledImages
@@ -198,7 +198,9 @@ def test_a_label_copied_into_one_feature_is_found_by_both_and_nowhere_else():
 
 def tries(victim, deep=True):
     """The attack on the features alone."""
-    learnt, judged = (victim.outputs[part].stages["last"] for part in ("validation", "test"))
+    learnt, judged = (
+        Side(victim.outputs[part], victim.outputs[part].stages["last"]) for part in ("validation", "test")
+    )
     return attacker().attack(victim, "one", learnt, judged, deep)
 
 
@@ -364,6 +366,16 @@ def test_no_more_people_are_learnt_from_than_asked_for():
     with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN"):
         observe(without(~beyond), images=60)
     assert_all_differ(observe(replace(victim, seed=1), images=60), found)
+
+
+def test_where_stages_of_some_images_were_kept_these_alone_are_attacked():
+    victim, rows = pair(lambda part: informed(200, part)), torch.arange(0, 200, 2)
+    some = {
+        part: replace(said, stages={name: means[rows] for name, means in said.stages.items()}, traced=rows)
+        for part, said in victim.outputs.items()
+    }
+    smaller = meeting(victim, **{part: said.subset(rows) for part, said in victim.outputs.items()})
+    assert_same(observe(meeting(victim, **some)), observe(smaller))
 
 
 def test_unknown_targets_are_ignored():

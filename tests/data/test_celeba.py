@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from celeba_folder import celeba_facts, write_celeba
 from PIL import Image
+from reading import edit, refusal
 
 from mlu.data.attributes import CELEBA, PAPER
 from mlu.data.celeba import CelebA
@@ -27,21 +28,6 @@ def celeba(root, labels=PAPER, **fields):
     return CelebA(
         **{"name": "celeba", "root": root, "image_size": 16, "labels": labels, "prepared": root / "prepared", **fields}
     )
-
-
-def refusal(dataset):
-    """The message of the UserError that loading ends with: one line."""
-    with pytest.raises(UserError) as error:
-        dataset.load()
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def edit(file, change):
-    """Rewrite a file's lines with `change`, which edits the list in place."""
-    lines = file.read_text().splitlines()
-    change(lines)
-    file.write_text("\n".join(lines) + "\n")
 
 
 def same(one, other):

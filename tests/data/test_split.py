@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlu.data.base import LabelledImages
-from mlu.data.split import FRACTIONS, Split, partition, stratified_parts, united
+from mlu.data.split import FRACTIONS, OPEN, Split, partition, stratified_parts, united
 
 
 def people(count: int, seed: int, images_each: int = 4, prevalence=(0.03, 0.4, 0.8)):
@@ -72,6 +74,25 @@ def test_a_partition_is_complete_and_disjoint_and_batches_are_its_rows(data):
     np.testing.assert_array_equal(train.identities, data.identities[train.rows])
     together = torch.cat([batch.targets for batch in train.batches(7)])
     assert torch.equal(together, train.targets)
+
+
+def test_what_its_own_split_leaves_open_is_train_or_validation_by_their_shares_and_by_person():
+    targets, identities = people(1500, seed=3)
+    images = np.zeros((len(targets), 3, 1, 1), np.uint8)
+    data = LabelledImages("toy", "multilabel", images, targets, ("a", "b", "c"), "0", identities=identities)
+    own = np.where(identities % 5 == 0, 2, OPEN)
+    splits = partition(replace(data, split=own), seed=0)
+    np.testing.assert_array_equal(splits["test"].rows, np.flatnonzero(own == 2))
+    rows = np.concatenate([split.rows for split in splits.values()])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(len(targets)))
+    learnt, chosen = (np.unique(splits[name].identities) for name in ("train", "validation"))
+    assert not np.intersect1d(learnt, chosen).size
+    share = len(learnt) / (len(learnt) + len(chosen))
+    # The discrepancy of n multiples of the golden ratio is below (2 + log2 n) / n.
+    assert abs(share - 0.65 / 0.90) <= (2 + np.log2(1500)) / (len(learnt) + len(chosen))
+    other = partition(replace(data, split=own), seed=1)["train"].rows
+    assert not np.array_equal(other, splits["train"].rows)
+    assert (own == np.where(identities % 5 == 0, 2, OPEN)).all()  # untouched
 
 
 def test_a_split_of_its_own_is_kept(data):

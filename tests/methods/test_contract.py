@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 
+import lightning as L
 import pytest
 import torch
 from conftest import METHODS
@@ -78,6 +79,31 @@ def test_a_method_leaves_the_original_alone_and_is_repeatable(method, dataset, e
     save_file({name: value.contiguous() for name, value in first.items()}, tmp_path / "weights.safetensors")
     torch.testing.assert_close(load_file(tmp_path / "weights.safetensors"), dict(first), rtol=0, atol=0)
     assert all(value.isfinite().all() for value in first.values())
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if served(name, "faces") and name != "retrain"])
+def test_what_is_not_known_is_not_looked_at(method, experiment):
+    """Whatever the table holds there, the weights are the same, bit by bit; were it known, they would not be."""
+    context = context_of(experiment(*brief(method)))
+    net = stages.original(context).net
+
+    def forgotten(value: float, known: bool) -> dict[str, torch.Tensor]:
+        parts = {}
+        for name in ("train", "validation"):
+            split = context.data.splits[name]
+            hidden = torch.rand(split.targets.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+            parts[name] = dataclasses.replace(
+                split, targets=split.targets.masked_fill(hidden, value), known=split.known & (~hidden | known)
+            )
+        problem = dataclasses.replace(stages.problem_of(context, net), **parts)
+        L.seed_everything(context.experiment.seed, verbose=False)
+        return stages.apply(context, context.experiment.method, problem).state_dict()
+
+    first, other = forgotten(0.0, known=False), forgotten(1.0, known=False)
+    assert all(torch.equal(first[name], other[name]) for name in first)
+    if method != "original":
+        seen = forgotten(1.0, known=True)
+        assert not all(torch.equal(first[name], seen[name]) for name in first)
 
 
 @pytest.mark.parametrize("dataset", ["faces", "digits"])

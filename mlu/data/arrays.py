@@ -1,0 +1,208 @@
+"""Data sets of small images that fit into memory: a few files hold all of them, as torchvision lays them out."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from mlu.data.attributes import chosen_labels
+from mlu.data.base import Dataset, LabelledImages
+from mlu.data.folder import SPLITS
+from mlu.data.split import OPEN
+from mlu.errors import UserError, did_you_mean
+from mlu.store import code_digest, digest
+
+SIDE = 32  # height and width of the images before any resizing, in pixels
+TEST = 2  # in a data set's own split
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images that lie together in the files.
+
+    Attributes:
+        pixels: RGB, uint8, shape (n, 3, 32, 32).
+        classes: Number of each image's class, int64, shape (n,).
+        test: Whether they belong to the data set's own test part; else to its training part.
+    """
+
+    pixels: np.ndarray
+    classes: np.ndarray
+    test: bool
+
+    def only(self, classes: Sequence[int]) -> "Part":
+        """The images of some classes, in their order."""
+        kept = np.isin(self.classes, classes)
+        return self if kept.all() else Part(self.pixels[kept], self.classes[kept], self.test)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageArrays(Dataset):
+    """One class per image (`singlelabel`). A subclass reads its files; the rest is the same for all of them.
+
+    With fewer `labels` than there are classes only images of these count.
+
+    Attributes:
+        split: `paper`: the project draws 65/25/10 over all images. `official`: the data set's own test part; train and
+            validation are drawn from its training part.
+        download: Fetch what is missing with torchvision.
+        classes: Names of the classes, by number.
+        folders: Where the files may lie below `root`, torchvision's own folder first.
+        files: Names of the files, all needed.
+        endings: What a name may end with on disk; the first one that exists is read.
+        origin: Where to get the files, for messages.
+    """
+
+    split: str = "paper"
+    download: bool = False
+    classes: ClassVar[tuple[str, ...]]
+    folders: ClassVar[tuple[str, ...]] = ("",)
+    files: ClassVar[tuple[str, ...]]
+    endings: ClassVar[tuple[str, ...]] = ("",)
+    origin: ClassVar[str]
+
+    @abstractmethod
+    def read(self, files: Mapping[str, Path]) -> list[Part]:
+        """All images, the training part first; raises UserError with the file and value that is malformed.
+
+        Args:
+            files: Where each of `files` is.
+        """
+
+    @abstractmethod
+    def fetch(self, root: Path, missing: Sequence[str]) -> None:
+        """Download those of `files` that are missing."""
+
+    def load(self) -> LabelledImages:
+        """Read all images into memory; they are resized when they are asked for.
+
+        Raises:
+            UserError: If a field is out of range, or a file is missing, damaged or malformed.
+        """
+        columns = self.columns()
+        parts = [part.only(columns) for part in self.read(self.located())]
+        pixels = np.concatenate([part.pixels for part in parts])
+        classes = np.concatenate([part.classes for part in parts])
+        targets = (classes[:, None] == columns).astype(np.uint8)
+        labels = tuple(self.classes[column] for column in columns)
+        split = own_split(parts) if self.split == "official" else None
+        key = {
+            "pixels": hashlib.sha256(pixels.data).hexdigest(),
+            "targets": hashlib.sha256(targets.data).hexdigest(),
+            "split": None if split is None else hashlib.sha256(split.data).hexdigest(),
+            "labels": labels,
+            "image_size": self.image_size,
+            "code": code_digest("mlu.data.arrays", type(self).__module__),
+        }
+        return LabelledImages(
+            name=self.name,
+            task="singlelabel",
+            images=pixels if self.image_size == SIDE else Resized(pixels, self.image_size),
+            targets=targets,
+            labels=labels,
+            fingerprint=digest(key),
+            split=split,
+        )
+
+    def columns(self) -> list[int]:
+        """Numbers of the classes to learn, in the order of `labels`; raises UserError with the field that is wrong."""
+        if self.split not in SPLITS:
+            hint = did_you_mean(self.split, SPLITS)
+            raise UserError(f"dataset.split of {self.name} must be paper or official, got {self.split!r}{hint}")
+        if self.image_size < 1:
+            raise UserError(f"dataset.image_size of {self.name} must be at least 1 pixel, got {self.image_size}")
+        labels = chosen_labels(self.name, [str(label) for label in self.labels or ()], self.classes)
+        if len(labels) < 2:
+            raise UserError(f"dataset.labels of {self.name} must be at least two classes, got {list(labels)}")
+        return [self.classes.index(label) for label in labels]
+
+    def located(self) -> dict[str, Path]:
+        """Where each of `files` is; what is missing is downloaded before if the user says so."""
+        root = Path(self.root).expanduser()
+        folder, found = self.find(root)
+        if self.download and len(found) < len(self.files):
+            self.fetch(root, [name for name in self.files if name not in found])
+            folder, found = self.find(root)
+        if missing := [name for name in self.files if name not in found]:
+            raise UserError(
+                f"no {', '.join(missing)} in {folder}: put the files of {self.origin} there, name their folder with "
+                f"dataset.root=..., or set dataset.download=true"
+            )
+        return found
+
+    def find(self, root: Path) -> tuple[Path, dict[str, Path]]:
+        """The folder that holds most of the files (the first of equals), and where it holds them."""
+        found = []
+        for folder in (root / folder for folder in self.folders):
+            paths = {name: [folder / (name + ending) for ending in self.endings] for name in self.files}
+            there = {name: [path for path in choice if path.is_file()] for name, choice in paths.items()}
+            found.append((folder, {name: choice[0] for name, choice in there.items() if choice}))
+        return max(found, key=lambda pair: len(pair[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Resized:
+    """Images in memory that become larger or smaller when they are asked for (satisfies `Images`).
+
+    Attributes:
+        pixels: uint8, shape (n, 3, height, width).
+        image_size: Height and width after the resize, bilinear with antialiasing, in pixels.
+    """
+
+    pixels: np.ndarray
+    image_size: int
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """Images of the given rows, in their order, uint8, shape (n, 3, image_size, image_size)."""
+        from torchvision.transforms.v2.functional import resize  # here: a second of imports that size 32 does not need
+
+        return resize(torch.from_numpy(self.pixels[rows]), [self.image_size, self.image_size], antialias=True).numpy()
+
+
+def own_split(parts: Sequence[Part]) -> np.ndarray:
+    """The data set's own split, int8, shape (images,): its test part, and the rest left open."""
+    return np.concatenate([np.full(len(part.classes), TEST if part.test else OPEN, np.int8) for part in parts])
+
+
+def classes_of(file: Path, labels: Sequence[Any], images: int, allowed: range) -> np.ndarray:
+    """The labels of a file as whole numbers, int64, shape (images,).
+
+    Args:
+        file: For messages.
+        labels: Numbers, of any type.
+        images: How many images they belong to.
+        allowed: What a label may be.
+
+    Raises:
+        UserError: If there are more or fewer labels than images, or one is not allowed.
+    """
+    if len(labels) != images:
+        raise malformed(file, f"it has {len(labels):,} labels for {images:,} images")
+    for row, label in enumerate(labels):
+        if not (isinstance(label, int | float) and label in allowed):
+            raise malformed(file, f"image {row} (from 0) has label {label!r:.40}, not {allowed[0]} to {allowed[-1]}")
+    return np.array(labels, dtype=np.int64)
+
+
+@contextmanager
+def decoding(file: Path) -> Iterator[None]:
+    """Whatever goes wrong inside becomes a UserError that names the file."""
+    try:
+        yield
+    except Exception as fault:  # gzip, pickle and scipy have a dozen kinds for damaged files
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise malformed(file, f"it cannot be read: {reason}") from fault
+
+
+def malformed(file: Path, fault: str) -> UserError:
+    """The error for a file that is not as it should be."""
+    return UserError(f"{file}: {fault}; put an intact file there")

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from photo_folder import write_lines, write_photos
+
+PATHS = [f"{number}.png" for number in range(200)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_photos(tmp_path, PATHS)
+    signs = np.random.default_rng(0).integers(0, 2, (200, 2))
+    rows = (f"{path},{one},{two}" for path, (one, two) in zip(PATHS, signs, strict=True))
+    write_lines(tmp_path / "labels.csv", "image,Bald,Young", *rows)
+    return tmp_path
+
+
+def command(name, root, *overrides):
+    given = ["dataset=csv", f"dataset.root={root}", "dataset.image_size=24", f"outputs={root / 'outputs'}", *overrides]
+    return subprocess.run(
+        [sys.executable, "-m", f"mlu.data.{name}", *given], capture_output=True, text=True, check=False
+    )
+
+
+def test_prepare_then_doctor_then_exclude(root):
+    (root / PATHS[5]).write_bytes(b"no image")
+    done = command("prepare", root)
+    unreadable = next((root / "outputs/cache/prepared").glob("csv-24px-*/unreadable.txt"))
+    assert done.returncode == 1, done.stderr
+    assert "csv: 200 images of 24 x 24 pixels" in done.stdout
+    assert "1 images cannot be read" in done.stdout
+    assert f"dataset.exclude={unreadable}" in done.stdout
+    assert unreadable.read_text() == "5.png\n"
+    done = command("doctor", root)
+    listed = root / "outputs/doctor/csv/unreadable.txt"
+    assert done.returncode == 1
+    assert "is not fit" in done.stdout
+    assert f"dataset.exclude={listed}" in done.stdout
+    assert listed.read_text() == "5.png\n"
+    assert (root / "outputs/doctor/csv/labels.png").read_bytes().startswith(b"\x89PNG")
+    for name, says in (("prepare", "200 images"), ("doctor", "is fit for training and measuring: 0 faults")):
+        done = command(name, root, f"dataset.exclude={listed}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert says in done.stdout
+    shard = next((root / "outputs/cache/prepared").glob("*/00000.npy"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    done = command("doctor", root, f"dataset.exclude={listed}")
+    assert done.returncode == 1
+    assert f"{shard} is damaged" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["prepare", "doctor"])
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("dataset.table=none.csv", "there is no label table"),
+        ("dataset.image_size=3", "dataset.image_size must be a whole number >= 16, got 3"),
+        ("dataset.tabel=x", "did you mean 'dataset.table'?"),
+        ("dataset.labels=[Blad]", "did you mean 'Bald'?"),
+    ],
+)
+def test_wrong_use_ends_with_one_line_and_exit_code_2(root, name, override, says):
+    done = command(name, root, override)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert says in done.stderr
+
+
+def test_images_that_come_in_arrays_need_no_preparation(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mlu.data.prepare", "dataset=digits"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "nothing to prepare" in done.stdout
