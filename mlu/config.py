@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mlu.data.attributes import forgotten_labels
-from mlu.errors import UserError, did_you_mean
+from mlu.errors import UserError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     from mlu.experiment import Experiment
@@ -302,7 +302,7 @@ def explain(fault: Exception) -> str:
         group, name = missing.groups()
         options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
         return f"{group}={name} does not exist{did_you_mean(name, options) or '.'} There are {', '.join(options)}"
-    first = text.strip().splitlines()[0] if text.strip() else type(fault).__name__
+    first = first_line(fault)
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
         key = unknown.group(1)
         return f"there is no key {key!r}{did_you_mean(key, config_keys()) or '.'} See python launch.py --help"

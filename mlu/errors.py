@@ -13,3 +13,9 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     by_lower_case = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     return f", did you mean {by_lower_case[near[0]]!r}?" if near else ""
+
+
+def first_line(fault: Exception) -> str:
+    """What an exception of somebody else's says, in one line; its kind where it says nothing."""
+    lines = str(fault).strip().splitlines()
+    return lines[0] if lines else type(fault).__name__

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from mlu.data.attributes import chosen_labels
-from mlu.data.base import Dataset, LabelledImages
-from mlu.data.folder import SPLITS
+from mlu.data.base import Dataset, LabelledImages, check_fields
 from mlu.data.split import OPEN
-from mlu.errors import UserError, did_you_mean
+from mlu.errors import UserError, first_line
 from mlu.store import code_digest, digest
 
 SIDE = 32  # height and width of the images before any resizing, in pixels
@@ -112,11 +111,7 @@ class ImageArrays(Dataset):
 
     def columns(self) -> list[int]:
         """Numbers of the classes to learn, in the order of `labels`; raises UserError with the field that is wrong."""
-        if self.split not in SPLITS:
-            hint = did_you_mean(self.split, SPLITS)
-            raise UserError(f"dataset.split of {self.name} must be paper or official, got {self.split!r}{hint}")
-        if self.image_size < 1:
-            raise UserError(f"dataset.image_size of {self.name} must be at least 1 pixel, got {self.image_size}")
+        check_fields(self.name, self.split, self.image_size)
         labels = chosen_labels(self.name, [str(label) for label in self.labels or ()], self.classes)
         if len(labels) < 2:
             raise UserError(f"dataset.labels of {self.name} must be at least two classes, got {list(labels)}")
@@ -199,8 +194,7 @@ def decoding(file: Path) -> Iterator[None]:
     try:
         yield
     except Exception as fault:  # gzip, pickle and scipy have a dozen kinds for damaged files
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise malformed(file, f"it cannot be read: {reason}") from fault
+        raise malformed(file, f"it cannot be read: {first_line(fault)}") from fault
 
 
 def malformed(file: Path, fault: str) -> UserError:

@@ -8,7 +8,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from mlu.errors import UserError, did_you_mean
+
 TaskName = Literal["multilabel", "singlelabel"]
+
+SPLITS = ("paper", "official")
+"""The project's own 65/25/10, or the data set's."""
 
 
 class Images(Protocol):
@@ -74,3 +79,12 @@ class Dataset(ABC):
     @abstractmethod
     def load(self) -> LabelledImages:
         """Read or draw the images and labels; raises UserError with what is missing and how to get it."""
+
+
+def check_fields(name: str, split: str, image_size: int) -> None:
+    """Raises UserError with the field of a data set that is out of range."""
+    if split not in SPLITS:
+        hint = did_you_mean(split, SPLITS)
+        raise UserError(f"dataset.split of {name} must be paper or official, got {split!r}{hint}")
+    if image_size < 1:
+        raise UserError(f"dataset.image_size of {name} must be at least 1 pixel, got {image_size}")

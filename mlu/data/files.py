@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mlu.errors import UserError
+from mlu.errors import UserError, first_line
 
 MOST_THREADS = 8
 OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # absolute, or with a part `..`
@@ -79,8 +79,7 @@ class ImageFiles:
             with Image.open(file) as image:
                 return np.asarray(square(image, self.image_size))
         except Exception as fault:  # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs
-            reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-            raise UserError(f"cannot read the image {file}: {reason}; put an intact file there") from fault
+            raise UserError(f"cannot read the image {file}: {first_line(fault)}; put an intact file there") from fault
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -113,8 +112,7 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
     try:
         getattr(datasets, reader)(str(root), download=True, **options)
     except Exception as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise UserError(
-            f"{name} could not be downloaded to {root}: {reason}; put its files there, "
+            f"{name} could not be downloaded to {root}: {first_line(fault)}; put its files there, "
             f"or name their folder with dataset.root=..."
         ) from fault

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mlu.data.base import Dataset, Images, LabelledImages, TaskName
+from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
 from mlu.data.files import ImageFiles
 from mlu.data.prepared import Prepared
-from mlu.errors import UserError, did_you_mean
+from mlu.errors import UserError
 from mlu.store import code_digest, digest
 
 log = logging.getLogger(__name__)
-
-SPLITS = ("paper", "official")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +79,10 @@ class ImageFolder(Dataset):
         Raises:
             UserError: If a file, row, image or label is missing, doubled or malformed.
         """
-        self.check()
+        check_fields(self.name, self.split, self.image_size)
         table = self.read()
         prepared = self.arrays(table)
-        images: Images = prepared.opened(f"python -m mlu.data.prepare dataset={self.name}")
+        images: Images = prepared.opened(f"python -m mlu.data.prepare dataset={self.name} dataset.root={self.root}")
         unreadable = prepared.unreadable
         kept = self.kept(table)
         if len(kept) < len(table.paths):
@@ -108,14 +106,6 @@ class ImageFolder(Dataset):
         """Where the decoded images of a table are, or will be."""
         files = ImageFiles(table.folder, table.paths, self.image_size)
         return Prepared.of(Path(self.prepared), self.name, files, table.origin)
-
-    def check(self) -> None:
-        """Raises UserError with the field that is out of range."""
-        if self.split not in SPLITS:
-            hint = did_you_mean(self.split, SPLITS)
-            raise UserError(f"dataset.split of {self.name} must be paper or official, got {self.split!r}{hint}")
-        if self.image_size < 1:
-            raise UserError(f"dataset.image_size of {self.name} must be at least 1 pixel, got {self.image_size}")
 
     def kept(self, table: LabelTable) -> np.ndarray:
         """Rows that `exclude` does not name, ascending."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlu.cli import dataset_command
 from mlu.config import made
+from mlu.data.base import check_fields
 from mlu.data.folder import ImageFolder
 
 UNREADABLE = "unreadable.txt"
@@ -24,7 +25,7 @@ def prepare(config: Any) -> int:
     if not isinstance(dataset, ImageFolder):
         print(f"{dataset.name} comes in arrays: there is nothing to prepare")
         return 0
-    dataset.check()
+    check_fields(dataset.name, dataset.split, dataset.image_size)
     start = time.perf_counter()
     table = dataset.read()
     arrays, kept = dataset.arrays(table), set(dataset.kept(table).tolist())

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from mlu.data.base import Images
 from mlu.data.files import ImageFiles
-from mlu.errors import UserError
+from mlu.errors import UserError, first_line
 from mlu.store import checksum, code_digest, digest, now
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class Prepared:
         """All images: from the shards, and where there is none from the files; `command` is what makes them."""
         stale = self.records.count(None)
         if stale == len(self.records):
+            log.info("images are decoded as they are needed: %s does that once for all", command)
             return self.files
         if stale:
             log.warning(
@@ -114,7 +115,7 @@ class Prepared:
             jobs: Processes that decode.
 
         Raises:
-            UserError: If the disk has no room for them.
+            UserError: If the disk has no room for them, or they cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "lock"):
@@ -205,18 +206,22 @@ def make_shard(folder: Path, number: int, files: ImageFiles, state: np.ndarray) 
             unreadable[place] = str(fault)
     file = shard_file(folder, number)
     draft = file.with_suffix(".draft")
-    with draft.open("wb") as stream:
-        np.save(stream, images)
-    record = {
-        "state": state_of(files.paths, state),
-        "bytes": draft.stat().st_size,
-        "checksum": checksum(draft),
-        "unreadable": unreadable,
-        "date": now(),
-    }
-    draft.rename(file)
-    draft.write_text(json.dumps(record))
-    draft.rename(record_file(folder, number))
+    try:
+        with draft.open("wb") as stream:
+            np.save(stream, images)
+        record = {
+            "state": state_of(files.paths, state),
+            "bytes": draft.stat().st_size,
+            "checksum": checksum(draft),
+            "unreadable": unreadable,
+            "date": now(),
+        }
+        draft.rename(file)
+        draft.write_text(json.dumps(record))
+        draft.rename(record_file(folder, number))
+    except OSError as fault:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"cannot write {file}: {first_line(fault)}") from fault
 
 
 def shard_file(folder: Path, number: int) -> Path:

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from pyarrow import ArrowException, DataType, Table
 
-from mlu.errors import UserError, did_you_mean
+from mlu.errors import UserError, did_you_mean, first_line
 
 PARQUET = (".parquet", ".pq")
 
@@ -38,7 +38,7 @@ def read_table(file: Path, columns: Sequence[str] | None = None, types: Mapping[
         # One thread finds the row of a fault; it reads a few million rows in seconds.
         return pyarrow.csv.read_csv(file, pyarrow.csv.ReadOptions(use_threads=False), convert_options=convert)
     except (ArrowException, OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"{file}: {str(fault).splitlines()[0]}") from fault
+        raise UserError(f"{file}: {first_line(fault)}") from fault
 
 
 def csv_header(file: Path) -> list[str]:

@@ -12,7 +12,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mlu.errors import UserError, did_you_mean
+from mlu.errors import UserError, did_you_mean, first_line
 from mlu.models.network import ERASER, POOL, Network
 
 log = logging.getLogger(__name__)
@@ -111,8 +111,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-        raise UserError(f"{path} is neither safetensors nor a plain state dict of tensors: {reason}") from fault
+        raise UserError(
+            f"{path} is neither safetensors nor a plain state dict of tensors: {first_line(fault)}"
+        ) from fault
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")
