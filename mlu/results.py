@@ -80,10 +80,14 @@ def results_of(
     }
 
 
+PLACES = ("root", "prepared", "attributes", "download")
+"""Keys of a data set that say where its files are, and no more."""
+
+
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration decides the figures: not where files lie, who is told, or how many processes load."""
     kept = {key: value for key, value in config.items() if key not in ("outputs", "logger", "objective")}
-    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key != "root"}
+    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in PLACES}
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key != "workers"}
     for group in ("backbone", "original"):
         kept[group] = {**config[group], "weights": content_of(config[group]["weights"])}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
-from mlu.data.files import ImageFiles
+from mlu.data.files import MISSING, ImageFiles
 from mlu.data.prepared import Prepared
 from mlu.errors import UserError
 from mlu.store import code_digest, digest
@@ -103,9 +103,15 @@ class ImageFolder(Dataset):
         )
 
     def arrays(self, table: LabelTable) -> Prepared:
-        """Where the decoded images of a table are, or will be."""
+        """Where the decoded images of a table are, or will be; raises UserError if no image is there at all."""
         files = ImageFiles(table.folder, table.paths, self.image_size)
-        return Prepared.of(Path(self.prepared), self.name, files, table.origin)
+        prepared = Prepared.of(Path(self.prepared), self.name, files)
+        if (prepared.state == MISSING).all():
+            raise UserError(
+                f"none of the {len(files):,} images is in {files.folder}, such as {files.paths[0]}: "
+                f"get them from {table.origin}"
+            )
+        return prepared
 
     def kept(self, table: LabelTable) -> np.ndarray:
         """Rows that `exclude` does not name, ascending."""

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from mlu.data.base import Images
-from mlu.data.files import ImageFiles
+from mlu.data.files import MISSING, ImageFiles
 from mlu.errors import UserError, first_line
 from mlu.store import checksum, code_digest, digest, now
 
@@ -43,7 +43,7 @@ class Prepared:
     Attributes:
         folder: Where the shards are.
         files: The images they are made from.
-        state: Size in bytes and time of change in nanoseconds of each file, int64, shape (images, 2).
+        state: Of each file, as `ImageFiles.state` gives it, shape (images, 2).
     """
 
     folder: Path
@@ -51,14 +51,14 @@ class Prepared:
     state: np.ndarray
 
     @classmethod
-    def of(cls, root: Path, name: str, files: ImageFiles, origin: str) -> "Prepared":
-        """Where the images of these files belong; raises UserError with the `origin` where files are missing."""
+    def of(cls, root: Path, name: str, files: ImageFiles) -> "Prepared":
+        """Where the images of these files belong."""
         key = {
             "paths": hashlib.sha256("\n".join(files.paths).encode()).hexdigest(),
             "shard": SHARD_BYTES,
             "code": code_digest("mlu.data.files"),
         }
-        return cls(root / f"{name}-{files.image_size}px-{digest(key)}", files, files.state(origin))
+        return cls(root / f"{name}-{files.image_size}px-{digest(key)}", files, files.state())
 
     @property
     def rows(self) -> int:
@@ -74,8 +74,9 @@ class Prepared:
 
     @property
     def unreadable(self) -> dict[int, str]:
-        """Rows whose files could not be decoded, and why."""
-        found: dict[int, str] = {}
+        """Rows whose files are missing, or could not be decoded, and why."""
+        missing = np.flatnonzero(self.state[:, 0] == MISSING).tolist()
+        found = {row: f"{self.files.folder / self.files.paths[row]} is missing: put it there" for row in missing}
         for number, record in enumerate(self.records):
             for place, reason in (record or {}).get("unreadable", {}).items():
                 found[number * self.rows + int(place)] = reason

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from mlu.data.module import ImageData
 from mlu.errors import UserError
 
 
@@ -11,6 +12,15 @@ def refusal(dataset):
     """The message of the UserError that loading ends with: one line."""
     with pytest.raises(UserError) as error:
         dataset.load()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def refusal_to_train(dataset):
+    """The message of the UserError that dividing the data set ends with, after it was loaded: one line."""
+    data = dataset.load()
+    with pytest.raises(UserError) as error:
+        ImageData(data, seed=0, batch_size=4)
     assert "\n" not in str(error.value)
     return str(error.value)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from celeba_folder import celeba_facts, write_celeba
 from PIL import Image
-from reading import edit, refusal
+from reading import edit, refusal, refusal_to_train
 
 from mlu.data.attributes import CELEBA, PAPER
 from mlu.data.celeba import CelebA
@@ -233,11 +233,11 @@ def test_a_missing_file_says_what_is_expected_where(root, name, split):
 def test_missing_images_are_counted_and_one_is_named(root):
     for name in ("000004.jpg", "000009.jpg"):
         (root / "celeba" / "img_align_celeba" / name).unlink()
-    message = refusal(celeba(root))
-    assert f"2 of {IMAGES}" in message
-    assert "000004.jpg" in message
+    message = refusal_to_train(celeba(root))
+    assert f"2 of the {IMAGES}" in message
+    assert "000004.jpg is missing" in message
     (root / "celeba" / "img_align_celeba").rename(root / "elsewhere")
-    assert f"{IMAGES} of {IMAGES}" in refusal(celeba(root))
+    assert f"none of the {IMAGES} images" in refusal(celeba(root))
 
 
 def test_download_runs_only_when_files_are_missing(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celeba_hq_folder import celeba_hq_facts, write_celeba_hq
-from reading import edit, refusal
+from reading import edit, refusal, refusal_to_train
 
 from mlu.data.attributes import CELEBA, PAPER
 from mlu.data.celeba_hq import CelebAHQ
@@ -157,8 +157,8 @@ def test_an_unknown_label_is_named_with_the_nearest(root):
 
 def test_a_missing_image_is_named(root, folder):
     (folder / "CelebA-HQ-img" / "4.jpg").unlink()
-    message = refusal(celeba_hq(root))
-    assert f"1 of {IMAGES}" in message
+    message = refusal_to_train(celeba_hq(root))
+    assert f"1 of the {IMAGES}" in message
     assert "4.jpg" in message
 
 

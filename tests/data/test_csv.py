@@ -150,7 +150,7 @@ GOOD = "image,Bald,Young"
         ([GOOD, ",1,0"], {}, ["row 1", "'image' is empty"]),
         ([GOOD, "../x.png,1,0"], {}, ["'../x.png'", "leads out"]),
         ([GOOD, "/etc/hostname,1,0"], {}, ["'/etc/hostname'", "leads out"]),
-        ([GOOD, "fotos/none.png,1,0"], {}, ["1 of 1", "fotos/none.png", "names them"]),
+        ([GOOD, "fotos/none.png,1,0"], {}, ["none of the 1 images", "fotos/none.png", "names them"]),
         ([GOOD, f"{PATHS[0]},1,0"], {"labels": ["Blad"]}, ["'Blad'", "did you mean 'Bald'?"]),
         ([GOOD, f"{PATHS[0]},1,0"], {"labels": ["Bald", "Bald"]}, ["'Bald'", "twice"]),
         ([GOOD, f"{PATHS[0]},1,0"], {"image_column": "imag"}, ["'imag'", "did you mean 'image'?"]),

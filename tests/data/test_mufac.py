@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 from mufac_folder import FOLDER, LETTERS, mufac_facts, write_mufac
-from reading import edit, put, refusal, warnings_of
+from reading import edit, put, refusal, refusal_to_train, warnings_of
 
 from mlu.data.module import ImageData
 from mlu.data.mufac import MUFAC
@@ -217,8 +217,8 @@ def test_a_missing_folder_says_what_is_expected_where(tmp_path):
 def test_missing_images_are_counted_and_one_is_named(root, folder):
     for row in (4, 5):
         (folder / path_of(FACTS[row])).unlink()
-    message = refusal(mufac(root))
-    assert f"2 of {IMAGES}" in message
+    message = refusal_to_train(mufac(root))
+    assert f"2 of the {IMAGES}" in message
     assert path_of(FACTS[4]) in message
 
 

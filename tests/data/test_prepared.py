@@ -35,7 +35,7 @@ def photos(tmp_path):
 
 
 def prepared(photos, paths=PATHS):
-    return Prepared.of(photos / "arrays", "photos", ImageFiles(photos, paths, SIZE), "a shop")
+    return Prepared.of(photos / "arrays", "photos", ImageFiles(photos, paths, SIZE))
 
 
 def written(arrays):
@@ -136,9 +136,15 @@ def test_an_unreadable_image_is_listed_with_its_row_and_the_others_are_made(phot
     assert sorted(prepared(photos).make(jobs=1)) == [20]
 
 
-def test_missing_files_are_counted(photos):
-    with pytest.raises(UserError, match=r"2 of 27 images are not in .*, such as x\.png: get them from a shop"):
-        prepared(photos, [*PATHS, "x.png", "y.png"])
+def test_missing_files_are_listed_and_may_come_later(photos):
+    paths = [*PATHS, "x.png", "people/y.png"]
+    assert sorted(prepared(photos, paths).unreadable) == [25, 26]
+    unreadable = prepared(photos, paths).make(jobs=1)
+    assert sorted(unreadable) == [25, 26]
+    assert "x.png" in unreadable[25]
+    pixels = write_photos(photos, ["x.png"])
+    assert sorted(prepared(photos, paths).make(jobs=1)) == [26]
+    np.testing.assert_array_equal(prepared(photos, paths).opened(COMMAND)[np.array([25])], pixels)
 
 
 def test_another_size_or_list_has_other_arrays(photos):
@@ -146,7 +152,7 @@ def test_another_size_or_list_has_other_arrays(photos):
     assert prepared(photos).folder == one
     assert prepared(photos, PATHS[1:]).folder != one
     small = ImageFiles(photos, PATHS, 8)
-    assert Prepared.of(photos / "arrays", "photos", small, "").folder != one
+    assert Prepared.of(photos / "arrays", "photos", small).folder != one
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(photos, monkeypatch):
@@ -180,7 +186,7 @@ if __name__ == "__main__":
     folder, rows, size, *paths = sys.argv[1:]
     module.SHARD_BYTES = int(rows) * 3 * int(size) ** 2
     files = ImageFiles(Path(folder), paths, int(size))
-    module.Prepared.of(Path(folder) / "arrays", "photos", files, "").make(jobs=2)
+    module.Prepared.of(Path(folder) / "arrays", "photos", files).make(jobs=2)
 """
 
 
@@ -198,7 +204,7 @@ def test_a_killed_run_leaves_whole_shards_and_no_process_and_the_next_makes_the_
     script.write_text(SLOW)
     command = [sys.executable, str(script), str(photos), str(ROWS), str(SIZE), *many]
     run = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])})
-    arrays = Prepared.of(photos / "arrays", "photos", ImageFiles(photos, many, SIZE), "")
+    arrays = Prepared.of(photos / "arrays", "photos", ImageFiles(photos, many, SIZE))
     until(lambda: len(list(arrays.folder.glob("*.json"))) >= 2)
     family = children(run.pid)
     run.send_signal(signal.SIGKILL)
