@@ -384,7 +384,7 @@ def test_an_unknown_target_cannot_be_flipped():
     assert np.array_equal(ATTACK.observe(victim)["mia/flipped"].persons, flipped)
 
 
-@pytest.mark.parametrize("flipped", [[], [0, 2], [1]], ids=["none", "members", "others"])
+@pytest.mark.parametrize("flipped", [[], [0, 2], [1], range(6)], ids=["none", "members", "others", "few"])
 def test_without_flipped_targets_on_both_sides_there_is_a_reason(flipped):
     canaries = Canaries(np.arange(60) % 2 == 0, np.isin(np.arange(60), flipped))
     assert isinstance(ATTACK.observe(world(sizes=(60, 30, 30), canaries=canaries))["mia/flipped"], str)
@@ -431,7 +431,18 @@ def test_retrain_against_itself_is_chance_and_a_surer_model_is_found(task):
     assert auroc(against(changed(victim, lambda logits: logits - torch.tensor([30.0, 0, 0])))) > 0.9
     # Only forgotten outputs speak of the forgotten label; those of classes share one softmax.
     if task.name == "multilabel":
+        # Sure of either answer, of some people that they have the label and of others that they have not.
+        assert auroc(against(changed(victim, lambda logits: 30 * logits))) > 0.9
         assert_null(against(changed(victim, lambda logits: logits + torch.tensor([0, 30.0, 30.0]))))
+
+
+def test_no_person_is_shown_to_both_models():
+    victim = world(per_person=7)
+    found = ATTACK.observe(replace(victim, retrain=victim.outputs))[LABEL_MEMBERSHIP]
+    own, never = (set(found.persons[found.truth == side]) for side in (True, False))
+    assert own
+    assert never
+    assert not own & never
 
 
 def test_the_threshold_of_label_membership_comes_from_validation_people():

@@ -183,6 +183,19 @@ def test_a_constant_output_says_nothing(value, count):
         assert len(set(silent)) == 1
 
 
+@pytest.mark.parametrize("count", [6, 2 * FEW])
+def test_an_output_that_varies_by_rounding_alone_says_nothing(count):
+    seen = gaussian(3, count)
+    rest = replace(seen, own=seen.own[:, 1:], shadows=seen.shadows[:, :, 1:])
+    for still in (seen.inside, ~seen.inside, np.ones_like(seen.inside)):
+        shadows = seen.shadows.copy()
+        shadows[:, :, 0] = np.where(still, 1 + 1e-9 * shadows[:, :, 0], shadows[:, :, 0])
+        quiet = replace(seen, shadows=shadows)
+        np.testing.assert_allclose(online(quiet), online(rest), rtol=1e-12)
+        if (still | seen.inside).all():
+            np.testing.assert_allclose(offline(quiet), offline(rest), rtol=1e-12)
+
+
 def shadows_of(victim, count, delta=0.0, seed=0):
     """Normal log odds of what is true, higher by `delta` where learnt from: like those of `world`."""
     random = np.random.default_rng([seed, count])
@@ -422,6 +435,18 @@ def test_with_canaries_it_asks_which_training_images_targets_were_learnt():
         assert np.array_equal(found.truth, supervised)
         assert np.array_equal(found.persons, victim.outputs["train"].identities)
         assert auroc(found) > 0.5 + 3 * null_spread(30)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_targets_that_were_turned_round_are_not_asked_about_and_set_no_threshold(name):
+    canaries = Canaries(np.arange(60) < 30, np.arange(60) % 3 == 0)
+    victim, seen = world(sizes=(60, 20, 5), canaries=canaries), gaussian(7, 2 * FEW, images=60, delta=2.0)
+    own, shadows = (np.where(canaries.flipped[:, None], -(said**3), said) for said in (seen.own, seen.shadows))
+    other = replace(seen, own=own, shadows=shadows)
+    plain, turned = (trial(victim, range(LABELS), one, SCORES[name]) for one in (seen, other))
+    assert np.array_equal(plain.truth, canaries.supervised[~canaries.flipped])
+    assert np.array_equal(plain.persons, victim.outputs["train"].identities[~canaries.flipped])
+    np.testing.assert_array_equal(plain.scores, turned.scores)
 
 
 def test_every_path_has_every_figure_and_nothing_over_itself():
