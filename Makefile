@@ -1,19 +1,34 @@
 # Everything sets itself up: the targets need Python 3.11 (or newer) and make, nothing else.
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
 BIN := .venv/bin
+METHODS ?= wf wp cfk scrub unsir salun neggrad finetune ssd leace
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean
+.PHONY: help run test test-browser chromium check bench tune clean
 
 help:  ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/installed  ## Forget Gender in synthetic faces and show what is left of it (ARGS="method=wf" to change it).
 	$(BIN)/python launch.py $(ARGS)
 
 test: .venv/installed  ## Run all tests.
 	$(BIN)/python -m pytest $(ARGS)
+
+test-browser: .venv/installed  ## Run the tests of the report in a browser (installs Debian's Chromium if it may).
+	$(UV) pip install --quiet --python $(BIN)/python --editable '.[browser]'
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || $(MAKE) --no-print-directory chromium
+	SE_AVOID_STATS=true $(BIN)/python -m pytest tests/browser -m browser $(ARGS)
+
+CHROMIUM := apt-get update --quiet=2 && \
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends chromium chromium-driver
+chromium:
+	@if ! command -v apt-get >/dev/null; then \
+	    echo "install Chromium and its chromedriver, so that both are found by name" >&2; exit 1; \
+	elif [ "$$(id -u)" = 0 ]; then sh -c '$(CHROMIUM)'; \
+	elif sudo -n true 2>/dev/null; then sudo sh -c '$(CHROMIUM)'; \
+	else echo "run first: sudo apt-get install chromium chromium-driver" >&2; exit 1; fi
 
 check: .venv/installed  ## Check style and types.
 	$(BIN)/ruff check
@@ -22,6 +37,9 @@ check: .venv/installed  ## Check style and types.
 
 bench: .venv/installed  ## Measure speed against plain alternatives.
 	$(BIN)/python -m benchmarks $(ARGS)
+
+tune: .venv/installed  ## Search settings of all methods, equally many trials each (METHODS="wf wp" for some).
+	for method in $(METHODS); do $(BIN)/python launch.py experiment=tune method=$$method $(ARGS) || exit; done
 
 clean:  ## Remove the environment and everything that runs and tools left.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist outputs/runs outputs/sweeps outputs/cache

@@ -62,6 +62,8 @@ def main() -> None:
     register_resolvers()
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except UserError as fault:
+        stop(str(fault))
     except (HydraException, OmegaConfBaseException) as fault:
         stop(explain(fault))
     if SweepSummary.failed:

@@ -65,6 +65,12 @@ def or_null(rule: Rule) -> Rule:
 
 RADIUS: Rule = (lambda value: is_number(value) and value >= 0, "a number >= 0, or inf")
 PATHS: Rule = (lambda value: isinstance(value, str | ListConfig), "the path of a figure, or a list of them")
+REQUESTS: Rule = (
+    lambda value: (
+        isinstance(value, ListConfig) and len(value) > 0 and all(isinstance(one, ListConfig) for one in value)
+    ),
+    "a list of lists of labels, such as [[Male],[Young]]",
+)
 CHOSEN: Rule = (lambda value: value == "cv" or (is_number(value) and 0 <= value < math.inf), "a number >= 0, or 'cv'")
 EPOCHS: Rule = (
     lambda value: isinstance(value, ListConfig) and all(isinstance(one, int) and one >= 1 for one in value),
@@ -94,6 +100,7 @@ RULES: Mapping[str, Rule] = {
     "phi": or_null(between(0, 1)),
     "reference": one_of("retrain", "none"),
     "objective": or_null(PATHS),
+    "requests": or_null(REQUESTS),
     "dataset.images": or_null(whole(20)),
     "dataset.image_size": whole(16),
     "dataset.seed": whole(0),
@@ -161,6 +168,7 @@ RULES: Mapping[str, Rule] = {
     "attack.aia.images": whole(20, 20_000),
     "attack.aia.strength": above(0),
     "attack.aia.hidden": whole(1),
+    "attack.aia.judged": one_of("test", "validation"),
     "attack.lira.shadows": (lambda value: whole(6)[0](value) and value % 2 == 0, "an even whole number >= 6"),
     "attack.lira.gamma": above(0),
     "attack.lira.a": between(0, 1),
@@ -191,8 +199,13 @@ METHOD_RULES: Mapping[str, Mapping[str, Rule]] = {
 
 
 def register_resolvers() -> None:
-    """`${either:a,b}` is a, or b where a is null."""
+    """`${either:a,b}` is a, or b where a is null; `${by_budget:a,b}` is a, or b under budget=paper."""
+
+    def by_budget(small: Any, paper: Any, *, _root_: Any) -> Any:
+        return paper if _root_.budget == "paper" else small
+
     OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
+    OmegaConf.register_new_resolver("by_budget", by_budget, replace=True)
 
 
 def check(config: DictConfig) -> None:
@@ -216,6 +229,8 @@ def check_values(config: DictConfig) -> None:
 
 
 MISSING = object()
+SEARCH = "search"
+"""Of a method: what a search for its settings tries. It decides nothing of a run."""
 
 
 def check_method(config: DictConfig) -> None:
@@ -239,16 +254,34 @@ def check_weights(key: str, path: Any) -> None:
 
 def forgotten_names(config: DictConfig) -> tuple[str, ...]:
     """The labels to forget, by the data set's own names where the configuration has them; refuses the impossible."""
+    if config.requests is not None:
+        return tuple(name for request in requested(config) for name in request)
     names = config.forget_label.names
     if names is None:
         raise UserError(f"{config.dataset.name} has no default label to forget: set forget_label.names=[...]")
     names = [names] if isinstance(names, str | int) else list(names)
     if not names:
         raise UserError("forget_label.names is empty: name at least one label to forget")
+    return own_names(config, names)
+
+
+def own_names(config: DictConfig, names: Iterable[Any]) -> tuple[str, ...]:
+    """Labels to forget by the data set's own names, where the configuration has them."""
     wanted = tuple(str(name) for name in names)
     if config.dataset.labels is None:
         return wanted
     return forgotten_labels(wanted, [str(label) for label in config.dataset.labels], config.dataset.name)
+
+
+def requested(config: DictConfig) -> tuple[tuple[str, ...], ...]:
+    """The labels of each request to forget, in the order in which they come."""
+    if config.requests is None:
+        return (forgotten_names(config),)
+    found = tuple(own_names(config, request) for request in config.requests)
+    together = own_names(config, [name for request in found for name in request])
+    if len(together) < sum(map(len, found)) or not all(found):
+        raise UserError(f"requests must be lists of labels, each label once, got {config.requests}")
+    return found
 
 
 def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experiment":
@@ -259,12 +292,14 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
     quiet_lightning()
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
+    plain["method"].pop(SEARCH, None)
     parts = {key: made(config, key) for key in ("dataset", "backbone", "method", "training")}
     return Experiment(
         **parts,
         attacks=tuple(made(config, "attack").values()),
         tracker=made(config, "logger"),
         forget=forgotten_names(config),
+        requests=requested(config),
         seed=config.seed,
         with_reference=config.reference == "retrain",
         canaries=dict(config.canaries),
@@ -287,8 +322,11 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 def made(config: DictConfig, key: str) -> Any:
     """The object of one group; raises UserError for keys that its class does not have."""
+    node = OmegaConf.to_container(config[key], resolve=True)
+    assert isinstance(node, dict)
+    node.pop(SEARCH, None)
     try:
-        return instantiate(config[key], _convert_="all")
+        return instantiate(node, _convert_="all")
     except InstantiationException as fault:
         if isinstance(fault.__cause__, TypeError):
             raise UserError(f"{key}: {fault.__cause__}: see conf/{key} for its keys") from fault

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ NO_REFERENCE = "there is no Retrain (reference=none)"
 
 Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Path -> counts and bin edges."""
+
+PlainTable = tuple[list[str], list[list[Any]]]
+"""Names of the columns, and rows of text and numbers; None where there is no figure."""
 
 
 @dataclass(frozen=True)

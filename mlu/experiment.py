@@ -9,7 +9,7 @@ from mlu.data.base import Dataset
 from mlu.methods.retrain import Retrain
 from mlu.models.backbones import Backbone
 from mlu.optimise import Training
-from mlu.tracking import Tracker
+from mlu.tracking import Subject, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Experiment:
         training: How the original and Retrain are trained.
         tracker: Where metrics go besides the results.
         forget: Names of the labels to forget.
+        requests: Those of each request, in the order in which they come.
         seed: Initial weights, split, order of images, random choices of the method.
         with_reference: Whether Retrain is trained.
         canaries: `withheld` and `flipped`, shares of the training images.
@@ -43,6 +44,7 @@ class Experiment:
     training: Training
     tracker: Tracker
     forget: tuple[str, ...]
+    requests: tuple[tuple[str, ...], ...]
     seed: int
     with_reference: bool
     canaries: dict[str, float]
@@ -55,10 +57,17 @@ class Experiment:
     config: dict[str, Any]
 
     @property
-    def title(self) -> str:
-        """A readable name for a dashboard, such as `wf phi=0.1 epsilon=0.5: Male, faces, tiny, seed 42`."""
+    def subject(self) -> Subject:
+        """What a dashboard calls the run, such as `wf phi=0.1 epsilon=0.5: Male, faces, tiny, seed 42`."""
         strengths = [
             f"{key}={value:g}" for key in ("phi", "epsilon") if (value := getattr(self.method, key, None)) is not None
         ]
-        method = " ".join([self.method.name, *strengths])
-        return f"{method}: {'+'.join(self.forget)}, {self.dataset.name}, {self.backbone.name}, seed {self.seed}"
+        method, named = " ".join([self.method.name, *strengths]), self.config["experiment"]
+        data, backbone = self.dataset.name, self.backbone.name
+        forgotten = ", then ".join("+".join(request) for request in self.requests)
+        return Subject(
+            title=f"{method}: {forgotten}, {data}, {backbone}, seed {self.seed}",
+            group=" ".join(filter(None, [named, self.group])) or None,
+            method=self.method.name,
+            tags=tuple(filter(None, [named, data, backbone, f"forget {forgotten}"[:64], f"seed {self.seed}"])),
+        )

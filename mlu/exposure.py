@@ -15,7 +15,7 @@ from mlu.contracts import Attack, Evidence, Finding, Recovery, Shadows, Trial, V
 from mlu.methods.retrain import Retrain
 from mlu.metrics.trials import roc
 from mlu.models.network import Network
-from mlu.shadows import METHOD_CODE, shadows_of
+from mlu.shadows import shadows_of, treatment_key
 from mlu.stages import Context, Model
 from mlu.store import code_digest
 
@@ -62,7 +62,7 @@ def exposure_of(context: Context, attack: Attack[Any], models: Mapping[str, Mode
     for name, victim in victims.items():
         key = shared | {"model": digests[name]}
         if name == "unlearned":
-            key |= {"method": context.experiment.config["method"], "methods": code_digest(*METHOD_CODE)}
+            key |= treatment_key(context)
         found[name] = kept(context, attack, name, key, partial(attack.observe, victim))
     return {**found, PROXY: dict(attack.without_model(victims["original"]))}
 

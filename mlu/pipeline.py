@@ -12,6 +12,8 @@ from mlu import stages
 from mlu.canaries import canaries_of, planted
 from mlu.contracts import NO_REFERENCE, Finding, ForgetRequest, Histograms
 from mlu.data.attributes import forgotten_labels
+from mlu.data.base import LabelledImages
+from mlu.data.examination import correlations
 from mlu.data.module import ImageData
 from mlu.errors import UserError
 from mlu.evaluate.distributions import PICTURED, distribution_findings, drawn
@@ -24,6 +26,7 @@ from mlu.meter import measure
 from mlu.methods.retrain import Retrain
 from mlu.metrics.labels import label_figures
 from mlu.report.figures import distribution_picture, recovery_picture, roc_picture, stage_picture
+from mlu.report.plain import plain_tables
 from mlu.report.table import attack_table, run_table, show
 from mlu.results import figures_of, results_of, write_config, write_json
 from mlu.stages import Context, Model
@@ -39,7 +42,7 @@ def run(experiment: Experiment) -> dict[str, Any]:
     """Walk the road once; returns what `results.json` in the experiment's folder holds."""
     context = context_of(experiment)
     write_config(experiment, experiment.folder / "config.yaml")
-    with experiment.tracker.run(experiment.folder, experiment.title, experiment.group, experiment.config) as tracking:
+    with experiment.tracker.run(experiment.folder, experiment.subject, experiment.config) as tracking:
         context = replace(context, logger=tracking.lightning)
         models = models_of(context)
         unlearned = models["unlearned"]
@@ -52,10 +55,16 @@ def run(experiment: Experiment) -> dict[str, Any]:
         }
         findings = [found for figures in (judged, *leaks) for found in completed(figures)]
         costs = {name: model.cost if model else None for name, model in models.items() if name != "random"}
-        results = results_of(experiment, costs, findings, meter.seconds["total"] if experiment.attacks else 0.0)
+        results = results_of(
+            experiment,
+            context.data.source.fingerprint,
+            costs,
+            findings,
+            meter.seconds["total"] if experiment.attacks else 0.0,
+        )
         histograms = output_histograms(context, models)
-        tracking.record(figures_of(results), histograms)
-    leave(experiment, unlearned, results, histograms, united(exposures))
+        tracking.record(figures_of(results), histograms, plain_tables(results, context.data.labels))
+    leave(context, unlearned, results, histograms, united(exposures))
     return results
 
 
@@ -66,7 +75,8 @@ def context_of(experiment: Experiment) -> Context:
     request = request_of(experiment, data)
     canaries = canaries_of(data.splits["train"], **experiment.canaries)
     train = planted(data.splits["train"], request, canaries)
-    return Context(experiment, data, task_of(data.task), request, train, canaries, None, device)
+    requests = tuple(tuple(sorted(data.columns(names))) for names in experiment.requests)
+    return Context(experiment, data, task_of(data.task), request, requests, train, canaries, None, device)
 
 
 def models_of(context: Context) -> dict[str, Model | None]:
@@ -153,16 +163,17 @@ def output_histograms(context: Context, models: Mapping[str, Model | None]) -> H
 
 
 def leave(
-    experiment: Experiment,
+    context: Context,
     unlearned: Model,
     results: dict[str, Any],
     histograms: Histograms,
     exposure: Exposure,
 ) -> None:
     """Write what a run leaves, `results.json` last, and show its tables."""
-    folder = experiment.folder
+    folder = context.experiment.folder
     state = unlearned.net.state_dict()
     save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / "unlearned.safetensors")
+    write_json(label_facts(context.data.source), folder / "labels.json")
     arrays: dict[str, np.ndarray] = {}
     for path, (counts, edges) in histograms.items():
         arrays |= {f"{path}/counts": counts, f"{path}/edges": edges}
@@ -175,6 +186,12 @@ def leave(
     recovery_picture(exposure, folder / "relearn.png")
     write_json(results, folder / "results.json")
     show(run_table(results))
-    if experiment.attacks:
+    if context.experiment.attacks:
         show(attack_table(results))
     log.info("results in %s", folder)
+
+
+def label_facts(data: LabelledImages) -> dict[str, Any]:
+    """What `labels.json` holds: what each output of the model means, and how the labels go together (phi)."""
+    rows = [[None if np.isnan(value) else value for value in row] for row in correlations(data).tolist()]
+    return {"labels": list(data.labels), "task": data.task, "correlation": rows}

@@ -1,11 +1,18 @@
-"""What Lightning shows in the terminal: the progress bar of every training, and nothing else."""
+"""Lightning's Trainer as every training here uses it. In the terminal it shows a progress bar, and nothing else."""
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
+
+from mlu.optimise import Optimisation
+
+TALKERS = ("lightning.pytorch", "lightning.fabric")
+"""Loggers of Lightning's start-up notes."""
 
 
 class Progress(RichProgressBar):
@@ -22,8 +29,45 @@ class Progress(RichProgressBar):
         return f"{self.stage}: epoch {current_epoch + 1} of {self.trainer.max_epochs}"
 
 
+def trainer_of(stage: str, epochs: int, settings: Optimisation, steps: int | None = None, **options: Any) -> L.Trainer:
+    """Trains for some epochs, or for some steps where these are fewer.
+
+    Args:
+        stage: What is trained, for the progress bar.
+        epochs: Passes over what its loader gives.
+        settings: Its `clip` counts here.
+        steps: Most optimiser steps; None for no limit.
+        **options: Further arguments of Lightning's Trainer.
+    """
+    return L.Trainer(
+        **options,
+        max_epochs=epochs,
+        max_steps=-1 if steps is None else steps,
+        gradient_clip_val=settings.clip,
+        # A method may go through other images in every epoch.
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=[Progress(stage)],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
 def quiet_lightning() -> None:
     """Keep Lightning's start-up notes and advice out of the terminal; what goes wrong still shows."""
     warnings.filterwarnings("ignore", module=r"lightning\..*")
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in TALKERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """As `quiet_lightning`, until the block ends: a program that calls us may want Lightning's notes."""
+    levels = {name: logging.getLogger(name).level for name in TALKERS}
+    with warnings.catch_warnings():
+        quiet_lightning()
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

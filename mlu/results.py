@@ -21,12 +21,17 @@ PHASES = ("score", "edit", "finetune")
 
 
 def results_of(
-    experiment: Experiment, costs: Mapping[str, Cost | None], findings: Iterable[Finding], attack_seconds: float
+    experiment: Experiment,
+    data: str,
+    costs: Mapping[str, Cost | None],
+    findings: Iterable[Finding],
+    attack_seconds: float,
 ) -> dict[str, Any]:
     """The content of `results.json`.
 
     Args:
         experiment: The run.
+        data: Fingerprint of its data set.
         costs: Of `original`, `retrain` and `unlearned`; None where there is none.
         findings: Everything that was measured.
         attack_seconds: What attacks took.
@@ -51,7 +56,11 @@ def results_of(
             "backbone": experiment.backbone.name,
             "method": experiment.method.name,
             "forget_label": list(experiment.forget),
+            "requests": [list(names) for names in experiment.requests],
             "seed": experiment.seed,
+            "experiment": experiment.config["experiment"],
+            "budget": experiment.config["budget"],
+            "data": data,
             "config_hash": digest(identity(experiment.config)),
             "commit": commit(),
             "device": unlearn.device,
@@ -80,13 +89,15 @@ def results_of(
     }
 
 
+UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
+"""Keys that decide no figure: what a budget means stands under `training`."""
 PLACES = ("root", "prepared", "attributes", "download")
 """Keys of a data set that say where its files are, and no more."""
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration decides the figures: not where files lie, who is told, or how many processes load."""
-    kept = {key: value for key, value in config.items() if key not in ("outputs", "logger", "objective")}
+    kept = {key: value for key, value in config.items() if key not in UNDECISIVE}
     kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in PLACES}
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key != "workers"}
     for group in ("backbone", "original"):

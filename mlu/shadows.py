@@ -96,8 +96,16 @@ def recipe(
     key |= {"forgotten": list(context.request.forgotten)}
     if isinstance(treatment, Retrain):
         return own, "shadow-retrain", key
-    method = {"method": context.experiment.config["method"], "methods": code_digest(*METHOD_CODE)}
-    return own, "shadow-unlearned", key | method
+    return own, "shadow-unlearned", key | treatment_key(context)
+
+
+def treatment_key(context: Context) -> dict[str, Any]:
+    """What an unlearned model depends on besides the original."""
+    return {
+        "method": context.experiment.config["method"],
+        "methods": code_digest(*METHOD_CODE),
+        "requests": [list(columns) for columns in context.requests],
+    }
 
 
 def halves(persons: np.ndarray, count: int, seed: int) -> np.ndarray:

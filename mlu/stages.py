@@ -3,7 +3,7 @@
 import copy
 import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,16 @@ from mlu.data.module import ImageData
 from mlu.data.split import Split
 from mlu.errors import UserError
 from mlu.experiment import Experiment
-from mlu.meter import Meter, measure, phase
+from mlu.meter import Meter, measure
 from mlu.models.backbones import load_trained
 from mlu.models.classifier import Classifier
 from mlu.models.network import Network
 from mlu.models.outputs import Outputs, outputs_of, respond, respond_by_stage
 from mlu.optimise import Optimisation
-from mlu.progress import Progress
+from mlu.progress import trainer_of
 from mlu.store import Store, code_digest, content_of, now
 from mlu.tasks import Task
-from mlu.unlearner import Unlearner
+from mlu.unlearner import carry_out
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ CODE = (
     "mlu.data.split",
     "mlu.models",
     "mlu.optimise",
+    "mlu.progress",
 )
 """What a trained model depends on besides its settings."""
 
@@ -106,6 +107,7 @@ class Context:
         data: Its data set, divided.
         task: What its outputs mean.
         request: The columns to forget and to retain.
+        requests: The columns of each request to forget, in the order in which they come; together the forgotten ones.
         train: What is trained on: the training split, without what the canaries withhold.
         canaries: None where all targets are trained on.
         logger: Where Lightning logs training curves; None for nowhere.
@@ -116,6 +118,7 @@ class Context:
     data: ImageData
     task: Task
     request: ForgetRequest
+    requests: tuple[tuple[int, ...], ...]
     train: Split
     canaries: Canaries | None
     logger: Logger | None
@@ -141,19 +144,7 @@ class Context:
 
     def trainer(self, stage: str, epochs: int, settings: Optimisation, steps: int | None = None) -> L.Trainer:
         """Trains for some epochs, or for some steps where these are fewer."""
-        return L.Trainer(
-            **self.experiment.trainer,
-            max_epochs=epochs,
-            max_steps=-1 if steps is None else steps,
-            gradient_clip_val=settings.clip,
-            # A method may go through other images in every epoch.
-            reload_dataloaders_every_n_epochs=1,
-            logger=self.logger or False,
-            callbacks=[Progress(stage)],
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+        return trainer_of(stage, epochs, settings, steps, logger=self.logger or False, **self.experiment.trainer)
 
 
 def original(context: Context) -> Model:
@@ -267,15 +258,22 @@ def unlearn(context: Context, method: Method, source: Model) -> Model:
 
 
 def forgetting(context: Context, method: Method, source: Network) -> tuple[Network, Meter]:
-    problem = problem_of(context, source)
-    L.seed_everything(context.experiment.seed, verbose=False)
+    """Request after request: what one has left, the next one starts from, and takes for the original."""
+    net = source
     with measure(context.device) as meter:
-        net = problem.net
-        for number in range(method.rounds):
-            # A user's seed is below 2^32, so no round shares its random choices with another seed.
-            current = replace(problem, net=net, seed=problem.seed + (number << 32))
-            net = apply(context, method, current)
+        for step in in_turn(context):
+            net = carry_out(method, problem_of(step, net), context.trainer, context.data.train_batches)
     return net, meter
+
+
+def in_turn(context: Context) -> Iterator[Context]:
+    """The context of each request; what an earlier one withdrew is no longer learnt from, nor retained."""
+    gone: tuple[int, ...] = ()
+    for forgotten in context.requests:
+        train = context.task.without(context.train, gone) if gone else context.train
+        gone += forgotten
+        retained = tuple(column for column in range(len(context.data.labels)) if column not in gone)
+        yield replace(context, request=ForgetRequest(forgotten, retained), train=train)
 
 
 def problem_of(context: Context, source: Network) -> Problem:
@@ -283,18 +281,6 @@ def problem_of(context: Context, source: Network) -> Problem:
     net = copy.deepcopy(source).requires_grad_(False).to(context.device)
     validation = context.data.splits["validation"]
     return Problem(net, net, context.task, context.request, context.train, validation, context.experiment.seed)
-
-
-def apply(context: Context, method: Method, problem: Problem) -> Network:
-    """The network as the method edits it, fine-tuned within its bounds."""
-    edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
-    module = Unlearner(method, problem, edit, passes, context.data.train_batches)
-    with phase("finetune"):
-        if passes:
-            context.trainer(method.name, len(passes), tuning, tuning.steps).fit(module)
-            module.to(problem.device)
-        module.renew_statistics()
-    return module.net.eval().requires_grad_(False)
 
 
 def facts_of(meter: Meter, context: Context) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from mlu.config import CONF
+from mlu.search import leave_best
 
 FAILURE, RESULTS = "failure.json", "results.json"
 
@@ -41,10 +46,19 @@ class SweepSummary(Callback):
         results = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{RESULTS}")}
         if results:
             show(sweep_table([(job_name(job), results[job]) for job in sorted(results, key=job_number)]))
+        if config.experiment == "tune":
+            conclude(config, results)
         failures = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{FAILURE}")}
         SweepSummary.failed = len(failures)
         for job in sorted(failures, key=job_number):
             print(f"job {job.name} failed: {failures[job]['error']}\n  repeat it: {failures[job]['command']}")
+
+
+def conclude(config: DictConfig, results: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Leave what a search for a method's settings has found."""
+    trials = [(overrides_of(job), results[job]) for job in sorted(results, key=job_number)]
+    for line in leave_best(trials, CONF / "method" / f"{config.method.name}.yaml", Path(config.outputs)):
+        print(line)
 
 
 def job_number(job: Path) -> tuple[int, str]:
@@ -52,7 +66,9 @@ def job_number(job: Path) -> tuple[int, str]:
 
 
 def job_name(job: Path) -> str:
-    """The overrides of a job, as Hydra wrote them down."""
-    from omegaconf import OmegaConf
+    return " ".join(overrides_of(job))
 
-    return " ".join(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
+
+def overrides_of(job: Path) -> list[str]:
+    """The overrides of a job, as Hydra wrote them down."""
+    return list(yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()))

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from mlu.contracts import Histograms
+from mlu.contracts import Histograms, PlainTable
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,35 @@ class Tracking:
     lightning: Logger | None = None
     wandb_run: Any = None
 
-    def record(self, metrics: Mapping[str, float | None], histograms: Histograms) -> None:
-        """Send final figures and histograms, each under its path."""
+    def record(
+        self, metrics: Mapping[str, float | None], histograms: Histograms, tables: Mapping[str, PlainTable]
+    ) -> None:
+        """Send final figures, histograms and tables, each under its path; the figures are the run's summary."""
         if self.wandb_run is not None:
             import wandb
 
-            drawn = {path: wandb.Histogram(np_histogram=histogram) for path, histogram in histograms.items()}
-            self.wandb_run.log({path: value for path, value in metrics.items() if value is not None} | drawn)
+            drawn: dict[str, Any] = {
+                path: wandb.Histogram(np_histogram=histogram) for path, histogram in histograms.items()
+            }
+            laid = {path: wandb.Table(columns=[*columns], data=[*rows]) for path, (columns, rows) in tables.items()}
+            self.wandb_run.log({path: value for path, value in metrics.items() if value is not None} | drawn | laid)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a dashboard calls a run.
+
+    Attributes:
+        title: Its name.
+        group: The sweep, or the experiment, that it belongs to; None for a run of its own.
+        method: What kind of job it is.
+        tags: What to filter by.
+    """
+
+    title: str
+    group: str | None
+    method: str
+    tags: tuple[str, ...]
 
 
 class Tracker(ABC):
@@ -40,7 +62,7 @@ class Tracker(ABC):
 
     @abstractmethod
     @contextmanager
-    def run(self, folder: Path, title: str, group: str | None, config: Mapping[str, Any]) -> Iterator[Tracking]:
+    def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
         """A run that is finished when the block ends, however it ends, so that the next job starts its own."""
         yield Tracking()
 
@@ -50,7 +72,7 @@ class Nothing(Tracker):
     """Tracks nothing."""
 
     @contextmanager
-    def run(self, folder: Path, title: str, group: str | None, config: Mapping[str, Any]) -> Iterator[Tracking]:
+    def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
         yield Tracking()
 
 
@@ -69,7 +91,7 @@ class Wandb(Tracker):
     mode: str | None = None
 
     @contextmanager
-    def run(self, folder: Path, title: str, group: str | None, config: Mapping[str, Any]) -> Iterator[Tracking]:
+    def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
         import wandb
 
         mode: Any = self.mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
@@ -77,8 +99,10 @@ class Wandb(Tracker):
             project=self.project,
             entity=self.entity,
             mode=mode,
-            name=title,
-            group=group,
+            name=subject.title,
+            group=subject.group,
+            job_type=subject.method,
+            tags=list(subject.tags),
             dir=folder,
             config=dict(config),
             settings=wandb.Settings(silent=True),

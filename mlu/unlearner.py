@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -14,9 +15,10 @@ from mlu.data.augment import augment
 from mlu.data.split import Batch, Split
 from mlu.edits import constrain
 from mlu.errors import UserError
+from mlu.meter import phase
 from mlu.models.batch_norm import batch_norms, recalibrate
 from mlu.models.network import Network
-from mlu.optimise import optimiser_of
+from mlu.optimise import Tuning, optimiser_of
 from mlu.seeding import generator
 
 RECALIBRATION_BATCH = 256
@@ -24,6 +26,45 @@ RECALIBRATION_BATCH = 256
 
 MOMENTA = ("momentum_buffer", "exp_avg")
 """Where torch's optimisers keep the running mean of gradients."""
+
+Loader = Callable[[Split, int, int], Any]
+"""Shuffled batches of a split, by their size and a seed."""
+
+Trainers = Callable[[str, int, Tuning, int | None], L.Trainer]
+"""A trainer by the name of what it trains, its epochs, its optimisation and its most steps."""
+
+
+def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
+    """The network after all rounds of a method, each of which edits and fine-tunes what the one before it left.
+
+    Args:
+        method: How to forget.
+        problem: With the network to start from, which is not changed.
+        trainers: Makes what fits an Unlearner.
+        loader: Gives it its batches.
+
+    Returns:
+        A network of its own, in evaluation mode and without gradients, on the problem's device.
+    """
+    L.seed_everything(problem.seed, verbose=False)
+    net = problem.net
+    for number in range(method.rounds):
+        # A user's seed is below 2^32, so no round shares its random choices with another seed.
+        current = replace(problem, net=net, seed=problem.seed + (number << 32))
+        net = one_round(method, current, trainers, loader)
+    return net
+
+
+def one_round(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
+    """The network as the method edits it, fine-tuned within its bounds."""
+    edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
+    module = Unlearner(method, problem, edit, passes, loader)
+    with phase("finetune"):
+        if passes:
+            trainers(method.name, len(passes), tuning, tuning.steps).fit(module)
+            module.to(problem.device)
+        module.renew_statistics()
+    return module.net.eval().requires_grad_(False)
 
 
 class Unlearner(L.LightningModule):
@@ -35,7 +76,7 @@ class Unlearner(L.LightningModule):
         problem: Problem,
         edit: Edit,
         passes: Sequence[Pass],
-        loader: Callable[[Split, int, int], Any],
+        loader: Loader,
     ) -> None:
         """
         Args:
@@ -74,7 +115,9 @@ class Unlearner(L.LightningModule):
             self.optimizers(use_pl_optimizer=False).state.clear()  # type: ignore[union-attr]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images = augment(batch.images, generator(self.problem.seed, self.global_step))
+        images = batch.images
+        if self.net.pixels:
+            images = augment(images, generator(self.problem.seed, self.global_step))
         loss = self.passes[self.current_epoch].loss(self.net, Batch(images, batch.targets, batch.known))
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.log("unlearned/fit/loss", loss, batch_size=len(batch))

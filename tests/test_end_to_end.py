@@ -153,6 +153,9 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
         if value is not None:
             assert kept.history[path] == pytest.approx(value), path
     assert {"speedup", "work_ratio", "seconds/unlearn", "work/unlearn/forward"} <= set(kept.history)
+    for table, rows in (("models", 3), ("labels", 10)):
+        assert kept.history[f"tables/{table}/_type"] == "table-file"
+        assert kept.history[f"tables/{table}/nrows"] == rows
     arrays = np.load(tmp_path / "run" / "distributions.npz")
     for model in MODELS:
         for split in SPLITS:

@@ -1,9 +1,9 @@
 """Attribute inference: what an attacker reads of the forgotten label from outputs or features of unseen images."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ DIGITS = 9
 CERTAIN = 1e-12
 """The perceptron's probabilities are kept this far from 0 and 1: their logit is the score."""
 
+Images = TypeVar("Images", Split, Outputs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeInference(Attack[Trial]):
@@ -60,22 +62,25 @@ class AttributeInference(Attack[Trial]):
         images: Most validation images to learn from, >= 20; people are drawn where there are more.
         strength: Inverse of the logistic regression's L2 penalty on standardised inputs, > 0.
         hidden: Units of the perceptron's hidden layer, >= 1. A tenth of its images tells it when to stop.
+        judged: The split that it is judged on: `test`; or `validation`, whose people are then divided between learning
+            and judging, so that a search for settings does not see the test split.
     """
 
     name: ClassVar[str] = "aia"
     images: int
     strength: float
     hidden: int
+    judged: Literal["test", "validation"]
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
-        validation, test = (victim.outputs[name].with_stages() for name in ("validation", "test"))
-        learnt, judged = views(victim, validation), views(victim, test)
+        fitted, asked = self.sides({name: said.with_stages() for name, said in victim.outputs.items()}, victim.seed)
+        learnt, judged = views(victim, fitted), views(victim, asked)
         # What the last stage gives is what the head reads: it is attacked once.
         *_, last = judged
         found: dict[str, Trial | str] = {}
         for view, seen in judged.items():
             if view != last:
-                sides = Side(validation, learnt[view]), Side(test, seen)
+                sides = Side(fitted, learnt[view]), Side(asked, seen)
                 found |= self.attack(victim, f"{self.name}/{view}", *sides, deep="/" not in view)
         return {**found, f"{self.name}/{last}": found[f"{self.name}/features"]}
 
@@ -86,7 +91,7 @@ class AttributeInference(Attack[Trial]):
         # An unknown target is neither: it stands halfway.
         learnt, judged = (
             Side(split, torch.where(split.known, split.targets, 0.5)[:, retained])
-            for split in (victim.splits["validation"], victim.splits["test"])
+            for split in self.sides(victim.splits, victim.seed)
         )
         return self.attack(victim, self.name, learnt, judged, deep=True)
 
@@ -96,6 +101,15 @@ class AttributeInference(Attack[Trial]):
 
     def compare(self, evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterable[Finding]:
         return excesses(evidence, reference)
+
+    def sides(self, by_split: Mapping[str, Images], seed: int) -> tuple[Images, Images]:
+        """Images to learn from and to be judged on; no person is in both."""
+        validation = by_split["validation"]
+        if self.judged == "test":
+            return validation, by_split["test"]
+        images = len(validation)
+        half, rest = people_drawn(validation.identities, [images // 2, images], seed)
+        return validation.subset(half), validation.subset(rest)
 
     def attack(self, victim: Victim, path: str, learnt: "Side", judged: "Side", deep: bool) -> Evidence[Trial]:
         """The trial of each attacker, by its path.

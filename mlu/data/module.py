@@ -60,18 +60,23 @@ class ImageData(L.LightningDataModule):
 
     def train_batches(self, split: Split, batch_size: int | None = None, seed: int | None = None) -> DataLoader[Batch]:
         """Shuffled batches of `split`, for training; this module's own batch size and seed where none is given."""
-        order = ShuffledBatches(len(split), batch_size or self.batch_size, self.seed if seed is None else seed)
-        # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
-        return DataLoader(
-            split,  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=order,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-        )
+        seed = self.seed if seed is None else seed
+        return shuffled_batches(split, batch_size or self.batch_size, seed, self.workers)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.train_batches(self.splits["train"])
+
+
+def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0) -> DataLoader[Batch]:
+    """Batches of a split for training, in another order in every epoch."""
+    # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
+    return DataLoader(
+        split,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=ShuffledBatches(len(split), batch_size, seed),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
 
 
 class ShuffledBatches(Sampler[Tensor]):

@@ -29,7 +29,7 @@ class BoundaryShrink(Method):
     have statistics of their own. Only for one class per image: across a binary label's border lies its inversion.
 
     Attributes:
-        step: Of the fast gradient sign attack, pixels in [0, 1].
+        step: Of the fast gradient sign attack, pixels in [0, 1] (or on the scale that the network takes).
         tuning: Fine-tuning.
     """
 
@@ -56,10 +56,12 @@ class BoundaryShrink(Method):
 
 def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
     """The retained class across the nearest border of each image, one-hot, shape (batch, labels)."""
-    images = (batch.images.float() / 255).requires_grad_()
+    pixels = problem.original.pixels
+    images = (batch.images.float() / 255 if pixels else batch.images.clone()).requires_grad_()
     loss = F.cross_entropy(problem.original(images), batch.targets, reduction="sum")
     (slope,) = torch.autograd.grad(loss, images)
-    moved = (images + step * slope.sign()).clamp(0, 1).detach()
+    moved = (images + step * slope.sign()).detach()
+    moved = moved.clamp(0, 1) if pixels else moved
     with torch.no_grad():
         logits = problem.original(moved)
     classes = problem.task.ignorant(logits, problem.request.forgotten, problem.train.base_rates()).argmax(1)

@@ -16,6 +16,9 @@ POOL = "pool"
 ERASER = "erase"
 """Name of the stage that `Network.erase` adds."""
 
+WHOLE = "whole"
+"""Name of the only stage of a network that was made elsewhere."""
+
 Weights = Mapping[str, Tensor]
 """Tensors by the names of a network's parameters."""
 
@@ -30,10 +33,13 @@ class Network(nn.Module):
     Attributes:
         body: Stages in order; the last pools and flattens.
         head: Linear map from features to logits; row k belongs to label k.
+        pixels: Whether images are what is said above, and normalised here; else they are whatever the body takes, which
+            gets them as they are.
     """
 
     mean: Tensor
     std: Tensor
+    pixels: bool = True
 
     def __init__(self, stages: "OrderedDict[str, nn.Module]", features: int, labels: int) -> None:
         super().__init__()
@@ -44,6 +50,14 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         # Convolutions, on CPUs and GPUs alike, are fastest when the channels of a pixel lie side by side.
         self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def around(cls, body: nn.Module, head: nn.Linear) -> "Network":
+        """A network that was made elsewhere: `body` gives pooled features of whatever its images are."""
+        net = cls(OrderedDict(), head.in_features, head.out_features)
+        net.body.add_module(WHOLE, body)
+        net.head, net.pixels = head, False
+        return net
 
     def erase(self, matrix: Tensor, offset: Tensor) -> None:
         """Add a last stage to the body: features become `matrix @ features + offset`; a second one joins the first."""
@@ -56,14 +70,16 @@ class Network(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features, shape (batch, features)."""
+        if not self.pixels:
+            return self.body(images)
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
         images = (images - self.mean) / self.std
         return self.body(images.contiguous(memory_format=torch.channels_last))
 
     def denormalised(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] (and beyond) of normalised ones, shape (batch, 3, height, width)."""
-        return images * self.std + self.mean
+        """What the network takes, of normalised images: in [0, 1] and beyond, shape (batch, 3, height, width)."""
+        return images * self.std + self.mean if self.pixels else images
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, labels)."""

@@ -5,15 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlu.contracts import Histograms, Recovery
+from mlu.report.style import AXES, COLOURS, LOWEST_RATE, tidy
 
-COLOURS = {"original": "#4c72b0", "retrain": "#55a868", "unlearned": "#c44e52", "random": "#999999"}
-AXES = {"entropy": "log entropy of the retained outputs (nats)", "loss": "log loss of the retained outputs (nats)"}
-LOWEST_RATE = 1e-3
-"""Of false positives that a picture shows."""
 STAGES, PROXY = "attack/aia/features", "proxy/attack/aia/balanced_accuracy"
 
 
@@ -143,8 +139,3 @@ def recovery_picture(exposure: Mapping[str, Mapping[str, Any]], path: Path) -> N
     once = dict(zip(labels, handles, strict=True))
     figure.legend(once.values(), once.keys(), frameon=False, loc="outside right center")
     figure.savefig(path, dpi=120)
-
-
-def tidy(axes: Axes, below: str, above: str) -> None:
-    axes.set(xlabel=below, title=above)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -86,13 +86,14 @@ class Pool:
         self.device, self.dtype = net.head.weight.device, net.head.weight.dtype
 
     def batches(self) -> Iterator[Batch]:
-        """All points, images in [0, 1], in the network's dtype and on its device."""
+        """All points, images in [0, 1] (or as the network takes them), in its dtype and on its device."""
         for batch in self.points.batches(BATCH):
             yield self.ready(batch)
 
     def ready(self, batch: Batch) -> Batch:
         batch = batch.to(self.device)
-        return Batch(batch.images.to(self.dtype) / 255, batch.targets.to(self.dtype), batch.known)
+        images = batch.images.to(self.dtype)
+        return Batch(images / 255 if self.net.pixels else images, batch.targets.to(self.dtype), batch.known)
 
     def perturbed(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         """Images and the label's targets of x', of batch `number`."""

@@ -33,8 +33,8 @@ def _few_permutations(monkeypatch):
     monkeypatch.setattr(trials, "PERMUTATIONS", 19)
 
 
-def attacker(images=10_000, strength=1.0, hidden=64):
-    return AttributeInference(images=images, strength=strength, hidden=hidden)
+def attacker(images=10_000, strength=1.0, hidden=64, judged="test"):
+    return AttributeInference(images=images, strength=strength, hidden=hidden, judged=judged)
 
 
 def observe(victim, **settings):
@@ -376,6 +376,24 @@ def test_where_stages_of_some_images_were_kept_these_alone_are_attacked():
     }
     smaller = meeting(victim, **{part: said.subset(rows) for part, said in victim.outputs.items()})
     assert_same(observe(meeting(victim, **some)), observe(smaller))
+
+
+def test_judged_on_validation_it_never_sees_the_test_split_nor_a_person_twice():
+    victim = pair(lambda part: replace(informed(300, part), identities=np.arange(300) // 4))
+    blind = replace(
+        victim,
+        outputs={"validation": victim.outputs["validation"]},
+        splits={"validation": victim.splits["validation"]},
+    )
+    found = observe(blind, judged="validation")
+    said = victim.outputs["validation"]
+    half, rest = people_drawn(said.identities, [150, 300], victim.seed)
+    expected = observe(meeting(victim, validation=said.subset(half), test=said.subset(rest)))
+    assert_same(found, expected)
+    persons = set(said.identities[half.numpy()])
+    assert all(not persons & set(trial.persons) for trial in found.values())
+    proxy = attacker(judged="validation").without_model(blind)
+    assert_same(proxy, attacker().without_model(meeting(victim, validation=said.subset(half), test=said.subset(rest))))
 
 
 def test_unknown_targets_are_ignored():

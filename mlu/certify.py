@@ -1,0 +1,75 @@
+"""python -m mlu.certify RUN: a certificate of what a run made a model forget, and the check of one."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlu.cli import FAILURE, stop
+from mlu.errors import UserError, first_line
+from mlu.process import tune_process
+
+JSON, HTML = "certificate.json", "certificate.html"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Entry point; exit code 1 where a certificate does not hold, 2 where something cannot be read."""
+    given = arguments().parse_args(words)
+    tune_process()
+    try:
+        sys.exit(verify(given.run, given.verify) if given.verify else issue(given.run, given.out or given.run))
+    except UserError as fault:
+        stop(str(fault))
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m mlu.certify", description="Certify what a run made a model forget.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, such as outputs/runs/<time>")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help=f"where {JSON} and {HTML} go; default: RUN")
+    parser.add_argument("--verify", metavar=JSON.upper(), type=Path, help="check a certificate against RUN instead")
+    return parser
+
+
+def issue(run: Path, out: Path) -> int:
+    """Write both files; returns the exit code."""
+    from mlu.certificate import certificate_of, page  # here: --help needs no torch
+    from mlu.results import write_json
+
+    certificate = certificate_of(run)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(certificate, out / JSON)
+        (out / HTML).write_text(page(certificate), encoding="utf-8")
+    except OSError as fault:
+        raise UserError(f"{out} cannot be written to: {first_line(fault)}; choose another with --out") from fault
+    print(f"{out / JSON} and {out / HTML}")
+    return 0
+
+
+def verify(run: Path, file: Path) -> int:
+    """Say whether a certificate holds of a run's files; returns the exit code."""
+    from mlu.certificate import differences
+
+    faults = list(differences(read(file), run))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print(f"{file} holds of {run}")
+    return FAILURE if faults else 0
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A certificate, from the file that holds it."""
+    try:
+        stated = json.loads(file.read_text())
+    except (OSError, ValueError) as fault:
+        raise UserError(f"{file} is no certificate: {first_line(fault)}") from fault
+    if not isinstance(stated, dict) or not isinstance(stated.get("files"), dict):
+        raise UserError(f"{file} is no certificate: it states no files")
+    return stated
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What a run leaves for use: its unlearned model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from mlu.data.attributes import forgotten_labels
+from mlu.data.files import ImageFiles
+from mlu.errors import UserError, did_you_mean, first_line
+from mlu.models import backbones
+from mlu.models.backbones import Backbone, load_trained
+from mlu.models.network import Network
+from mlu.tasks import Task, task_of
+
+CONFIG, LABELS, WEIGHTS = "config.yaml", "labels.json", "unlearned.safetensors"
+BATCH = 64
+"""Images that are decoded and passed at once."""
+
+Pictures = str | Path | Sequence[str | Path] | Tensor | np.ndarray
+"""A file, files, or images as they are trained on: RGB, uint8 or float in [0, 1], shape (images, 3, height, width)."""
+
+
+class Unlearned(nn.Module):
+    """The model of a run after forgetting: logits of images, shape (images, labels).
+
+    Attributes:
+        net: The network.
+        labels: Name of each output.
+        forgotten: Those that were forgotten: what these outputs say is no prediction.
+        task: What the outputs mean.
+        image_size: Height and width that it was trained on, in pixels.
+    """
+
+    def __init__(
+        self, net: Network, labels: Sequence[str], forgotten: Sequence[str], task: Task, image_size: int
+    ) -> None:
+        super().__init__()
+        self.net, self.task, self.image_size = net, task, image_size
+        self.labels, self.forgotten = tuple(labels), tuple(forgotten)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    @torch.no_grad()
+    def predict(self, images: Pictures) -> dict[str, Tensor]:
+        """Probability of each label, of every image: by its name, float, on the CPU, shape (images,).
+
+        Args:
+            images: Files, cut to the square in the middle and resized as for training; or images as they are.
+
+        Raises:
+            UserError: If a file cannot be read, or if images have another shape.
+        """
+        images = [images] if isinstance(images, str | Path) else images
+        if isinstance(images, Tensor | np.ndarray) and (images.ndim != 4 or images.shape[1] != 3):
+            raise UserError(f"images must have shape (images, 3, height, width), got {tuple(images.shape)}")
+        device = next(self.parameters()).device
+        parts = [self.task.probs(self(self.read(images[start : start + BATCH]).to(device))).cpu()
+                 for start in range(0, len(images), BATCH)]  # fmt: skip
+        probs = torch.cat(parts) if parts else torch.zeros(0, len(self.labels))
+        return dict(zip(self.labels, probs.unbind(1), strict=True))
+
+    def read(self, images: Sequence[str | Path] | Tensor | np.ndarray) -> Tensor:
+        """Images as the network takes them."""
+        if isinstance(images, Tensor | np.ndarray):
+            return torch.as_tensor(images)
+        files = ImageFiles(Path(), (), self.image_size)
+        return torch.from_numpy(np.stack([files.decode(Path(path)) for path in images])).permute(0, 3, 1, 2)
+
+
+def load(run: str | Path) -> Unlearned:
+    """The unlearned model of a run, on the CPU and in evaluation mode.
+
+    Args:
+        run: Its folder, which holds `config.yaml`, `labels.json` and `unlearned.safetensors`.
+
+    Raises:
+        UserError: If a file is missing or does not fit the others.
+    """
+    folder = Path(run)
+    config, facts = config_of(folder), labels_of(folder)
+    weights = need(folder, WEIGHTS)
+    try:
+        # None of the weights that training started from: all of them are in the file.
+        backbone = backbone_of({**config["backbone"], "weights": None})
+        names, dataset = config["forget_label"]["names"], config["dataset"]
+        wanted = [names] if isinstance(names, str | int) else names
+        forgotten = forgotten_labels([str(name) for name in wanted], facts["labels"], dataset["name"])
+        size = int(dataset["image_size"])
+    except (KeyError, TypeError, ValueError) as fault:
+        raise UserError(f"{folder / CONFIG} is no configuration of a run: {type(fault).__name__} {fault}") from fault
+    net = backbone.build(len(facts["labels"]))
+    load_trained(net, weights)
+    net.eval().requires_grad_(False)
+    return Unlearned(net, facts["labels"], forgotten, task_of(facts["task"]), size).eval()
+
+
+def need(folder: Path, name: str) -> Path:
+    """A file of a run; UserError where it is not there."""
+    if not folder.is_dir():
+        raise UserError(f"there is no run in {folder}: give the folder of a run, such as outputs/runs/<time>")
+    if not (folder / name).is_file():
+        raise UserError(f"{folder} has no {name}: give the folder of a run that has ended, such as outputs/runs/<time>")
+    return folder / name
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    file = need(folder, CONFIG)
+    try:
+        config = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as fault:
+        raise UserError(f"{file} cannot be read: {first_line(fault)}") from fault
+    if not isinstance(config, dict):
+        raise UserError(f"{file} is no configuration of a run")
+    return config
+
+
+def labels_of(folder: Path) -> dict[str, Any]:
+    """What each output means: `labels` and `task`."""
+    file = need(folder, LABELS)
+    try:
+        facts = json.loads(file.read_text())
+        fits = facts["task"] in ("multilabel", "singlelabel") and all(isinstance(name, str) for name in facts["labels"])
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise UserError(f"{file} cannot be read: {type(fault).__name__} {first_line(fault)}") from fault
+    if not fits:
+        raise UserError(f"{file} must hold labels and a task, multilabel or singlelabel")
+    return facts
+
+
+def backbone_of(settings: Mapping[str, Any]) -> Backbone:
+    """The architecture of a configuration; a file that somebody else wrote can name no other code."""
+    kinds = {f"{backbones.__name__}.{kind.__qualname__}": kind for kind in Backbone.__subclasses__()}
+    target = str(settings["_target_"])
+    if target not in kinds:
+        raise UserError(f"backbone._target_={target} is no backbone{did_you_mean(target, kinds) or ':'} {list(kinds)}")
+    kind: Any = kinds[target]
+    known = {field.name for field in fields(kind)}
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return kind(**{key: value for key, value in plain.items() if key in known})

@@ -1,0 +1,97 @@
+"""python -m mlu.report PATH... [--out FOLDER]: any number of runs and sweeps as one page, Markdown, LaTeX and CSV."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import Progress
+
+from mlu.errors import UserError
+from mlu.report.collect import collect
+from mlu.report.groups import settings_of
+from mlu.report.page import Report, page
+from mlu.report.published import published
+from mlu.report.tables import general, tables_of
+from mlu.report.writers import latex, markdown, table_csv
+
+TITLE = "What was forgotten"
+USAGE_ERROR = 2
+PATIENCE = 2.0
+"""Seconds after which a progress bar shows."""
+Item = TypeVar("Item")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mlu.report", description="Tables and pictures of runs and sweeps, beside the paper's numbers."
+    )
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="folder of a run or a sweep, or any above them"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/report"), help="where to write (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        files = write(options.paths, options.out)
+    except UserError as fault:
+        print(fault, file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as fault:
+        print(f"cannot write to {options.out}: {fault.strerror or fault}", file=sys.stderr)
+        return USAGE_ERROR
+    for file in files:
+        print(file)
+    return 0
+
+
+def write(paths: Iterable[Path], out: Path) -> list[Path]:
+    """Collect the runs and write the report; returns its files."""
+    collection = collect(paths)
+    # Only now, since it takes most of a second: a wrong path is told at once.
+    from mlu.report.pictures import correlation_pictures, pictures_of
+
+    settings = settings_of(collection)
+    paper = tables_of(settings)
+    filled = {table.name for table in paper}
+    absent = [table["where"] for name, table in published()["tables"].items() if name not in filled]
+    overviews = [general(setting) for setting in settings]
+    pictures = [tuple(pictures_of(setting)) for setting in followed(settings, "drawing")]
+    together = tuple(correlation_pictures(settings))
+    out.mkdir(parents=True, exist_ok=True)
+    report = Report(TITLE, collection, settings, overviews, paper, absent, pictures, together)
+    tables = [*overviews, *paper]
+    contents = {
+        "report.html": page(report, out),
+        "report.md": markdown(tables, collection.gaps, TITLE, out),
+        "report.tex": latex(tables, TITLE),
+        "report.csv": table_csv(tables, out),
+    }
+    for name, content in contents.items():
+        (out / name).write_text(content, encoding="utf-8")
+    return [out / name for name in contents]
+
+
+def followed(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """The items, with a progress bar in a terminal if they take long."""
+    start = time.monotonic()
+    with ExitStack() as stack:
+        bar: Progress | None = None
+        for number, item in enumerate(items):
+            late = time.monotonic() - start > PATIENCE
+            if bar is None and late and sys.stderr.isatty():
+                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+                bar.add_task(what, total=len(items))
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=number)
+            yield item
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""From runs that differ in their seed to one number with an interval, and which number may be called the best."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from mlu.report.collect import Figure, Gap, Run
+
+LEVEL = 0.95
+MARGIN = 0.05
+"""Most that the strongest reader may find above Retrain where a method is said to have forgotten."""
+READERS = ("features", "features/mlp", "outputs", "outputs/mlp", "output", "output/mlp")
+"""Views and attackers of attribute inference among which the strongest is looked for; the first is the headline."""
+STRONGEST = "attack/aia/strongest/excess"
+"""Path, after the model's, of what the strongest reader finds above Retrain: no run knows it, only `cell`."""
+Better = Literal["high", "low"]
+Kind = Literal["seeds", "run", "runs"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """95 % interval; `kind` says of what: `seeds` Student's t over seeds, `run` the run's own, `runs` their mean."""
+
+    low: float
+    high: float
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of runs that differ in their seed alone.
+
+    Attributes:
+        value: Mean over seeds; None where no run has it.
+        sd: Standard deviation over seeds (n - 1); None for fewer than two.
+        interval: None where nothing tells how sure the number is.
+        runs: Those that made it, one for each seed, by seed.
+        holes: What is missing, and why.
+        at_least: Some run only knows that its number is not below what it gives.
+    """
+
+    value: float | None
+    sd: float | None = None
+    interval: Interval | None = None
+    runs: tuple[Run, ...] = ()
+    holes: tuple[str, ...] = ()
+    at_least: bool = False
+
+
+def mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation over seeds, with n - 1; None for fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Interval | None:
+    """Where the number lies that other seeds would give on average, with 95 % confidence.
+
+    Over two or more seeds Student's t, mean ± t(n - 1) sd / sqrt(n): a seed draws another split, other initial
+    weights and another order, so the spread between seeds holds all of that, which a run's own interval (people of
+    its test split alone) does not. Seeds that agree exactly have no spread to go by; then the mean of the runs' own
+    ends. One seed has its own interval.
+
+    Args:
+        figures: One with a value for each seed.
+        limits: Least and largest number possible: Student's t knows no bounds.
+    """
+    values = [figure.value for figure in figures if figure.value is not None]
+    if any(figure.censored for figure in figures) or not values:
+        return None
+    if len(values) > 1 and np.ptp(values) > 1e-12:
+        half = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(len(values))
+        low, high = np.clip([mean(values) - half, mean(values) + half], *limits)
+        return Interval(float(low), float(high), "seeds")
+    ends = [(figure.low, figure.high) for figure in figures if figure.low is not None and figure.high is not None]
+    if len(ends) < len(values):
+        return None
+    low, high = np.mean(ends, axis=0)
+    return Interval(float(low), float(high), "run" if len(values) == 1 else "runs")
+
+
+def cell(
+    runs: Iterable[Run],
+    path: str,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    seeds: Iterable[int] = (),
+    gaps: Iterable[Gap] = (),
+) -> Cell:
+    """The number at `path`, over seeds.
+
+    Args:
+        runs: That differ in nothing else that matters to this number; the latest of each seed that has it counts.
+        path: As in `results.json`, or one that ends in STRONGEST.
+        limits: Least and largest number possible.
+        seeds: That other rows have: one that lacks here is a hole.
+        gaps: Jobs of the same kind that left nothing.
+    """
+    runs, seeds, gaps = tuple(runs), tuple(seeds), tuple(gaps)
+    if path.endswith(STRONGEST):
+        paths = [path.replace("strongest", reader) for reader in READERS]
+        return strongest([cell(runs, of_reader, limits, seeds, gaps) for of_reader in paths])
+    found = by_seed(runs, path)
+    known = [pair for pair in found.values() if pair[1].value is not None]
+    holes = holes_in(found, seeds, gaps)
+    if not known:
+        return Cell(None, holes=shortened(holes))
+    devices = {device for run, _ in known if (device := device_of(run, path))}
+    if len(devices) > 1:
+        return Cell(None, holes=(f"measured on different devices: {', '.join(sorted(devices))}",))
+    figures = [figure for _, figure in known]
+    values = [figure.value for figure in figures if figure.value is not None]
+    at_least = any(figure.censored for figure in figures)
+    part = tuple(run for run, _ in known)
+    return Cell(mean(values), deviation(values), interval(figures, limits), part, holes, at_least)
+
+
+def holes_in(found: Mapping[int, tuple[Run, Figure]], seeds: Iterable[int], gaps: Iterable[Gap]) -> tuple[str, ...]:
+    """Seeds that have no number, those that should be there included, and why."""
+    holes = [f"seed {seed}: {figure.reason}" for seed, (_, figure) in found.items() if figure.value is None]
+    failed = {gap.seed: gap.reason for gap in gaps}
+    expected = {*seeds, *(seed for seed in failed if seed is not None)}
+    holes += [f"seed {seed}: {failed.get(seed, 'no run')}" for seed in sorted(expected - set(found))]
+    return (*holes, *([failed[None]] if None in failed else []))
+
+
+def strongest(readers: Sequence[Cell]) -> Cell:
+    """The reader that finds most, with an interval that holds for the most that any of them finds.
+
+    Its ends are the highest of all readers' ends: that no reader finds more than x is shown where it is shown of each.
+    """
+    known = [found for found in readers if found.value is not None]
+    if not known:
+        return readers[0]
+    best = max(known, key=lambda found: -np.inf if found.value is None else found.value)
+    ends = [found.interval for found in known if found.interval is not None]
+    if len(ends) < len(known):
+        return replace(best, interval=None)
+    highest = Interval(max(end.low for end in ends), max(end.high for end in ends), ends[0].kind)
+    return replace(best, interval=highest)
+
+
+def shortened(holes: Sequence[str]) -> tuple[str, ...]:
+    """Of a number that no seed has: without the seeds, where all say the same."""
+    reasons = {hole.split(": ", 1)[-1] for hole in holes}
+    return tuple(reasons) if len(reasons) == 1 else tuple(holes)
+
+
+def by_seed(runs: Iterable[Run], path: str) -> dict[int, tuple[Run, Figure]]:
+    """Of each seed the latest run that has the number, else the latest; by seed."""
+    found: dict[int, tuple[Run, Figure]] = {}
+    for run in sorted(runs, key=lambda run: run.date):
+        figure = run.figure(path)
+        if run.seed not in found or figure.value is not None:
+            found[run.seed] = run, figure
+    return dict(sorted(found.items()))
+
+
+def device_of(run: Run, path: str) -> str | None:
+    """What a clock's number was measured on; None for numbers that do not depend on it."""
+    if path.split("/")[0] not in ("seconds", "speedup"):
+        return None
+    stage = path.removeprefix("seconds/")
+    measured = run.results["measured"].get("unlearned" if stage not in ("original", "retrain") else stage)
+    return (measured or {}).get("device") or run.device
+
+
+def winner(cells: Sequence[Cell], better: Better, floor: float | None = None) -> int | None:
+    """Which of the rivals is the best beyond doubt: its interval touches no other's.
+
+    Args:
+        cells: Of the rivals; those without a value are none.
+        better: Whether more or less is better.
+        floor: Where less than this is no merit; numbers below it count as this.
+
+    Returns:
+        Its place, or None: fewer than two rivals, a rival without an interval, or intervals that overlap.
+    """
+    spans = {place: span(found, better, floor) for place, found in enumerate(cells) if found.value is not None}
+    known = {place: ends for place, ends in spans.items() if ends is not None}
+    if len(known) < 2 or len(known) < len(spans):
+        return None
+    best = max(known, key=lambda place: known[place][0])
+    return best if all(known[best][0] > high for place, (_, high) in known.items() if place != best) else None
+
+
+def span(found: Cell, better: Better, floor: float | None) -> tuple[float, float] | None:
+    """Ends of an interval, turned round where less is better."""
+    if found.interval is None:
+        return None
+    low, high = (end if floor is None else max(floor, end) for end in (found.interval.low, found.interval.high))
+    return (low, high) if better == "high" else (-high, -low)
+
+
+def has_forgotten(excess: Cell) -> bool | None:
+    """Whether the strongest reader finds at most MARGIN more than on Retrain; None where the runs cannot tell."""
+    if excess.interval is None:
+        return None
+    if excess.interval.high <= MARGIN:
+        return True
+    return False if excess.interval.low > MARGIN else None
+
+
+def without(reason: str) -> Cell:
+    """A number that there cannot be, and why."""
+    return replace(Cell(None), holes=(reason,))

@@ -1,0 +1,254 @@
+"""Finding what runs left on disk, and the jobs that left no results."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlu.errors import UserError, first_line
+
+RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of one run: `value` is None where there is none, and `reason` says why."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    censored: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one run left.
+
+    Attributes:
+        folder: Where it is.
+        results: `results.json`.
+        config: `config.yaml`, empty where there is none.
+        figures: All numbers by path: metrics, `seconds/...`, `work/...`, `speedup`, `work_ratio`.
+    """
+
+    folder: Path
+    results: Mapping[str, Any]
+    config: Mapping[str, Any]
+    figures: Mapping[str, float | None]
+
+    @property
+    def seed(self) -> int:
+        return self.results["run"]["seed"]
+
+    @property
+    def method(self) -> str:
+        return self.results["run"]["method"]
+
+    @property
+    def date(self) -> str:
+        return str(self.results["run"].get("date") or "")
+
+    @property
+    def device(self) -> str:
+        return str(self.results["run"].get("device") or "unknown device")
+
+    @property
+    def experiment(self) -> str | None:
+        name = self.results["run"].get("experiment")
+        return None if name is None else str(name)
+
+    @cached_property
+    def composed(self) -> dict[str, Any]:
+        """The configuration before its references were resolved: all that a failed job left of it."""
+        return read_yaml(self.folder / ".hydra" / CONFIG)
+
+    def figure(self, path: str) -> Figure:
+        """The number at `path`, or the reason why there is none."""
+        value = self.figures.get(path)
+        if value is None:
+            return Figure(None, reason=str(self.results["missing"].get(path) or unmeasured(path)))
+        low, high = (self.figures.get(f"{path}/{end}") for end in ("low", "high"))
+        beside = path.removesuffix("/steps")
+        censored = path.endswith("/steps") and (self.figures.get(f"{beside}/censored") or 0) > 0
+        return Figure(value, low, high, censored=censored)
+
+
+def unmeasured(path: str) -> str:
+    """Why a run says nothing of a number, not even why it lacks."""
+    words = path.split("/")
+    if "attack" not in words[:-1]:
+        return "not measured"
+    attack = words[words.index("attack") + 1]
+    return f"attack={'lira' if attack in ('ulira', 'rmia') else attack} was not run"
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """A job without results.
+
+    Attributes:
+        folder: Where they should be.
+        reason: What is known of why they are not.
+        command: What repeats the job; None where that is not known.
+        composed: Its configuration before references were resolved, empty where there is none.
+    """
+
+    folder: Path
+    reason: str
+    command: str | None = None
+    composed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int | None:
+        seed = self.composed.get("seed")
+        return seed if isinstance(seed, int) else None
+
+    @property
+    def method(self) -> str | None:
+        method = self.composed.get("method")
+        return method.get("name") if isinstance(method, Mapping) else None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All jobs that were found, in the order of their folders."""
+
+    runs: tuple[Run, ...]
+    gaps: tuple[Gap, ...]
+
+
+def collect(paths: Iterable[Path]) -> Collection:
+    """Every job in or below the folders, each once.
+
+    Args:
+        paths: Folders of runs or of sweeps, or of anything above them; a `results.json` stands for its folder.
+
+    Raises:
+        UserError: If there is no such folder, or no job in any of them.
+    """
+    paths = list(paths)
+    found = [job_of(folder) for folder in dict.fromkeys(folder for path in paths for folder in job_folders(path))]
+    if not found:
+        raise UserError(f"no {RESULTS} in or below {', '.join(map(str, paths))}: give the folder of a run or a sweep")
+    runs = tuple(job for job in found if isinstance(job, Run))
+    return Collection(runs, tuple(job for job in found if isinstance(job, Gap)))
+
+
+def job_folders(path: Path) -> Iterator[Path]:
+    """Folders in or below `path` in which a job wrote, or was to write, its results; absolute."""
+    if path.name == RESULTS and path.is_file():
+        path = path.parent
+    if not path.is_dir():
+        raise UserError(f"no folder {path}: give the folder of a run or a sweep")
+    for place, folders, files in os.walk(path):
+        if RESULTS in files or FAILURE in files or (Path(place) / ".hydra" / "overrides.yaml").is_file():
+            yield Path(place).resolve()
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural)
+
+
+def natural(name: str) -> tuple[int, str]:
+    """Job 9 comes before job 10."""
+    return (int(name), "") if name.isdecimal() else (-1, name)
+
+
+def job_of(folder: Path) -> Run | Gap:
+    """What is in a job's folder; what cannot be read is a gap with its reason."""
+    composed = read_yaml(folder / ".hydra" / CONFIG)
+    if (folder / RESULTS).is_file():
+        try:
+            results = checked(json.loads((folder / RESULTS).read_text()))
+            return Run(folder, results, read_yaml(folder / CONFIG), figures_of(results))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as fault:
+            return Gap(folder, f"{RESULTS} cannot be used: {first_line(fault)}", composed=composed)
+    failure = read_failure(folder / FAILURE)
+    if failure:
+        return Gap(folder, str(failure.get("error", "failed")), str(failure.get("command") or "") or None, composed)
+    return Gap(folder, f"no {RESULTS}: still running, or ended from outside", composed=composed)
+
+
+def checked(results: Any) -> dict[str, Any]:
+    """The content of `results.json`, if it is what this version reads.
+
+    Raises:
+        ValueError: If it is not, with what is wrong.
+    """
+    if not isinstance(results, dict) or not isinstance(results.get("run"), dict):
+        raise ValueError("it does not describe a run")
+    if results.get("schema") != SCHEMA:
+        raise ValueError(f"its schema is {results.get('schema')!r}, this report reads {SCHEMA}")
+    kinds = {"dataset": str, "backbone": str, "method": str, "forget_label": list, "seed": int}
+    for key, kind in kinds.items():
+        if not isinstance(results["run"].get(key), kind):
+            raise ValueError(f"run/{key} is {results['run'].get(key)!r}")
+    for key in ("metrics", "seconds"):
+        if not isinstance(results.get(key), dict):
+            raise ValueError(f"it has no {key}")
+    parts = {key: results.get(key) or {} for key in ("work", "measured", "missing")}
+    for key, part in parts.items():
+        if not isinstance(part, dict) or (key != "missing" and any(isinstance(of, str) for of in part.values())):
+            raise ValueError(f"its {key} is {part!r}")
+    return {**results, **parts}
+
+
+def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
+    """All numbers of a run by their path, those derived here included; what is no finite number becomes None."""
+    seconds = {f"seconds/{key}": value for key, value in results["seconds"].items()}
+    work = {
+        f"work/{stage}/{key}": value
+        for stage, passes in results["work"].items()
+        for key, value in (passes or {}).items()
+    }
+    work |= {f"work/{stage}": sum(passes.values()) for stage, passes in results["work"].items() if passes}
+    ratios = {key: results.get(key) for key in ("speedup", "work_ratio")}
+    figures = {key: number(value) for key, value in {**results["metrics"], **seconds, **work, **ratios}.items()}
+    return figures | derived(figures)
+
+
+def number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def derived(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What follows from other numbers of a run.
+
+    `<model>/test/forgotten/error`: 1 - accuracy of the output.
+    """
+    found: dict[str, float | None] = {}
+    for model in ("original", "retrain", "unlearned"):
+        path = f"{model}/test/forgotten/accuracy"
+        for end, other in (("", ""), ("/low", "/high"), ("/high", "/low")):
+            if (value := figures.get(f"{path}{other}")) is not None:
+                found[f"{model}/test/forgotten/error{end}"] = 1 - value
+    return found
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Its mapping; empty where there is no such file, or none that can be read."""
+    try:
+        content = yaml.load(file.read_bytes(), LOADER)
+    except (OSError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C is ten times as fast, where yaml has it."""
+
+
+def read_failure(file: Path) -> dict[str, Any]:
+    """What a failed job left; empty where none did."""
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return {"error": f"failed; {FAILURE} cannot be read"}
+    return content if isinstance(content, dict) else {"error": "failed"}

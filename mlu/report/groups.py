@@ -1,0 +1,283 @@
+"""Which runs belong together: a setting holds what is compared, a group what differs in the seed alone."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mlu.report.collect import Collection, Gap, Run
+
+UNDECISIVE = ("seed", "outputs", "logger", "objective", "experiment", "budget", "preset")
+"""Keys that decide no number, or only the seed's; what a preset or a budget means stands under other keys."""
+PLACES = ("root", "prepared", "attributes", "download")
+"""Keys of a data set that say where its files are, and no more."""
+OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi")
+"""Groups of keys in which the rows of one table may differ."""
+SINGLE_LABEL = ("cifar10", "digits", "mnist", "mufac", "svhn")
+METHODS = (
+    "original", "head", "retrain", "cfk", "scrub", "unsir", "salun", "finetune", "neggrad", "ssd", "boundary", "leace",
+    "wf", "wp",
+)  # fmt: skip
+"""Order of rows: the paper's, the others in between."""
+REFERENCES = ("original", "retrain")
+Identity = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one method that differ in the seed alone, and in which attacks were made on it.
+
+    Attributes:
+        method: Its name.
+        identity: Keys and values that all runs share, and those of every attack that some of them made.
+        runs: All of them; of one seed that was run again the latest counts, number by number.
+        gaps: Jobs of this kind that left nothing.
+        variant: What tells it from other groups of its method in the same setting.
+    """
+
+    method: str
+    identity: Identity
+    runs: tuple[Run, ...]
+    gaps: tuple[Gap, ...] = ()
+    variant: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.method} {self.variant}".strip()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Groups that may be compared: the same data, backbone, training and labels to forget.
+
+    Attributes:
+        identity: Keys and values that all its runs share.
+        groups: In the order of METHODS.
+        runs: All runs of it, repeated ones included.
+        distinction: What tells it from other settings with the same data, backbone and labels.
+    """
+
+    identity: Identity
+    groups: tuple[Group, ...]
+    runs: tuple[Run, ...]
+    distinction: str = ""
+
+    @property
+    def dataset(self) -> str:
+        return self.runs[0].results["run"]["dataset"]
+
+    @property
+    def backbone(self) -> str:
+        return self.runs[0].results["run"]["backbone"]
+
+    @property
+    def forget(self) -> tuple[str, ...]:
+        return tuple(map(str, self.runs[0].results["run"]["forget_label"]))
+
+    @property
+    def single_label(self) -> bool:
+        return self.dataset in SINGLE_LABEL
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({run.seed for run in self.runs}))
+
+    @property
+    def methods(self) -> tuple[Group, ...]:
+        """Its groups but for the references, which every run measures beside its method."""
+        return tuple(group for group in self.groups if group.method not in REFERENCES)
+
+    @property
+    def title(self) -> str:
+        forget = f"forget {', '.join(self.forget)}"
+        return ", ".join(filter(None, (self.dataset, self.backbone, forget, self.distinction)))
+
+    @property
+    def budget(self) -> str:
+        """What its runs had to learn from, in a line: images, epochs, seeds, devices."""
+        config = self.runs[0].config
+        data, training = (config.get(name) or {} for name in ("dataset", "training"))
+        facts = [
+            f"{data['images']:,} images" if isinstance(data.get("images"), int) else "",
+            f"{data['image_size']} pixels" if data.get("image_size") else "",
+            f"{training['epochs']} epochs" if training.get("epochs") else "",
+            f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}",
+            f"on {', '.join(sorted({run.device for run in self.runs}))}",
+            "" if config else "without their config.yaml, so that what else these runs differ in is not known",
+        ]
+        return ", ".join(filter(None, facts))
+
+    @property
+    def description(self) -> str:
+        return f"{self.title}; {self.budget}"
+
+
+def settings_of(collection: Collection) -> list[Setting]:
+    """All settings of a collection, each with its groups; jobs that left nothing stand where they belong."""
+    together: dict[str, list[Run]] = defaultdict(list)
+    for run in collection.runs:
+        together[key(shared(identity_of(run)))].append(run)
+    places = {composed_key(run.composed, of_group=False): name for name, runs in together.items() for run in runs}
+    lost: dict[str, list[Gap]] = defaultdict(list)
+    for gap in collection.gaps:
+        if gap.composed and (place := places.get(composed_key(gap.composed, of_group=False))):
+            lost[place].append(gap)
+    return distinguished([setting_of(runs, lost[place]) for place, runs in together.items()])
+
+
+def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
+    """One setting, its groups in order and with what tells them apart."""
+    groups = grouped(runs)
+    places = {composed_key(run.composed): number for number, group in enumerate(groups) for run in group.runs}
+    placed = [places.get(composed_key(gap.composed)) for gap in gaps]
+    groups = [
+        replace(group, gaps=tuple(gap for gap, place in zip(gaps, placed, strict=True) if place == number))
+        for number, group in enumerate(groups)
+    ]
+    alone = without_runs([gap for gap, place in zip(gaps, placed, strict=True) if place is None], runs)
+    return Setting(shared(identity_of(runs[0])), tuple(sorted([*varied(groups), *alone], key=order)), tuple(runs))
+
+
+def grouped(runs: Iterable[Run]) -> list[Group]:
+    """Runs that share all but the seed; an attack that one made and another did not is no difference between models."""
+    groups: list[Group] = []
+    for run in sorted(runs, key=lambda run: (run.seed, run.date)):
+        identity = identity_of(run)
+        for number, group in enumerate(groups):
+            if agree(identity, group.identity):
+                groups[number] = replace(group, identity={**group.identity, **identity}, runs=(*group.runs, run))
+                break
+        else:
+            groups.append(Group(run.method, identity, (run,)))
+    return groups
+
+
+def agree(one: Identity, other: Identity) -> bool:
+    """Whether two runs may be told apart by their seed and by the attacks that only one of them made."""
+    models = [{name: value for name, value in run.items() if attack(name) is None} for run in (one, other)]
+    if models[0] != models[1]:
+        return False
+    common = {attack(name) for name in one} & {attack(name) for name in other} - {None}
+    return all(one.get(name) == other.get(name) for name in {*one, *other} if attack(name) in common)
+
+
+def attack(name: str) -> str | None:
+    """Which attack a key belongs to; an empty name for the key that says there is none."""
+    words = name.split(".")
+    return (words[1] if len(words) > 1 else "") if words[0] == "attack" else None
+
+
+def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
+    """Groups of which no job left anything, told from others of their method by what was asked of them."""
+    together: dict[str, list[Gap]] = defaultdict(list)
+    for gap in gaps:
+        together[composed_key(gap.composed)].append(gap)
+    jobs: list[Run | Gap] = [*runs, *(found[0] for found in together.values())]
+    asked = [(job.method, flattened(job.composed)) for job in jobs]
+    groups = []
+    for found in together.values():
+        others = [identity for method, identity in asked if method == found[0].method]
+        variant = difference(flattened(found[0].composed), others)
+        groups.append(Group(found[0].method or "?", {}, (), tuple(found), variant))
+    return groups
+
+
+def identity_of(run: Run) -> Identity:
+    """All that decides a run's numbers but its seed: dotted keys of its configuration, values as JSON."""
+    facts = run.results["run"]
+    # Of a run without its configuration this is all that is known.
+    sure = {"dataset.name": facts["dataset"], "backbone.name": facts["backbone"], "method.name": facts["method"]}
+    sure |= {"forget_label.names": sorted(map(str, facts["forget_label"])), "data": facts.get("data")}
+    config = {name: value for name, value in run.config.items() if name not in ("epsilon", "phi")}
+    return flattened(config) | {name: json.dumps(value) for name, value in sure.items() if value is not None}
+
+
+def flattened(config: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted key -> value as JSON, without what decides no number and without the seed."""
+    flat: dict[str, str] = {}
+
+    def walk(value: Any, path: tuple[str, ...]) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                walk(inner, (*path, str(name)))
+        elif path[0] not in UNDECISIVE and not (path[0] == "dataset" and path[-1] in PLACES):
+            flat[".".join(path)] = json.dumps(value, default=str)
+
+    for name, value in config.items():
+        walk(value, (str(name),))
+    flat.pop("trainer.workers", None)
+    return flat
+
+
+def composed_key(composed: Mapping[str, Any], of_group: bool = True) -> str:
+    """Identity of a configuration whose references were not resolved: it can be compared with its like alone."""
+    flat = flattened(composed)
+    return key(flat if of_group else shared(flat))
+
+
+def shared(identity: Identity) -> Identity:
+    """The part that all rows of a table have in common."""
+    return {name: value for name, value in identity.items() if name.split(".")[0] not in OF_A_METHOD}
+
+
+def key(identity: Identity) -> str:
+    return json.dumps(identity, sort_keys=True)
+
+
+def order(group: Group) -> tuple[int, tuple[tuple[float, str], ...]]:
+    """The order of METHODS, others last; variants by their values."""
+    place = METHODS.index(group.method) if group.method in METHODS else len(METHODS)
+    values = (word.split("=", 1)[-1] for word in group.variant.split())
+    return place, tuple((float(value) if is_number(value) else 0.0, value) for value in values)
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def varied(groups: Sequence[Group]) -> list[Group]:
+    """Each group with what tells it from the others of its method."""
+    named: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        named[group.method].append(group)
+    return [
+        replace(group, variant=difference(group.identity, [other.identity for other in named[group.method]]))
+        for group in groups
+    ]
+
+
+def distinguished(settings: Sequence[Setting]) -> list[Setting]:
+    """Each setting with what tells it from others of the same data, backbone and labels."""
+    named: dict[tuple[Any, ...], list[Setting]] = defaultdict(list)
+    for setting in settings:
+        named[setting.dataset, setting.backbone, setting.forget].append(setting)
+    return [
+        replace(setting, distinction=difference(setting.identity, [other.identity for other in others]))
+        for others in named.values()
+        for setting in others
+    ]
+
+
+def difference(identity: Identity, others: Sequence[Identity]) -> str:
+    """`epsilon=0.5 phi=0.1`: the keys in which some of `others` differ, with this one's values.
+
+    A key that only some of them have, as of an attack that others did not make, tells nothing.
+    """
+    common = sorted(name for name in identity if not name.endswith("_target_"))
+    values = {name: {other[name] for other in others if name in other} for name in common}
+    different = [name for name in common if len(values[name]) > 1]
+    # Other drawn images follow from another key; their fingerprint tells more than nothing alone.
+    different = [name for name in different if name != "data"] or different
+    return " ".join(
+        f"{name.removeprefix('method.').removeprefix('dataset.')}={plain(identity[name])}" for name in different
+    )
+
+
+def plain(value: str) -> str:
+    """A JSON value as one would write it on the command line."""
+    return "default" if value == "null" else value.replace('"', "").replace(", ", ",")

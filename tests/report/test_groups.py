@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+from made_runs import fail, leave
+
+from mlu.report.collect import collect
+from mlu.report.groups import settings_of
+
+
+def settings(folder):
+    return settings_of(collect([folder]))
+
+
+def titles(setting):
+    return [group.title for group in setting.groups]
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
+    for seed in (3, 1, 2):
+        leave(tmp_path / str(seed), seed=seed, phi=0.1)
+    (setting,) = settings(tmp_path)
+    (group,) = setting.groups
+    assert [run.seed for run in group.runs] == [1, 2, 3]
+    assert group.title == "wf"
+
+
+def test_where_files_lie_and_who_is_told_is_no_difference(tmp_path):
+    leave(tmp_path / "0", seed=1)
+    changes = {
+        "outputs": "/b",
+        "logger": {"name": "wandb"},
+        "budget": "small",
+        "experiment": "table2",
+        "preset": "source",
+    }
+    leave(tmp_path / "1", seed=2, config=changes, run={"experiment": "table2"})
+    assert [len(group.runs) for group in settings(tmp_path)[0].groups] == [2]
+
+
+def test_variants_are_told_apart_by_what_differs_and_in_the_order_of_their_values(tmp_path):
+    for number, phi in enumerate((0.3, 0.02, 0.1)):
+        leave(tmp_path / str(number), phi=phi, epsilon=0.1)
+    leave(tmp_path / "other", method="wp", phi=0.1)
+    leave(tmp_path / "head", method="head")
+    (setting,) = settings(tmp_path)
+    assert titles(setting) == ["head", "wf phi=0.02", "wf phi=0.1", "wf phi=0.3", "wp"]
+
+
+def test_an_attack_that_only_one_run_made_divides_nothing_but_another_attacker_does(tmp_path):
+    leave(tmp_path / "0", seed=1, attacks=("aia",))
+    leave(tmp_path / "1", seed=1, attacks=("aia", "mia"))
+    leave(tmp_path / "2", seed=2, attacks=())
+    assert titles(settings(tmp_path)[0]) == ["wf"]
+    leave(tmp_path / "3", seed=3, config={"attack": {"aia": {"strength": 9.0}}})
+    assert titles(settings(tmp_path)[0]) == ["wf attack.aia.strength=1.0", "wf attack.aia.strength=9.0"]
+
+
+def test_data_network_training_and_labels_make_a_setting(tmp_path):
+    leave(tmp_path / "0")
+    leave(tmp_path / "1", correlation=0.5)
+    leave(tmp_path / "2", forget="Bald")
+    leave(tmp_path / "3", method="head")
+    found = {setting.title: titles(setting) for setting in settings(tmp_path)}
+    assert found == {
+        "faces, tiny, forget Male, correlation=1.0": ["head", "wf"],
+        "faces, tiny, forget Male, correlation=0.5": ["wf"],
+        "faces, tiny, forget Bald": ["wf"],
+    }
+
+
+def test_failed_jobs_stand_where_they_belong(tmp_path):
+    leave(tmp_path / "0", seed=1, phi=0.1)
+    leave(tmp_path / "1", seed=1, phi=0.2)
+    fail(tmp_path / "2", seed=2, phi=0.1)
+    fail(tmp_path / "3", seed=1, method="boundary")
+    fail(tmp_path / "4", seed=1, dataset="celeba")
+    (setting,) = settings(tmp_path)
+    assert {group.title: [gap.folder.name for gap in group.gaps] for group in setting.groups} == {
+        "boundary": ["3"], "wf phi=0.1": ["2"], "wf phi=0.2": []
+    }  # fmt: skip
+
+
+def test_methods_of_which_nothing_is_left_are_told_apart_too(tmp_path):
+    leave(tmp_path / "0", phi=0.1)
+    fail(tmp_path / "1", phi=0.2)
+    fail(tmp_path / "2", phi=0.3)
+    assert titles(settings(tmp_path)[0]) == ["wf", "wf phi=0.2", "wf phi=0.3"]
+
+
+def test_a_run_without_its_configuration_is_known_by_its_results(tmp_path):
+    for seed in (1, 2):
+        (leave(tmp_path / str(seed), seed=seed) / "config.yaml").unlink()
+    (setting,) = settings(tmp_path)
+    assert [len(group.runs) for group in setting.groups] == [2]
+    assert "not known" in setting.budget
+
+
+def test_the_budget_is_said(tmp_path):
+    leave(tmp_path)
+    (setting,) = settings(tmp_path)
+    assert setting.budget == "2,000 images, 64 pixels, 8 epochs, seed 1, on a CPU"
+    assert replace(setting, distinction="x").title.endswith(", x")

@@ -1,0 +1,38 @@
+"""The examples run as they stand, and say what they promise."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def said_by(name: str, *words: str) -> list[list[float]]:
+    """The figures of the lines `before` and `after`."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *words], capture_output=True, text=True, cwd=EXAMPLES.parent, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("before", "after"))]
+    return [[float(figure) for figure in re.findall(r"\d\.\d{3}", line)] for line in lines]
+
+
+def test_a_model_of_one_s_own_forgets_a_label():
+    (known, kept_before), (forgotten, kept_after) = said_by("own_model.py", "--epochs", "4")
+    assert known > 0.85
+    assert forgotten == pytest.approx(0.5, abs=0.02)
+    assert kept_after > kept_before - 0.08
+
+
+def test_a_transformer_forgets_a_class():
+    (known, kept_before), (forgotten, kept_after) = said_by("torchvision_model.py", "--epochs", "8", "--steps", "40")
+    assert known > 0.4
+    assert forgotten == 0
+    assert kept_after > kept_before - 0.1
+
+
+def test_every_example_is_tested():
+    tested = Path(__file__).read_text()
+    assert all(f'"{file.name}"' in tested for file in EXAMPLES.glob("*.py"))
