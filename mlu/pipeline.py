@@ -57,7 +57,7 @@ def run(experiment: Experiment) -> dict[str, Any]:
         costs = {name: model.cost if model else None for name, model in models.items() if name != "random"}
         results = results_of(
             experiment,
-            context.data.source.fingerprint,
+            context.data.source,
             costs,
             findings,
             meter.seconds["total"] if experiment.attacks else 0.0,

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from mlu.contracts import NO_REFERENCE, Finding
+from mlu.data.base import LabelledImages
 from mlu.errors import UserError, did_you_mean
 from mlu.experiment import Experiment
 from mlu.stages import Cost
@@ -22,7 +23,7 @@ PHASES = ("score", "edit", "finetune")
 
 def results_of(
     experiment: Experiment,
-    data: str,
+    data: LabelledImages,
     costs: Mapping[str, Cost | None],
     findings: Iterable[Finding],
     attack_seconds: float,
@@ -31,7 +32,7 @@ def results_of(
 
     Args:
         experiment: The run.
-        data: Fingerprint of its data set.
+        data: Its data set.
         costs: Of `original`, `retrain` and `unlearned`; None where there is none.
         findings: Everything that was measured.
         attack_seconds: What attacks took.
@@ -60,7 +61,8 @@ def results_of(
             "seed": experiment.seed,
             "experiment": experiment.config["experiment"],
             "budget": experiment.config["budget"],
-            "data": data,
+            "task": data.task,
+            "data": data.fingerprint,
             "config_hash": digest(identity(experiment.config)),
             "commit": commit(),
             "device": unlearn.device,

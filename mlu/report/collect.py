@@ -184,7 +184,7 @@ def checked(results: Any) -> dict[str, Any]:
         raise ValueError("it does not describe a run")
     if results.get("schema") != SCHEMA:
         raise ValueError(f"its schema is {results.get('schema')!r}, this report reads {SCHEMA}")
-    kinds = {"dataset": str, "backbone": str, "method": str, "forget_label": list, "seed": int}
+    kinds = {"dataset": str, "task": str, "backbone": str, "method": str, "forget_label": list, "seed": int}
     for key, kind in kinds.items():
         if not isinstance(results["run"].get(key), kind):
             raise ValueError(f"run/{key} is {results['run'].get(key)!r}")

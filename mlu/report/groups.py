@@ -14,7 +14,6 @@ PLACES = ("root", "prepared", "attributes", "download")
 """Keys of a data set that say where its files are, and no more."""
 OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi")
 """Groups of keys in which the rows of one table may differ."""
-SINGLE_LABEL = ("cifar10", "digits", "mnist", "mufac", "svhn")
 METHODS = (
     "original", "head", "retrain", "cfk", "scrub", "unsir", "salun", "finetune", "neggrad", "ssd", "boundary", "leace",
     "wf", "wp",
@@ -77,7 +76,7 @@ class Setting:
 
     @property
     def single_label(self) -> bool:
-        return self.dataset in SINGLE_LABEL
+        return self.runs[0].results["run"]["task"] == "singlelabel"
 
     @property
     def seeds(self) -> tuple[int, ...]:

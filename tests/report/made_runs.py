@@ -8,6 +8,7 @@ import yaml
 
 LABELS = ("Bald", "Brown_Hair", "Male", "Young")
 READERS = ("output", "output/mlp", "outputs", "outputs/mlp", "features", "features/mlp")
+SINGLE_LABEL = ("cifar10", "digits", "mnist", "mufac", "svhn")
 
 
 def interval(path, value, half=0.02):
@@ -64,7 +65,8 @@ def leave(folder, metrics=None, missing=None, seconds=4.0, run=None, config=None
     """Write a run; `kind` as in `config_of`, `run` and `config` change single keys. Returns its folder."""
     found = config_of(**kind) | (config or {})
     facts = {
-        "dataset": found["dataset"]["name"], "backbone": "tiny", "method": found["method"]["name"],
+        "dataset": found["dataset"]["name"], "backbone": "tiny",
+        "task": "singlelabel" if found["dataset"]["name"] in SINGLE_LABEL else "multilabel", "method": found["method"]["name"],
         "forget_label": [found["forget_label"]["names"]], "seed": found["seed"], "commit": "c0ffee",
         "device": device, "date": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
