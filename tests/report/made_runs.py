@@ -66,7 +66,8 @@ def leave(folder, metrics=None, missing=None, seconds=4.0, run=None, config=None
     found = config_of(**kind) | (config or {})
     facts = {
         "dataset": found["dataset"]["name"], "backbone": "tiny",
-        "task": "singlelabel" if found["dataset"]["name"] in SINGLE_LABEL else "multilabel", "method": found["method"]["name"],
+        "task": "singlelabel" if found["dataset"]["name"] in SINGLE_LABEL else "multilabel",
+        "method": found["method"]["name"],
         "forget_label": [found["forget_label"]["names"]], "seed": found["seed"], "commit": "c0ffee",
         "device": device, "date": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
