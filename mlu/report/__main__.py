@@ -55,7 +55,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     """Collect the runs and write the report; returns its files."""
     collection = collect(paths)
     # Only now, since it takes most of a second: a wrong path is told at once.
-    from mlu.report.pictures import correlation_pictures, pictures_of
+    from mlu.report.pictures import correlation_pictures, pictures_of, request_pictures
 
     settings = settings_of(collection)
     paper = tables_of(settings)
@@ -63,7 +63,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     absent = [table["where"] for name, table in published()["tables"].items() if name not in filled]
     overviews = [general(setting) for setting in settings]
     pictures = [tuple(pictures_of(setting)) for setting in followed(settings, "drawing")]
-    together = tuple(correlation_pictures(settings))
+    together = (*correlation_pictures(settings), *request_pictures(settings))
     out.mkdir(parents=True, exist_ok=True)
     report = Report(TITLE, collection, settings, overviews, paper, absent, pictures, together)
     tables = [*overviews, *paper]

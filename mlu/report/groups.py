@@ -75,6 +75,17 @@ class Setting:
         return tuple(map(str, self.runs[0].results["run"]["forget_label"]))
 
     @property
+    def requests(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of each request to forget, in the order in which they came."""
+        asked = self.runs[0].results["run"].get("requests") or [self.forget]
+        return tuple(tuple(map(str, names)) for names in asked)
+
+    @property
+    def order(self) -> str:
+        """Such as `Male, then Young + Bald`."""
+        return ", then ".join(" + ".join(names) for names in self.requests)
+
+    @property
     def single_label(self) -> bool:
         return self.runs[0].results["run"]["task"] == "singlelabel"
 
@@ -89,7 +100,7 @@ class Setting:
 
     @property
     def title(self) -> str:
-        forget = f"forget {', '.join(self.forget)}"
+        forget = f"forget {self.order if len(self.requests) > 1 else ', '.join(self.forget)}"
         return ", ".join(filter(None, (self.dataset, self.backbone, forget, self.distinction)))
 
     @property
@@ -251,10 +262,10 @@ def varied(groups: Sequence[Group]) -> list[Group]:
 
 
 def distinguished(settings: Sequence[Setting]) -> list[Setting]:
-    """Each setting with what tells it from others of the same data, backbone and labels."""
+    """Each setting with what tells it from others of the same data, backbone and requests."""
     named: dict[tuple[Any, ...], list[Setting]] = defaultdict(list)
     for setting in settings:
-        named[setting.dataset, setting.backbone, setting.forget].append(setting)
+        named[setting.dataset, setting.backbone, setting.order].append(setting)
     return [
         replace(setting, distinction=difference(setting.identity, [other.identity for other in others]))
         for others in named.values()

@@ -17,7 +17,7 @@ from mlu.report.aggregate import STRONGEST, Cell, cell
 from mlu.report.collect import LABELS, Run
 from mlu.report.groups import Group, Setting
 from mlu.report.style import AXES, COLOURS, LOWEST_RATE, tidy
-from mlu.report.tables import correlation_of, families, has_strengths, labels_of, strengths
+from mlu.report.tables import correlation_of, families, has_strengths, labels_of, request_families, strengths
 
 INK, DARK_INK = "#1c2127", "#e4e8ee"
 """Of text and axes, on a light and on a dark page."""
@@ -459,14 +459,18 @@ def lines(axes: Axes, groups: Sequence[Group], path: str, along: int) -> None:
     axes.set_xticks([], minor=True)
 
 
-def series(axes: Axes, found: Sequence[tuple[float, Cell]], label: str, colour: str, marker: str) -> None:
+def series(
+    axes: Axes, found: Sequence[tuple[float, Cell]], label: str, colour: str, marker: str, line: str = "-"
+) -> None:
     """Points with their intervals, in percent, joined."""
     known = [(x, y.value, y.interval) for x, y in found if y.value is not None and np.isfinite(x)]
     if not known:
         return
     x, y = np.array([[place, 100 * value] for place, value, _ in known]).T
     ends = np.array([[value - ends.low, ends.high - value] if ends else [0, 0] for _, value, ends in known]).T * 100
-    axes.errorbar(x, y, np.maximum(ends, 0), label=label, color=colour, marker=marker, capsize=2, elinewidth=0.9, ms=5)
+    axes.errorbar(
+        x, y, np.maximum(ends, 0), label=label, color=colour, marker=marker, ls=line, capsize=2, elinewidth=0.9, ms=5
+    )
 
 
 def correlation_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:
@@ -503,4 +507,41 @@ def residue(family: Sequence[Setting]) -> Picture:
         f"What is read of the forgotten label above Retrain, by the correlation of the labels, "
         f"for {', '.join(titles)}.",
         "At or below the dotted line nothing more is read than from Retrain. Bars are 95 % intervals.",
+    )
+
+
+def request_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:
+    """What is kept and what is left by how many labels were forgotten, for settings that differ in nothing else."""
+    for family in request_families(settings):
+        with mpl.rc_context(RC):
+            yield over_time(family)
+
+
+def over_time(family: Sequence[Setting]) -> Picture:
+    """One family: for each method a line, request after request, and a point where all came at once."""
+    figure = Figure(figsize=(9.2, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    titles = list(dict.fromkeys(group.title for setting in family for group in setting.methods))
+    shown = (("retained accuracy (%)", KEPT), ("strongest reader above Retrain (points)", f"unlearned/{STRONGEST}"))
+    for axes, (name, path) in zip(panels, shown, strict=True):
+        for title, colour, marker in zip(titles, cycle(HUES), cycle(MARKERS), strict=False):
+            for in_turn, label, line in ((True, short(title), "-"), (False, f"{short(title)}, all at once", "none")):
+                found = [
+                    (float(len(setting.forget)), rate(group.runs, path))
+                    for setting in family
+                    for group in setting.methods
+                    if group.title == title and (len(setting.requests) == len(setting.forget)) == in_turn
+                ]
+                series(axes, found, label, colour, marker if in_turn else "*", line)
+        axes.set_xticks(sorted({len(setting.forget) for setting in family}))
+        axes.set_ylabel(name)
+        tidy(axes, "labels forgotten", "")
+    panels[1].axhline(0, color=INK, linewidth=0.8, linestyle=":")
+    panels[1].legend(frameon=False, fontsize="small")
+    orders = "; ".join(setting.order for setting in family)
+    return embedded(
+        figure,
+        "Requests over time",
+        f"Retained accuracy and what is read above Retrain by how many labels are forgotten, for {', '.join(titles)}.",
+        f"One request after the other (lines) and all at once (stars): {orders}. Bars are 95 % intervals.",
     )

@@ -99,6 +99,8 @@ class Table:
         return frozenset((row, place) for row, place in found if row is not None)
 
 
+REQUESTED = ("requests", "forget_label.names")
+"""Keys that say what is to be forgotten, and in which order."""
 NOT_ASKED = "a reference has none"
 RETAINED = "{model}/%s/retained/accuracy"
 FEATURES = "{model}/attack/aia/features"
@@ -179,6 +181,7 @@ def tables_of(settings: Sequence[Setting]) -> list[Table]:
             for found in families(asked("appendix_correlation", several), "dataset.correlation")
             if len(found) > 1
         ),
+        *(requests_table(found) for found in request_families(settings)),
     ]
 
 
@@ -202,12 +205,22 @@ def experiments(setting: Setting) -> set[str]:
     return {name.removesuffix("_selective") for run in setting.runs if (name := run.experiment)}
 
 
-def families(settings: Iterable[Setting], varies: str) -> list[list[Setting]]:
-    """Settings that differ in one key alone, together."""
+def request_families(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Settings that differ in what was asked for alone, where some of them were asked for several times in turn."""
+    found = families(asked("requests", settings, lambda setting: len(setting.requests) > 1), *REQUESTED)
+    return [
+        sorted(family, key=lambda setting: (len(setting.forget), -len(setting.requests), setting.order))
+        for family in found
+        if any(len(setting.requests) > 1 for setting in family)
+    ]
+
+
+def families(settings: Iterable[Setting], *varies: str) -> list[list[Setting]]:
+    """Settings that differ in some keys alone, together."""
     found: dict[str, list[Setting]] = defaultdict(list)
     for setting in settings:
         # The drawn images, and so their fingerprint, follow from the configuration.
-        found[key({name: value for name, value in setting.identity.items() if name not in (varies, "data")})].append(
+        found[key({name: value for name, value in setting.identity.items() if name not in (*varies, "data")})].append(
             setting
         )
     return list(found.values())
@@ -509,3 +522,23 @@ def correlation_table(settings: Sequence[Setting]) -> Table:
 def correlation_of(setting: Setting) -> float:
     value: Any = setting.identity.get("dataset.correlation", "nan")
     return float(value)
+
+
+def requests_table(settings: Sequence[Setting]) -> Table:
+    """What is kept and what is left, request after request, and when all come at once."""
+    columns = (KEPT, OUTPUT, EXCESS, WORST, TIME, FASTER)
+    rows = []
+    for setting in settings:
+        for row in [
+            *(reference_row(setting, model, columns) for model in REFERENCES),
+            *(method_row(setting, group, columns) for group in setting.methods),
+        ]:
+            rows.append(replace(row, title=f"{setting.order}: {row.title}", reference=True))
+    notes = (
+        "A later request starts from what the earlier one has left; all labels forgotten so far are attacked, and the "
+        "one that is read best counts. Time is of all requests together. Rows of different requests forget different "
+        "labels, so none is marked as best.",
+    )
+    about = f"{settings[0].dataset}, {settings[0].backbone}; {settings[0].budget}"
+    title = printed("requests")["title"]
+    return Table("requests", title, about, describe_without_numbers("requests"), columns, tuple(rows), notes)

@@ -181,3 +181,41 @@ def test_failed_and_missing_seeds_are_holes_with_their_reason(tmp_path):
     (row,) = (row for row in general(settings(tmp_path)[0]).rows if row.title == "wf")
     assert row.cells[0].holes == ("seed 2: MemoryError: too big", "seed 3: no run")
     assert [run.seed for run in row.cells[0].runs] == [1]
+
+
+def asked(folder, requests, method="wf", **kind):
+    """A run whose labels came in these requests."""
+    names = [name for request in requests for name in request]
+    told = {"requests": requests, "forget_label": names, "experiment": "requests"}
+    return leave(
+        folder, run=told, config={"requests": requests, "forget_label": {"names": names}}, method=method, **kind
+    )
+
+
+def test_requests_in_turn_and_at_once_stand_in_one_table(tmp_path):
+    for number, (requests, kept) in enumerate(
+        [([["Male"]], 0.95), ([["Male"], ["Young"]], 0.91), ([["Male", "Young"]], 0.93)]
+    ):
+        asked(tmp_path / str(number), requests, metrics=metrics_of(retained=kept))
+    found = rows(table_of(tmp_path, "requests"))
+    assert [title for title in found if title.endswith("wf")] == [
+        "Male: wf",
+        "Male, then Young: wf",
+        "Male + Young: wf",
+    ]
+    kept = [found[f"{order}: wf"]["retained accuracy"][0] for order in ("Male", "Male, then Young", "Male + Young")]
+    assert kept == pytest.approx([0.95, 0.91, 0.93])
+    assert best(table_of(tmp_path, "requests")) == set()
+
+
+def test_labels_forgotten_at_once_are_no_requests_over_time(tmp_path):
+    asked(tmp_path / "1", [["Male"]])
+    asked(tmp_path / "2", [["Male", "Young"]])
+    assert tables(tmp_path, "requests") == []
+
+
+def test_requests_of_other_data_stand_apart(tmp_path):
+    for number, correlation in enumerate((0.0, 1.0)):
+        asked(tmp_path / f"a{number}", [["Male"], ["Young"]], correlation=correlation)
+        asked(tmp_path / f"b{number}", [["Male", "Young"]], correlation=correlation)
+    assert len(tables(tmp_path, "requests")) == 2
