@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import ListConfig, OmegaConf
 
-from mlu.config import CONF, METHOD_RULES, RULES, config_keys, explain
+from mlu.config import CONF, METHOD_RULES, RULES, SEARCH, config_keys, explain
 from mlu.data.attributes import resolve_label
 from mlu.errors import UserError
 from mlu.optimise import Training, Tuning
@@ -28,6 +28,7 @@ FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if "_target_" in own(fil
 def test_a_yaml_mirrors_its_class(file: Path):
     config = own(file)
     fields = {field.name: field for field in dataclasses.fields(get_class(config.pop("_target_")))}
+    config.pop(SEARCH, None)
     assert set(config) <= set(fields)
     needed = {
         name

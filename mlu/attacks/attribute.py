@@ -73,7 +73,8 @@ class AttributeInference(Attack[Trial]):
     judged: Literal["test", "validation"]
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
-        fitted, asked = self.sides({name: said.with_stages() for name, said in victim.outputs.items()}, victim.seed)
+        exposed = {name: said.with_stages() for name, said in victim.outputs.items() if name != "train"}
+        fitted, asked = self.sides(exposed, victim.seed)
         learnt, judged = views(victim, fitted), views(victim, asked)
         # What the last stage gives is what the head reads: it is attacked once.
         *_, last = judged
