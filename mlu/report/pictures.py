@@ -517,6 +517,10 @@ def request_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:
             yield over_time(family)
 
 
+APART = 0.06
+"""Between the bars of two methods, in labels."""
+
+
 def over_time(family: Sequence[Setting]) -> Picture:
     """One family: for each method a line, request after request, and a point where all came at once."""
     figure = Figure(figsize=(9.2, 3.6), layout="constrained")
@@ -524,10 +528,11 @@ def over_time(family: Sequence[Setting]) -> Picture:
     titles = list(dict.fromkeys(group.title for setting in family for group in setting.methods))
     shown = (("retained accuracy (%)", KEPT), ("strongest reader above Retrain (points)", f"unlearned/{STRONGEST}"))
     for axes, (name, path) in zip(panels, shown, strict=True):
-        for title, colour, marker in zip(titles, cycle(HUES), cycle(MARKERS), strict=False):
+        for number, (title, colour, marker) in enumerate(zip(titles, cycle(HUES), cycle(MARKERS), strict=False)):
+            aside = APART * (number - (len(titles) - 1) / 2)
             for in_turn, label, line in ((True, short(title), "-"), (False, f"{short(title)}, all at once", "none")):
                 found = [
-                    (float(len(setting.forget)), rate(group.runs, path))
+                    (len(setting.forget) + aside, rate(group.runs, path))
                     for setting in family
                     for group in setting.methods
                     if group.title == title and (len(setting.requests) == len(setting.forget)) == in_turn
