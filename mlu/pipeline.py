@@ -25,10 +25,11 @@ from mlu.exposure import Exposure, exposure_of, findings_of, roc_curves, united
 from mlu.meter import measure
 from mlu.methods.retrain import Retrain
 from mlu.metrics.labels import label_figures
+from mlu.record import figures_of
 from mlu.report.figures import distribution_picture, recovery_picture, roc_picture, stage_picture
 from mlu.report.plain import plain_tables
 from mlu.report.table import attack_table, run_table, show
-from mlu.results import figures_of, results_of, write_config, write_json
+from mlu.results import results_of, write_config, write_json
 from mlu.stages import Context, Model
 from mlu.tasks import task_of
 

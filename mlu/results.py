@@ -13,10 +13,10 @@ from mlu.contracts import NO_REFERENCE, Finding
 from mlu.data.base import LabelledImages
 from mlu.errors import UserError, did_you_mean
 from mlu.experiment import Experiment
+from mlu.record import PLACES, SCHEMA, UNDECISIVE, figures_of
 from mlu.stages import Cost
 from mlu.store import content_of, digest
 
-SCHEMA = 1
 LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
 PHASES = ("score", "edit", "finetune")
 
@@ -91,12 +91,6 @@ def results_of(
     }
 
 
-UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
-"""Keys that decide no figure: what a budget means stands under `training`."""
-PLACES = ("root", "prepared", "attributes", "download")
-"""Keys of a data set that say where its files are, and no more."""
-
-
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration decides the figures: not where files lie, who is told, or how many processes load."""
     kept = {key: value for key, value in config.items() if key not in UNDECISIVE}
@@ -105,18 +99,6 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     for group in ("backbone", "original"):
         kept[group] = {**config[group], "weights": content_of(config[group]["weights"])}
     return kept
-
-
-def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
-    """All numbers of a run by their path: metrics, `seconds/...`, `work/...`, `speedup` and `work_ratio`."""
-    seconds = {f"seconds/{key}": value for key, value in results["seconds"].items()}
-    work = {
-        f"work/{stage}/{key}": value
-        for stage, passes in results["work"].items()
-        for key, value in (passes or {}).items()
-    }
-    ratios = {key: results[key] for key in ("speedup", "work_ratio")}
-    return {**results["metrics"], **seconds, **work, **ratios}
 
 
 def objective_of(results: Mapping[str, Any], paths: str | Sequence[str] | None) -> Any:

@@ -12,7 +12,8 @@ from wandb_file import read_run
 
 from mlu import pipeline
 from mlu.models.outputs import respond
-from mlu.results import figures_of, identity
+from mlu.record import figures_of
+from mlu.results import identity
 
 MODELS, SPLITS = ("original", "retrain", "unlearned"), ("train", "validation", "test")
 

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "mlu"
 
 LAYERS = (
-    ("errors", "seeding", "process"),
+    ("errors", "seeding", "process", "record"),
     ("store",),
     ("data",),
     ("models", "tasks", "optimise"),

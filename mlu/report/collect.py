@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from mlu.errors import UserError, first_line
+from mlu.record import SCHEMA, figures_of
 
 RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def job_of(folder: Path) -> Run | Gap:
     if (folder / RESULTS).is_file():
         try:
             results = checked(json.loads((folder / RESULTS).read_text()))
-            return Run(folder, results, read_yaml(folder / CONFIG), figures_of(results))
+            return Run(folder, results, read_yaml(folder / CONFIG), all_figures(results))
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as fault:
             return Gap(folder, f"{RESULTS} cannot be used: {first_line(fault)}", composed=composed)
     failure = read_failure(folder / FAILURE)
@@ -198,17 +198,10 @@ def checked(results: Any) -> dict[str, Any]:
     return {**results, **parts}
 
 
-def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
+def all_figures(results: Mapping[str, Any]) -> dict[str, float | None]:
     """All numbers of a run by their path, those derived here included; what is no finite number becomes None."""
-    seconds = {f"seconds/{key}": value for key, value in results["seconds"].items()}
-    work = {
-        f"work/{stage}/{key}": value
-        for stage, passes in results["work"].items()
-        for key, value in (passes or {}).items()
-    }
-    work |= {f"work/{stage}": sum(passes.values()) for stage, passes in results["work"].items() if passes}
-    ratios = {key: results.get(key) for key in ("speedup", "work_ratio")}
-    figures = {key: number(value) for key, value in {**results["metrics"], **seconds, **work, **ratios}.items()}
+    work = {f"work/{stage}": sum(passes.values()) for stage, passes in results["work"].items() if passes}
+    figures = {key: number(value) for key, value in {**figures_of(results), **work}.items()}
     return figures | derived(figures)
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlu.record import PLACES, UNDECISIVE
 from mlu.report.collect import Collection, Gap, Run
 
-UNDECISIVE = ("seed", "outputs", "logger", "objective", "experiment", "budget", "preset")
-"""Keys that decide no number, or only the seed's; what a preset or a budget means stands under other keys."""
-PLACES = ("root", "prepared", "attributes", "download")
-"""Keys of a data set that say where its files are, and no more."""
+NOT_OF_A_GROUP = (*UNDECISIVE, "seed", "preset")
+"""Keys in which the runs of a group may differ; what a preset means stands under other keys."""
 OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi")
 """Groups of keys in which the rows of one table may differ."""
 METHODS = (
@@ -211,7 +210,7 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             for name, inner in value.items():
                 walk(inner, (*path, str(name)))
-        elif path[0] not in UNDECISIVE and not (path[0] == "dataset" and path[-1] in PLACES):
+        elif path[0] not in NOT_OF_A_GROUP and not (path[0] == "dataset" and path[-1] in PLACES):
             flat[".".join(path)] = json.dumps(value, default=str)
 
     for name, value in config.items():
