@@ -10,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 
 from mlu.errors import UserError, first_line
 from mlu.models.network import ERASER
-from mlu.release import CONFIG, LABELS, WEIGHTS, config_of, labels_of, need
-from mlu.report.collect import RESULTS, Figure, Run, job_of
+from mlu.record import CONFIG, LABELS, RESULTS, WEIGHTS
+from mlu.release import config_of, labels_of, need
+from mlu.report.collect import Figure, Run, job_of
 from mlu.report.table import ATTACKS, CHANCE, READ, relearnt
 from mlu.store import checksum, now
 

@@ -25,7 +25,7 @@ from mlu.exposure import Exposure, exposure_of, findings_of, roc_curves, united
 from mlu.meter import measure
 from mlu.methods.retrain import Retrain
 from mlu.metrics.labels import label_figures
-from mlu.record import figures_of
+from mlu.record import CONFIG, LABELS, RESULTS, WEIGHTS, figures_of
 from mlu.report.figures import distribution_picture, recovery_picture, roc_picture, stage_picture
 from mlu.report.plain import plain_tables
 from mlu.report.table import attack_table, run_table, show
@@ -42,7 +42,7 @@ BINS = 50
 def run(experiment: Experiment) -> dict[str, Any]:
     """Walk the road once; returns what `results.json` in the experiment's folder holds."""
     context = context_of(experiment)
-    write_config(experiment, experiment.folder / "config.yaml")
+    write_config(experiment, experiment.folder / CONFIG)
     with experiment.tracker.run(experiment.folder, experiment.subject, experiment.config) as tracking:
         context = replace(context, logger=tracking.lightning)
         models = models_of(context)
@@ -173,8 +173,8 @@ def leave(
     """Write what a run leaves, `results.json` last, and show its tables."""
     folder = context.experiment.folder
     state = unlearned.net.state_dict()
-    save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / "unlearned.safetensors")
-    write_json(label_facts(context.data.source), folder / "labels.json")
+    save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / WEIGHTS)
+    write_json(label_facts(context.data.source), folder / LABELS)
     arrays: dict[str, np.ndarray] = {}
     for path, (counts, edges) in histograms.items():
         arrays |= {f"{path}/counts": counts, f"{path}/edges": edges}
@@ -185,7 +185,7 @@ def leave(
         roc_picture(curves, folder / "roc.png")
     stage_picture(results["metrics"], folder / "stages.png")
     recovery_picture(exposure, folder / "relearn.png")
-    write_json(results, folder / "results.json")
+    write_json(results, folder / RESULTS)
     show(run_table(results))
     if context.experiment.attacks:
         show(attack_table(results))

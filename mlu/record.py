@@ -1,8 +1,10 @@
-"""What `results.json` holds, for whoever writes or reads it."""
+"""What a run leaves, for whoever writes or reads it: names of files, and what `results.json` holds."""
 
 from collections.abc import Mapping
 from typing import Any
 
+RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
+WEIGHTS = "unlearned.safetensors"
 SCHEMA = 1
 UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
 """Keys of a configuration that decide no figure: what a budget means stands under `training`."""

@@ -17,9 +17,9 @@ from mlu.errors import UserError, did_you_mean, first_line
 from mlu.models import backbones
 from mlu.models.backbones import Backbone, load_trained
 from mlu.models.network import Network
+from mlu.record import CONFIG, LABELS, WEIGHTS
 from mlu.tasks import Task, task_of
 
-CONFIG, LABELS, WEIGHTS = "config.yaml", "labels.json", "unlearned.safetensors"
 BATCH = 64
 """Images that are decoded and passed at once."""
 

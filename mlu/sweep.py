@@ -11,9 +11,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mlu.config import CONF
+from mlu.record import FAILURE, RESULTS
 from mlu.search import leave_best
-
-FAILURE, RESULTS = "failure.json", "results.json"
 
 
 def clear(folder: Path) -> None:

@@ -3,7 +3,6 @@
 Source: Choi, Na, Towards Machine Unlearning Benchmarks, 2023 (github.com/ndb796/MachineUnlearning).
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from mlu.data.files import threads
 from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.tables import read_table, refuse_doubles
 from mlu.errors import UserError
+from mlu.store import checksum
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +156,7 @@ def read_part(folder: Path, part: int) -> list[Row]:
 def content(file: Path) -> str:
     """Hash of a file's bytes; of a missing file, which is refused later, its own path."""
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return checksum(file)
     except OSError:
         return str(file)
 

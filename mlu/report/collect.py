@@ -12,9 +12,7 @@ from typing import Any
 import yaml
 
 from mlu.errors import UserError, first_line
-from mlu.record import SCHEMA, figures_of
-
-RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
+from mlu.record import CONFIG, FAILURE, RESULTS, SCHEMA, figures_of
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from mlu.record import RESULTS
 from mlu.report.aggregate import Cell
-from mlu.report.collect import RESULTS, Collection, Gap, Run
+from mlu.report.collect import Collection, Gap, Run
 from mlu.report.groups import Setting
 from mlu.report.pictures import Picture
 from mlu.report.published import printed

@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlu.record import LABELS
 from mlu.report.aggregate import STRONGEST, Cell, cell
-from mlu.report.collect import LABELS, Run
+from mlu.report.collect import Run
 from mlu.report.groups import Group, Setting
 from mlu.report.style import AXES, COLOURS, LOWEST_RATE, tidy
 from mlu.report.tables import correlation_of, families, has_strengths, labels_of, request_families, strengths
