@@ -14,14 +14,18 @@ from torch import Tensor, nn
 from mlu.data.attributes import forgotten_labels
 from mlu.data.files import ImageFiles
 from mlu.errors import UserError, did_you_mean, first_line
-from mlu.models import backbones
-from mlu.models.backbones import Backbone, load_trained
+from mlu.models.backbones import Backbone, ResNet, Tiny, VisionTransformer
 from mlu.models.network import Network
+from mlu.models.timm_backbone import Timm
+from mlu.models.weights import load_trained
 from mlu.record import CONFIG, LABELS, WEIGHTS
 from mlu.tasks import Task, task_of
 
 BATCH = 64
 """Images that are decoded and passed at once."""
+
+BACKBONES = (Tiny, ResNet, VisionTransformer, Timm)
+"""What a run's configuration may name."""
 
 Pictures = str | Path | Sequence[str | Path] | Tensor | np.ndarray
 """A file, files, or images as they are trained on: RGB, uint8 or float in [0, 1], shape (images, 3, height, width)."""
@@ -137,7 +141,7 @@ def labels_of(folder: Path) -> dict[str, Any]:
 
 def backbone_of(settings: Mapping[str, Any]) -> Backbone:
     """The architecture of a configuration; a file that somebody else wrote can name no other code."""
-    kinds = {f"{backbones.__name__}.{kind.__qualname__}": kind for kind in Backbone.__subclasses__()}
+    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in BACKBONES}
     target = str(settings["_target_"])
     if target not in kinds:
         raise UserError(f"backbone._target_={target} is no backbone{did_you_mean(target, kinds) or ':'} {list(kinds)}")

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 import mlu
 from mlu import pipeline
+from mlu.config import CONF
 from mlu.data.files import ImageFiles
 from mlu.errors import UserError
-from mlu.release import Unlearned
+from mlu.release import Unlearned, backbone_of
 from mlu.stages import respond
 
 RUNS = {"wf": ("faces", []), "leace": ("faces", []), "head": ("digits", ["forget_label.names=['3','5']"])}
@@ -137,6 +138,12 @@ def test_a_configuration_names_no_other_code(folder):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"backbone._target_=pathlib.Path.touch is no backbone"):
         mlu.load(folder)
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "backbone").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_backbone_can_be_loaded(file):
+    settings = {"name": "test_vit", **{key: value for key, value in yaml.safe_load(file.read_text()).items() if value}}
+    assert backbone_of({**settings, "image_size": 64}).name == settings["name"]
 
 
 def test_weights_that_training_started_from_are_not_needed(folder):

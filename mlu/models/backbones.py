@@ -1,21 +1,18 @@
 """Architectures. Each yaml of `conf/backbone` is one of these."""
 
-import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from mlu.errors import UserError, did_you_mean, first_line
-from mlu.models.network import ERASER, POOL, Network
-
-log = logging.getLogger(__name__)
+from mlu.models.network import POOL, WHOLE, Network, Stage
+from mlu.models.weights import our_names, read_weights, start_from
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
@@ -67,7 +64,7 @@ class Tiny(Backbone):
         stages[POOL] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         net = Network(stages, channels, labels)
         if self.weights is not None:
-            start_from(net, read_weights(Path(self.weights)))
+            start_from(net, our_names(read_weights(Path(self.weights)), net.renames))
         return net
 
 
@@ -75,100 +72,105 @@ class Tiny(Backbone):
 class ResNet(Backbone):
     """torchvision's residual networks; `name` is torchvision's (`resnet18`, `resnet50`)."""
 
-    def build(self, labels: int) -> Network:
+    def __post_init__(self) -> None:
         if self.name not in RESNETS:
             hint = did_you_mean(self.name, RESNETS)
             raise UserError(f"backbone.name={self.name} is no residual network of torchvision{hint or ':'} {RESNETS}")
-        path = Path(self.weights) if self.weights and Path(self.weights).is_file() else None
-        try:
-            source = torchvision.models.get_model(self.name, weights=None if path else self.weights)
-        except (KeyError, ValueError) as fault:
-            names = [weights.name for weights in torchvision.models.get_model_weights(self.name)]
-            raise UserError(
-                f"backbone.weights={self.weights} is neither a file nor torchvision weights of {self.name}"
-                f"{did_you_mean(str(self.weights), names) or '.'} There are {', '.join(names)}"
-            ) from fault
+
+    def build(self, labels: int) -> Network:
+        start = None if self.weights is None else torchvision_weights(self.name, self.weights)
+        source = torchvision.models.get_model(self.name, weights=None)
         stem = OrderedDict(conv1=source.conv1, bn1=source.bn1, relu=source.relu, maxpool=source.maxpool)
         stages: OrderedDict[str, nn.Module] = OrderedDict(stem=nn.Sequential(stem))
         for number in range(1, 5):
             stages[f"layer{number}"] = getattr(source, f"layer{number}")
         stages[POOL] = nn.Sequential(source.avgpool, nn.Flatten())
-        net = Network(stages, source.fc.in_features, labels)
-        if path:
-            start_from(net, read_weights(path))
+        renames = ((r"^(conv1|bn1)\.", r"body.stem.\1."), (r"^layer", "body.layer"), (r"^fc\.", "head."))
+        net = Network(stages, source.fc.in_features, labels, renames=renames)
+        if start is not None:
+            start_from(net, our_names(start, renames))
         return net
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from torch's format without running what is pickled in it.
+@dataclass(frozen=True, kw_only=True)
+class VisionTransformer(Backbone):
+    """torchvision's vision transformers; `name` is torchvision's (`vit_b_16`).
 
-    A Lightning checkpoint's `state_dict` is taken out of it.
+    Stages are the patches with their positions, four groups of blocks, and the class token, which is what the head
+    reads. Weights for images of another size get interpolated positions.
+
+    Attributes:
+        image_size: Height and width of all images: a multiple of the patch size, with which the name ends.
     """
-    if not path.is_file():
-        raise UserError(f"there are no weights at {path}: give the path of a .safetensors or .pt file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:
+
+    image_size: int
+
+    def __post_init__(self) -> None:
+        known = torchvision.models.list_models(include="vit_*")
+        if self.name not in known:
+            hint = did_you_mean(self.name, known)
+            raise UserError(f"backbone.name={self.name} is no vision transformer of torchvision{hint or ':'} {known}")
+        refuse_remainder(self.name, self.image_size, self.patch)
+
+    @property
+    def patch(self) -> int:
+        return int(self.name.rpartition("_")[2])
+
+    def build(self, labels: int) -> Network:
+        start = None if self.weights is None else torchvision_weights(self.name, self.weights)
+        source = torchvision.models.get_model(self.name, weights=None, image_size=self.image_size)
+        source.heads = nn.Identity()
+        blocks, stages = list(source.encoder.layers), {"patches": Stage(f"{WHOLE}.encoder.dropout", axis=-1)}
+        for last in range(len(blocks) // 4, len(blocks) + 1, len(blocks) // 4):
+            stages[f"block{last}"] = Stage(f"{WHOLE}.encoder.layers.encoder_layer_{last - 1}", axis=-1)
+        stages[POOL] = Stage(WHOLE)
+        renames = (
+            (r"\.mlp\.linear_1\.", ".mlp.0."),
+            (r"\.mlp\.linear_2\.", ".mlp.3."),
+            (r"^heads\.head\.", "head."),
+            (r"^(class_token|conv_proj|encoder)\b", rf"body.{WHOLE}.\1"),
+        )
+        net = Network(OrderedDict({WHOLE: source}), source.hidden_dim, labels, within=stages, renames=renames)
+        if start is not None:
+            start_from(net, self.resized(our_names(start, renames)))
+        return net
+
+    def resized(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights with positions for images of this size."""
+        theirs = "encoder.pos_embedding"
+        ours = f"body.{WHOLE}.{theirs}"
+        if ours not in state:
+            return dict(state)
+        try:
+            fitting = interpolate_embeddings(self.image_size, self.patch, OrderedDict({theirs: state[ours]}))
+        except ValueError as fault:
+            raise UserError(f"backbone.weights has no positions of a square of patches: {first_line(fault)}") from fault
+        return {**state, ours: fitting[theirs]}
+
+
+def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
+    """What training starts from: a file's weights, or those that torchvision has of a model under a name."""
+    if Path(weights).is_file():
+        return read_weights(Path(weights))
+    known = torchvision.models.get_model_weights(name)
+    if weights not in known.__members__:
+        names = [one.name for one in known]
         raise UserError(
-            f"{path} is neither safetensors nor a plain state dict of tensors: {first_line(fault)}"
-        ) from fault
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")
-    return dict(state)
+            f"backbone.weights={weights} is neither a file nor torchvision weights of {name}"
+            f"{did_you_mean(weights, names) or '.'} There are {', '.join(names)}"
+        )
+    try:
+        return known[weights].get_state_dict(progress=True, check_hash=True)
+    except OSError as fault:
+        raise UserError(f"backbone.weights={weights} cannot be downloaded: {first_line(fault)}") from fault
 
 
-def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of ours, of a Lightning module around ours, or of torchvision's ResNets, by our names."""
-    renamed = {}
-    for name, value in state.items():
-        name = name.removeprefix("module.").removeprefix("net.")
-        if name.startswith(("conv1.", "bn1.")):
-            name = f"body.stem.{name}"
-        elif name.startswith("layer"):
-            name = f"body.{name}"
-        elif name.startswith("fc."):
-            name = f"head.{name.removeprefix('fc.')}"
-        renamed[name] = value
-    return renamed
-
-
-def load_trained(net: Network, path: Path) -> None:
-    """Fill `net` with a trained model's weights; every one must be there and fit."""
-    state = our_names(read_weights(path))
-    if f"body.{ERASER}.bias" in state:
-        net.erase(state[f"body.{ERASER}.weight"], state[f"body.{ERASER}.bias"])
-    own = net.state_dict()
-    for name in state:
-        if name not in own:
-            raise UserError(
-                f"{path} has a weight {name!r} that this backbone lacks{did_you_mean(name, own) or ':'} "
-                "is it another backbone?"
-            )
-    for name, value in own.items():
-        # Counts batches only where batch norm has no momentum; older checkpoints lack it.
-        if name.endswith("num_batches_tracked"):
-            state.setdefault(name, value)
-        if name not in state:
-            raise UserError(f"{path} has no weight {name!r}{did_you_mean(name, state)}: is it another backbone?")
-        if state[name].shape != value.shape:
-            raise UserError(
-                f"{path} has {name!r} of shape {tuple(state[name].shape)} where {tuple(value.shape)} is needed: "
-                f"is it another backbone, or were other labels learnt?"
-            )
-    net.load_state_dict({name: state[name] for name in own})
-
-
-def start_from(net: Network, state: Mapping[str, Tensor]) -> None:
-    """Fill the body of `net`, and its head where it fits: where training starts from other weights."""
-    state, own = our_names(state), net.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    lacking = [name for name in own if name.startswith("body.") and name not in fitting]
-    lacking = [name for name in lacking if not name.endswith("num_batches_tracked")]
-    if lacking:
-        raise UserError(f"backbone.weights lacks {len(lacking)} weights of the body, {lacking[0]!r} first")
-    if "head.weight" not in fitting:
-        log.info("backbone.weights has no head for these labels: it starts at random")
-    net.load_state_dict(fitting, strict=False)
+def refuse_remainder(name: str, size: int, patch: int) -> None:
+    """Raises UserError where images are no whole number of patches wide."""
+    if size % patch:
+        below = size // patch * patch
+        near = " or ".join(str(one) for one in (below, below + patch) if one)
+        raise UserError(
+            f"backbone={name} divides images into patches of {patch} x {patch} pixels, and "
+            f"dataset.image_size={size} is no multiple of that: use {near}"
+        )

@@ -5,11 +5,12 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from mlu.data.augment import augment
+from mlu.data.augment import augmented
 from mlu.data.split import Batch
 from mlu.models.network import Network
 from mlu.optimise import Training, optimiser_of
 from mlu.seeding import generator
+from mlu.sharing import pooling
 from mlu.tasks import Task
 
 
@@ -32,10 +33,11 @@ class Classifier(L.LightningModule):
         self.net, self.task, self.training_settings, self.seed, self.stage = net, task, training, seed, stage
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images = augment(batch.images, generator(self.seed, self.global_step))
+        batch = augmented(batch, generator(self.seed, self.global_step))
         every = range(batch.targets.shape[1])
         scope = self.task.scope(batch.targets, batch.known, every)
-        loss = self.task.loss(self.net(images), batch.targets, scope)
+        with pooling():
+            loss = self.task.loss(self.net(batch.images), batch.targets, scope)
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.log(f"{self.stage}/fit/loss", loss, batch_size=len(batch))
         return loss

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlu.errors import UserError, did_you_mean, first_line
-from mlu.models.network import ERASER, WHOLE, Network
+from mlu.models.network import ERASER, WHOLE, Network, matrices
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -132,7 +132,7 @@ def refuse_shared(net: Network) -> None:
     """Raises UserError where a layer's weight is no parameter of its own, so that an edit of it would be lost."""
     own = dict(net.named_parameters())
     for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and f"{name}.weight" not in own:
+        if any(f"{name}.{weight}" not in own for weight in matrices(module)):
             raise UserError(
                 f"the weight of {name.removeprefix(f'body.{WHOLE}.')!r} is shared with another layer or computed from "
                 "other parameters (weight norm, parametrizations): remove that first"

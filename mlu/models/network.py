@@ -1,26 +1,47 @@
 """The one shape that every model has here: a body that gives pooled features, and a linear head."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from mlu.sharing import put_together
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's colour channels, for images in [0, 1]."""
 
 POOL = "pool"
-"""Name of the stage that pools maps to features."""
+"""Name of the stage that pools maps or tokens to features."""
 
 ERASER = "erase"
 """Name of the stage that `Network.erase` adds."""
 
 WHOLE = "whole"
-"""Name of the only stage of a network that was made elsewhere."""
+"""Name of the only part of a body that was made elsewhere."""
+
+ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+"""What nn.MultiheadAttention has instead of linear layers: one matrix for queries, keys and values, or three."""
 
 Weights = Mapping[str, Tensor]
 """Tensors by the names of a network's parameters."""
+
+Renames = Sequence[tuple[str, str]]
+"""Regular expressions, applied in turn, and what takes their place: from somebody else's names of weights to ours."""
+
+
+class Stage(NamedTuple):
+    """Where what a stage gives can be seen.
+
+    Attributes:
+        module: Name in the body.
+        axis: Of its output, on which the channels lie: 1 of maps and features, -1 of tokens.
+    """
+
+    module: str
+    axis: int = 1
 
 
 class Body(nn.Sequential):
@@ -31,8 +52,10 @@ class Network(nn.Module):
     """A classifier of images, uint8 or float in [0, 1], with one logit per label.
 
     Attributes:
-        body: Stages in order; the last pools and flattens.
+        body: Stages in order, of which the last pools and flattens; or one part that was made elsewhere.
         head: Linear map from features to logits; row k belongs to label k.
+        stages: What an attacker may look at, by name and in order; the last gives what the head reads.
+        renames: Of weights that were saved under the names of whoever made the architecture.
         pixels: Whether images are what is said above, and normalised here; else they are whatever the body takes, which
             gets them as they are.
     """
@@ -41,13 +64,35 @@ class Network(nn.Module):
     std: Tensor
     pixels: bool = True
 
-    def __init__(self, stages: "OrderedDict[str, nn.Module]", features: int, labels: int) -> None:
+    def __init__(
+        self,
+        stages: "OrderedDict[str, nn.Module]",
+        features: int,
+        labels: int,
+        *,
+        within: Mapping[str, Stage] | None = None,
+        renames: Renames = (),
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
+        """
+        Args:
+            stages: Of the body.
+            features: Numbers that the last stage gives of an image.
+            labels: Number of logits.
+            within: What an attacker may look at, where that is not just the end of each stage.
+            renames: See above.
+            mean: Of the colour channels, for images in [0, 1].
+            std: Likewise.
+        """
         super().__init__()
         self.body = Body(stages)
         self.head = nn.Linear(features, labels)
+        self.stages = dict(ends(stages) if within is None else within)
+        self.renames = renames
         # Constants of the architecture, no state: a user's weights need not hold them.
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         # Convolutions, on CPUs and GPUs alike, are fastest when the channels of a pixel lie side by side.
         self.to(memory_format=torch.channels_last)
 
@@ -56,7 +101,7 @@ class Network(nn.Module):
         """A network that was made elsewhere: `body` gives pooled features of whatever its images are."""
         net = cls(OrderedDict(), head.in_features, head.out_features)
         net.body.add_module(WHOLE, body)
-        net.head, net.pixels = head, False
+        net.head, net.pixels, net.stages = head, False, {WHOLE: Stage(WHOLE)}
         return net
 
     def erase(self, matrix: Tensor, offset: Tensor) -> None:
@@ -67,15 +112,16 @@ class Network(nn.Module):
         layer = nn.Linear(len(offset), len(offset)).to(offset)
         layer.load_state_dict({"weight": matrix, "bias": offset})
         self.body.add_module(ERASER, layer)
+        self.stages[ERASER] = Stage(ERASER)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features, shape (batch, features)."""
+        """Pooled features, shape (batch, features); of all processes' images where these share a batch."""
         if not self.pixels:
-            return self.body(images)
+            return put_together(self.body(images))
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
         images = (images - self.mean) / self.std
-        return self.body(images.contiguous(memory_format=torch.channels_last))
+        return put_together(self.body(images.contiguous(memory_format=torch.channels_last)))
 
     def denormalised(self, images: Tensor) -> Tensor:
         """What the network takes, of normalised images: in [0, 1] and beyond, shape (batch, 3, height, width)."""
@@ -84,3 +130,32 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, labels)."""
         return self.head(self.features(images))
+
+
+def ends(stages: Iterable[str]) -> dict[str, Stage]:
+    """Where each stage of a sequence ends. What pooling gives are the means of the maps before it: no other stage."""
+    found, last = {}, POOL
+    for name in stages:
+        last = last if name == POOL else name
+        found[last] = Stage(name)
+    return found
+
+
+def channel_means(output: Tensor, axis: int) -> Tensor:
+    """Means of maps over pixels or of an image's tokens, shape (batch, channels); features are given back as they are.
+
+    Args:
+        output: Of a stage; images lie on the first axis.
+        axis: On which the channels lie.
+    """
+    others = [number for number in range(1, output.ndim) if number != axis % output.ndim]
+    return output.mean(others) if others else output
+
+
+def matrices(module: nn.Module) -> list[str]:
+    """Names of the weights that a convolution, a linear layer or attention multiplies by; none of other modules."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        return ["weight"]
+    if isinstance(module, nn.MultiheadAttention):
+        return [name for name in ATTENTION if getattr(module, name) is not None]
+    return []

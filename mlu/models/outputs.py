@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mlu.data.split import Split
-from mlu.models.network import POOL, Network
+from mlu.models.network import Network, channel_means
+from mlu.sharing import in_order, shared
 
 BATCH = 512
 
@@ -24,8 +25,9 @@ class Outputs:
         targets: 0 or 1, shape (images, labels).
         known: False where a target is undefined, shape (images, labels).
         identities: Number of the person on each image, shape (images,).
-        stages: By the name of each stage of the body, in order, the means of its maps, float32, shape (images, maps);
-            the last are the features that the head reads. Empty where they were not kept.
+        stages: By the name of each stage of the body, in order, the means of its channels over an image's pixels or
+            tokens, float32, shape (images, channels); the last are the features that the head reads. Empty where they
+            were not kept.
         traced: Rows that the stages are of, ascending; None where they are of all images.
     """
 
@@ -51,29 +53,21 @@ class Outputs:
 
 def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
     """Logits and features of all images of a split, without augmentation, on the CPU. One pass."""
-    last = stages_of(net)[-1]
+    last = list(net.stages)[-1]
     logits, stages = trace(net, split, [last])
     return logits, stages[last]
 
 
 def respond_by_stage(net: Network, split: Split, traced: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """As `respond`, with `Outputs.stages` of the images `traced` instead of the features of all."""
-    names = stages_of(net)
-    logits, stages = trace(net, split, names, traced)
-    # Pooling is no stage that learns: what it gives are the means of the maps before it.
-    stages[names[names.index(POOL) - 1]] = stages.pop(POOL)
-    return logits, stages
-
-
-def stages_of(net: Network) -> list[str]:
-    return [name for name, _ in net.body.named_children()]
+    return trace(net, split, list(net.stages), traced)
 
 
 @torch.no_grad()
 def trace(
     net: Network, split: Split, watched: list[str], traced: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and of each stage that is watched the means of its maps. Leaves the network in evaluation mode.
+    """Logits, and of each stage that is watched the means of its channels. Leaves the network in evaluation mode.
 
     Args:
         net: To ask.
@@ -86,23 +80,26 @@ def trace(
     wanted = torch.ones(len(split), dtype=torch.bool)
     if traced is not None:
         wanted = torch.zeros_like(wanted).index_fill_(0, traced, True)
-    seen: dict[str, list[Tensor]] = {name: [] for name in watched}
-    chosen = iter(wanted.split(BATCH))
+    seen: dict[str, Tensor] = {}
 
-    def keep(parts: list[Tensor], module: nn.Module, inputs: Any, output: Tensor) -> None:
-        means = output.mean((2, 3)) if output.ndim > 2 else output
-        parts.append(means[now.to(device)].float().cpu())
+    def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        seen[name] = channel_means(output, net.stages[name].axis)
 
-    hooks = [net.body.get_submodule(name).register_forward_hook(partial(keep, parts)) for name, parts in seen.items()]
-    logits = []
+    hooks = [
+        net.body.get_submodule(net.stages[name].module).register_forward_hook(partial(keep, name)) for name in watched
+    ]
+    batches = zip(torch.arange(len(split)).split(BATCH), wanted.split(BATCH), strict=True)
+    found: dict[int, list[Tensor]] = {}
     try:
-        for batch in split.batches(BATCH):
-            now = next(chosen)
-            logits.append(net(batch.images.to(device)).float().cpu())
+        for number, ((rows, now), mine) in enumerate(shared(batches)):
+            if mine:
+                logits = net(split[rows].images.to(device)).float().cpu()
+                found[number] = [logits, *(seen[name][now.to(device)].float().cpu() for name in watched)]
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.cat(logits), {name: torch.cat(parts) for name, parts in seen.items()}
+    logits, *means = map(torch.cat, zip(*in_order(found), strict=True))
+    return logits, dict(zip(watched, means, strict=True))
 
 
 def outputs_of(

@@ -1,66 +1,33 @@
 import copy
-import pickle
-from pathlib import Path
 
 import pytest
 import torch
 import torchvision
-from safetensors.torch import save_file
+import torchvision.models._api as registry
+from made_nets import LABELS, assert_equal, images, lived_in, one_line, save, tiny
+from plain_vit import BLOCKS, PATCH, STAGES, WIDTH, plain_logits, stir, tiny_vit, vit_tiny_8
+from torch import nn
 
 from mlu.errors import UserError
-from mlu.models.backbones import ResNet, Tiny, load_trained, read_weights
-
-LABELS = 5
-
-
-def images(size=64):
-    return torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def lived_in(net):
-    """With batch-norm statistics that matter."""
-    for name, value in net.named_buffers():
-        if name.endswith("running_mean"):
-            value.normal_(0, 0.1)
-        if name.endswith("running_var"):
-            value.uniform_(0.2, 0.8)
-    return net.eval()
-
-
-def tiny(seed=0, labels=LABELS, **fields):
-    torch.manual_seed(seed)
-    net = Tiny(name="tiny", **fields).build(labels)
-    return net.eval() if fields.get("weights") else lived_in(net)
+from mlu.models.backbones import ResNet, Tiny, VisionTransformer
+from mlu.models.network import matrices
+from mlu.models.weights import load_trained
 
 
 @pytest.fixture(scope="module")
 def source():
     """torchvision's own network."""
+    return resnet_of_torchvision("resnet18")
+
+
+def resnet_of_torchvision(name):
     torch.manual_seed(1)
-    return lived_in(torchvision.models.resnet18(num_classes=LABELS))
+    return lived_in(torchvision.models.get_model(name, num_classes=LABELS))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("weights")
-
-
-def save(state, path):
-    if path.suffix == ".safetensors":
-        save_file({name: value.contiguous() for name, value in state.items()}, path)
-    else:
-        torch.save(state, path)
-    return path
-
-
-def assert_equal(one, two):
-    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=0, atol=0)
-
-
-def one_line(error, *says):
-    assert "\n" not in str(error.value)
-    for part in says:
-        assert part in str(error.value)
 
 
 def test_tiny_has_about_a_third_of_a_million_weights():
@@ -87,19 +54,26 @@ def test_weights_are_random_but_by_the_seed():
     assert not torch.equal(tiny(3).head.weight, tiny(4).head.weight)
 
 
-@pytest.mark.parametrize("form", ["resnet.pt", "resnet.safetensors"])
-def test_resnet18_is_torchvisions(source, folder, form):
-    net = ResNet(name="resnet18").build(LABELS)
-    load_trained(net, save(source.state_dict(), folder / form))
-    net, theirs = net.double().eval(), copy.deepcopy(source).double()
+@pytest.mark.parametrize(
+    ("name", "form"), [("resnet18", "resnet.pt"), ("resnet18", "resnet.safetensors"), ("resnet50", "resnet50.pt")]
+)
+def test_a_resnet_is_torchvisions(name, form, folder):
+    theirs, net = resnet_of_torchvision(name), ResNet(name=name).build(LABELS)
+    load_trained(net, save(theirs.state_dict(), folder / form))
+    assert_torchvisions(net, theirs)
+
+
+def assert_torchvisions(net, theirs, size=64):
+    """The same logits, in float64, of images that matter."""
+    net, theirs = net.double().eval(), copy.deepcopy(theirs).double().eval()
     normal = torchvision.transforms.functional.normalize(
-        images().double() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        images(size).double() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
     with torch.no_grad():
         expected = theirs(normal)
-        assert (expected.std(0) > 1e-3).all()  # the images matter
-        torch.testing.assert_close(net(images()), expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(net(images()), net(images().double() / 255), rtol=1e-10, atol=1e-10)
+        assert (expected.std(0) > 1e-3).all()
+        torch.testing.assert_close(net(images(size)), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(net(images(size)), net(images(size).double() / 255), rtol=1e-10, atol=1e-10)
 
 
 def test_resnet_can_start_from_a_file_with_another_head(source, folder, caplog):
@@ -111,32 +85,6 @@ def test_resnet_can_start_from_a_file_with_another_head(source, folder, caplog):
     assert torch.equal(net.get_buffer("body.layer4.1.bn2.running_var"), source.layer4[1].bn2.running_var)
     same = ResNet(name="resnet18", weights=str(path)).build(LABELS)
     assert torch.equal(same.head.weight, source.fc.weight)
-
-
-def in_lightning(state):
-    return {"state_dict": {f"net.{name}": value for name, value in state.items()}, "epoch": 3}
-
-
-def parallel(state):
-    return {f"module.{name}": value for name, value in state.items()}
-
-
-def without_counts(state):
-    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-
-
-@pytest.mark.parametrize("form", ["tiny.pt", "tiny.safetensors"])
-def test_our_own_names_are_loaded(tmp_path, form):
-    trained, net = tiny(1), tiny(2)
-    load_trained(net, save(trained.state_dict(), tmp_path / form))
-    assert_equal(net, trained)
-
-
-@pytest.mark.parametrize("change", [in_lightning, parallel, without_counts], ids=lambda change: change.__name__)
-def test_other_forms_of_a_state_dict_are_loaded(tmp_path, change):
-    trained, net = tiny(1), tiny(2)
-    load_trained(net, save(change(trained.state_dict()), tmp_path / "tiny.pt"))
-    assert_equal(net, trained)
 
 
 def test_tiny_can_start_from_a_file(tmp_path):
@@ -156,91 +104,158 @@ def test_a_start_that_lacks_weights_of_the_body_is_refused(tmp_path):
     one_line(error, "lacks 1 weights", "body.block2.conv.weight")
 
 
-class Harmful:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("form", ["bad.pt", "bad.pkl", "bad.ckpt"])
-def test_code_in_a_pickle_is_not_run(tmp_path, form):
-    mark, path = tmp_path / "harm", tmp_path / form
-    content = {"state_dict": tiny().state_dict(), "callback": Harmful(mark)}
-    if path.suffix == ".pkl":
-        path.write_bytes(pickle.dumps(content))
-    else:
-        torch.save(content, path)
-    with pytest.raises(UserError) as error:
-        load_trained(tiny(), path)
-    one_line(error, str(path))
-    assert not mark.exists()
-    # Control: it would have done harm.
-    torch.load(path, weights_only=False) if path.suffix != ".pkl" else pickle.loads(path.read_bytes())
-    assert mark.exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda state: state | {"head.weight": torch.zeros(7, 160)}, ["(7, 160)", "(5, 160)", "'head.weight'"]),
-        (lambda state: {k: v for k, v in state.items() if k != "head.bias"}, ["no weight 'head.bias'"]),
-        (lambda state: {k.replace("conv", "konv"): v for k, v in state.items()}, ["body.block1.conv.weight", "konv"]),
-        (lambda state: {}, ["no weight"]),
-    ],
-)
-def test_weights_that_do_not_fit_are_named(tmp_path, change, says):
-    path, net = tmp_path / "wrong.pt", tiny(2)
-    torch.save(change(tiny(1).state_dict()), path)
-    with pytest.raises(UserError) as error:
-        load_trained(net, path)
-    one_line(error, str(path), *says)
-    assert_equal(net, tiny(2))
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("junk.safetensors", b"junk"),
-        ("junk.pt", b"junk"),
-        ("empty.safetensors", b""),
-        pytest.param("empty.pt", b""),
-        ("list.pt", [torch.zeros(2)]),
-        ("numbers.pt", {"epoch": 3}),
-        ("nested.pt", {"state_dict": {"a": {"b": torch.zeros(1)}}}),
-    ],
-)
-def test_what_is_no_state_dict_is_refused(tmp_path, name, content):
-    path = tmp_path / name
-    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    with pytest.raises(UserError) as error:
-        read_weights(path)
-    one_line(error, str(path))
-
-
-@pytest.mark.parametrize("name", ["none.pt", "none.safetensors", "."])
-def test_a_missing_file_is_named(tmp_path, name):
-    with pytest.raises(UserError) as error:
-        load_trained(tiny(), tmp_path / name)
-    one_line(error, "there are no weights at", str(tmp_path / name))
-    with pytest.raises(UserError):
-        Tiny(name="tiny", weights=str(tmp_path / name)).build(LABELS)
-
-
-def test_weights_of_a_deeper_resnet_are_refused(tmp_path):
-    path = save(torchvision.models.resnet34(num_classes=LABELS).state_dict(), tmp_path / "resnet34.pt")
-    with pytest.raises(UserError):
-        load_trained(ResNet(name="resnet18").build(LABELS), path)
-
-
 @pytest.mark.parametrize("weights", ["none.pt", "IMAGENET1K_V9"])
 def test_weights_that_are_neither_a_file_nor_torchvisions_are_the_users_fault(weights):
     with pytest.raises(UserError) as error:
         ResNet(name="resnet18", weights=weights).build(LABELS)
     one_line(error, weights, "IMAGENET1K_V1")
+
+
+@pytest.fixture
+def served(monkeypatch, source):
+    """What torchvision would download; the fault of a server that is not there."""
+    answers = {}
+
+    def download(url, **settings):
+        if url not in answers:
+            raise OSError(f"cannot reach\n{url}")
+        return answers[url]
+
+    monkeypatch.setattr(registry, "load_state_dict_from_url", download)
+    return answers
+
+
+def test_a_resnet_can_start_from_weights_that_torchvision_has(served, source):
+    served[torchvision.models.ResNet18_Weights.DEFAULT.url] = source.state_dict()
+    for weights in ("DEFAULT", "IMAGENET1K_V1"):
+        net = ResNet(name="resnet18", weights=weights).build(2)
+        assert torch.equal(net.get_parameter("body.layer4.1.conv2.weight"), source.layer4[1].conv2.weight)
+    served.clear()
+    with pytest.raises(UserError) as error:
+        ResNet(name="resnet18", weights="DEFAULT").build(2)
+    one_line(error, "backbone.weights=DEFAULT cannot be downloaded: cannot reach")
+
+
+def vit_of_torchvision(size=32, labels=LABELS):
+    torch.manual_seed(1)
+    return stir(vit_tiny_8(image_size=size, num_classes=labels))
+
+
+def older(state):
+    """As torchvision's own files have it."""
+    names = {".mlp.0.": ".mlp.linear_1.", ".mlp.3.": ".mlp.linear_2."}
+    for new, old in names.items():
+        state = {name.replace(new, old): value for name, value in state.items()}
+    assert sum("linear_1" in name for name in state) == 2 * BLOCKS
+    return state
+
+
+@pytest.mark.parametrize("form", [dict, older], ids=lambda form: form.__name__)
+def test_a_vision_transformer_is_torchvisions(form, tmp_path):
+    theirs, net = vit_of_torchvision(), VisionTransformer(name="vit_tiny_8", image_size=32).build(LABELS)
+    load_trained(net, save(form(theirs.state_dict()), tmp_path / "vit.pt"))
+    assert_torchvisions(net, theirs, size=32)
+
+
+def test_a_vision_transformer_is_what_it_is_written_out():
+    net, random = tiny_vit(labels=LABELS), torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    expected = plain_logits(net, {}, random)
+    for asked in (net, net.train().requires_grad_(True), net.eval().requires_grad_(False)):
+        torch.testing.assert_close(asked(random), expected)
+
+
+@pytest.mark.parametrize("change", [{"pooled": "mean"}, {"positions": False}], ids=str)
+def test_other_pooling_and_forgotten_positions_would_be_noticed(change):
+    net, random = tiny_vit(), torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    with pytest.raises(AssertionError, match="not close"):
+        torch.testing.assert_close(net(random), plain_logits(net, {}, random, **change))
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "stages"),
+    [("vit_b_16", 85_798_656, (3, 6, 9, 12)), ("vit_l_32", 305_510_400, (6, 12, 18, 24))],
+)
+def test_torchvision_s_own_vision_transformers_are_built(name, weights, stages):
+    """Without memory for their weights. Sizes: torchvision's, of 224 x 224 images, without its head."""
+    with torch.device("meta"):
+        net = VisionTransformer(name=name, image_size=224).build(LABELS)
+    assert sum(parameter.numel() for parameter in net.body.parameters()) == weights
+    assert list(net.stages) == ["patches", *(f"block{number}" for number in stages), "pool"]
+
+
+def test_a_vision_transformer_has_a_stage_for_each_group_of_blocks():
+    assert tuple(tiny_vit().stages) == STAGES
+
+
+@pytest.mark.parametrize(("size", "near"), [(70, "use 64 or 72"), (7, "use 8")])
+def test_images_that_are_no_whole_number_of_patches_are_refused(size, near):
+    with pytest.raises(UserError) as error:
+        VisionTransformer(name="vit_tiny_8", image_size=size)
+    one_line(error, "patches of 8 x 8 pixels", f"dataset.image_size={size}", near)
+    VisionTransformer(name="vit_tiny_8", image_size=64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "near"), [(ResNet, "resnet19", "resnet1"), (VisionTransformer, "vit_b16", "vit_b_16")]
+)
+def test_an_unknown_architecture_is_refused_with_the_nearest_name(kind, wrong, near):
+    with pytest.raises(UserError) as error:
+        kind(name=wrong, **({} if kind is ResNet else {"image_size": 64}))
+    one_line(error, f"backbone.name={wrong} is no", f"did you mean '{near}")
+
+
+def test_weights_for_other_images_get_other_positions(tmp_path):
+    """The class token and the grid's corners keep theirs."""
+    theirs = vit_of_torchvision(size=4 * PATCH)
+    path = str(save(theirs.state_dict(), tmp_path / "vit.safetensors"))
+    small, same, large = (tiny_vit(LABELS, size * PATCH, weights=path) for size in (2, 4, 7))
+    old, positions = theirs.encoder.pos_embedding.double(), "body.whole.encoder.pos_embedding"
+    assert torch.equal(same.get_parameter(positions), old)
+    assert torch.equal(same.head.weight, theirs.heads.head.weight.double())
+    for net, side in ((small, 2), (large, 7)):
+        new = net.get_parameter(positions)
+        assert new.shape == (1, side**2 + 1, WIDTH)
+        grids = new[0, 1:].view(side, side, WIDTH), old[0, 1:].view(4, 4, WIDTH)
+        assert torch.equal(new[0, 0], old[0, 0])
+        corners = [grid[[0, 0, -1, -1], [0, -1, 0, -1]] for grid in grids]
+        torch.testing.assert_close(*corners, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(net.get_parameter("body.whole.conv_proj.weight"), theirs.conv_proj.weight.double())
+        assert torch.equal(net.head.weight, same.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda state: {name: value for name, value in state.items() if "layer_2.ln_1" not in name}, "lacks 2 weights"),
+        (lambda state: state | {"conv_proj.weight": torch.zeros(WIDTH, 3, 4, 4)}, "conv_proj.weight"),
+        (lambda state: state | {"encoder.pos_embedding": torch.zeros(1, 7, WIDTH)}, "not a perfect square"),
+        (lambda state: {name: value for name, value in state.items() if "pos" not in name}, "pos_embedding"),
+    ],
+)
+def test_a_start_from_another_transformer_is_refused(change, says, tmp_path):
+    path = save(change(vit_of_torchvision().state_dict()), tmp_path / "other.pt")
+    with pytest.raises(UserError) as error:
+        VisionTransformer(name="vit_tiny_8", image_size=16, weights=str(path)).build(LABELS)
+    one_line(error, "backbone.weights", says)
+
+
+def test_a_vision_transformer_can_start_from_weights_of_ours(tmp_path):
+    trained = tiny_vit(LABELS, size=32, seed=1).float()
+    path = str(save(trained.state_dict(), tmp_path / "ours.safetensors"))
+    assert_equal(tiny_vit(LABELS, size=32, seed=2, weights=path).float(), trained)
+
+
+def test_layers_that_hold_their_weights_themselves_name_them():
+    kinds = {
+        nn.Conv2d(3, 4, 1): ["weight"],
+        nn.Linear(2, 2): ["weight"],
+        nn.MultiheadAttention(4, 1): ["in_proj_weight"],
+        nn.MultiheadAttention(4, 1, kdim=3, vdim=2): ["q_proj_weight", "k_proj_weight", "v_proj_weight"],
+        nn.LayerNorm(3): [],
+        nn.BatchNorm2d(3): [],
+        nn.Sequential(nn.Linear(2, 2)): [],
+    }
+    assert [matrices(module) for module in kinds] == list(kinds.values())
 
 
 def test_a_second_eraser_joins_the_first():

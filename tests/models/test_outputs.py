@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from plain_vit import STAGES, plain_stages, tiny_vit
 
 from mlu.data.split import Split
 from mlu.models import outputs as module
@@ -40,6 +41,20 @@ def test_stages_are_the_means_of_each_stages_maps_and_the_last_is_what_the_head_
     for stage, means in expected.items():
         torch.testing.assert_close(stages[stage], means, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(respond(net, split)[1], list(stages.values())[-1])
+
+
+def test_stages_of_tokens_are_their_means_and_the_last_is_the_class_token(split):
+    net = tiny_vit(size=32).float()
+    logits, stages = respond_by_stage(net, split)
+    normal = (torch.from_numpy(split.images) / 255 - net.mean) / net.std
+    state = {name.removeprefix("body.whole."): value for name, value in net.state_dict().items()}
+    *tokens, features = plain_stages(state, normal)
+    expected = [*(stage.mean(1) for stage in tokens), features]
+    torch.testing.assert_close(stages, dict(zip(STAGES, expected, strict=True)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits, net.head(features), atol=1e-4, rtol=1e-4)
+    assert torch.equal(respond(net, split)[1], stages["pool"])
+    # The mean of the last tokens, even after the norm, is another thing.
+    assert (stages["pool"] - plain_stages(state, normal, pooled="mean")[-1]).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("rows", [[0], [3, 4, 5, 19], [22], list(range(IMAGES)), []])

@@ -1,0 +1,86 @@
+"""Weights from files: a trained network's, or those that training starts from."""
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mlu.errors import UserError, did_you_mean, first_line
+from mlu.models.network import ERASER, Network, Renames
+
+log = logging.getLogger(__name__)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from safetensors, or from torch's format without running what is pickled in it.
+
+    A Lightning checkpoint's `state_dict` is taken out of it.
+    """
+    if not path.is_file():
+        raise UserError(f"there are no weights at {path}: give the path of a .safetensors or .pt file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:
+        raise UserError(
+            f"{path} is neither safetensors nor a plain state dict of tensors: {first_line(fault)}"
+        ) from fault
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")
+    return dict(state)
+
+
+def our_names(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
+    """A state dict of ours, of a Lightning module around ours, or of whoever made the architecture, by our names."""
+    renamed = {}
+    for name, value in state.items():
+        name = name.removeprefix("module.").removeprefix("net.")
+        for theirs, ours in renames:
+            name = re.sub(theirs, ours, name)
+        renamed[name] = value
+    return renamed
+
+
+def load_trained(net: Network, path: Path) -> None:
+    """Fill `net` with a trained model's weights; every one must be there and fit."""
+    state = our_names(read_weights(path), net.renames)
+    if f"body.{ERASER}.bias" in state:
+        net.erase(state[f"body.{ERASER}.weight"], state[f"body.{ERASER}.bias"])
+    own = net.state_dict()
+    for name in state:
+        if name not in own:
+            raise UserError(
+                f"{path} has a weight {name!r} that this backbone lacks{did_you_mean(name, own) or ':'} "
+                "is it another backbone?"
+            )
+    for name, value in own.items():
+        # Counts batches only where batch norm has no momentum; older checkpoints lack it.
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, value)
+        if name not in state:
+            raise UserError(f"{path} has no weight {name!r}{did_you_mean(name, state)}: is it another backbone?")
+        if state[name].shape != value.shape:
+            raise UserError(
+                f"{path} has {name!r} of shape {tuple(state[name].shape)} where {tuple(value.shape)} is needed: "
+                f"is it another backbone, or were other labels learnt?"
+            )
+    net.load_state_dict({name: state[name] for name in own})
+
+
+def start_from(net: Network, state: Mapping[str, Tensor]) -> None:
+    """Fill the body of `net`, and its head where it fits, with what training starts from, by our names."""
+    own = net.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    lacking = [name for name in own if name.startswith("body.") and name not in fitting]
+    lacking = [name for name in lacking if not name.endswith("num_batches_tracked")]
+    if lacking:
+        raise UserError(f"backbone.weights lacks {len(lacking)} weights of the body, {lacking[0]!r} first")
+    if "head.weight" not in fitting:
+        log.info("backbone.weights has no head for these labels: it starts at random")
+    net.load_state_dict(fitting, strict=False)
