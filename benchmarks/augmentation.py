@@ -4,7 +4,7 @@ import torch
 from torchvision.transforms import v2
 
 from benchmarks.measure import Comparison, compare
-from mlu.data.augment import JITTER, MAX_SHEAR, SCALES, augment
+from mlu.data.augment import DRAWS, JITTER, MAX_SHEAR, SCALES, augment
 from mlu.seeding import generator
 
 BATCHES, BATCH, SIZE = 10, 64, 64
@@ -23,7 +23,7 @@ def run() -> list[Comparison]:
 
     def ours() -> None:
         for step in range(BATCHES):
-            augment(images, generator(step))
+            augment(images, torch.rand(DRAWS, BATCH, generator=generator(step)))
 
     def torchvisions() -> None:
         for _ in range(BATCHES):

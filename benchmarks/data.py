@@ -15,7 +15,7 @@ from torchvision import datasets, transforms
 from benchmarks.measure import Comparison, compare
 from mlu.data.attributes import CELEBA, PAPER
 from mlu.data.augment import JITTER as COLOURS
-from mlu.data.augment import MAX_SHEAR, SCALES, augment
+from mlu.data.augment import MAX_SHEAR, SCALES, augmented
 from mlu.data.celeba import CelebA
 from mlu.data.module import ImageData
 from mlu.data.split import Batch
@@ -77,7 +77,7 @@ def ours(data: ImageData, setting: Setting) -> Iterator[tuple[torch.Tensor, torc
     """Batches of one epoch, augmented on the device."""
     for step, batch in enumerate(data.train_batches(data.splits["train"])):
         there: Batch = batch.to(setting.device, non_blocking=True)
-        yield augment(there.images, generator(0, step)), there.targets
+        yield augmented(there, generator(0, step)).images, there.targets
 
 
 def torchvisions(root: Path, setting: Setting) -> DataLoader:

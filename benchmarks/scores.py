@@ -2,8 +2,7 @@
 
 import torch
 
-from benchmarks.measure import Comparison, compare, compare_memory
-from mlu.data.augment import augment
+from benchmarks.measure import Comparison, compare, compare_memory, training_steps
 from mlu.data.split import Batch
 from mlu.methods.parts import MEAN_BATCH
 from mlu.models.backbones import Tiny
@@ -39,19 +38,9 @@ def run() -> list[Comparison]:
             task.loss(net(batch.images), batch.targets, scope).backward()
             net.zero_grad()
 
-    def step() -> None:
-        """Of training: forward, backward and update, in batches of the same size, which is that of both budgets."""
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.0, momentum=0.9)
-        for batch in batches(MEAN_BATCH)[:3]:
-            images = augment(batch.images, generator(0))
-            scope = task.scope(batch.targets, batch.known, range(LABELS))
-            optimiser.zero_grad()
-            task.loss(net.train()(images), batch.targets, scope).backward()
-            optimiser.step()
-        net.eval()
-
     name = f"{LABELS} sensitivities and the diagonal"
     return [
         compare(name, scores, "one forward and backward pass", passes),
-        compare_memory(name, scores, "a training step", step),
+        # In batches of the size of both budgets.
+        compare_memory(name, scores, "a training step", lambda: training_steps(net, task, batches(MEAN_BATCH)[:3])),
     ]

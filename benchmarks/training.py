@@ -4,7 +4,7 @@ import lightning as L
 import torch
 
 from benchmarks.measure import Comparison, compare
-from mlu.data.augment import augment
+from mlu.data.augment import augmented
 from mlu.data.base import LabelledImages
 from mlu.data.module import ImageData
 from mlu.models.backbones import Tiny
@@ -44,7 +44,7 @@ def bare_loop(data: ImageData) -> None:
     loss = torch.nn.BCEWithLogitsLoss()
     for step, batch in enumerate(data.train_dataloader()):
         optimiser.zero_grad()
-        loss(net(augment(batch.images, generator(0, step))), batch.targets).backward()
+        loss(net(augmented(batch, generator(0, step)).images), batch.targets).backward()
         optimiser.step()
 
 

@@ -13,10 +13,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mlu.contracts import ForgetRequest, Method, Problem
-from mlu.data.augment import augment
+from mlu.data.augment import augmented
 from mlu.data.base import TaskName
 from mlu.data.module import ShuffledBatches
-from mlu.data.split import Batch, Split
+from mlu.data.split import Split
 from mlu.models.network import Network
 from mlu.seeding import generator
 from mlu.tasks import task_of
@@ -72,7 +72,7 @@ def learnt_problem(task: TaskName = "multilabel", norm: bool = False) -> Problem
         rows = torch.randperm(len(train), generator=generator(3, step))[:64]
         batch = train[rows]
         optimiser.zero_grad()
-        logits = net(augment(batch.images, generator(4, step)))
+        logits = net(augmented(batch, generator(4, step)).images)
         meaning.loss(logits, batch.targets, meaning.scope(batch.targets, batch.known, range(labels))).backward()
         optimiser.step()
     optimiser.zero_grad()
@@ -108,11 +108,3 @@ def unlearnt(method: Method, problem: Problem) -> Network:
     )
     trainer.fit(module)
     return module.net.eval().requires_grad_(False)
-
-
-def as_shown(problem: Problem, images: Split, size: int, number: int, step: int) -> Iterator[Batch]:
-    """The batches of pass `number`, the first of which is step `step`: as training orders and augments them."""
-    order = torch.randperm(len(images), generator=generator(problem.seed, number))
-    for offset, rows in enumerate(order.split(size)):
-        batch = images[rows]
-        yield Batch(augment(batch.images, generator(problem.seed, step + offset)), batch.targets, batch.known)

@@ -7,6 +7,7 @@ from learnt import learnt_problem, unlearnt
 from readings import recall
 from torch.nn import functional as F
 
+from benchmarks import plain
 from mlu import pipeline
 from mlu.contracts import Edit, ForgetRequest
 from mlu.data.module import ImageData
@@ -176,6 +177,13 @@ def test_batch_norms_are_frozen_and_other_weights_are_not():
     for name in ("body.conv.weight", "head.weight"):
         assert not torch.equal(net.get_parameter(name), problem.net.get_parameter(name))
     assert shrink().edit(problem_of()) == Edit()
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_it_is_the_plain_loop_of_its_authors(norm):
+    problem, method = problem_of(norm), shrink(tuning=replace(TUNING, weight_decay=0.01))
+    ours, theirs = unlearnt(method, problem), plain.boundary(method, problem)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
 
 
 def test_the_original_is_untouched():

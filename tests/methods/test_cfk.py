@@ -5,15 +5,18 @@ import pytest
 import torch
 import torchvision
 from learnt import learnt_problem, unlearnt
+from plain_vit import tiny_vit
 from readings import accuracy, auroc, recall
 from torch import nn
 
+from benchmarks import plain
 from mlu.contracts import Edit
 from mlu.methods.cfk import CFk, last_layers
 from mlu.methods.finetune import FineTuning
 from mlu.methods.parts import loss_of_retained
-from mlu.models.backbones import ResNet, Tiny, our_names
+from mlu.models.backbones import ResNet, Tiny
 from mlu.models.batch_norm import batch_norms
+from mlu.models.weights import our_names
 from mlu.optimise import Tuning
 from mlu.unlearner import edited
 
@@ -73,7 +76,9 @@ def test_layers_are_counted_as_the_authors_count_them_in_torchvisions_network(na
             module.requires_grad_(True)
         if isinstance(module, nn.Conv2d | nn.Linear):
             found += 1
-            theirs = our_names({name: value for name, value in source.named_parameters() if value.requires_grad})
+            theirs = our_names(
+                {name: value for name, value in source.named_parameters() if value.requires_grad}, net.renames
+            )
             layers = last_layers(net, found)
             assert {name for name, _ in net.named_parameters() if name.rpartition(".")[0] in layers} == set(theirs)
     assert any("downsample" in name for name in theirs)
@@ -83,6 +88,41 @@ def test_the_last_layers_of_a_tiny_network_come_with_the_batch_norms_behind_them
     net = Tiny(name="tiny").build(10)
     assert last_layers(net, 1) == ["head"]
     assert last_layers(net, 3) == ["head", *(f"body.block{n}.{kind}" for n in (5, 4) for kind in ("bn", "conv"))]
+
+
+BLOCK = "body.whole.encoder.layers.encoder_layer_3"
+
+
+@pytest.mark.parametrize(
+    ("k", "added"),
+    [
+        (1, ["head"]),
+        (2, ["body.whole.encoder.ln", f"{BLOCK}.mlp.3"]),
+        (3, [f"{BLOCK}.mlp.0"]),
+        (4, [f"{BLOCK}.ln_2", f"{BLOCK}.self_attention.out_proj"]),
+        (5, [f"{BLOCK}.self_attention"]),
+    ],
+)
+def test_attention_counts_as_the_matrix_that_reads_tokens_and_the_layer_behind_it(k, added):
+    net = tiny_vit()
+    assert last_layers(net, k) == [*(last_layers(net, k - 1) if k > 1 else []), *added]
+
+
+def test_all_parameters_of_a_transformer_can_start_anew():
+    problem = learnt_problem("multilabel")
+    problem = replace(problem, net=tiny_vit(), original=tiny_vit())
+    before, anew = dict(problem.net.named_parameters()), cfk(k=99, reinit=True).edit(problem).weights
+    assert set(anew) == set(before)
+    for name, value in anew.items():
+        kind = name.rpartition(".")[2]
+        if name.startswith("body.") and value.ndim == 1:
+            assert (value == (kind == "weight")).all(), name
+        elif name.startswith("body."):
+            assert (value != before[name]).all(), name
+    joint = torch.stack([anew[f"{BLOCK[:-1]}{number}.self_attention.in_proj_weight"] for number in range(4)])
+    assert joint.std().item() == pytest.approx((2 / 8) ** 0.5, rel=3 / (2 * joint.numel()) ** 0.5)
+    positions = "body.whole.encoder.pos_embedding"
+    assert anew[positions].std().item() == pytest.approx(before[positions].std().item(), rel=0.5)
 
 
 @by_task
@@ -126,6 +166,14 @@ def test_without_weight_decay_nothing_moves_the_forgotten_row_of_a_multilabel_he
     for before, after in ((problem.net.head.weight, moved.weight), (problem.net.head.bias, moved.bias)):
         assert torch.equal(before[0], after[0]) == (decay == 0)
         assert (before[1:] != after[1:]).any()
+
+
+@by_task
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_it_is_the_plain_loop_of_its_authors(k, task):
+    problem, method = deep_problem(task), cfk(k=k)
+    ours, theirs = unlearnt(method, problem), plain.cfk(method, problem)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
 
 
 def test_more_layers_than_there_are_is_plain_fine_tuning():

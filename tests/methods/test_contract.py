@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 
+import plain_vit
 import pytest
 import torch
 from conftest import METHODS
@@ -166,6 +167,47 @@ def test_a_label_that_never_occurs_gives_finite_weights(method, experiment):
         context = dataclasses.replace(context, train=context.task.without(train, forgotten))
     net = pipeline.forget(context, original, retrain).net
     assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+TOKENS = ["backbone=vit_b_16", f"backbone.name={plain_vit.vit_tiny_8.__name__}"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_serves_a_network_of_tokens(method, experiment):
+    """Whose attention keeps a matrix as a parameter of its own, and which has no batch norm."""
+    setup = experiment(*brief(method), *TOKENS, dataset=data_of(method))
+    context, original, _, unlearned = walk(setup)
+    before, after = original.net.state_dict(), unlearned.net.state_dict()
+    assert all(value.isfinite().all() for value in after.values())
+    if method in SILENT and context.task.name == "multilabel":
+        said = unlearned.outputs["test"].logits[:, context.request.forgotten]
+        assert (said == said[0]).all() or said.std() < 1e-5
+    if method not in ("head", "leace", "original"):
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        assert any(name.startswith("body.") for name in moved)
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_the_matrices_of_attention_are_edited_and_keep_to_their_balls(method, experiment):
+    context, original, _, unlearned = walk(experiment(*brief(method), *HARSH, *TOKENS))
+    edit = context.experiment.method.edit(stages.problem_of(context, original.net))
+    joint = [name for name in edit.weights if name.endswith("in_proj_weight")]
+    assert len(joint) == plain_vit.BLOCKS
+    for name in joint:
+        assert (edit.weights[name] != original.net.get_parameter(name)).any()
+        distance = (unlearned.net.get_parameter(name) - edit.weights[name]).abs()
+        assert (distance <= edit.radius[name] + 1e-6).all()
+        assert edit.radius[name].isfinite().any()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["trainer.precision=bf16-mixed", "method.influence=cg", "method.influence=head_exact", "method.adaptive=true"],
+)
+def test_a_network_of_tokens_is_served_in_every_way(setting, experiment):
+    few = ("method.images=4", "method.curvature_images=8", "method.damping=1")
+    _, _, _, unlearned = walk(experiment(*brief("wf"), *TOKENS, *few, setting, "reference=none"))
+    assert all(value.isfinite().all() for value in unlearned.net.state_dict().values())
 
 
 @pytest.mark.parametrize("none", ["steps", "epochs"])

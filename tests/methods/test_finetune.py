@@ -6,14 +6,12 @@ import pytest
 import torch
 from learnt import learnt_problem, unlearnt
 from readings import recall
-from torch.nn import functional as F
 
+from benchmarks import plain
 from mlu.contracts import Edit, Pass
-from mlu.data.augment import augment
 from mlu.methods.finetune import FineTuning
 from mlu.methods.parts import repeated
 from mlu.optimise import Tuning
-from mlu.seeding import generator
 
 TUNING = Tuning(epochs=3, lr=0.05, momentum=0.9, weight_decay=0.01, batch_size=32)
 by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
@@ -23,33 +21,11 @@ def fine_tuning(kind=FineTuning, tuning=TUNING):
     return kind(name="finetune", tuning=tuning)
 
 
-def plain_loop(problem):
-    """Stochastic gradient descent on what is retained, with nothing of ours but augmentation and seeds."""
-    net = copy.deepcopy(problem.net).requires_grad_(True).train()
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
-    train, step = problem.train, 0
-    singlelabel = problem.task.name == "singlelabel"
-    kept = (train.targets[:, 0] == 0).nonzero().squeeze(1) if singlelabel else torch.arange(len(train))
-    for epoch in range(TUNING.epochs):
-        for rows in torch.randperm(len(kept), generator=generator(problem.seed, epoch)).split(TUNING.batch_size):
-            batch = train[kept[rows]]
-            logits = net(augment(batch.images, generator(problem.seed, step)))
-            if singlelabel:
-                loss = F.cross_entropy(logits, batch.targets)
-            else:
-                loss = F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none")[:, 1:].mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            step += 1
-    return net
-
-
 @by_task
 def test_it_is_plain_gradient_descent_on_what_is_retained(task):
     problem = learnt_problem(task, norm=True)
-    ours, plain = unlearnt(fine_tuning(), problem), plain_loop(problem)
-    torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=0, atol=0)
+    ours, theirs = unlearnt(fine_tuning(), problem), plain.finetune(fine_tuning(), problem)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
 def test_nothing_is_edited():

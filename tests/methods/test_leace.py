@@ -9,12 +9,14 @@ from readings import auroc
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks import plain
 from mlu.contracts import ForgetRequest
 from mlu.errors import UserError
 from mlu.methods import leace
 from mlu.methods.leace import Leace, eraser
-from mlu.models.backbones import Tiny, load_trained
+from mlu.models.backbones import Tiny
 from mlu.models.outputs import respond
+from mlu.models.weights import load_trained
 from mlu.unlearner import edited
 
 TOLERANCE = 1e-4
@@ -55,14 +57,9 @@ def change(features, found, metric=None):
 
 
 def oblique(features, targets, metric=None):
-    """Projection along the cross-covariance C onto what C' M has no part in: I - C (C' M C)^-1 C' M.
-
-    With M the inverse covariance this is LEACE in closed form; with M the identity it is the orthogonal projection.
-    """
-    cross, mean = cross_covariance(features, targets), features.mean(0)
-    inverse = torch.linalg.inv(torch.cov(features.T)) if metric is None else metric
-    matrix = torch.eye(len(mean)).to(mean) - cross @ torch.linalg.solve(cross.T @ inverse @ cross, cross.T @ inverse)
-    return matrix, mean - matrix @ mean
+    """The closed form, in the metric x' M x; M the inverse covariance where none is given."""
+    metric = np.linalg.inv(np.cov(features.T)) if metric is None else metric.numpy()
+    return tuple(map(torch.from_numpy, plain.oblique(features.numpy(), targets.numpy(), metric)))
 
 
 def orthogonal(features, targets, tolerance):
@@ -104,6 +101,14 @@ def test_features_that_were_erased_for_another_label_or_not_at_all_are_correlate
 def test_it_is_the_oblique_projection_of_the_closed_form(labels):
     features, targets = sample(labels=labels)
     torch.testing.assert_close(eraser(features, targets, 1e-12), oblique(features, targets), rtol=1e-8, atol=1e-10)
+
+
+@by_task
+def test_a_network_gets_the_layer_of_the_closed_form_and_its_silent_output(task):
+    problem = learnt_problem(task, norm=True)
+    ours, theirs = edited(problem.net, method().edit(problem)), plain.leace(method(), problem)
+    # Ours keeps features in float32.
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-4, atol=1e-6)
 
 
 def assert_least(features, targets, found):

@@ -5,10 +5,11 @@ from functools import partial
 
 import pytest
 import torch
-from learnt import as_shown, brief_problem, learnt_problem, one_thread, unlearnt
+from learnt import brief_problem, learnt_problem, one_thread, unlearnt
 from readings import accuracy
 from torch.nn import functional as F
 
+from benchmarks import plain
 from mlu.contracts import Edit
 from mlu.methods.finetune import FineTuning
 from mlu.methods.neggrad import NegGrad
@@ -45,27 +46,11 @@ class Descends(NegGrad):
 
 
 def plain_forgotten(problem, net, batch):
-    logits = net(batch.images)
-    if problem.task.name == "multilabel":
-        return F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets[:, 0])
-    rows = batch.targets[:, 0] > 0
-    return -logits[rows].log_softmax(1)[:, 0].mean() if rows.any() else 0 * logits.sum()
+    return plain.label_loss(problem, net(batch.images), batch.targets, problem.request.forgotten)
 
 
 def plain_retained(problem, net, batch):
-    logits = net(batch.images)
-    if problem.task.name == "multilabel":
-        return F.binary_cross_entropy_with_logits(logits[:, 1:], batch.targets[:, 1:])
-    rows = batch.targets[:, 0] == 0
-    return F.cross_entropy(logits[rows], batch.targets[rows])
-
-
-def plain_cap(problem) -> float:
-    """Mean forgotten loss of someone who knows the base rate alone."""
-    rate = problem.train.targets[:, 0].mean().item()
-    if problem.task.name == "singlelabel":
-        return -math.log(rate)
-    return -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
+    return plain.label_loss(problem, net(batch.images), batch.targets, problem.request.retained)
 
 
 def inverted(problem) -> Network:
@@ -93,7 +78,7 @@ def test_ascent_ends_where_the_output_is_as_wrong_as_its_base_rate(beyond, cappe
     problem, method = learnt_problem(task), neggrad(alpha=0.7, capped=capped)
     net, batch = inverted(problem) if beyond else problem.net, problem.train[torch.arange(64)]
     forgotten, retained = (partial(part, problem, batch=batch) for part in (plain_forgotten, plain_retained))
-    assert (forgotten(net=net) > plain_cap(problem)) == beyond
+    assert (forgotten(net=net) > plain.loss_of_the_base_rate(problem)) == beyond
     ascent = 0.0 if capped and beyond else 0.3
     ours = slopes(lambda net: method.passes(problem)[0].loss(net, batch), net)
     up, down = (slopes(lambda net, part=part: part(net=net), net) for part in (forgotten, retained))
@@ -106,42 +91,23 @@ def test_ascent_ends_where_the_output_is_as_wrong_as_its_base_rate(beyond, cappe
 def test_the_cap_is_the_loss_of_the_base_rate(task):
     problem = learnt_problem(task)
     caps = [neggrad(capped=capped).passes(problem)[0].loss.args[1] for capped in (True, False)]
-    assert caps == [pytest.approx(plain_cap(problem), rel=1e-6), math.inf]
+    assert caps == [pytest.approx(plain.loss_of_the_base_rate(problem), rel=1e-6), math.inf]
 
 
 def test_of_a_multilabel_task_it_is_plain_fine_tuning_at_an_alpha_of_one_bit_for_bit():
     problem, tuning = brief_problem("multilabel"), replace(TUNING, epochs=2, momentum=0.9, weight_decay=0.01)
     ours = unlearnt(neggrad(alpha=1.0, tuning=tuning), problem)
-    plain = unlearnt(FineTuning(name="finetune", tuning=tuning), problem)
-    torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=0, atol=0)
-
-
-def plain_loop(method, problem):
-    """Stochastic gradient descent with momentum and weight decay on all images, each loss written out."""
-    net = copy.deepcopy(problem.net).requires_grad_(True).train()
-    tuning, cap, step = method.tuning, plain_cap(problem) if method.capped else math.inf, 0
-    optimiser = torch.optim.SGD(net.parameters(), lr=tuning.lr, momentum=tuning.momentum)
-    for epoch in range(tuning.epochs):
-        for batch in as_shown(problem, problem.train, tuning.batch_size, epoch, step):
-            logits = net(batch.images)
-            forgotten = plain_forgotten(problem, lambda _, logits=logits: logits, batch)
-            loss = method.alpha * plain_retained(problem, lambda _, logits=logits: logits, batch)
-            if forgotten < cap:
-                loss = loss - (1 - method.alpha) * forgotten
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            step += 1
-    return net
+    tuned = unlearnt(FineTuning(name="finetune", tuning=tuning), problem)
+    torch.testing.assert_close(ours.state_dict(), tuned.state_dict(), rtol=0, atol=0)
 
 
 @by_task
 @by_cap
 def test_it_is_the_plain_loop_of_its_authors(capped, task):
     problem = brief_problem(task)
-    method = neggrad(capped=capped, tuning=replace(TUNING, epochs=3, lr=0.05, momentum=0.5))
-    ours, plain = unlearnt(method, problem), plain_loop(method, problem)
-    torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=1e-9, atol=1e-12)
+    method = neggrad(capped=capped, tuning=replace(TUNING, epochs=3, lr=0.05, momentum=0.5, weight_decay=0.01))
+    ours, theirs = unlearnt(method, problem), plain.neggrad(method, problem)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
 
 
 def climbed(method, problem, steps, rate):
@@ -165,7 +131,7 @@ def test_on_one_batch_a_capped_label_goes_at_most_one_step_beyond_the_base_rates
     """A step of length s |slope| lifts a loss of curvature M by s |slope|^2 + M s^2 |slope|^2 / 2 at most."""
     problem, rate = learnt_problem(), 0.5
     losses, lengths = climbed(neggrad(), problem, 200, rate)
-    cap, step = plain_cap(problem), 0.5 * rate
+    cap, step = plain.loss_of_the_base_rate(problem), 0.5 * rate
     crossing = int((losses < cap).sum())
     assert (losses[:crossing] < cap).all()
     features = F.pad(problem.net.features(problem.train[torch.arange(64)].images), (0, 1), value=1)
@@ -178,7 +144,7 @@ def test_on_one_batch_a_capped_label_goes_at_most_one_step_beyond_the_base_rates
 def test_without_the_cap_ascent_never_ends():
     losses, _ = climbed(neggrad(capped=False), learnt_problem(), 200, 0.5)
     assert (losses.diff() > 0).all()
-    assert losses[-1] > plain_cap(learnt_problem())
+    assert losses[-1] > plain.loss_of_the_base_rate(learnt_problem())
 
 
 def assert_forgets(net, problem):
@@ -187,7 +153,7 @@ def assert_forgets(net, problem):
     losses = problem.task.terms(logits, targets)
     losses = losses[:, 0] if problem.task.name == "multilabel" else losses[targets[:, 0] > 0]
     error = losses.std() / len(losses) ** 0.5
-    assert losses.mean() > plain_cap(problem) - 1.96 * error, "it is remembered"
+    assert losses.mean() > plain.loss_of_the_base_rate(problem) - 1.96 * error, "it is remembered"
     assert accuracy(net, problem)[1] >= accuracy(problem.net, problem)[0], "the rest suffers"
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learnt import as_shown, brief_problem, learnt_problem, one_thread, unlearnt
+from learnt import brief_problem, learnt_problem, one_thread, unlearnt
 from readings import assert_never_predicted, auroc
 from sklearn.metrics import roc_auc_score
 from torch.distributions import Bernoulli, Categorical, kl_divergence
-from torch.nn import functional as F
 
+from benchmarks import plain
 from mlu.contracts import Edit
 from mlu.methods.finetune import FineTuning
 from mlu.methods.scrub import Scrub
@@ -162,8 +162,8 @@ def test_without_forgetting_and_distance_it_is_plain_fine_tuning_bit_for_bit(obj
     problem = brief_problem(task)
     tuning = replace(TUNING, epochs=2, momentum=0.9, weight_decay=0.01)
     ours = unlearnt(scrub(objective=objective, alpha=0.0, max_passes=0, tuning=tuning), problem)
-    plain = unlearnt(FineTuning(name="finetune", tuning=tuning), problem)
-    torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=0, atol=0)
+    tuned = unlearnt(FineTuning(name="finetune", tuning=tuning), problem)
+    torch.testing.assert_close(ours.state_dict(), tuned.state_dict(), rtol=0, atol=0)
 
 
 def constant_problem(teacher=2.0):
@@ -226,77 +226,6 @@ def test_only_the_clipped_divergence_has_no_slope_beyond_ln_2(objective):
         torch.testing.assert_close(slope(method, net, problem)["head.bias"][0], expected.double())
 
 
-def bernoulli_divergence(theirs, ours):
-    """Not by torch's Bernoulli: its softplus is linear beyond 20, and what is maximised amplifies the difference."""
-    return sum(
-        (side * theirs).sigmoid() * (F.logsigmoid(side * theirs) - F.logsigmoid(side * ours)) for side in (1, -1)
-    )
-
-
-def plain_divergence(teacher, student, columns, temperature, task):
-    theirs, ours = teacher / temperature, student / temperature
-    if task == "singlelabel":
-        return temperature**2 * (theirs.softmax(1) * (theirs.log_softmax(1) - ours.log_softmax(1))).sum(1)
-    return temperature**2 * bernoulli_divergence(theirs[:, columns], ours[:, columns]).mean(1)
-
-
-def plain_forgetting(method, teacher, student, rate, task):
-    if method.objective != "kl_prior":
-        divergence = plain_divergence(teacher, student, [0], method.temperature, task)
-        if method.objective == "kl_max_clipped":
-            divergence = torch.minimum(divergence, torch.tensor(math.log(2)))
-        return -divergence.mean()
-    if task == "multilabel":
-        return bernoulli_divergence(rate.logit().double(), student[:, 0]).mean()
-    wanted = teacher[:, 1:].softmax(1)
-    return (wanted * (wanted.log() - student.log_softmax(1)[:, 1:])).sum(1).mean()
-
-
-def plain_retaining(method, teacher, student, targets, task):
-    if task == "multilabel":
-        loss = F.binary_cross_entropy_with_logits(student[:, 1:], targets[:, 1:])
-    else:
-        loss = F.cross_entropy(student, targets.argmax(1))
-    return (
-        method.gamma * loss + method.alpha * plain_divergence(teacher, student, [1, 2], method.temperature, task).mean()
-    )
-
-
-def plain_loop(method, problem):
-    """SCRUB as its authors describe it, with torch's distributions and stochastic gradient descent by hand."""
-    task, tuning, train = problem.task.name, method.tuning, problem.train
-    rate = train.targets[:, 0].mean()
-    forget = retain = train
-    if task == "singlelabel":
-        forget, retain = (train.subset((train.targets[:, 0] == value).nonzero().squeeze(1)) for value in (1, 0))
-    net = edited(problem.net, method.edit(problem)).requires_grad_(True).train()
-    parameters = list(net.parameters())
-    momenta = [torch.zeros_like(parameter) for parameter in parameters]
-    number = step = 0
-    for epoch in range(1, tuning.epochs + 1):
-        lr = tuning.lr
-        for milestone in method.milestones:
-            lr *= method.decay if epoch > milestone else 1
-        for driving in [True, False] if epoch <= method.max_passes else [False]:
-            images, size = (forget, method.forget_batch_size) if driving else (retain, tuning.batch_size)
-            for batch in as_shown(problem, images, size, number, step):
-                with torch.no_grad():
-                    teacher = problem.original(batch.images)
-                student = net(batch.images)
-                if driving:
-                    loss = plain_forgetting(method, teacher, student, rate, task)
-                else:
-                    loss = plain_retaining(method, teacher, student, batch.targets, task)
-                found = torch.autograd.grad(loss, parameters)
-                with torch.no_grad():
-                    for parameter, momentum, value in zip(parameters, momenta, found, strict=True):
-                        momentum.mul_(tuning.momentum).add_(value + tuning.weight_decay * parameter)
-                        parameter -= lr * momentum
-                step += 1
-            number += 1
-    return net
-
-
 @by_objective
 @by_task
 def test_it_is_the_plain_loop_of_its_authors(objective, task):
@@ -309,8 +238,8 @@ def test_it_is_the_plain_loop_of_its_authors(objective, task):
         milestones=(1, 2),
         tuning=replace(TUNING, epochs=3, momentum=0.5, weight_decay=0.01),
     )
-    ours, plain = unlearnt(method, problem), plain_loop(method, problem)
-    torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=1e-9, atol=1e-12)
+    ours, theirs = unlearnt(method, problem), plain.scrub(method, problem)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
 
 
 def test_each_of_the_first_epochs_begins_with_forgetting_and_every_epoch_ends_with_retaining():
@@ -368,7 +297,7 @@ def assert_driven_away(kind, objective, problem):
     images = problem.task.only(problem.validation, (0,))
     batch = images[torch.arange(len(images))]
     teacher, student = (net(batch.images) for net in (problem.original, unlearnt(method, problem)))
-    divergence = plain_divergence(teacher, student, [0], method.temperature, problem.task.name)
+    divergence = plain.divergence(problem, teacher, student, [0], method.temperature)
     assert (divergence > math.log(2)).double().mean() > 0.5
 
 

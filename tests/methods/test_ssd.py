@@ -10,6 +10,7 @@ from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 from readings import accuracy, recall
 from torch.nn import functional as F
 
+from benchmarks import plain
 from mlu.contracts import ForgetRequest
 from mlu.errors import UserError
 from mlu.methods import ssd as module
@@ -112,6 +113,14 @@ def test_every_weight_is_what_the_formula_gives_by_hand(alpha, dampening, task):
     changed = (found != flat(every_weight(problem.net))).sum()
     assert 0 < changed < len(found)
     torch.testing.assert_close(found, by_hand(problem, alpha, dampening), rtol=1e-9, atol=1e-12)
+
+
+@by_task
+def test_in_batches_it_is_the_plain_loop_of_its_authors(task):
+    problem, method = learnt_problem(task, norm=True), ssd(alpha=1.0, score_batch=16, images=48)
+    weights = flat(method.edit(problem).weights)
+    assert not torch.equal(weights, flat(every_weight(problem.net)))
+    torch.testing.assert_close(weights, flat(every_weight(plain.ssd(method, problem))), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [WrongLabel, Unweighed])

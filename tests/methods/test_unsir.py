@@ -5,11 +5,12 @@ from unittest import mock
 
 import pytest
 import torch
-from learnt import as_shown, brief_problem, learnt_problem, one_thread, unlearnt
+from learnt import brief_problem, learnt_problem, one_thread, unlearnt
 from readings import accuracy, auroc_interval
 from scipy.stats import chi2
 from torch.nn import functional as F
 
+from benchmarks import plain
 from mlu.contracts import ForgetRequest
 from mlu.methods import unsir as source
 from mlu.methods.parts import loss_of_retained
@@ -171,14 +172,15 @@ def test_a_batch_is_half_noise_and_half_retained_images_passed_together(task):
         seen.append(images)
         return problem.net(images)
 
-    (batch, *_) = as_shown(problem, impair.images, 16, number=0, step=0)
+    (batch, *_) = plain.as_shown(problem, impair.images, 16, number=0, step=0)
     loss = impair.loss(net, batch)
     (images,) = seen
     assert len(images) == 32
-    assert torch.equal(images[16:], batch.images)
-    rows = (images[:16, None] == noise.to(images)).all((2, 3, 4)).nonzero()
+    assert torch.equal(images[1::2], batch.images)
+    rows = (images[::2, None] == noise.to(images)).all((2, 3, 4)).nonzero()
     assert rows[:, 0].tolist() == list(range(16))
-    false, true = problem.net(images).split(16)
+    outputs = problem.net(images)
+    false, true = outputs[::2], outputs[1::2]
     wrong = targets[rows[:, 1]]
     if task == "multilabel":
         parts = F.binary_cross_entropy_with_logits(false[:, 0], wrong[:, 0])
@@ -211,7 +213,7 @@ def plain_fine_tuning(problem, anew=True):
         if number == 2:
             optimiser = torch.optim.Adam(net.parameters()) if anew else optimiser
             optimiser.param_groups[0]["lr"] = 0.01
-        for batch in as_shown(problem, problem.retain, 32, number, step):
+        for batch in plain.as_shown(problem, problem.retain, 32, number, step):
             logits = net(batch.images)
             if problem.task.name == "multilabel":
                 loss = F.binary_cross_entropy_with_logits(logits[:, 1:], batch.targets[:, 1:])
@@ -233,6 +235,14 @@ def test_without_the_loss_of_noise_it_is_plain_fine_tuning(task):
     assert_close(plain_fine_tuning(problem).state_dict())
     with pytest.raises(AssertionError):
         assert_close(plain_fine_tuning(problem, anew=False).state_dict())
+
+
+@by_task
+def test_it_is_the_plain_loop_of_its_authors(task):
+    problem = brief_problem(task)
+    method = unsir(noise_steps=5, share=0.5, tuning=replace(TUNING, epochs=2, weight_decay=0.01))
+    ours, theirs = unlearnt(method, problem), plain.unsir(method, problem)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-4, atol=1e-7)  # noise is float32
 
 
 def assert_forgets(net, problem):

@@ -2,11 +2,13 @@ import copy
 import functools
 import itertools
 from collections import OrderedDict
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from plain_vit import plain_logits, tiny_vit
 from scipy.stats import norm
 from torch import nn
 from torch.func import functional_call, hessian, jacrev
@@ -254,6 +256,27 @@ def test_hutchinson_needs_no_luck_where_the_hessian_is_diagonal():
         assert (matrix - matrix.diag().diag()).abs().max() < 1e-12 < matrix.diag().max()
         exact = matrix.diag() / task.scope(batch.targets, batch.known, columns).sum()
         torch.testing.assert_close(estimate("hutchinson", net, task, batch, 3)[name], exact, rtol=1e-10, atol=1e-13)
+
+
+@by_task
+def test_hutchinson_bends_attention_as_it_is_written_out(task, monkeypatch):
+    """The Hessian times ones: torch's fused attention has no second derivative."""
+    monkeypatch.setattr(curvature, "random_signs", lambda like, generator: torch.ones_like(like))
+    net = tiny_vit(LABELS)
+    images = torch.rand(IMAGES, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    batch, weights = replace(whole(task), images=images), all_weights(net)
+    found = diagonal("hutchinson", net, task, [batch], COLUMNS, weights, generator(0))
+    scope = task.scope(batch.targets, batch.known, COLUMNS["forgotten"])
+
+    def loss(*values):
+        terms = task.terms(plain_logits(net, dict(zip(weights, values, strict=True)), images), batch.targets)
+        return (terms * scope).sum() / scope.sum()
+
+    values = tuple(weights.values())
+    expected = torch.autograd.functional.vhp(loss, values, tuple(map(torch.ones_like, values)))[1]
+    for name, value in zip(weights, expected, strict=True):
+        torch.testing.assert_close(found["forgotten"][name], value, msg=lambda text, name=name: f"{name}: {text}")
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_gauss_newton_is_the_fisher_that_the_model_expects(net):

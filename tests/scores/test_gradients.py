@@ -1,10 +1,12 @@
 import copy
 import math
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from plain_vit import BLOCKS, WIDTH, plain_logits, tiny_vit
 from scipy.stats import norm
 from torch import nn
 
@@ -15,6 +17,7 @@ from mlu.seeding import generator
 from mlu.tasks import MultiLabel, SingleLabel
 
 IMAGES, LABELS = 10, 3
+LAYERS = "body.whole.encoder.layers.encoder_layer"
 COLUMNS = {"forgotten": (1,), "retained": (0, 2)}
 by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 
@@ -90,6 +93,40 @@ def test_sensitivity_is_the_slope_of_the_mean_loss(net, task, size):
             slope = net.get_parameter(layer).grad
             assert (slope != 0).any()
             torch.testing.assert_close(scores, slope.abs(), rtol=1e-10, atol=1e-16)
+
+
+@by_task
+def test_sensitivity_of_attention_is_the_slope_of_what_it_computes_written_out(task):
+    """In evaluation mode torch has a kernel for attention without gradients: it must not be asked."""
+    net, random = tiny_vit(LABELS), torch.Generator().manual_seed(2)
+    images = torch.rand(IMAGES, 3, 16, 16, dtype=torch.float64, generator=random)
+    batch, weights = replace(whole(task), images=images), all_weights(net)
+    found = sensitivity(net, task, [batch], COLUMNS, weights)
+    tracked = {name: value.clone().requires_grad_() for name, value in weights.items()}
+    terms = task.terms(plain_logits(net, tracked, images), batch.targets)
+    for name, columns in COLUMNS.items():
+        scope = task.scope(batch.targets, batch.known, columns)
+        slopes = torch.autograd.grad((terms * scope).sum() / scope.sum(), list(tracked.values()), retain_graph=True)
+        for layer, slope in zip(tracked, slopes, strict=True):
+            torch.testing.assert_close(
+                found[name][layer], slope.abs(), msg=lambda text, layer=layer: f"{layer}: {text}"
+            )
+    # Queries, keys and values all count.
+    joint = found["forgotten"][f"{LAYERS}_0.self_attention.in_proj_weight"]
+    assert (joint.view(3, WIDTH, WIDTH).amax((1, 2)) > 0).all()
+
+
+def test_weights_of_attention_are_its_matrices():
+    """Each a parameter that an edit can name; of a transformer all but biases, norms, the class token and positions."""
+    net = tiny_vit(LABELS)
+    own = {name: value for name, value in net.named_parameters() if value.ndim > 1}
+    layers = [f"{LAYERS}_{number}.{name}" for number in range(BLOCKS) for name in (
+        "self_attention.in_proj_weight", "self_attention.out_proj.weight", "mlp.0.weight", "mlp.3.weight"
+    )]  # fmt: skip
+    assert set(all_weights(net)) == {"body.whole.conv_proj.weight", *layers, "head.weight"}
+    assert set(own) - set(all_weights(net)) == {"body.whole.class_token", "body.whole.encoder.pos_embedding"}
+    assert all(torch.equal(own[name], value) for name, value in all_weights(net).items())
+    assert set(all_weights(net)) - set(body_weights(net)) == {"head.weight"}
 
 
 def test_the_loss_of_a_label_does_not_depend_on_other_rows_of_the_head(net):

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_vit import plain_logits, tiny_vit
 from scipy.stats import norm, spearmanr
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp
 
 from mlu.data.split import Split
+from mlu.errors import UserError
 from mlu.models.network import Network
+from mlu.models.timm_backbone import Timm
 from mlu.scores import influence as machinery
 from mlu.scores.gradients import all_weights
 from mlu.scores.influence import DRAWS, LabelOdds, Pool, influence
@@ -201,6 +204,35 @@ def test_conjugate_gradients_solve_the_dense_system(net, task, perturbation, bat
     # Control: what the slopes alone would say is far from it.
     flat = dense(twins, damping=1e9)
     assert (flat / flat.norm() - expected / expected.norm()).norm() > 0.01
+
+
+def test_conjugate_gradients_solve_the_dense_system_of_attention(solved_well, monkeypatch):
+    """Its derivatives, in both directions, are those of what it computes written out."""
+    task, net = MultiLabel(), tiny_vit(LABELS)
+    points = points_of(task, side=16)
+    found = of("cg", net, task, points)
+    monkeypatch.setitem(globals(), "functional_call", plain_logits)
+    expected = dense(twins_of(net, task, points, "label_flip"), damping=0.1)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_attention_whose_matrices_cannot_be_factored_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"method.influence=kfac .* use cg or head_exact$") as caught:
+        of("kfac", tiny_vit(LABELS), MultiLabel(), points_of(MultiLabel(), side=16))
+    assert "\n" not in str(caught.value)
+
+
+def test_attention_of_linear_layers_is_factored():
+    """timm's. Weights that outnumber the points by far want much damping."""
+    torch.manual_seed(0)
+    net, task = Timm(name="test_vit", image_size=16).build(LABELS).double().eval(), MultiLabel()
+    with torch.no_grad():
+        for value in net.parameters():
+            value += 0.2 * torch.randn_like(value)
+    points = points_of(task, side=16)
+    factored, whole = (of(solver, net, task, points, damping=100) for solver in ("kfac", "cg"))
+    assert spearmanr(factored, whole).statistic > 0.8
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
