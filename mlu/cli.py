@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from mlu.config import CONF, build, check, check_values, composed, explain, register_resolvers
 from mlu.errors import UserError
 from mlu.process import tune_process
-from mlu.sweep import SweepSummary, clear, record_failure
+from mlu.sweep import SweepSummary, broken_off, clear, launcher_of, record_failure
 
 USAGE_ERROR, FAILURE = 2, 1
+
+# Those in conf/hydra/launcher build on their plugins' own of the same name. Hydra 1.3 does that, with a warning, which
+# processes of a launcher would repeat: so it is kept quiet wherever `job` is imported.
+warnings.filterwarnings("ignore", r"(?s).*is validated against ConfigStore schema with the same name")
 
 
 class Fault:
@@ -31,11 +36,11 @@ class Fault:
 
 def job(config: DictConfig) -> Any:
     """One job; returns its objective. In a sweep a fault is recorded, so that the others go on."""
-    # Here, since a launcher may start it in a process of its own.
-    tune_process()
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep = hydra_config.mode == RunMode.MULTIRUN
+    # Here, since a launcher may start it in a process of its own. Joblib and Ray limit its threads, submitit does not.
+    tune_process(threads=hydra_config.launcher.get("cpus_per_task") if sweep else None)
     clear(folder)
     try:
         register_resolvers()
@@ -66,6 +71,14 @@ def main() -> None:
         stop(str(fault))
     except (HydraException, OmegaConfBaseException) as fault:
         stop(explain(fault))
+    except Exception as fault:
+        sweep = SweepSummary.under_way
+        if sweep is None or launcher_of(sweep) == "basic":
+            raise
+        # The launcher's own: jobs answer for theirs.
+        if "Unknown plugin class" in str(fault):
+            stop(f"hydra/launcher={launcher_of(sweep)} needs pip install 'mlu[cluster]'")
+        stop(broken_off(sweep, fault), FAILURE)
     if SweepSummary.failed:
         sys.exit(FAILURE)
     if isinstance(Fault.found, UserError):
@@ -98,7 +111,7 @@ def dataset_command(module: str, purpose: str, work: Callable[[DictConfig], int]
         stop(explain(fault))
 
 
-def stop(line: str) -> None:
-    """End with one line and the exit code for wrong use."""
+def stop(line: str, code: int = USAGE_ERROR) -> None:
+    """End with one line."""
     print(line, file=sys.stderr)
-    sys.exit(USAGE_ERROR)
+    sys.exit(code)

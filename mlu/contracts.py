@@ -273,6 +273,10 @@ class Attack(ABC, Generic[Kind]):
 
     name: ClassVar[str]
 
+    def prepare(self, victim: Victim) -> None:
+        """Have made what `observe` will ask for: here jobs share the work, there all wait for the one that gathers."""
+        return
+
     @abstractmethod
     def observe(self, victim: Victim) -> Evidence[Kind]:
         """All that this attack learns from one model. Kept in the cache, so it depends on nothing but the victim."""

@@ -63,7 +63,7 @@ def exposure_of(context: Context, attack: Attack[Any], models: Mapping[str, Mode
         key = shared | {"model": digests[name]}
         if name == "unlearned":
             key |= treatment_key(context)
-        found[name] = kept(context, attack, name, key, partial(attack.observe, victim))
+        found[name] = kept(context, attack, victim, name, key)
     return {**found, PROXY: dict(attack.without_model(victims["original"]))}
 
 
@@ -130,21 +130,22 @@ def roc_curves(exposure: Exposure) -> dict[str, np.ndarray]:
     return curves
 
 
-def kept(
-    context: Context, attack: Attack[Any], name: str, key: Mapping[str, Any], gather: Callable[[], Evidence[Any]]
-) -> dict[str, Any]:
+def kept(context: Context, attack: Attack[Any], victim: Victim, name: str, key: Mapping[str, Any]) -> dict[str, Any]:
     """Evidence from the cache, or gathered and kept there."""
 
     def build(folder: Path) -> dict[str, Any]:
         log.info("%s: attacking %s", attack.name, name)
-        evidence = gather()
+        evidence = attack.observe(victim)
         np.savez_compressed(folder / FILE, **arrays_of(evidence))  # type: ignore[arg-type]
         return {
             "missing": {path: found for path, found in evidence.items() if isinstance(found, str)},
             "order": [*evidence],
         }
 
-    entry = context.store.get(f"attack-{attack.name}", {**key, "of": name}, build)
+    stage, key = f"attack-{attack.name}", {**key, "of": name}
+    if not context.store.holds(stage, key):
+        attack.prepare(victim)
+    entry = context.store.get(stage, key, build)
     with np.load(entry.folder / FILE) as arrays:
         found = {**entry.facts["missing"], **evidence_of(arrays)}
     return {path: found[path] for path in entry.facts["order"]}

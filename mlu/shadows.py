@@ -50,14 +50,19 @@ def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) ->
     else:
         pool = planted(pool, context.request, replace(context.canaries, supervised=np.ones(len(pool), bool)))
     inside = halves(pool.identities, count, context.experiment.seed)
-    one = partial(shadow, replace(context, logger=None), treatment, pool, inside)
-    recipes = [recipe(context, treatment, pool, inside, number) for number in range(count)]
+    all_but_number = (replace(context, logger=None), treatment, pool, inside)
+    recipes = [recipe(*all_but_number, number) for number in range(count)]
     lacking = [number for number, (own, stage, key) in enumerate(recipes) if not own.store.holds(stage, key)]
+    one, make = partial(shadow, *all_but_number), partial(make_unless_claimed, *all_but_number)
     if jobs > 1 and lacking:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(jobs, spawn, initializer=share_processor, initargs=(jobs,)) as processes:
-            done = processes.map(partial(quietly, one), lacking)
+            done = processes.map(partial(quietly, make), lacking)
             list(track(done, description=f"{len(lacking)} shadow models", total=len(lacking)))
+    else:
+        for number in lacking:
+            make(number)
+    # Those that another process was making are waited for here.
     said = [{name: outputs.logits for name, outputs in one(number).outputs.items()} for number in range(count)]
     return Shadows(inside, {name: torch.stack([logits[name] for logits in said]) for name in said[0]})
 
@@ -77,6 +82,14 @@ def shadow(context: Context, treatment: Treatment, pool: Split, inside: np.ndarr
         return forgetting(own, treatment, source.net)
 
     return cached(own, stage, key, make, exposed=())
+
+
+def make_unless_claimed(context: Context, treatment: Treatment, pool: Split, inside: np.ndarray, number: int) -> None:
+    """Make one of them, unless another process is at it or has done it: so jobs that need the same divide them."""
+    own, stage, key = recipe(context, treatment, pool, inside, number)
+    with own.store.claim(stage, key) as ours:
+        if ours and not own.store.holds(stage, key):
+            shadow(context, treatment, pool, inside, number)
 
 
 def recipe(
@@ -121,10 +134,10 @@ def halves(persons: np.ndarray, count: int, seed: int) -> np.ndarray:
     return (order < count // 2)[:, person]
 
 
-def quietly(one: partial[Model], number: int) -> None:
+def quietly(make: partial[None], number: int) -> None:
     """Make a model in a process of its own, whose progress bar would write over the others'."""
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        one(number)
+        make(number)
 
 
 def share_processor(jobs: int) -> None:

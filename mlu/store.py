@@ -7,12 +7,13 @@ import importlib.util
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,23 @@ class Store:
     def folder(self, stage: str, key: Mapping[str, Any]) -> Path:
         return self.root / stage / digest(key)
 
+    def lock(self, stage: str, key: Mapping[str, Any]) -> FileLock:
+        """What an entry is built under. One process may take it several times over; it falls when the process ends."""
+        folder = self.folder(stage, key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder.with_suffix(".lock"), is_singleton=True)
+
+    @contextmanager
+    def claim(self, stage: str, key: Mapping[str, Any]) -> Iterator[bool]:
+        """Whether no other process builds the entry of `key`; if so, none will until the block ends."""
+        try:
+            lock = self.lock(stage, key).acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        with lock:
+            yield True
+
     def get(self, stage: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]) -> Entry:
         """Find the entry of `key`, or build it while other processes that ask for the same one wait.
 
@@ -53,8 +71,7 @@ class Store:
             The entry; `fresh` tells whether `build` ran. One whose files do not match their checksums is built again.
         """
         folder = self.folder(stage, key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with self.lock(stage, key):
             if folder.exists():
                 fault = damage(folder)
                 if fault is None:

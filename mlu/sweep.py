@@ -24,38 +24,77 @@ def clear(folder: Path) -> None:
 def record_failure(folder: Path, overrides: list[str], fault: Exception) -> None:
     """Leave a failed job's error and the command that repeats it beside its log."""
     lines = str(fault).strip().splitlines() or [""]
+    failure = {"error": f"{type(fault).__name__}: {lines[0]}", "command": command_of(overrides)}
+    (folder / FAILURE).write_text(json.dumps(failure))
+
+
+def command_of(overrides: list[str]) -> str:
+    """What repeats a job by itself."""
     # An experiment may itself ask for a sweep.
     single = ["hydra.mode=RUN"] if any(override.startswith("experiment=") for override in overrides) else []
-    command = shlex.join(["python", "launch.py", *overrides, *single])
-    (folder / FAILURE).write_text(json.dumps({"error": f"{type(fault).__name__}: {lines[0]}", "command": command}))
+    return shlex.join(["python", "launch.py", *overrides, *single])
 
 
 class SweepSummary(Callback):
     """Hydra calls it in the process that started the sweep, whichever launcher ran the jobs."""
 
     failed = 0
+    under_way: DictConfig | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepSummary.failed = 0
+        SweepSummary.failed, SweepSummary.under_way = 0, config
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        from mlu.report.table import show, sweep_table
-
-        folder = Path(config.hydra.sweep.dir)
-        results = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{RESULTS}")}
-        if results:
-            show(sweep_table([(job_name(job), results[job]) for job in sorted(results, key=job_number)]))
+        SweepSummary.under_way = None
+        results = show_results(config)
         if config.experiment == "tune":
             conclude(config, results)
-        failures = {file.parent: json.loads(file.read_text()) for file in folder.glob(f"*/{FAILURE}")}
-        SweepSummary.failed = len(failures)
-        for job in sorted(failures, key=job_number):
-            print(f"job {job.name} failed: {failures[job]['error']}\n  repeat it: {failures[job]['command']}")
+        SweepSummary.failed = show_failures(config)
+
+
+def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
+    """What the jobs of a sweep have found, by their folders, and its table."""
+    from mlu.report.table import show, sweep_table
+
+    results = found(config, RESULTS)
+    if results:
+        show(sweep_table([(job_name(job), results[job]) for job in results]))
+    return results
+
+
+def show_failures(config: DictConfig) -> int:
+    """How many jobs failed, and how to repeat them."""
+    failures = found(config, FAILURE)
+    for job, failure in failures.items():
+        print(f"job {job.name} failed: {failure['error']}\n  repeat it: {failure['command']}")
+    return len(failures)
+
+
+def broken_off(config: DictConfig, fault: Exception) -> str:
+    """Show what there is of a sweep that its launcher did not bring to an end; why it did not."""
+    ended = show_results(config).keys() | found(config, FAILURE).keys()
+    show_failures(config)
+    begun = {folder.parent for folder in Path(config.hydra.sweep.dir).glob("*/.hydra")}
+    for job in sorted(begun - ended, key=job_number):
+        print(f"job {job.name} has no results: it was ended, or still runs")
+        print(f"  repeat it: {command_of(overrides_of(job))}")
+    return f"hydra/launcher={launcher_of(config)} broke off: {str(fault).strip() or type(fault).__name__}"
+
+
+def launcher_of(config: DictConfig) -> str:
+    """As the command line names it."""
+    return config.hydra.runtime.choices["hydra/launcher"]
+
+
+def found(config: DictConfig, name: str) -> dict[Path, dict[str, Any]]:
+    """The content of a JSON file that jobs of a sweep have left, by their folders, in order."""
+    files = sorted(Path(config.hydra.sweep.dir).glob(f"*/{name}"), key=lambda file: job_number(file.parent))
+    return {file.parent: json.loads(file.read_text()) for file in files}
 
 
 def conclude(config: DictConfig, results: Mapping[Path, Mapping[str, Any]]) -> None:
     """Leave what a search for a method's settings has found."""
-    trials = [(overrides_of(job), results[job]) for job in sorted(results, key=job_number)]
+    trials = [(overrides_of(job), results[job]) for job in results]
     for line in leave_best(trials, CONF / "method" / f"{config.method.name}.yaml", Path(config.outputs)):
         print(line)
 

@@ -1,22 +1,17 @@
-"""The command line as a user meets it: every command in a process of its own."""
-
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from celeba_folder import write_celeba
+from command_line import ROOT, launch
 
-ROOT = Path(__file__).parent.parent
+import mlu
+from mlu import certify
+
 SMALL = ["dataset.images=300", "dataset.image_size=32", "training.epochs=1", "trainer.accelerator=cpu", "logger=none"]
-
-
-def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "launch.py"), *arguments, f"outputs={folder}"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=300)
 
 
 WRONG = {
@@ -25,6 +20,7 @@ WRONG = {
     "label option": (["forget_label=gendr"], "forget_label=gendr does not exist, did you mean 'gender'?"),
     "dataset": (["dataset=celebs"], "dataset=celebs does not exist, did you mean 'celeba'?"),
     "method": (["method=wpp"], "method=wpp does not exist, did you mean 'wp'?"),
+    "trainer": (["trainer=fsdp"], "trainer=fsdp is refused: it cuts weights up"),
     "key": (["epsilonn=1"], "there is no key 'epsilonn', did you mean 'epsilon'?"),
     "key of a method": (["method.phy=1"], "there is no key 'method.phy', did you mean 'method.phi'?"),
     "nothing to forget": (["forget_label.names=[]"], "forget_label.names is empty"),
@@ -37,9 +33,15 @@ WRONG = {
     "epsilon": (["epsilon=-0.1"], "epsilon must be a number >= 0, or inf, got -0.1"),
     "epsilon that is no number": (["epsilon=nan"], "epsilon must be a number >= 0, or inf, got nan"),
     "weights": (["original.weights=/nowhere/model.pt"], "original.weights=/nowhere/model.pt does not exist"),
+    "model of timm": (["backbone=timm"], "backbone.name must be a name, such as convnext_atto, got None"),
+    "size of images": (
+        ["backbone=vit_b_16", "backbone.image_size=32"],
+        "backbone.image_size=32: images have the size of",
+    ),
     "backbone weights": (["backbone.weights=nowhere.pt"], "backbone.weights=nowhere.pt does not exist"),
     "reference": (["reference=no"], "reference must be 'retrain' or 'none', got 'no'"),
     "method in a sweep": (["-m", "method=wf,wpp"], "method=wpp does not exist, did you mean 'wp'?"),
+    "launcher": (["hydra/launcher=jobli"], "hydra/launcher=jobli does not exist, did you mean 'joblib'?"),
 }
 
 
@@ -84,6 +86,30 @@ def test_a_missing_or_small_data_folder_is_one_line(tmp_path):
     assert done.stderr.strip() == "celeba has 12 images: at least 20 are needed to train and to test"
 
 
+def test_models_of_timm_are_unlearned_loaded_and_certified(tmp_path):
+    """One of maps and one of tokens."""
+    names = ("test_resnet", "test_vit")
+    settings = ("-m", "backbone=timm", f"backbone.name={','.join(names)}", "method=wf", "method.tuning.steps=3")
+    done = launch(tmp_path, *settings, *SMALL, "attack.aia.hidden=4")
+    assert done.returncode == 0, done.stderr
+    runs = sorted(tmp_path.glob("sweeps/*/*/results.json"))
+    assert len(runs) == 2
+    for name, file in zip(names, runs, strict=True):
+        results = json.loads(file.read_text())
+        assert results["run"]["backbone"] == name
+        assert results["metrics"]["unlearned/test/forgotten/balanced_accuracy"] == 0.5
+        last = "layer4" if name == "test_resnet" else "pool"
+        path = f"unlearned/attack/aia/features/{last}/balanced_accuracy"
+        assert results["metrics"][path] == results["metrics"]["unlearned/attack/aia/features/balanced_accuracy"]
+        model = mlu.load(file.parent)
+        images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        assert model.predict(images)["Male"].std() < 1e-6 < model.predict(images)["Bald"].std()
+        with pytest.raises(SystemExit) as end:
+            certify.main([str(file.parent)])
+        assert end.value.code == 0
+        assert json.loads((file.parent / "certificate.json").read_text())["model"] == name
+
+
 def test_a_sweep_goes_on_after_a_failed_job_and_says_how_to_repeat_it(tmp_path):
     done = launch(tmp_path, "-m", "method=head", "phi=2,0.1", *SMALL)
     assert done.returncode == 1
@@ -123,11 +149,3 @@ def test_a_path_that_is_no_figure_is_named_with_the_nearest(tmp_path):
     done = launch(tmp_path, *SMALL, "method=head", "reference=none", "objective=unlearned/test/retained/acuracy")
     assert done.returncode == 2
     assert "did you mean 'unlearned/test/retained/accuracy'?" in done.stderr
-
-
-def test_jobs_side_by_side_share_what_they_train(tmp_path):
-    done = launch(tmp_path, "-m", "method=original,head", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL)
-    assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("sweeps/*/*/results.json"))) == 2
-    assert len(list(tmp_path.glob("cache/original/*/manifest.json"))) == 1
-    assert len(list(tmp_path.glob("cache/retrain/*/manifest.json"))) == 1

@@ -71,6 +71,10 @@ class Spy(Attack[Trial]):
 
     name: ClassVar[str] = "spy"
     sent: list
+    prepared: list
+
+    def prepare(self, victim):
+        self.prepared.append(victim)
 
     def observe(self, victim):
         self.sent.append(victim)
@@ -105,8 +109,8 @@ def spied(experiment, tmp_path):
             net = Tiny(name="tiny", widths=(4,)).build(len(context.data.labels)).eval()
             with torch.no_grad():
                 net.head.bias[0] += name in changed
-            models[name] = None if name in absent else stages.Model(net, stages.responses(net, context, ""), None)
-        spy = Spy(sent=[])
+            models[name] = None if name in absent else stages.Model(net, stages.responses(context, net, ""), None)
+        spy = Spy(sent=[], prepared=[])
         found = exposure_of(context, spy, models)
         known = {id(model.net): name for name, model in models.items() if model}
         one.context, one.models, one.spy = context, models, spy
@@ -117,9 +121,10 @@ def spied(experiment, tmp_path):
 
 def test_every_model_is_attacked_once_and_a_second_call_gathers_nothing(spied):
     sent, first = spied()
+    assert [*map(id, spied.spy.prepared)] == [*map(id, spied.spy.sent)]
     again, second = spied()
     assert sent == [*NAMES]
-    assert again == []
+    assert again == spied.spy.prepared == []
     assert list(first) == list(second) == [*NAMES, PROXY]
     for name, evidence in first.items():
         assert list(evidence) == (["spy/floor"] if name == PROXY else ["spy/z", "spy/m", "spy/a"])

@@ -1,4 +1,6 @@
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -238,6 +240,32 @@ def test_side_by_side_they_say_the_same_without_a_word_and_are_not_made_twice(co
     for stage in ("shadow", "shadow-unlearned"):
         assert len(list((beside.store.root / stage).glob("*/manifest.json"))) == COUNT
     assert not [line for line in said.splitlines() if "available" in line or "stopped" in line]
+
+
+def test_what_another_job_is_making_comes_last(context, trained):
+    """Here the other one ends without having made it, once all others are there."""
+    setup = context()
+    inside, held = halves(pool_of(setup).identities, COUNT, setup.experiment.seed), threading.Event()
+    recipes = [shadows.recipe(setup, None, pool_of(setup), inside, number) for number in range(COUNT)]
+
+    def wait_for_the_others():
+        store, *place = recipes[1][0].store, *recipes[1][1:]
+        with store.claim(*place) as ours:
+            held.set()
+            deadline = time.monotonic() + 30
+            while sum(store.holds(*other[1:]) for other in recipes) < COUNT - 1 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return ours
+
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(wait_for_the_others)
+        assert held.wait(10)
+        found = shadows_of(setup, None, COUNT, jobs=1)
+        assert other.result()
+    assert [one["seed"] for one in trained] == [recipes[number][0].experiment.seed for number in (0, 2, 3, 1)]
+    for number, one in zip((0, 2, 3, 1), trained, strict=True):
+        logits = respond(one["net"], setup.data.splits["test"])[0]
+        torch.testing.assert_close(found.logits["test"][number], logits, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("threads", "jobs", "each"), [(8, 2, 4), (8, 3, 2), (2, 4, 1)])

@@ -4,6 +4,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,33 @@ def test_two_processes_build_once(tmp_path):
         said = sorted(child.communicate(timeout=60)[0] for child in (one, two))
     assert said == ["False weights\n", "True weights\n"]
     assert (tmp_path / "builds").read_text() == "x"
+
+
+def in_a_thread(function):
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(function).result(timeout=60)
+
+
+def test_a_claim_is_one_s_own_or_refused_at_once_and_ends_with_its_block(store):
+    def claimed(key=KEY):
+        with store.claim("original", key) as ours:
+            return ours
+
+    with store.claim("original", KEY) as ours:
+        assert ours
+        assert not in_a_thread(claimed)
+        assert in_a_thread(lambda: claimed(KEY | {"seed": 2}))
+        # Who holds it may build.
+        assert store.get("original", KEY, Build()).fresh
+        assert not in_a_thread(claimed)
+    assert in_a_thread(claimed)
+    with pytest.raises(KeyError), store.claim("original", KEY):
+        raise KeyError
+    assert in_a_thread(claimed)
+    # Nobody else can while it is built.
+    other = KEY | {"seed": 3}
+    entry = store.get("original", other, lambda folder: {"claimed": in_a_thread(lambda: claimed(other))})
+    assert entry.facts["claimed"] is False
 
 
 def test_code_digest_of_a_module_is_that_of_its_file():

@@ -111,6 +111,10 @@ class ShadowModels(Attack[Trial]):
     a: float
     jobs: int
 
+    def prepare(self, victim: Victim) -> None:
+        victim.shadows(self.shadows, self.jobs)
+        victim.matched(self.shadows, self.jobs)
+
     def observe(self, victim: Victim) -> Evidence[Trial]:
         plain, matched = victim.shadows(self.shadows, self.jobs), victim.matched(self.shadows, self.jobs)
         evidence: dict[str, Trial | str] = {}

@@ -402,8 +402,11 @@ def test_it_asks_for_as_many_shadow_models_and_jobs_as_it_is_told():
     recorded = replace(
         victim, **{name: lambda *sizes: asked.append(sizes) or victim.shadows(6, 1) for name in ("shadows", "matched")}
     )
-    ShadowModels(shadows=6, gamma=1.0, a=0.3, jobs=2).observe(recorded)
-    assert asked == [(6, 2), (6, 2)]
+    attack = ShadowModels(shadows=6, gamma=1.0, a=0.3, jobs=2)
+    for ask in (attack.prepare, attack.observe):
+        asked.clear()
+        ask(recorded)
+        assert asked == [(6, 2), (6, 2)]
 
 
 def test_of_a_class_the_log_odds_of_the_true_one_against_all_others_count():
