@@ -101,6 +101,7 @@ RULES: Mapping[str, Rule] = {
     "reference": one_of("retrain", "none"),
     "objective": or_null(PATHS),
     "requests": or_null(REQUESTS),
+    "backbone.name": (lambda value: isinstance(value, str) and value != "", "a name, such as convnext_atto"),
     "dataset.images": or_null(whole(20)),
     "dataset.image_size": whole(16),
     "dataset.seed": whole(0),
@@ -181,7 +182,7 @@ RULES: Mapping[str, Rule] = {
     "attack.relearn.batch_size": whole(2),
     "attack.relearn.judged": whole(2),
     "trainer.accelerator": one_of("auto", "cpu", "gpu"),
-    "trainer.devices": one_of(1),
+    "trainer.devices": whole(1),
     "trainer.precision": one_of("32-true", "bf16-mixed"),
     "trainer.workers": whole(0),
     "logger.mode": or_null(one_of("online", "offline", "disabled")),
@@ -217,6 +218,9 @@ def check(config: DictConfig) -> None:
     weights = config.backbone.weights
     if looks_like_path(weights) or (weights is not None and config.backbone.name == "tiny"):
         check_weights("backbone.weights", weights)
+    size = OmegaConf.select(config, "backbone.image_size", default=config.dataset.image_size)
+    if size != config.dataset.image_size:
+        raise UserError(f"backbone.image_size={size}: images have the size of dataset.image_size, set that")
 
 
 def check_values(config: DictConfig) -> None:
@@ -290,6 +294,9 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
     from mlu.progress import quiet_lightning
 
     quiet_lightning()
+    if config.dataset.labels is not None:
+        # Else 3 on the command line and '3' in a file would be two labels, with an original each.
+        config = OmegaConf.merge(config, {"dataset": {"labels": [str(label) for label in config.dataset.labels]}})
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     plain["method"].pop(SEARCH, None)
@@ -304,7 +311,8 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         with_reference=config.reference == "retrain",
         canaries=dict(config.canaries),
         original_weights=None if config.original.weights is None else Path(config.original.weights),
-        trainer={key: value for key, value in config.trainer.items() if key != "workers"},
+        trainer={key: config.trainer[key] for key in ("accelerator", "precision")},
+        devices=config.trainer.devices,
         workers=config.trainer.workers,
         cache=Path(config.outputs) / "cache",
         folder=folder,
@@ -328,9 +336,18 @@ def made(config: DictConfig, key: str) -> Any:
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as fault:
+        if isinstance(fault.__cause__, UserError):
+            raise fault.__cause__ from None
         if isinstance(fault.__cause__, TypeError):
             raise UserError(f"{key}: {fault.__cause__}: see conf/{key} for its keys") from fault
         raise
+
+
+REFUSED = {
+    ("trainer", "fsdp"): "it cuts weights up, and scores, edits and their bounds want each one whole on every device; "
+    "use trainer=ddp, for which the network and its gradients must fit on one device"
+}
+"""What one might look for in a group, and why it is not there."""
 
 
 def explain(fault: Exception) -> str:
@@ -338,6 +355,8 @@ def explain(fault: Exception) -> str:
     text = str(fault)
     if missing := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         group, name = missing.groups()
+        if reason := REFUSED.get((group, name)):
+            return f"{group}={name} is refused: {reason}"
         options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
         return f"{group}={name} does not exist{did_you_mean(name, options) or '.'} There are {', '.join(options)}"
     first = first_line(fault)

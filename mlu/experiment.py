@@ -30,6 +30,7 @@ class Experiment:
         canaries: `withheld` and `flipped`, shares of the training images.
         original_weights: A trained model to unlearn; None trains one.
         trainer: Arguments of Lightning's Trainer.
+        devices: How many work together on a stage, each with a process of its own.
         workers: Processes that load batches.
         cache: Folder of the stage cache.
         folder: Where results go.
@@ -50,6 +51,7 @@ class Experiment:
     canaries: dict[str, float]
     original_weights: Path | None
     trainer: dict[str, Any]
+    devices: int
     workers: int
     cache: Path
     folder: Path

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from mlu.models.network import Body
+from mlu.sharing import add_up
 
 _current: ContextVar["Meter | None"] = ContextVar("meter", default=None)
 
@@ -23,8 +24,8 @@ class Meter:
 
     Attributes:
         seconds: Wall time of each phase, and of everything under `total`.
-        forward: Images that went through a body.
-        backward: Images whose gradient came back through a body.
+        forward: Images that went through a body; of several processes that work together in all.
+        backward: Images whose gradient came back through a body, likewise.
         running: Whether the block has not ended yet.
         device: Whose work is waited for before the clock is read; None for the CPU's.
     """
@@ -53,6 +54,9 @@ def measure(device: torch.device | None = None) -> Iterator[Meter]:
     try:
         with phase("total"):
             yield meter
+        counts = torch.tensor([meter.forward, meter.backward])
+        add_up([counts])
+        meter.forward, meter.backward = counts.tolist()
     finally:
         _current.reset(token)
         hook.remove()

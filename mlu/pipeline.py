@@ -32,6 +32,7 @@ from mlu.report.table import attack_table, run_table, show
 from mlu.results import results_of, write_config, write_json
 from mlu.stages import Context, Model
 from mlu.tasks import task_of
+from mlu.team import Team, alone, team_of
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,13 @@ BINS = 50
 
 def run(experiment: Experiment) -> dict[str, Any]:
     """Walk the road once; returns what `results.json` in the experiment's folder holds."""
-    context = context_of(experiment)
+    with team_of(experiment.devices, stages.device_of(experiment)) as team:
+        return walk(context_of(experiment, team))
+
+
+def walk(context: Context) -> dict[str, Any]:
+    """The road, with the data at hand."""
+    experiment = context.experiment
     write_config(experiment, experiment.folder / CONFIG)
     with experiment.tracker.run(experiment.folder, experiment.subject, experiment.config) as tracking:
         context = replace(context, logger=tracking.lightning)
@@ -69,15 +76,15 @@ def run(experiment: Experiment) -> dict[str, Any]:
     return results
 
 
-def context_of(experiment: Experiment) -> Context:
-    """The experiment with its data, divided; refuses what they do not allow."""
-    device = stages.device_of(experiment)
+def context_of(experiment: Experiment, team: Team | None = None) -> Context:
+    """The experiment with its data, divided, for a team or for this process alone; refuses what they do not allow."""
+    team = team or alone(stages.device_of(experiment))
     data = ImageData(experiment.dataset.load(), experiment.seed, experiment.training.batch_size, experiment.workers)
     request = request_of(experiment, data)
     canaries = canaries_of(data.splits["train"], **experiment.canaries)
     train = planted(data.splits["train"], request, canaries)
     requests = tuple(tuple(sorted(data.columns(names))) for names in experiment.requests)
-    return Context(experiment, data, task_of(data.task), request, requests, train, canaries, None, device)
+    return Context(experiment, data, task_of(data.task), request, requests, train, canaries, None, team)
 
 
 def models_of(context: Context) -> dict[str, Model | None]:

@@ -5,6 +5,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from mlu.data.split import Split
 from mlu.errors import UserError
 from mlu.experiment import Experiment
 from mlu.meter import Meter, measure
-from mlu.models.backbones import load_trained
 from mlu.models.classifier import Classifier
 from mlu.models.network import Network
 from mlu.models.outputs import Outputs, outputs_of, respond, respond_by_stage
+from mlu.models.weights import load_trained
 from mlu.optimise import Optimisation
 from mlu.progress import trainer_of
 from mlu.store import Store, code_digest, content_of, now
 from mlu.tasks import Task
+from mlu.team import Team
 from mlu.unlearner import carry_out
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,10 @@ CODE = (
     "mlu.canaries",
     "mlu.meter",
     "mlu.seeding",
+    "mlu.sharing",
     "mlu.stages",
     "mlu.tasks",
+    "mlu.team",
     "mlu.data.augment",
     "mlu.data.module",
     "mlu.data.split",
@@ -111,7 +115,7 @@ class Context:
         train: What is trained on: the training split, without what the canaries withhold.
         canaries: None where all targets are trained on.
         logger: Where Lightning logs training curves; None for nowhere.
-        device: What networks run on.
+        team: The processes that train, score and evaluate.
     """
 
     experiment: Experiment
@@ -122,7 +126,12 @@ class Context:
     train: Split
     canaries: Canaries | None
     logger: Logger | None
-    device: torch.device
+    team: Team
+
+    @property
+    def device(self) -> torch.device:
+        """What networks run on in this process."""
+        return self.team.device
 
     @property
     def store(self) -> Store:
@@ -144,7 +153,8 @@ class Context:
 
     def trainer(self, stage: str, epochs: int, settings: Optimisation, steps: int | None = None) -> L.Trainer:
         """Trains for some epochs, or for some steps where these are fewer."""
-        return trainer_of(stage, epochs, settings, steps, logger=self.logger or False, **self.experiment.trainer)
+        options = self.experiment.trainer | self.team.trainer_options()
+        return trainer_of(stage, epochs, settings, steps, logger=self.logger or False, **options)
 
 
 def original(context: Context) -> Model:
@@ -153,9 +163,10 @@ def original(context: Context) -> Model:
     if path is not None:
         net = bare(context)
         load_trained(net, path)
-        return Model(net.eval(), responses(net, context, f"is original.weights={path} another model?"), cost=None)
-    model = cached(context, "original", context.key(), lambda: from_scratch(context, "original", context.train))
-    return announced("original", model)
+        remedy = f"is original.weights={path} another model?"
+        return Model(net.eval(), context.team.run(responses, context, net, remedy), cost=None)
+    make = partial(context.team.run, from_scratch, context, "original", context.train)
+    return announced("original", cached(context, "original", context.key(), make))
 
 
 def retrain(context: Context) -> Model:
@@ -166,7 +177,8 @@ def retrain(context: Context) -> Model:
     out. Its forgotten outputs are then made constant: they were never trained, so what they say is chance.
     """
     key = context.key() | {"forgotten": list(context.request.forgotten)}
-    return announced("retrain", cached(context, "retrain", key, lambda: from_scratch_without(context, "retrain")))
+    make = partial(context.team.run, from_scratch_without, context, "retrain")
+    return announced("retrain", cached(context, "retrain", key, make))
 
 
 def random(context: Context) -> Model:
@@ -221,7 +233,7 @@ def cached(
             {name: value.contiguous() for name, value in net.state_dict().items()}, folder / "weights.safetensors"
         )
         remedy = f"training diverged, lower training.lr={context.experiment.training.lr:g}"
-        outputs = responses(net, context, f"{stage}: {remedy}", exposed)
+        outputs = context.team.run(responses, context, net, f"{stage}: {remedy}", exposed)
         for name, said in outputs.items():
             # By number, since the file does not keep their order.
             stages = {f"{number} {stage}": means for number, (stage, means) in enumerate(said.stages.items())}
@@ -251,10 +263,10 @@ def announced(stage: str, model: Model) -> Model:
 
 def unlearn(context: Context, method: Method, source: Model) -> Model:
     """Score, edit and fine-tune a copy of the original by `method`; everything that it costs is measured."""
-    net, meter = forgetting(context, method, source.net)
+    net, meter = context.team.run(forgetting, context, method, source.net)
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
     remedy = f"{method.name}: choose milder settings, such as a lower method.tuning.lr={method.tuning.lr:g}"
-    return Model(net, responses(net, context, remedy), cost)
+    return Model(net, context.team.run(responses, context, net, remedy), cost)
 
 
 def forgetting(context: Context, method: Method, source: Network) -> tuple[Network, Meter]:
@@ -288,11 +300,11 @@ def facts_of(meter: Meter, context: Context) -> dict[str, Any]:
         "seconds": dict(meter.seconds),
         "forward": meter.forward,
         "backward": meter.backward,
-        "device": device_name(context.device),
+        "device": device_name(context.team),
     }
 
 
-def responses(net: Network, context: Context, remedy: str, exposed: Sequence[str] = EXPOSED) -> dict[str, Outputs]:
+def responses(context: Context, net: Network, remedy: str, exposed: Sequence[str] = EXPOSED) -> dict[str, Outputs]:
     """What a model says of every image, by split; UserError with the remedy where a logit is not finite."""
     net.to(context.device)
     outputs = {}
@@ -315,18 +327,26 @@ def exposed_rows(split: Split, context: Context) -> Tensor | None:
 def device_of(experiment: Experiment) -> torch.device:
     """What Lightning's Trainer chooses; raises UserError where there is no such device."""
     try:
-        trainer = L.Trainer(**experiment.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-        return trainer.strategy.root_device
+        trainer = L.Trainer(
+            **experiment.trainer, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
+        device = trainer.strategy.root_device
     except MisconfigurationException as fault:
         wanted = experiment.trainer["accelerator"]
         raise UserError(f"trainer.accelerator={wanted} is not to be had here, use auto or cpu: {fault}") from fault
+    if device.type == "cuda" and experiment.devices > torch.cuda.device_count():
+        raise UserError(f"trainer.devices={experiment.devices}: there are {torch.cuda.device_count()} GPUs here")
+    return device
 
 
-def device_name(device: torch.device) -> str:
-    """Such as `NVIDIA H100` or `AMD EPYC 7B13, 2 threads`: what costs are comparable on."""
+def device_name(team: Team) -> str:
+    """Such as `NVIDIA H100` or `2 x AMD EPYC 7B13, 1 threads`: what costs are comparable on."""
+    device, size = team.device, team.place.size
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+    return name if size == 1 else f"{size} x {name}"
 
 
 def processor() -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlu.contracts import Edit, Method, Pass, Problem
-from mlu.data.augment import augment
+from mlu.data.augment import augmented
 from mlu.data.split import Batch, Split
 from mlu.edits import constrain
 from mlu.errors import UserError
@@ -20,6 +20,7 @@ from mlu.models.batch_norm import batch_norms, recalibrate
 from mlu.models.network import Network
 from mlu.optimise import Tuning, optimiser_of
 from mlu.seeding import generator
+from mlu.sharing import pooling
 
 RECALIBRATION_BATCH = 256
 """Most images per pass of batch-norm recalibration."""
@@ -115,10 +116,10 @@ class Unlearner(L.LightningModule):
             self.optimizers(use_pl_optimizer=False).state.clear()  # type: ignore[union-attr]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images = batch.images
         if self.net.pixels:
-            images = augment(images, generator(self.problem.seed, self.global_step))
-        loss = self.passes[self.current_epoch].loss(self.net, Batch(images, batch.targets, batch.known))
+            batch = augmented(batch, generator(self.problem.seed, self.global_step))
+        with pooling():
+            loss = self.passes[self.current_epoch].loss(self.net, batch)
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.log("unlearned/fit/loss", loss, batch_size=len(batch))
         return loss

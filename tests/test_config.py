@@ -36,7 +36,7 @@ def test_a_yaml_mirrors_its_class(file: Path):
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     assert needed <= set(config)
-    if "name" in config:
+    if config.get("name") is not None:
         assert config["name"] == file.stem
 
 
@@ -155,3 +155,24 @@ def test_a_near_miss_of_the_papers_name_is_suggested():
 def test_what_hydra_says_becomes_one_line():
     assert "\n" not in explain(ValueError("first\nsecond"))
     assert explain(ValueError("")) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["backbone=timm", "backbone.name=test_vt"], "is no model of timm, did you mean 'test_vit'?"),
+        (["backbone=vit_b_16", "dataset.image_size=40"], "dataset.image_size=40 is no multiple of that: use 32 or 48"),
+        (["backbone=resnet18", "backbone.name=resnet19"], "backbone.name=resnet19 is no residual network"),
+    ],
+)
+def test_what_an_object_refuses_about_its_settings_is_told_in_its_own_words(overrides, says, experiment):
+    with pytest.raises(UserError) as caught:
+        experiment(*overrides)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_named_by_a_number_is_the_same_with_and_without_quotes(experiment):
+    numbers, words = (experiment(f"dataset.labels={labels}", dataset="digits") for labels in ("[1,3]", "['1','3']"))
+    assert numbers.dataset == words.dataset
+    assert numbers.config["dataset"] == words.config["dataset"]

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "mlu"
 
 LAYERS = (
-    ("errors", "seeding", "process", "record"),
+    ("errors", "seeding", "process", "record", "sharing"),
     ("store",),
     ("data",),
     ("models", "tasks", "optimise"),
@@ -19,6 +19,7 @@ LAYERS = (
     ("tracking",),
     ("experiment",),
     ("progress",),
+    ("team",),
     ("stages",),
     ("shadows",),
     ("exposure",),
@@ -42,7 +43,7 @@ ONLY = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli", "sweep"},
     "wandb": {"tracking"},
-    "lightning": {"data.module", "models.classifier", "unlearner", "tracking", "progress", "stages", "library"},
+    "lightning": {"data.module", "models.classifier", "unlearner", "tracking", "progress", "team", "stages", "library"},
     "matplotlib": {"report.figures", "report.pictures", "report.style", "data.synthetic", "data.doctor"},
 }
 """Libraries that only these files know."""

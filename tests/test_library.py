@@ -48,6 +48,21 @@ class Own(nn.Module):
         return self.classifier(nn.functional.adaptive_avg_pool2d(self.stem(images), 4).flatten(1))
 
 
+class Tokens(nn.Module):
+    """A user's transformer: four patches, of which attention makes features."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(1, 16, 4, stride=4)
+        self.positions = nn.Parameter(torch.randn(4, 16))
+        self.attend = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2).mT + self.positions
+        return self.head((tokens + self.attend(tokens, tokens, tokens, need_weights=False)[0]).flatten(1))
+
+
 def data(count=160, seed=0):
     """Normalised images whose quarters show four labels, float32 (n, 1, 8, 8), and the labels (n, 4)."""
     generator = torch.Generator().manual_seed(seed)
@@ -126,6 +141,18 @@ def test_the_label_is_forgotten_and_the_others_are_not(method, model):
     assert not forgets(model, unlearned, 1)
 
 
+@pytest.mark.parametrize("method", ["wf", "wp"])
+def test_the_attention_of_a_users_transformer_is_edited(method):
+    torch.manual_seed(0)
+    model = learnt(Tokens(), *data())
+    unlearned = forget(model, loader_of(*data()), LABELS, "Male", method)
+    assert type(unlearned) is Tokens
+    assert forgets(model, unlearned, 2)
+    untuned = forget(model, loader_of(*data()), LABELS, "Male", method, tuning={"steps": 0, "recalibrate": 0})
+    assert (untuned.attend.in_proj_weight != model.attend.in_proj_weight).any()
+    assert torch.equal(untuned.positions, model.positions)
+
+
 @pytest.mark.parametrize("method", [name for name in USABLE if "multilabel" in CLASSES[name].tasks])
 def test_every_method_changes_a_copy_alone_and_gives_the_same_again(method, model):
     model.train()
@@ -202,7 +229,7 @@ def test_the_weights_are_those_of_the_same_method_on_our_own_network(method, fur
               np.arange(len(part)))
         for part, wanted in ((pixels[:60], targets[:60]), (pixels[60:], targets[60:]))
     )  # fmt: skip
-    monkeypatch.setattr(unlearner, "augment", lambda images, generator: images)
+    monkeypatch.setattr(unlearner, "augmented", lambda batch, generator: batch)
     request = ForgetRequest((1,), (0, 2))
     problem = Problem(net, net, task_of("multilabel"), request, train, validation, seed=7)
     expected = unlearner.carry_out(
@@ -225,7 +252,7 @@ def test_the_weights_are_those_of_the_same_method_on_our_own_network(method, fur
 
 def test_user_s_images_are_neither_augmented_nor_normalised(model, monkeypatch):
     seen = []
-    monkeypatch.setattr(unlearner, "augment", lambda *given: pytest.fail("augmented"))
+    monkeypatch.setattr(unlearner, "augmented", lambda *given: pytest.fail("augmented"))
     images, targets = data()
     rows = {image.numpy().tobytes() for image in images}
     step = unlearner.Unlearner.training_step
@@ -482,7 +509,10 @@ def test_a_weight_that_is_shared_or_computed_is_refused():
     tied.stem[5].weight = tied.stem[4].weight
     normed = Own()
     nn.utils.parametrizations.weight_norm(normed.stem[0])
-    for model, name in ((tied, "stem.5"), (normed, "stem.0")):
+    attentive = Tokens()
+    attentive.again = nn.MultiheadAttention(16, 2)
+    attentive.again.in_proj_weight = attentive.attend.in_proj_weight
+    for model, name in ((tied, "stem.5"), (normed, "stem.0"), (attentive, "again")):
         with pytest.raises(UserError, match=f"the weight of '{name}' is shared"):
             forget(model.eval(), loader_of(*data()), LABELS, "Male", "wf")
 

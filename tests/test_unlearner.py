@@ -11,9 +11,8 @@ from planted import planted_problem
 from torch import nn
 
 from mlu.contracts import Edit, Method, Pass
-from mlu.data.augment import augment
+from mlu.data.augment import augmented
 from mlu.data.module import ShuffledBatches
-from mlu.data.split import Batch
 from mlu.errors import UserError
 from mlu.methods.parts import loss_of_retained
 from mlu.models.network import Network
@@ -96,8 +95,7 @@ def test_passes_go_through_their_own_images_with_their_own_rates_and_sizes():
         for rows in order:
             batch = one.images[rows]
             optimiser.zero_grad()
-            images = augment(batch.images, generator(problem.seed, step))
-            one.loss(net, Batch(images, batch.targets, batch.known)).backward()
+            one.loss(net, augmented(batch, generator(problem.seed, step))).backward()
             optimiser.step()
             step += 1
     for name, value in net.named_parameters():

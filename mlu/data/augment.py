@@ -1,8 +1,12 @@
 """The paper's training augmentation (Section 6), drawn for each image and applied to whole batches at once."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mlu.data.split import Batch
 
 MAX_SHEAR = 10.0
 """Degrees, along the horizontal axis."""
@@ -10,23 +14,32 @@ SCALES = (0.8, 1.2)
 JITTER = 0.2
 """Largest relative change of brightness, contrast and saturation."""
 
+DRAWS = 6
+"""Random numbers for each image."""
+
 GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in grey, as in torchvision."""
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+def augmented(batch: Batch, generator: torch.Generator) -> Batch:
+    """A batch with its images augmented as if all of them were here, whichever part is."""
+    draws = torch.rand(DRAWS, len(batch), generator=generator)
+    return replace(batch, images=augment(batch.images, draws[:, batch.part]))
+
+
+def augment(images: Tensor, draws: Tensor) -> Tensor:
     """Flip, shear, scale and colour jitter, each image by its own draw.
 
     Args:
         images: uint8, or float in [0, 1], shape (batch, 3, height, width).
-        generator: On the CPU, so that every device sees the same draws.
+        draws: In [0, 1), on the CPU, so that every device sees the same, shape (6, batch).
 
     Returns:
         Floats in [0, 1], same shape.
     """
     if images.dtype == torch.uint8:
         images = images.float() / 255
-    draws = torch.rand(6, len(images), generator=generator).to(images.device)
+    draws = draws.to(images)
     flips = draws[0] < 0.5
     shears = torch.deg2rad(MAX_SHEAR * (2 * draws[1] - 1))
     scales = SCALES[0] + (SCALES[1] - SCALES[0]) * draws[2]
@@ -43,7 +56,7 @@ def warp(images: Tensor, flips: Tensor, shears: Tensor, scales: Tensor) -> Tenso
         shears: Angles along the horizontal axis, in radians, shape (batch,).
         scales: Magnifications, shape (batch,).
     """
-    mirror = torch.where(flips, -1.0, 1.0)
+    mirror = 1 - 2 * flips.to(scales)
     zero = torch.zeros_like(scales)
     from_output = torch.stack(
         [

@@ -1,6 +1,7 @@
 """The LightningDataModule: splits, batches, and names for columns."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import lightning as L
 import torch
@@ -12,6 +13,7 @@ from mlu.data.base import LabelledImages
 from mlu.data.split import Batch, Split, count_batches, partition
 from mlu.errors import UserError
 from mlu.seeding import generator
+from mlu.sharing import Place, own_part, place
 
 FEWEST_IMAGES = 20
 """Below this the test split has not even two images."""
@@ -71,12 +73,23 @@ def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0)
     """Batches of a split for training, in another order in every epoch."""
     # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
     return DataLoader(
-        split,  # type: ignore[arg-type]
+        Shared(split, place()),  # type: ignore[arg-type]
         batch_size=None,
         sampler=ShuffledBatches(len(split), batch_size, seed),
         num_workers=workers,
         persistent_workers=workers > 0,
     )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A split as training reads it: of each batch all targets, and the images of this process's part."""
+
+    split: Split
+    here: Place | None
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        return self.split.batch(rows, own_part(len(rows), self.here))
 
 
 class ShuffledBatches(Sampler[Tensor]):

@@ -8,9 +8,7 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from rich.text import Text
 from mlu.data.base import Images
 from mlu.data.files import MISSING, ImageFiles
 from mlu.errors import UserError, first_line
+from mlu.process import end_with_parent
 from mlu.store import checksum, code_digest, digest, now
 
 log = logging.getLogger(__name__)
@@ -246,17 +245,6 @@ def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class Rate(ProgressColumn):

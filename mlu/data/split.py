@@ -1,7 +1,8 @@
 """The three parts of a data set, and batches of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,20 +25,23 @@ class Batch:
         images: uint8, or float in [0, 1], shape (batch, 3, height, width).
         targets: 0 or 1, float32, shape (batch, labels).
         known: False where a target is undefined or withheld, shape (batch, labels).
+        part: Rows that the images are of: all, unless several processes share the batch.
     """
 
     images: Tensor
     targets: Tensor
     known: Tensor
+    part: slice = field(default_factory=partial(slice, None))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.targets)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         return Batch(
             self.images.to(device, non_blocking=non_blocking),
             self.targets.to(device, non_blocking=non_blocking),
             self.known.to(device, non_blocking=non_blocking),
+            self.part,
         )
 
 
@@ -63,9 +67,13 @@ class Split:
         return len(self.rows)
 
     def __getitem__(self, rows: Sequence[int] | Tensor) -> Batch:
+        return self.batch(rows)
+
+    def batch(self, rows: Sequence[int] | Tensor, part: slice = slice(None)) -> Batch:
+        """The targets of some rows, and the images of a part of them."""
         index = torch.as_tensor(rows)
-        images = torch.from_numpy(np.ascontiguousarray(self.images[self.rows[index.numpy()]]))
-        return Batch(images, self.targets[index], self.known[index])
+        images = torch.from_numpy(np.ascontiguousarray(self.images[self.rows[index[part].numpy()]]))
+        return Batch(images, self.targets[index], self.known[index], part)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All images in order."""

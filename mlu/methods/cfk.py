@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.methods.parts import every_weight, frozen_rows, retain_passes, silent_head
-from mlu.models.batch_norm import batch_norms
-from mlu.models.network import Network
+from mlu.models.network import Network, matrices
 from mlu.optimise import Tuning
 
 
@@ -16,15 +15,16 @@ from mlu.optimise import Tuning
 class CFk(Method):
     """CF-k: fine-tunes the last k layers on the retained labels; EU-k: trains them anew (Goel et al., 2022).
 
-    Layers are counted from the output, convolutions and linear layers alone; the batch norms between them move too. All
-    that comes before is frozen, with the statistics of its batch norms. The head's forgotten row gets no gradient, and
-    the features before the last k layers are the original's, so CF-k barely forgets anything in a multi-label task.
+    Layers are counted from the output: convolutions, linear layers, and what attention reads its tokens by. The norms
+    among them move too. All that comes before is frozen, with the statistics of its batch norms. The head's forgotten
+    row gets no gradient, and the features before the last k layers are the original's, so CF-k barely forgets anything
+    in a multi-label task.
 
     Attributes:
         k: Number of layers, >= 1.
-        reinit: Whether they start anew (EU-k): Kaiming-normal weights, zero biases, and neutral batch norms (the
-            source leaves those as they were trained). The forgotten output, which nothing trains then, is set to its
-            base rate.
+        reinit: Whether they start anew (EU-k): Kaiming-normal weights, zero biases, neutral norms (the source leaves
+            those as they were trained), and all else, such as positions, drawn with the mean and spread that it had.
+            The forgotten output, which nothing trains then, is set to its base rate.
         tuning: Fine-tuning.
     """
 
@@ -47,17 +47,12 @@ class CFk(Method):
 
     def anew(self, problem: Problem, moving: list[str]) -> dict[str, Tensor]:
         """Initial weights of the layers that move."""
-        generator, norms, weights = problem.generator(), batch_norms(problem.net), {}
-        for name, value in every_weight(problem.net).items():
-            layer, _, kind = name.rpartition(".")
-            if layer in moving:
-                start = torch.zeros(value.shape)
-                if kind == "weight" and layer in norms:
-                    start += 1
-                elif kind == "weight":
-                    nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator)
-                weights[name] = start.to(value)
-        return weights
+        generator = problem.generator()
+        return {
+            name: new_start(name, value, generator).to(value)
+            for name, value in every_weight(problem.net).items()
+            if name.rpartition(".")[0] in moving
+        }
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return retain_passes(problem, self.tuning)
@@ -72,14 +67,24 @@ def silenced(problem: Problem, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return head
 
 
+def new_start(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
+    """What a parameter starts from anew, on the CPU."""
+    start = torch.zeros(old.shape)
+    if name.endswith("weight"):
+        return nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator) if old.ndim > 1 else start + 1
+    if name.endswith("bias"):
+        return start
+    mean, spread = old.mean().item(), old.std(correction=0).item()
+    return nn.init.normal_(start, mean, spread, generator=generator)
+
+
 def last_layers(net: Network, k: int) -> list[str]:
-    """Names of the last k convolutions and linear layers, and of the batch norms among and behind them."""
-    norms, names, found = batch_norms(net), [], 0
+    """Names of the last k layers, and of all else with parameters among and behind them."""
+    names, found = [], 0
     for name, module in reversed(list(net.named_modules())):
-        counts = isinstance(module, nn.Conv2d | nn.Linear)
-        if counts or name in norms:
+        if next(module.parameters(recurse=False), None) is not None:
             names.append(name)
-        found += counts
+        found += bool(matrices(module))
         if found == k:
             break
     return names

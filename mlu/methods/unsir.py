@@ -84,8 +84,9 @@ class Unsir(Method):
         """Of half a batch of noise and half of retained images, passed together as batch norm demands."""
         rows = torch.randint(len(noise), (len(batch),), generator=generator).to(noise.device)
         images = batch.images.float() / 255 if batch.images.dtype == torch.uint8 else batch.images
-        logits = net(torch.cat([noise[rows].to(images), images]))
-        false, true = logits.split(len(batch))
+        # In turn, so that both halves of a batch can be shared by several processes.
+        pairs = torch.stack([noise[rows[batch.part]].to(images), images], 1)
+        false, true = net(pairs.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
         return noise_loss(problem, false, targets[rows]) + retained_loss(true, batch, problem)
 
 

@@ -1,11 +1,14 @@
-"""Batch-norm statistics after weights were edited."""
+"""Batch norm's statistics: after weights were edited, and over several processes."""
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mlu.errors import UserError
 from mlu.models.network import Network
+from mlu.sharing import total
 
 
 def batch_norms(net: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
@@ -39,3 +42,69 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
             norm.momentum = momentum
         for module, mode in modes.items():
             module.training = mode
+
+
+class Pooled(nn.modules.batchnorm._BatchNorm):
+    """In training, normalises by the mean and variance of the rows of all processes (while they are `pooling`)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(images)
+        values = images.to(torch.promote_types(images.dtype, torch.float32))
+        axes = [axis for axis in range(values.ndim) if axis != 1]
+        shape = [1, -1] + [1] * (values.ndim - 2)
+        count = total(values.new_tensor([values.numel() / values.shape[1]]))
+        mean = total(values.sum(axes)) / count
+        centred = values - mean.view(shape)
+        variance = total(centred.square().sum(axes)) / count
+        self.remember(mean.detach(), variance.detach() * count / (count - 1))
+        scaled = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
+        return scaled.to(images.dtype)
+
+    @torch.no_grad()
+    def remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Let the running statistics follow."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), share)
+        self.running_var.lerp_(variance.to(self.running_var), share)
+
+
+class Pooled1d(Pooled, nn.BatchNorm1d):
+    pass
+
+
+class Pooled2d(Pooled, nn.BatchNorm2d):
+    pass
+
+
+class Pooled3d(Pooled, nn.BatchNorm3d):
+    pass
+
+
+POOLED: dict[type[Any], type[Any]] = {nn.BatchNorm1d: Pooled1d, nn.BatchNorm2d: Pooled2d, nn.BatchNorm3d: Pooled3d}
+SEPARATE = {pooled: separate for separate, pooled in POOLED.items()}
+
+
+def pool_norms(net: nn.Module) -> None:
+    """Make every batch norm see the rows of all processes, in place: the same objects, of another class.
+
+    Raises:
+        UserError: For a kind of batch norm that is not torch's own.
+    """
+    for name, norm in batch_norms(net).items():
+        if type(norm) not in POOLED:
+            raise UserError(
+                f"{name} is a {type(norm).__name__}, which several devices cannot share: use trainer=default"
+            )
+        norm.__class__ = POOLED[type(norm)]
+
+
+def separate_norms(net: nn.Module) -> None:
+    """Undo `pool_norms`."""
+    for norm in batch_norms(net).values():
+        norm.__class__ = SEPARATE[type(norm)]

@@ -12,6 +12,9 @@ from mlu.report.style import AXES, COLOURS, LOWEST_RATE, tidy
 
 STAGES, PROXY = "attack/aia/features", "proxy/attack/aia/balanced_accuracy"
 
+ROOM = 65
+"""Letters that fit below an axis beside each other."""
+
 
 def distribution_picture(histograms: Histograms, path: Path) -> None:
     """Entropy and loss of the retained outputs: a row each, a panel for each split, a line for each model.
@@ -93,7 +96,8 @@ def stage_picture(metrics: Mapping[str, float | None], path: Path) -> None:
     if proxy is not None:
         axes.axhline(proxy, linestyle="--", color="black", linewidth=1, label="true retained labels")
     axes.axhline(0.5, linestyle=":", color="black", linewidth=1, label="knowing nothing")
-    axes.set_xticks(range(len(stages)), stages)
+    crowded = len(stages) * max(map(len, stages)) > ROOM
+    axes.set_xticks(range(len(stages)), stages, rotation=20 * crowded, ha="right" if crowded else "center")
     axes.set_ylabel("balanced accuracy")
     tidy(axes, "stage", "forgotten label read from features")
     axes.legend(frameon=False, fontsize="small")

@@ -7,7 +7,9 @@ import torch
 
 from mlu.data.split import Batch
 from mlu.models.network import Network, Weights
-from mlu.scores.gradients import Columns, add, fisher, forward, random_signs, squared_slopes, zeros_like
+from mlu.scores.attention import plain_attention
+from mlu.scores.gradients import Columns, Means, fisher, forward, random_signs, squared_slopes
+from mlu.sharing import shared
 from mlu.tasks import Task
 
 Estimator = Literal["fisher", "ggn", "hutchinson"]
@@ -57,6 +59,8 @@ def gauss_newton(
     )
 
 
+@torch.enable_grad()
+@plain_attention()
 def hutchinson(
     net: Network,
     task: Task,
@@ -66,17 +70,17 @@ def hutchinson(
     generator: torch.Generator,
 ) -> dict[str, Weights]:
     """Of the Hessian H: E[v * (H v)] = diag H for independent random signs v (Hutchinson; Bekas et al., 2007)."""
-    sums = {name: zeros_like(weights) for name in columns}
-    counts = dict.fromkeys(columns, 0.0)
-    for batch, logits, tracked in forward(net, batches, weights):
+    means = Means(weights, columns)
+    for batch, mine in shared(batches):
+        signs = [random_signs(value, generator) for value in weights.values()]
+        if not mine:
+            continue
+        logits, tracked = forward(net, batch, weights)
         terms = task.terms(logits, batch.targets)
-        signs = [random_signs(value, generator) for value in tracked]
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
-            counts[name] += scope.sum().item()
             first = torch.autograd.grad((terms * scope).sum(), tracked, create_graph=True, materialize_grads=True)
-            with torch.enable_grad():
-                along = torch.stack([(slope * sign).sum() for slope, sign in zip(first, signs, strict=True)]).sum()
+            along = torch.stack([(slope * sign).sum() for slope, sign in zip(first, signs, strict=True)]).sum()
             second = torch.autograd.grad(along, tracked, retain_graph=True, materialize_grads=True)
-            add(sums[name], [sign * bend for sign, bend in zip(signs, second, strict=True)])
-    return {name: {layer: value / max(counts[name], 1) for layer, value in sums[name].items()} for name in columns}
+            means.add(name, scope, [sign * bend for sign, bend in zip(signs, second, strict=True)])
+    return means.found()

@@ -1,32 +1,34 @@
 """Which weights a set of labels depends on, from first derivatives."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from mlu.data.split import Batch
-from mlu.models.network import Network, Weights
+from mlu.models.network import Network, Weights, matrices
+from mlu.sharing import add_up, shared
 from mlu.tasks import Task
 
 Columns = Sequence[int]
 
 
 def body_weights(net: Network) -> Weights:
-    """The weights of convolutions and linear layers below the head: what scores rank and edits change."""
+    """The weights of convolutions, linear layers and attention below the head: what scores rank and edits change."""
     return {name: value for name, value in all_weights(net).items() if name.startswith("body.")}
 
 
 def all_weights(net: Network) -> Weights:
-    """The weights of convolutions and linear layers, head included; no biases, no batch norm."""
+    """The weights of convolutions, linear layers and attention, head included; no biases, no norms, no tokens."""
     return {
-        f"{name}.weight": module.weight.detach()
+        f"{name}.{own}": getattr(module, own).detach()
         for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        for own in matrices(module)
     }
 
 
+@torch.enable_grad()
 def sensitivity(
     net: Network, task: Task, batches: Iterable[Batch], columns: Mapping[str, Columns], weights: Weights
 ) -> dict[str, Weights]:
@@ -42,19 +44,19 @@ def sensitivity(
     Returns:
         Name -> parameter name -> scores >= 0 in the parameter's shape.
     """
-    sums = {name: zeros_like(weights) for name in columns}
-    counts = dict.fromkeys(columns, 0.0)
-    for batch, logits, tracked in forward(net, batches, weights):
+    means = Means(weights, columns)
+    for batch, mine in shared(batches):
+        if not mine:
+            continue
+        logits, tracked = forward(net, batch, weights)
         terms = task.terms(logits, batch.targets)
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
-            counts[name] += scope.sum().item()
-            add(sums[name], slopes((terms * scope).sum(), tracked))
-    return {
-        name: {layer: (value / max(counts[name], 1)).abs() for layer, value in sums[name].items()} for name in columns
-    }
+            means.add(name, scope, slopes((terms * scope).sum(), tracked))
+    return {name: {layer: value.abs() for layer, value in map_.items()} for name, map_ in means.found().items()}
 
 
+@torch.enable_grad()
 def squared_slopes(
     net: Network,
     task: Task,
@@ -82,17 +84,19 @@ def squared_slopes(
     Returns:
         Name -> parameter name -> scores >= 0 in the parameter's shape.
     """
-    sums = {name: zeros_like(weights) for name in columns}
-    counts = dict.fromkeys(columns, 0.0)
-    for batch, logits, tracked in forward(net, batches, weights):
-        values = numbers(logits, batch.targets)
-        signed = random_signs(values, generator) * values
+    means = Means(weights, columns)
+    for batch, mine in shared(batches):
+        # Of any logits the numbers have this shape: so every process draws the signs of all batches.
+        signs = random_signs(numbers(batch.targets, batch.targets), generator)
+        if not mine:
+            continue
+        logits, tracked = forward(net, batch, weights)
+        signed = signs * numbers(logits, batch.targets)
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
-            counts[name] += scope.sum().item()
-            mask = scope if scope.shape == values.shape else task.rows(scope, values.shape[1])
-            add(sums[name], [slope.square() for slope in slopes((signed * mask).sum(), tracked)])
-    return {name: {layer: value / max(counts[name], 1) for layer, value in sums[name].items()} for name in columns}
+            mask = scope if scope.shape == signed.shape else task.rows(scope, signed.shape[1])
+            means.add(name, scope, [slope.square() for slope in slopes((signed * mask).sum(), tracked)])
+    return means.found()
 
 
 def fisher(
@@ -110,12 +114,32 @@ def fisher(
     return squared_slopes(net, task, batches, columns, weights, generator, task.terms)
 
 
-def forward(net: Network, batches: Iterable[Batch], weights: Weights) -> Iterator[tuple[Batch, Tensor, list[Tensor]]]:
-    """Logits of each batch, and the weights that they can be differentiated by."""
+class Means:
+    """Means over the terms of a loss, of something that each weight has, for several sets of columns."""
+
+    def __init__(self, weights: Weights, columns: Mapping[str, Columns]) -> None:
+        self.sums = {name: {layer: torch.zeros_like(value) for layer, value in weights.items()} for name in columns}
+        self.counts = {name: torch.zeros((), dtype=torch.double) for name in columns}
+
+    def add(self, name: str, scope: Tensor, values: Sequence[Tensor]) -> None:
+        """Sums over the terms in scope, by weight."""
+        self.counts[name] += scope.sum().cpu()
+        for total, value in zip(self.sums[name].values(), values, strict=True):
+            total += value
+
+    def found(self) -> dict[str, Weights]:
+        """Name -> parameter name -> mean, over what all processes have added."""
+        add_up([*self.counts.values(), *(total for sums in self.sums.values() for total in sums.values())])
+        return {
+            name: {layer: total / max(self.counts[name].item(), 1) for layer, total in sums.items()}
+            for name, sums in self.sums.items()
+        }
+
+
+def forward(net: Network, batch: Batch, weights: Weights) -> tuple[Tensor, list[Tensor]]:
+    """Logits of a batch, and the weights that they can be differentiated by."""
     tracked = {name: value.detach().requires_grad_() for name, value in weights.items()}
-    for batch in batches:
-        with torch.enable_grad():
-            yield batch, functional_call(net, tracked, batch.images), list(tracked.values())
+    return functional_call(net, tracked, batch.images), list(tracked.values())
 
 
 def slopes(loss: Tensor, tracked: list[Tensor]) -> list[Tensor]:
@@ -126,12 +150,3 @@ def slopes(loss: Tensor, tracked: list[Tensor]) -> list[Tensor]:
 def random_signs(like: Tensor, generator: torch.Generator) -> Tensor:
     """+1 or -1 with equal chance, in the shape of `like`."""
     return (2 * torch.randint(0, 2, like.shape, generator=generator) - 1).to(like)
-
-
-def zeros_like(weights: Weights) -> Weights:
-    return {name: torch.zeros_like(value) for name, value in weights.items()}
-
-
-def add(sums: Weights, values: list[Tensor]) -> None:
-    for total, value in zip(sums.values(), values, strict=True):
-        total += value

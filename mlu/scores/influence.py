@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from mlu.data.split import Batch, Split
+from mlu.errors import UserError
 from mlu.models.network import Network
+from mlu.scores.attention import plain_attention
 from mlu.scores.gradients import all_weights, random_signs
 from mlu.seeding import generator as seeded
 from mlu.tasks import Task
@@ -122,6 +124,7 @@ class Pool:
         solved = torch.cholesky_solve(h.T, torch.linalg.cholesky(damped)).T
         return (-(twin_residual * residual) * (twin * solved).sum(1)).to(self.dtype).cpu()
 
+    @plain_attention()
     @torch.enable_grad()
     def in_all(self, solver: Solver, damping: float, curvature: Split) -> Tensor:
         """-v^T (G + d)^-1 g(x), with v the mean gradient over the perturbed points; one forward pass over them."""
@@ -173,7 +176,13 @@ class Pool:
         loss, settings = nn.BCEWithLogitsLoss(), {"check_deterministic": False}
         absolute = damping * self.mean_curvature(model, parameters, [images for images, _ in data])
         if solver == "kfac":
-            kronecker = KFACLinearOperator(model, loss, parameters, data, fisher_type=FisherType.TYPE2, **settings)
+            try:
+                kronecker = KFACLinearOperator(model, loss, parameters, data, fisher_type=FisherType.TYPE2, **settings)
+            except NotImplementedError as fault:
+                raise UserError(
+                    "method.influence=kfac factors convolutions and linear layers alone, and this network has weights "
+                    "elsewhere (such as torch's MultiheadAttention): use cg or head_exact"
+                ) from fault
             inverse = KFACInverseLinearOperator(kronecker, damping=absolute, use_exact_damping=True)
             return lambda vector: list(inverse @ vector)
         matrix = GGNLinearOperator(model, loss, parameters, data, **settings)

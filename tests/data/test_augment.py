@@ -3,7 +3,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from mlu.data.augment import JITTER, MAX_SHEAR, SCALES, augment, jitter, warp
+from mlu.data.augment import DRAWS, JITTER, MAX_SHEAR, SCALES, augment, jitter, warp
 from mlu.seeding import generator
 
 
@@ -40,14 +40,18 @@ def test_the_identity_leaves_images_alone(images):
     torch.testing.assert_close(jitter(images, ones, ones, ones), images)
 
 
+def draws(seed):
+    return torch.rand(DRAWS, 6, generator=generator(seed))
+
+
 def test_each_image_has_its_own_draw_and_stays_an_image(images):
     same = (255 * images[:1]).byte().repeat(6, 1, 1, 1)
-    drawn = augment(same, generator(3))
+    drawn = augment(same, draws(3))
     assert drawn.dtype == torch.float32
     assert 0 <= drawn.min() <= drawn.max() <= 1
     assert all(not torch.equal(drawn[0], other) for other in drawn[1:])
-    assert torch.equal(drawn, augment(same, generator(3)))
-    assert not torch.equal(drawn, augment(same, generator(4)))
+    assert torch.equal(drawn, augment(same, draws(3)))
+    assert not torch.equal(drawn, augment(same, draws(4)))
 
 
 def test_strengths_are_the_papers():
