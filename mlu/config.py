@@ -296,7 +296,8 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
     quiet_lightning()
     if config.dataset.labels is not None:
         # Else 3 on the command line and '3' in a file would be two labels, with an original each.
-        config = OmegaConf.merge(config, {"dataset": {"labels": [str(label) for label in config.dataset.labels]}})
+        config = config.copy()
+        config.dataset.labels = [str(label) for label in config.dataset.labels]
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     plain["method"].pop(SEARCH, None)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlu.models.network import Weights
 
@@ -85,7 +85,7 @@ def bound(weight: Tensor, hit: Tensor, epsilon: float, mode: str) -> Tensor:
 
 
 def constrain(
-    parameters: Mapping[str, nn.Parameter], before: Weights, centre: Weights, radius: Weights, rate: Weights
+    parameters: Mapping[str, Tensor], before: Weights, centre: Weights, radius: Weights, rate: Weights
 ) -> dict[str, Tensor]:
     """After an optimiser's step: slow the weights that have a rate, and put back what left its ball. In place.
 
@@ -101,14 +101,18 @@ def constrain(
     Returns:
         Where a weight was put back, bool, by name: its momentum would only press it outwards again.
     """
-    stopped = {}
     with torch.no_grad():
-        for name, factor in rate.items():
-            slowed = before[name] + factor * (parameters[name] - before[name])
-            parameters[name].copy_(torch.where(factor == 1, parameters[name], slowed))
-        for name, distance in radius.items():
-            parameter = parameters[name]
-            inside = torch.clamp(parameter, centre[name] - distance, centre[name] + distance)
-            stopped[name] = inside != parameter
-            parameter.copy_(inside)
-    return stopped
+        if rate:
+            slowed, old = [parameters[name] for name in rate], [before[name] for name in rate]
+            # Exact at a factor of 1 and of 0.
+            factors = tuple(factor.to(value.dtype) for factor, value in zip(rate.values(), old, strict=True))
+            torch._foreach_copy_(slowed, torch._foreach_lerp(old, slowed, factors))
+        if not radius:
+            return {}
+        bounded, centres = [parameters[name] for name in radius], [centre[name] for name in radius]
+        distances = tuple(radius.values())
+        inside = torch._foreach_maximum(bounded, torch._foreach_sub(centres, distances))
+        inside = torch._foreach_minimum(inside, torch._foreach_add(centres, distances))
+        stopped = [one != other for one, other in zip(inside, bounded, strict=True)]
+        torch._foreach_copy_(bounded, inside)
+    return dict(zip(radius, stopped, strict=True))

@@ -61,7 +61,7 @@ def one_round(method: Method, problem: Problem, trainers: Trainers, loader: Load
     edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
     module = Unlearner(method, problem, edit, passes, loader)
     with phase("finetune"):
-        if passes:
+        if passes and any(parameter.requires_grad for parameter in module.parameters()):
             trainers(method.name, len(passes), tuning, tuning.steps).fit(module)
             module.to(problem.device)
         module.renew_statistics()
@@ -90,12 +90,16 @@ class Unlearner(L.LightningModule):
         super().__init__()
         self.method, self.problem, self.edit, self.passes, self.loader = method, problem, edit, passes, loader
         # Lightning keeps the mode it finds; with the stored statistics of other weights, fine-tuning would diverge.
-        self.net = edited(problem.net, edit).requires_grad_(True).train()
+        self.net = edited(problem.net, edit).train()
         self.frozen_norms = [name for name in batch_norms(self.net) if is_frozen(name, edit)]
         for name in self.frozen_norms:
             self.net.get_submodule(name).eval()
         self.parameters_by_name = dict(self.net.named_parameters())
-        self.centre = {name: self.parameters_by_name[name].detach().clone() for name in edit.radius}
+        frozen = {name for name, radius in edit.radius.items() if not radius.any()}
+        for name, parameter in self.parameters_by_name.items():
+            parameter.requires_grad_(name not in frozen)
+        self.radius = {name: radius for name, radius in edit.radius.items() if name not in frozen}
+        self.centre = {name: self.parameters_by_name[name].detach().clone() for name in self.radius}
         self.judged: list[tuple[float, float]] = []
         self.candidates: list[dict[str, Tensor]] = []
 
@@ -120,8 +124,7 @@ class Unlearner(L.LightningModule):
             batch = augmented(batch, generator(self.problem.seed, self.global_step))
         with pooling():
             loss = self.passes[self.current_epoch].loss(self.net, batch)
-        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
-        self.log("unlearned/fit/loss", loss, batch_size=len(batch))
+        self.log("unlearned/fit/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -145,7 +148,7 @@ class Unlearner(L.LightningModule):
     ) -> None:
         before = {name: self.parameters_by_name[name].detach().clone() for name in self.edit.rate}
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        stopped = constrain(self.parameters_by_name, before, self.centre, self.edit.radius, self.edit.rate)
+        stopped = constrain(self.parameters_by_name, before, self.centre, self.radius, self.edit.rate)
         for name, where in stopped.items():
             state = optimizer.state[self.parameters_by_name[name]]
             for momentum in MOMENTA:

@@ -18,7 +18,7 @@ from mlu.methods.parts import loss_of_retained
 from mlu.models.network import Network
 from mlu.optimise import Tuning
 from mlu.seeding import generator
-from mlu.unlearner import Unlearner, calibration_images, edited, is_frozen
+from mlu.unlearner import Unlearner, calibration_images, carry_out, edited, is_frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +147,36 @@ def test_a_batch_norm_that_may_not_move_keeps_its_statistics():
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 def test_a_frozen_weight_has_no_momentum_that_presses_on(optimiser):
     problem = planted_problem()
-    start = Edit(radius={"body.conv.weight": torch.zeros(())})
+    before = problem.net.body.conv.weight
+    free = torch.zeros(len(before), 1, 1, 1)
+    free[0] = torch.inf
     one = Pass(images=problem.train, loss=partial(loss_of_retained, problem))
     tuning = Tuning(epochs=2, lr=0.1, optimiser=optimiser, weight_decay=0.5)
-    module = fit(problem, Probe(tuning=tuning, start=start, todo=(one, one)))
+    module = fit(problem, Probe(tuning=tuning, start=Edit(radius={"body.conv.weight": free}), todo=(one, one)))
+    after = module.net.body.conv.weight
+    momentum = module.optimizers(use_pl_optimizer=False).state[after][
+        "momentum_buffer" if optimiser == "sgd" else "exp_avg"
+    ]
+    assert torch.equal(after[1:], before[1:])
+    assert not momentum[1:].any()
+    assert (after[0] != before[0]).all()
+    assert momentum[0].all()
+
+
+def test_what_is_frozen_as_a_whole_has_no_gradient():
+    problem = planted_problem()
+    one = Pass(images=problem.train, loss=partial(loss_of_retained, problem))
+    tuning = Tuning(epochs=1, lr=0.1, weight_decay=0.5)
+    module = fit(problem, Probe(tuning=tuning, start=Edit(radius={"body.conv.weight": torch.zeros(())}), todo=(one,)))
+    assert module.net.body.conv.weight.grad is None
     assert torch.equal(module.net.body.conv.weight, problem.net.body.conv.weight)
-    state = module.optimizers(use_pl_optimizer=False).state[module.net.body.conv.weight]
-    assert not state["momentum_buffer" if optimiser == "sgd" else "exp_avg"].any()
     assert not torch.equal(module.net.head.weight, problem.net.head.weight)
+    # Then there is nothing to fine-tune.
+    nothing = Edit(radius={name: torch.zeros(()) for name, _ in problem.net.named_parameters()})
+    method = Probe(tuning=replace(tuning, recalibrate=0), start=nothing, todo=(one,))
+    net = carry_out(method, problem, lambda *given: pytest.fail("trained"), None)
+    for name, value in problem.net.state_dict().items():
+        assert torch.equal(value, net.state_dict()[name])
 
 
 def test_an_eraser_becomes_the_last_stage_of_a_copy():

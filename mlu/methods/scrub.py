@@ -84,8 +84,12 @@ class Scrub(Method):
 
     def forgetting_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
         """Of a pass that drives the forgotten outputs away."""
-        logits, teacher = net(batch.images), teacher_logits(problem, batch.images)
-        columns = problem.request.forgotten
+        logits, columns = net(batch.images), problem.request.forgotten
+        if self.objective == "kl_prior" and problem.task.name == "multilabel":
+            # Base rates of these labels need no teacher.
+            target = problem.task.ignorant(logits.detach(), columns, problem.train.base_rates())
+            return problem.task.distillation(target, logits, columns, 1.0).mean()
+        teacher = teacher_logits(problem, batch.images)
         if self.objective == "kl_prior":
             target = problem.task.ignorant(teacher, columns, problem.train.base_rates())
             return problem.task.distillation(target, logits, columns, 1.0).mean()

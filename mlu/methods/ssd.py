@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 
 from mlu.contracts import Edit, Method, Pass, Problem
+from mlu.data.split import Split
 from mlu.meter import phase
-from mlu.methods.parts import every_weight, refuse_silence, speaking
+from mlu.methods.parts import both_sides, every_weight, on_device, refuse_silence, speaking
 from mlu.models.network import Weights
 from mlu.scores.gradients import fisher
 
@@ -37,19 +38,29 @@ class SelectiveDampening(Method):
 
     def edit(self, problem: Problem) -> Edit:
         with phase("score"):
-            forgotten = refuse_silence(self.importance(problem, problem.request.forgotten))
-            retained = self.importance(problem, problem.request.retained)
+            scores = self.importances(problem)
+            forgotten = refuse_silence(scores["forgotten"])
         with phase("edit"):
-            return Edit(weights=self.dampened(every_weight(problem.net), forgotten, retained))
+            return Edit(weights=self.dampened(every_weight(problem.net), forgotten, scores["retained"]))
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return ()
 
-    def importance(self, problem: Problem, columns: tuple[int, ...]) -> Weights:
-        net, part = speaking(problem), problem.task.only(problem.train, columns)
+    def importances(self, problem: Problem) -> dict[str, Weights]:
+        """F_u and F_R, by one forward pass where every image speaks of both."""
+        sides = both_sides(problem)
+        if problem.task.name == "multilabel":
+            return self.fisher_of(problem, problem.train, sides)
+        found: dict[str, Weights] = {}
+        for name, columns in sides.items():
+            found |= self.fisher_of(problem, problem.task.only(problem.train, columns), {name: columns})
+        return found
+
+    def fisher_of(self, problem: Problem, part: Split, columns: dict[str, tuple[int, ...]]) -> dict[str, Weights]:
+        net = speaking(problem)
         rows = torch.randperm(len(part), generator=problem.generator())[: self.images]
-        batches = (batch.to(problem.device) for batch in part.subset(rows).batches(self.score_batch))
-        return fisher(net, problem.task, batches, {"these": columns}, every_weight(net), problem.generator())["these"]
+        batches = on_device(problem, part.subset(rows), self.score_batch)
+        return fisher(net, problem.task, batches, columns, every_weight(net), problem.generator())
 
     def dampened(self, weights: Weights, forgotten: Weights, retained: Weights) -> dict[str, torch.Tensor]:
         changed = {}

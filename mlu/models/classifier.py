@@ -38,8 +38,7 @@ class Classifier(L.LightningModule):
         scope = self.task.scope(batch.targets, batch.known, every)
         with pooling():
             loss = self.task.loss(self.net(batch.images), batch.targets, scope)
-        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
-        self.log(f"{self.stage}/fit/loss", loss, batch_size=len(batch))
+        self.log(f"{self.stage}/fit/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -20,7 +20,7 @@ from mlu.data.split import Split
 from mlu.models.network import Network
 from mlu.seeding import generator
 from mlu.tasks import task_of
-from mlu.unlearner import Unlearner
+from mlu.unlearner import carry_out
 
 BASE_RATE = 0.25
 """Of what is forgotten: whoever knows this alone never predicts it."""
@@ -93,18 +93,18 @@ def unlearnt(method: Method, problem: Problem) -> Network:
     def loader(split, size, seed):
         return DataLoader(split, batch_size=None, sampler=ShuffledBatches(len(split), size, seed))
 
-    edit, passes = method.edit(problem), method.passes(problem)
-    module = Unlearner(method, problem, edit, passes, loader)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=len(passes),
-        gradient_clip_val=method.tuning.clip,
-        reload_dataloaders_every_n_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(module)
-    return module.net.eval().requires_grad_(False)
+    def trainers(stage, epochs, tuning, steps):
+        return L.Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            max_steps=-1 if steps is None else steps,
+            gradient_clip_val=tuning.clip,
+            reload_dataloaders_every_n_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            num_sanity_val_steps=0,
+        )
+
+    return carry_out(method, problem, trainers, loader)

@@ -31,30 +31,27 @@ def ssd(kind=SelectiveDampening, **changes) -> SelectiveDampening:
 class WrongLabel(SelectiveDampening):
     """Spares what the forgotten labels need and dampens the rest."""
 
-    def importance(self, problem, columns):
-        forgotten = columns == problem.request.forgotten
-        return super().importance(problem, problem.request.retained if forgotten else problem.request.forgotten)
+    def importances(self, problem):
+        scores = super().importances(problem)
+        return {"forgotten": scores["retained"], "retained": scores["forgotten"]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unweighed(SelectiveDampening):
     """Does not ask what the retained labels need."""
 
-    def importance(self, problem, columns):
-        scores = super().importance(problem, columns)
-        if columns == problem.request.forgotten:
-            return scores
-        return {name: torch.zeros_like(layer) for name, layer in scores.items()}
+    def importances(self, problem):
+        scores = super().importances(problem)
+        return scores | {"retained": {name: torch.zeros_like(layer) for name, layer in scores["retained"].items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AmongAll(SelectiveDampening):
     """Weighs the forgotten class against all images, its own among them, as the source does."""
 
-    def importance(self, problem, columns):
-        if columns == problem.request.forgotten:
-            return super().importance(problem, columns)
-        return super().importance(problem, tuple(range(problem.train.targets.shape[1])))
+    def importances(self, problem):
+        every = tuple(range(problem.train.targets.shape[1]))
+        return super().importances(problem) | self.fisher_of(problem, problem.train, {"retained": every})
 
 
 def exact_problem(task):
@@ -241,8 +238,9 @@ def test_as_many_images_are_scored_on_either_side_and_all_of_them_speak_of_it(ta
 
     def spy(net, meaning, batches, columns, *others):
         batches = list(batches)
-        scopes = [meaning.scope(batch.targets, batch.known, columns["these"]) for batch in batches]
-        scored.append(torch.cat([scope.reshape(len(scope), -1).any(1) for scope in scopes]))
+        for chosen in columns.values():
+            scopes = [meaning.scope(batch.targets, batch.known, chosen) for batch in batches]
+            scored.append(torch.cat([scope.reshape(len(scope), -1).any(1) for scope in scopes]))
         return fisher(net, meaning, batches, columns, *others)
 
     monkeypatch.setattr(module, "fisher", spy)
