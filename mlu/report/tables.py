@@ -7,7 +7,7 @@ from typing import Any
 
 from mlu.report.aggregate import STRONGEST, Better, Cell, cell, has_forgotten, winner, without
 from mlu.report.collect import Run
-from mlu.report.groups import METHODS, REFERENCES, Group, Setting, key
+from mlu.report.groups import METHODS, REFERENCES, Group, Setting, key, varied
 from mlu.report.published import beside, describe, errata, printed, same_label, values_of
 
 
@@ -200,9 +200,9 @@ def asked(
     return named or free or fitting
 
 
-def experiments(setting: Setting) -> set[str]:
+def experiments(found: Setting | Group) -> set[str]:
     """Names of the experiments that its runs belong to; variants of a table count as the table."""
-    return {name.removesuffix("_selective") for run in setting.runs if (name := run.experiment)}
+    return {name.removesuffix("_selective") for run in found.runs if (name := run.experiment)}
 
 
 def request_families(settings: Sequence[Setting]) -> list[list[Setting]]:
@@ -302,6 +302,7 @@ def spread(columns: Sequence[Column], paper: Sequence[float | None]) -> tuple[fl
 
 def compared(table: str, setting: Setting, columns: tuple[Column, ...], notes: tuple[str, ...] = ()) -> Table:
     """One setting beside the paper's nearest one: a row for each method of either."""
+    setting = made_for(table, setting)
     paper, theirs = {}, describe_without_numbers(table)
     if "values" in printed(table):
         dataset, backbone = beside(table, setting.dataset, setting.backbone)
@@ -318,6 +319,16 @@ def compared(table: str, setting: Setting, columns: tuple[Column, ...], notes: t
     return Table(
         table, printed(table)["title"], setting.description, theirs, columns, tuple(rows), notes, errata(table)
     )
+
+
+def made_for(table: str, setting: Setting) -> Setting:
+    """Of a method the groups of a table's own runs, where it has such: others vary what the table does not."""
+    made = {group.method for group in setting.groups if table in experiments(group)}
+    kept = [
+        group for group in setting.groups if table in experiments(group) or group.method not in made or not group.runs
+    ]
+    named = iter(varied([group for group in kept if group.runs]))
+    return replace(setting, groups=tuple(next(named) if group.runs else group for group in kept))
 
 
 def describe_without_numbers(table: str) -> str:

@@ -99,6 +99,17 @@ def test_runs_made_for_a_table_fill_it_alone(tmp_path):
     assert len(tables(tmp_path, "figure2")) == 1
 
 
+def test_a_grid_of_another_table_does_not_fill_this_one(tmp_path):
+    leave(tmp_path / "0", run={"experiment": "table2"}, phi=0.02)
+    for number, phi in enumerate((0.1, 0.3), start=1):
+        leave(tmp_path / str(number), run={"experiment": "table1"}, phi=phi)
+    leave(tmp_path / "3", run={"experiment": "figure2"}, method="salun")
+    assert [title for title in rows(table_of(tmp_path, "table2")) if title.startswith("wf")] == ["wf"]
+    assert rows(table_of(tmp_path, "table2"))["salun"]["Dt test"][0] is not None
+    # Where none was made for it, all of them count.
+    assert len([title for title in rows(table_of(tmp_path, "figure2")) if title.startswith("wf")]) == 3
+
+
 def test_table_1_joins_both_grids(tmp_path):
     strengths = {"reading": "printed", "epsilon_mode": "absolute"}
     for number, (epsilon, phi) in enumerate(((0.1, 1.0), (0.5, 0.3))):
