@@ -110,6 +110,10 @@ class Gap:
         return seed if isinstance(seed, int) else None
 
     @property
+    def experiment(self) -> str | None:
+        return self.composed.get("experiment")
+
+    @property
     def method(self) -> str | None:
         method = self.composed.get("method")
         return method.get("name") if isinstance(method, Mapping) else None
@@ -117,10 +121,18 @@ class Gap:
 
 @dataclass(frozen=True)
 class Collection:
-    """All jobs that were found, in the order of their folders."""
+    """Jobs that were found, in the order of their folders.
+
+    Attributes:
+        runs: Those with results.
+        gaps: Those without.
+        trials: How many trials of searches were left out: each is one of many that were tried, so no result of its
+            method. Where there are only such, none is.
+    """
 
     runs: tuple[Run, ...]
     gaps: tuple[Gap, ...]
+    trials: int = 0
 
 
 def collect(paths: Iterable[Path]) -> Collection:
@@ -136,8 +148,10 @@ def collect(paths: Iterable[Path]) -> Collection:
     found = [job_of(folder) for folder in dict.fromkeys(folder for path in paths for folder in job_folders(path))]
     if not found:
         raise UserError(f"no {RESULTS} in or below {', '.join(map(str, paths))}: give the folder of a run or a sweep")
-    runs = tuple(job for job in found if isinstance(job, Run))
-    return Collection(runs, tuple(job for job in found if isinstance(job, Gap)))
+    results = [job for job in found if job.experiment != "tune"] or found
+    runs = tuple(job for job in results if isinstance(job, Run))
+    gaps = tuple(job for job in results if isinstance(job, Gap))
+    return Collection(runs, gaps, trials=len(found) - len(results))
 
 
 def job_folders(path: Path) -> Iterator[Path]:

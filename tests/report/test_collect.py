@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from made_runs import fail, leave, metrics_of, written
+from made_runs import composed, config_of, fail, leave, metrics_of, written
 
 from mlu.errors import UserError
 from mlu.report.collect import collect
@@ -48,6 +48,18 @@ def test_results_of_another_shape_are_gaps_or_runs_but_never_a_crash(tmp_path, c
     for run in found.runs:
         assert run.figure("unlearned/test/retained/accuracy").value is None
     assert len(found.runs) + len(found.gaps) == 1
+
+
+def test_trials_of_a_search_count_only_where_there_is_nothing_else(tmp_path):
+    leave(tmp_path / "search" / "0", run={"experiment": "tune"})
+    fail(tmp_path / "search" / "1")
+    composed(tmp_path / "search" / "1", config_of() | {"experiment": "tune"})
+    alone = collect([tmp_path])
+    assert (len(alone.runs), len(alone.gaps), alone.trials) == (1, 1, 0)
+    leave(tmp_path / "run")
+    together = collect([tmp_path])
+    assert [run.folder.name for run in together.runs] == ["run"]
+    assert (together.gaps, together.trials) == ((), 2)
 
 
 def test_nothing_found_and_a_wrong_path_are_said_in_one_line(tmp_path):
