@@ -457,6 +457,7 @@ def strengths(group: Group) -> tuple[float, float]:
 
 def labels_table(settings: Sequence[Setting]) -> Table:
     """Each label's accuracy, by the label that was forgotten; rows of the paper's two methods and of the references."""
+    settings = [made_for("appendix_labels", setting) for setting in settings]
     names = list(dict.fromkeys(label for setting in settings for run in setting.runs for label in labels_of(run)))
     paper = printed("appendix_labels")
     places = {label: place for place, label in enumerate(paper["columns"])}
@@ -508,6 +509,7 @@ def labels_of(run: Run) -> list[str]:
 
 def correlation_table(settings: Sequence[Setting]) -> Table:
     """What is left of the label, by how entangled the labels of the drawn faces are."""
+    settings = [made_for("appendix_correlation", setting) for setting in settings]
     proxy = Column(
         "true retained labels", f"proxy/attack/aia/{READ}", about="what they alone tell of the forgotten one"
     )
@@ -537,6 +539,7 @@ def correlation_of(setting: Setting) -> float:
 
 def requests_table(settings: Sequence[Setting]) -> Table:
     """What is kept and what is left, request after request, and when all come at once."""
+    settings = [made_for("requests", setting) for setting in settings]
     columns = (KEPT, OUTPUT, EXCESS, WORST, TIME, FASTER)
     rows = []
     for setting in settings:
