@@ -184,6 +184,7 @@ RULES: Mapping[str, Rule] = {
     "trainer.accelerator": one_of("auto", "cpu", "gpu"),
     "trainer.devices": whole(1),
     "trainer.precision": one_of("32-true", "bf16-mixed"),
+    "trainer.compile": or_null(one_of("inductor", "aot_eager")),
     "trainer.workers": whole(0),
     "logger.mode": or_null(one_of("online", "offline", "disabled")),
 }
@@ -312,7 +313,7 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         with_reference=config.reference == "retrain",
         canaries=dict(config.canaries),
         original_weights=None if config.original.weights is None else Path(config.original.weights),
-        trainer={key: config.trainer[key] for key in ("accelerator", "precision")},
+        trainer={key: config.trainer[key] for key in ("accelerator", "precision", "compile")},
         devices=config.trainer.devices,
         workers=config.trainer.workers,
         cache=Path(config.outputs) / "cache",

@@ -145,6 +145,7 @@ class Context:
             "backbone": experiment.config["backbone"] | {"weights": content_of(experiment.backbone.weights)},
             "training": experiment.config["training"],
             "precision": experiment.trainer["precision"],
+            "compile": experiment.trainer["compile"],
             "seed": experiment.seed,
             "canaries": experiment.config["canaries"] | {"of": list(self.request.forgotten) if self.canaries else []},
             "code": code_digest(*CODE),
@@ -328,7 +329,12 @@ def device_of(experiment: Experiment) -> torch.device:
     """What Lightning's Trainer chooses; raises UserError where there is no such device."""
     try:
         trainer = L.Trainer(
-            **experiment.trainer, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
+            accelerator=experiment.trainer["accelerator"],
+            precision=experiment.trainer["precision"],
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
         )
         device = trainer.strategy.root_device
     except MisconfigurationException as fault:

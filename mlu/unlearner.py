@@ -119,6 +119,9 @@ class Unlearner(L.LightningModule):
         if self.passes[self.current_epoch].fresh:
             self.optimizers(use_pl_optimizer=False).state.clear()  # type: ignore[union-attr]
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device, non_blocking=True)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.net.pixels:
             batch = augmented(batch, generator(self.problem.seed, self.global_step))

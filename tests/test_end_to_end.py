@@ -8,6 +8,7 @@ import torch
 from celeba_folder import write_celeba
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 from wandb_file import read_run
 
 from mlu import pipeline
@@ -229,3 +230,18 @@ def test_mixed_precision_runs_and_forgets(method, run):
     metrics = run(f"method={method}", "method.tuning.steps=3", "trainer.precision=bf16-mixed")["metrics"]
     assert metrics["unlearned/test/retained/accuracy"] > 0.6
     assert metrics["unlearned/test/forgotten/balanced_accuracy"] is not None
+
+
+def test_compiled_stages_learn_the_same(run, monkeypatch):
+    compiled, compile_ = [], nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compiled.append(how) or compile_(self, **how))
+    plain = run("method=wp", "method.tuning.steps=3", folder="plain")
+    assert compiled == []
+    found = run("method=wp", "method.tuning.steps=3", "trainer.compile=aot_eager", folder="compiled")
+    assert compiled == [{"backend": "aot_eager"}] * len(compiled)
+    assert compiled
+    assert found["work"] == plain["work"]
+    for path in ("retained/accuracy", "forgotten/balanced_accuracy", "label/Young/auroc"):
+        assert found["metrics"][f"unlearned/test/{path}"] == pytest.approx(
+            plain["metrics"][f"unlearned/test/{path}"], abs=0.05
+        )

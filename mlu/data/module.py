@@ -77,6 +77,7 @@ def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0)
         batch_size=None,
         sampler=ShuffledBatches(len(split), batch_size, seed),
         num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
 

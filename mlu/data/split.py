@@ -44,6 +44,10 @@ class Batch:
             self.part,
         )
 
+    def pin_memory(self) -> "Batch":
+        """Where a GPU can fetch it while it computes; a DataLoader calls this."""
+        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.known.pin_memory(), self.part)
+
 
 @dataclass(frozen=True)
 class Split:

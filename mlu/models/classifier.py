@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from mlu.data.augment import augmented
@@ -31,6 +32,9 @@ class Classifier(L.LightningModule):
         """
         super().__init__()
         self.net, self.task, self.training_settings, self.seed, self.stage = net, task, training, seed, stage
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device, non_blocking=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         batch = augmented(batch, generator(self.seed, self.global_step))
