@@ -39,7 +39,8 @@ def suggest(config: Any, trial: Any) -> None:
 def best_of(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The trial whose features tell least beyond Retrain, of those that retain what the original does, to within COST.
 
-    Where none does, the one that retains most.
+    To read less than on Retrain is no merit: of those trials the one that retains most is the best, as it is where none
+    retains enough.
 
     Args:
         trials: Content of `results.json` of each; one without these figures does not count.
@@ -54,7 +55,7 @@ def best_of(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     figures = [[one["metrics"][path] for path in paths] for one in judged]
     good = [number for number, (kept, _, original) in enumerate(figures) if kept >= original - COST]
     if good:
-        return judged[min(good, key=lambda number: figures[number][1])]
+        return judged[min(good, key=lambda number: (max(figures[number][1], 0), -figures[number][0]))]
     return judged[max(range(len(judged)), key=lambda number: figures[number][0])]
 
 
