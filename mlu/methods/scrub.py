@@ -85,14 +85,13 @@ class Scrub(Method):
     def forgetting_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
         """Of a pass that drives the forgotten outputs away."""
         logits, columns = net(batch.images), problem.request.forgotten
-        if self.objective == "kl_prior" and problem.task.name == "multilabel":
-            # Base rates of these labels need no teacher.
-            target = problem.task.ignorant(logits.detach(), columns, problem.train.base_rates())
+        if self.objective == "kl_prior":
+            # What replaces the teacher's word in a multi-label task, base rates, needs no teacher.
+            alone = problem.task.name == "multilabel"
+            said = logits.detach() if alone else teacher_logits(problem, batch.images)
+            target = problem.task.ignorant(said, columns, problem.train.base_rates())
             return problem.task.distillation(target, logits, columns, 1.0).mean()
         teacher = teacher_logits(problem, batch.images)
-        if self.objective == "kl_prior":
-            target = problem.task.ignorant(teacher, columns, problem.train.base_rates())
-            return problem.task.distillation(target, logits, columns, 1.0).mean()
         divergence = problem.task.distillation(teacher, logits, columns, self.temperature)
         if self.objective == "kl_max_clipped":
             divergence = divergence.clamp(max=math.log(2))

@@ -55,7 +55,8 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     """Collect the runs and write the report; returns its files."""
     collection = collect(paths)
     if collection.trials:
-        print(f"left out: {collection.trials} trials of searches; a report of a search alone shows them")
+        left_out = f"left out: {collection.trials} trials of searches; a report of a search alone shows them"
+        print(left_out, file=sys.stderr)
     # Only now, since it takes most of a second: a wrong path is told at once.
     from mlu.report.pictures import correlation_pictures, pictures_of, request_pictures
 
