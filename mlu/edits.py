@@ -52,8 +52,12 @@ def top_fraction(scores: Tensor, fraction: float) -> Tensor:
     """True at the highest scores: exactly round(fraction * n) of n, bool, same shape. Nested in `fraction`."""
     count = round(fraction * scores.numel())
     hit = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    # A stable sort takes equal scores in their order, so that a larger fraction adds to a smaller one.
-    hit[scores.flatten().sort(descending=True, stable=True).indices[:count]] = True
+    if count:
+        flat = scores.flatten()
+        least = flat.topk(count, sorted=False).values.min()
+        hit = flat > least
+        # Equal scores in their order, so that a larger fraction adds to a smaller one.
+        hit[(flat == least).nonzero().squeeze(1)[: count - int(hit.sum())]] = True
     return hit.view_as(scores)
 
 
@@ -85,17 +89,17 @@ def bound(weight: Tensor, hit: Tensor, epsilon: float, mode: str) -> Tensor:
 
 
 def constrain(
-    parameters: Mapping[str, Tensor], before: Weights, centre: Weights, radius: Weights, rate: Weights
+    parameters: Mapping[str, Tensor], before: Weights, low: Weights, high: Weights, rate: Weights
 ) -> dict[str, Tensor]:
-    """After an optimiser's step: slow the weights that have a rate, and put back what left its ball. In place.
+    """After an optimiser's step: slow the weights that have a rate, and put back what left its bounds. In place.
 
     On the weights and not on the gradients: momentum and weight decay move a weight whose gradient is zero.
 
     Args:
         parameters: The network's, after the step.
         before: Those with a rate, before the step.
-        centre: Start of fine-tuning, of those with a radius.
-        radius: Largest distance from the centre; broadcasts to the parameter.
+        low: Bounds of those that have any, in the parameter's shape.
+        high: Likewise, of the same names.
         rate: Factor on the step, in [0, 1]; broadcasts to the parameter.
 
     Returns:
@@ -107,12 +111,11 @@ def constrain(
             # Exact at a factor of 1 and of 0.
             factors = tuple(factor.to(value.dtype) for factor, value in zip(rate.values(), old, strict=True))
             torch._foreach_copy_(slowed, torch._foreach_lerp(old, slowed, factors))
-        if not radius:
+        if not low:
             return {}
-        bounded, centres = [parameters[name] for name in radius], [centre[name] for name in radius]
-        distances = tuple(radius.values())
-        inside = torch._foreach_maximum(bounded, torch._foreach_sub(centres, distances))
-        inside = torch._foreach_minimum(inside, torch._foreach_add(centres, distances))
+        bounded = [parameters[name] for name in low]
+        inside = torch._foreach_maximum(bounded, tuple(low.values()))
+        torch._foreach_minimum_(inside, tuple(high[name] for name in low))
         stopped = [one != other for one, other in zip(inside, bounded, strict=True)]
         torch._foreach_copy_(bounded, inside)
-    return dict(zip(radius, stopped, strict=True))
+    return dict(zip(low, stopped, strict=True))

@@ -8,13 +8,15 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from torch import nn
+from torch import Tensor, nn
 
 from mlu.models.network import Network
 from mlu.optimise import Optimisation
 
 TALKERS = ("lightning.pytorch", "lightning.fabric")
 """Loggers of Lightning's start-up notes."""
+LOG_EVERY = 5
+"""Steps from one loss that is logged to the next: Lightning takes a millisecond for each."""
 
 
 class Progress(RichProgressBar):
@@ -78,6 +80,7 @@ def trainer_of(
         max_epochs=epochs,
         max_steps=-1 if steps is None else steps,
         gradient_clip_val=settings.clip,
+        log_every_n_steps=LOG_EVERY,
         # A method may go through other images in every epoch.
         reload_dataloaders_every_n_epochs=1,
         callbacks=[Progress(stage), *([] if compile is None else [Compiled(compile)])],
@@ -85,6 +88,19 @@ def trainer_of(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+
+
+def log_loss(module: L.LightningModule, stage: str, loss: Tensor, images: int) -> None:
+    """Show the loss of a training step in the progress bar and the logger, as `<stage>/fit/loss`, every LOG_EVERY.
+
+    Args:
+        module: That takes the step.
+        stage: Such as `original`.
+        loss: A scalar.
+        images: In the batch.
+    """
+    if (module.global_step + 1) % LOG_EVERY == 0:
+        module.log(f"{stage}/fit/loss", loss, prog_bar=True, batch_size=images)
 
 
 def quiet_lightning() -> None:

@@ -19,6 +19,7 @@ from mlu.meter import phase
 from mlu.models.batch_norm import batch_norms, recalibrate
 from mlu.models.network import Network
 from mlu.optimise import Tuning, optimiser_of
+from mlu.progress import log_loss
 from mlu.seeding import generator
 from mlu.sharing import pooling
 
@@ -98,8 +99,10 @@ class Unlearner(L.LightningModule):
         frozen = {name for name, radius in edit.radius.items() if not radius.any()}
         for name, parameter in self.parameters_by_name.items():
             parameter.requires_grad_(name not in frozen)
-        self.radius = {name: radius for name, radius in edit.radius.items() if name not in frozen}
-        self.centre = {name: self.parameters_by_name[name].detach().clone() for name in self.radius}
+        bounded = {name: radius for name, radius in edit.radius.items() if name not in frozen}
+        start = {name: self.parameters_by_name[name].detach() for name in bounded}
+        self.low = {name: start[name] - radius for name, radius in bounded.items()}
+        self.high = {name: start[name] + radius for name, radius in bounded.items()}
         self.judged: list[tuple[float, float]] = []
         self.candidates: list[dict[str, Tensor]] = []
 
@@ -127,7 +130,7 @@ class Unlearner(L.LightningModule):
             batch = augmented(batch, generator(self.problem.seed, self.global_step))
         with pooling():
             loss = self.passes[self.current_epoch].loss(self.net, batch)
-        self.log("unlearned/fit/loss", loss, prog_bar=True, batch_size=len(batch))
+        log_loss(self, "unlearned", loss, len(batch))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -151,7 +154,7 @@ class Unlearner(L.LightningModule):
     ) -> None:
         before = {name: self.parameters_by_name[name].detach().clone() for name in self.edit.rate}
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        stopped = constrain(self.parameters_by_name, before, self.centre, self.radius, self.edit.rate)
+        stopped = constrain(self.parameters_by_name, before, self.low, self.high, self.edit.rate)
         for name, where in stopped.items():
             state = optimizer.state[self.parameters_by_name[name]]
             for momentum in MOMENTA:

@@ -145,6 +145,10 @@ def test_a_relative_bound_follows_the_scale_of_the_layer(seed, scale):
     torch.testing.assert_close(bound(scale * weight, hit, 0.1, "relative"), scale * bound(weight, hit, 0.1, "relative"))
 
 
+def around(centre, radius):
+    return {"w": centre - radius}, {"w": centre + radius}
+
+
 def sgd(parameters):
     return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.1)
 
@@ -159,23 +163,20 @@ def random_step(optimiser, seed):
 @given(SEEDS, st.floats(0, 0.5))
 def test_constrained_weights_stay_in_their_ball(seed, size):
     weight, free = nn.Parameter(draw(seed, 4, 5)), nn.Parameter(draw(seed + 1, 3))
-    centre = {"weight": weight.detach().clone()}
-    radius = {"weight": torch.where(draw(seed + 2, 4, 5) > 0, size, math.inf).double()}
+    centre, radius = weight.detach().clone(), torch.where(draw(seed + 2, 4, 5) > 0, size, math.inf).double()
     optimiser = sgd([weight, free])
     for step in range(10):
         random_step(optimiser, seed + step)
         raw, raw_free = weight.detach().clone(), free.detach().clone()
-        stopped = constrain({"weight": weight, "free": free}, {}, centre, radius, {})
-        away = (raw - centre["weight"]).abs()
-        assert ((weight - centre["weight"]).abs() <= radius["weight"] + ROUNDING).all()
+        stopped = constrain({"w": weight, "free": free}, {}, *around(centre, radius), {})
+        away = (raw - centre).abs()
+        assert ((weight - centre).abs() <= radius + ROUNDING).all()
         # Reported, and put back to the nearest point of the ball, is exactly what was outside.
-        assert set(stopped) == {"weight"}
-        assert torch.equal(stopped["weight"], weight != raw)
-        assert (stopped["weight"] | (away <= radius["weight"] + ROUNDING)).all()
-        assert not (stopped["weight"] & (away < radius["weight"] - ROUNDING)).any()
-        torch.testing.assert_close(
-            (weight - centre["weight"]).abs().detach(), away.minimum(radius["weight"]), rtol=0, atol=1e-14
-        )
+        assert set(stopped) == {"w"}
+        assert torch.equal(stopped["w"], weight != raw)
+        assert (stopped["w"] | (away <= radius + ROUNDING)).all()
+        assert not (stopped["w"] & (away < radius - ROUNDING)).any()
+        torch.testing.assert_close((weight - centre).abs().detach(), away.minimum(radius), rtol=0, atol=1e-14)
         assert torch.equal(free, raw_free)
 
 
@@ -206,7 +207,7 @@ def test_radius_or_rate_zero_freezes_to_the_bit(seed, how):
         random_step(optimiser, seed + step)
         if how == "radius":
             radius = torch.where(rows, 0, math.inf).unsqueeze(1)
-            constrain({"w": parameter}, {}, {"w": start}, {"w": radius}, {})
+            constrain({"w": parameter}, {}, *around(start, radius), {})
         else:
             constrain({"w": parameter}, before, {}, {}, {"w": torch.where(rows, 0.0, 1.0).unsqueeze(1)})
     assert torch.equal(parameter[rows], start[rows])
@@ -229,8 +230,8 @@ def test_a_rate_is_a_factor_on_the_whole_step(seed, rate):
 
 def test_the_ball_holds_for_slowed_weights_too():
     parameter = nn.Parameter(torch.tensor([10.0, 1.0, -10.0]))
-    zeros = {"w": torch.zeros(3)}
-    stopped = constrain({"w": parameter}, zeros, zeros, {"w": torch.tensor(2.0)}, {"w": torch.tensor(0.5)})
+    zeros = torch.zeros(3)
+    stopped = constrain({"w": parameter}, {"w": zeros}, *around(zeros, torch.tensor(2.0)), {"w": torch.tensor(0.5)})
     assert parameter.tolist() == [2, 0.5, -2]
     assert stopped["w"].tolist() == [True, False, True]
 

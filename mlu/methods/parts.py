@@ -17,6 +17,8 @@ from mlu.optimise import Tuning
 
 MEAN_BATCH = 64
 """Images per pass where only their mean gradient counts."""
+FLAT = 1e-8
+"""Variance below which a number counts as if it did not vary."""
 
 
 def silent_head(problem: Problem) -> dict[str, Tensor]:
@@ -171,9 +173,9 @@ def multiple_correlation(features: Tensor, batch: Batch, problem: Problem) -> Te
 
 
 def standardised(columns: Tensor) -> Tensor:
-    """Columns with mean 0 and variance 1; zeros where one does not vary."""
+    """Columns with mean 0 and variance 1; less where one has a variance below FLAT, zeros where it does not vary."""
     centred = columns - columns.mean(0)
-    return centred / centred.square().mean(0).clamp(min=1e-8).sqrt()
+    return centred / centred.square().mean(0).clamp(min=FLAT).sqrt()
 
 
 def tune_loss(problem: Problem, soft: float, decorrelation: float, net: Network, batch: Batch) -> Tensor:

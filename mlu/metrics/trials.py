@@ -160,7 +160,7 @@ def best_threshold(values: np.ndarray, truth: np.ndarray) -> float:
 
 def observed(trial: Trial) -> Sample:
     """The figures of the trial itself, each of shape (1,)."""
-    return weighted(trial.scores, trial.truth, np.ones((1, len(trial.truth))))
+    return weighted(trial.scores, trial.truth, np.ones((len(trial.truth), 1)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -182,16 +182,16 @@ def bootstrapped(trial: Trial) -> Sample:
             truth, mass, slot = np.append(truth, positive), np.append(mass, size), np.append(slot, people + positive)
     counts = drawn_people(people + 2)
     rows = max(1, CELLS // len(scores))
-    blocks = [weighted(scores, truth, counts[at : at + rows, slot] * mass) for at in range(0, RESAMPLES, rows)]
+    blocks = [weighted(scores, truth, counts[slot, at : at + rows] * mass[:, None]) for at in range(0, RESAMPLES, rows)]
     return joined(blocks)
 
 
 @functools.lru_cache(maxsize=4)
 def drawn_people(slots: int) -> np.ndarray:
-    """How often each of `slots` people is drawn, shape (RESAMPLES, slots)."""
+    """How often each of `slots` people is drawn, shape (slots, RESAMPLES)."""
     random = np.random.default_rng(slots)
-    rows = [np.bincount(random.integers(slots, size=slots), minlength=slots) for _ in range(RESAMPLES)]
-    return np.stack(rows).astype(np.uint8)
+    columns = [np.bincount(random.integers(slots, size=slots), minlength=slots) for _ in range(RESAMPLES)]
+    return np.stack(columns, 1).astype(np.uint8)
 
 
 def permuted(trial: Trial) -> Sample:
@@ -220,17 +220,15 @@ def permuted(trial: Trial) -> Sample:
 
 
 def weighted(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Sample:
-    """Figures under each row of `weights`, shape (draws, images)."""
+    """Figures under each column of `weights`, shape (images, draws)."""
     order = np.argsort(scores, kind="stable")
-    sorted_scores, positive = scores[order], truth[order]
-    weights = weights[:, order]
-    yes, no = weights * positive, weights * ~positive
-    # Equal scores share one step of the curve.
-    steps = np.flatnonzero(np.append(True, sorted_scores[1:] != sorted_scores[:-1]))
-    gained, lost = np.add.reduceat(yes, steps, axis=1), np.add.reduceat(no, steps, axis=1)
-    wins = (gained * (np.cumsum(lost, 1) - lost / 2)).sum(1)
-    said = sorted_scores > 0
-    return sample(yes @ said, no @ said, yes.sum(1), no.sum(1), wins)
+    scores, truth, weights = scores[order], truth[order], weights[order]
+    yes, no = weights[truth], weights[~truth]
+    # Mass of the negatives below each of them, and of all.
+    below = np.concatenate([np.zeros((1, weights.shape[1])), no.cumsum(0)])
+    lower, equal = (np.searchsorted(scores[~truth], scores[truth], side) for side in ("left", "right"))
+    wins = (yes * (below[lower] + below[equal])).sum(0) / 2
+    return sample((scores[truth] > 0) @ yes, (scores[~truth] > 0) @ no, yes.sum(0), below[-1], wins)
 
 
 def sample(

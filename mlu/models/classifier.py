@@ -10,6 +10,7 @@ from mlu.data.augment import augmented
 from mlu.data.split import Batch
 from mlu.models.network import Network
 from mlu.optimise import Training, optimiser_of
+from mlu.progress import log_loss
 from mlu.seeding import generator
 from mlu.sharing import pooling
 from mlu.tasks import Task
@@ -42,7 +43,7 @@ class Classifier(L.LightningModule):
         scope = self.task.scope(batch.targets, batch.known, every)
         with pooling():
             loss = self.task.loss(self.net(batch.images), batch.targets, scope)
-        self.log(f"{self.stage}/fit/loss", loss, prog_bar=True, batch_size=len(batch))
+        log_loss(self, self.stage, loss, len(batch))
         return loss
 
     def configure_optimizers(self) -> Any:

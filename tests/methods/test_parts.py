@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from planted import entangled_problem, planted_problem
 from sklearn.linear_model import Ridge
@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mlu.contracts import Pass
 from mlu.data.split import Batch
-from mlu.methods.parts import calibration, multiple_correlation, repeated, retained_loss, share_of, tune_loss
+from mlu.methods.parts import FLAT, calibration, multiple_correlation, repeated, retained_loss, share_of, tune_loss
 from mlu.optimise import Tuning
 from mlu.seeding import generator
 
@@ -37,6 +37,8 @@ def test_multiple_correlation_is_what_a_ridge_regression_explains(images, width)
 @given(seed=st.integers(0, 999), images=st.integers(2, 30), scale=st.floats(0.1, 10))
 def test_multiple_correlation_is_a_share_that_knows_no_unit(seed, images, scale):
     features, batch = sample(images, 5, seed)
+    # Two images may by chance look alike to a feature: what then is left of its variance counts as rounding.
+    assume(features.var(0, unbiased=False).min() * min(1, scale**2) > FLAT)
     share = multiple_correlation(features, batch, planted_problem())
     assert -1e-9 <= share <= 1
     again = multiple_correlation(scale * features + 3, batch, planted_problem())

@@ -148,13 +148,13 @@ def test_weights_count_persons_as_often_as_they_are_drawn(trial, seed):
     counts[:, trial.persons[0]] += 1
     rows = [np.repeat(np.arange(len(trial.truth)), count[trial.persons]) for count in counts]
     expected = [slow(trial.scores[row], trial.truth[row]) for row in rows]
-    drawn = trials.weighted(trial.scores, trial.truth, counts[:, trial.persons].astype(float))
+    drawn = trials.weighted(trial.scores, trial.truth, counts[:, trial.persons].T.astype(float))
     np.testing.assert_allclose(stacked(drawn), expected, atol=1e-12)
 
 
 def test_as_many_people_are_drawn_as_there_are_each_as_likely_and_independently():
     with setting():
-        counts = trials.drawn_people(50).astype(float)
+        counts = trials.drawn_people(50).T.astype(float)
     assert counts.shape == (trials.RESAMPLES, 50)
     assert (counts.sum(1) == 50).all()
     # Nearly Poisson's: (count - 1)^2 has mean 1 - 1/50 and variance 3.
@@ -183,7 +183,7 @@ def test_a_draw_resamples_people_and_one_more_of_a_class_that_was_answered_witho
     truths = np.append(trial.truth, [one[0] for one in added]).astype(bool)
     with setting(RESAMPLES=60):
         expected = []
-        for count in trials.drawn_people(len(people) + 2):
+        for count in trials.drawn_people(len(people) + 2).T:
             weights = [count[np.searchsorted(people, person)] for person in trial.persons]
             weights += [count[len(people) + positive] * size for positive, _, size in added]
             expected.append(slow(scores, truths, np.array(weights, float)))
