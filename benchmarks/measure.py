@@ -27,6 +27,8 @@ from mlu.stages import Context
 from mlu.tasks import Task
 
 PAIRS = 7
+SETTLE = 0.3
+"""Seconds of rest before a clock starts: threads of the alternative's libraries may still spin, on cores that are ours."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def within(name: str, unit: str, value: float, most: float) -> Comparison:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    time.sleep(SETTLE)
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
