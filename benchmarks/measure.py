@@ -28,7 +28,7 @@ from mlu.tasks import Task
 
 PAIRS = 7
 SETTLE = 0.3
-"""Seconds of rest before a clock starts: threads of the alternative's libraries may still spin, on cores that are ours."""
+"""Seconds of rest before a clock starts: threads of the other side's libraries may still spin, on our cores."""
 
 
 @dataclass(frozen=True)

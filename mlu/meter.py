@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from mlu.models.network import Body
-from mlu.sharing import add_up
+from mlu.sharing import add_up, rank
 
 _current: ContextVar["Meter | None"] = ContextVar("meter", default=None)
 
@@ -28,6 +28,7 @@ class Meter:
         backward: Images whose gradient came back through a body, likewise.
         running: Whether the block has not ended yet.
         device: Whose work is waited for before the clock is read; None for the CPU's.
+        start: What the clock said when it began.
     """
 
     device: torch.device | None = None
@@ -35,6 +36,23 @@ class Meter:
     forward: int = 0
     backward: int = 0
     running: bool = True
+    start: float = 0.0
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds until now, and images that all processes have passed forward and backward."""
+        counts = torch.tensor([self.forward, self.backward])
+        add_up([counts])
+        forward, backward = counts.tolist()
+        seconds = self.seconds["total"] + clock(self.device) - self.start
+        return {"seconds": seconds, "forward": forward, "backward": backward}
+
+    def go_on(self, seconds: float, forward: int, backward: int) -> None:
+        """Count what was spent before by a process that was ended (its `so_far`)."""
+        self.seconds["total"] += seconds
+        # The counts are those of all processes, and will be added up again.
+        if rank() == 0:
+            self.forward += forward
+            self.backward += backward
 
 
 @contextmanager
@@ -51,6 +69,7 @@ def measure(device: torch.device | None = None) -> Iterator[Meter]:
 
     hook = register_module_forward_hook(count)
     token = _current.set(meter)
+    meter.start = clock(device)
     try:
         with phase("total"):
             yield meter
@@ -79,6 +98,16 @@ def phase(name: str) -> Iterator[None]:
     finally:
         if meter is not None:
             meter.seconds[name] += clock(device) - start
+
+
+@contextmanager
+def aside(meter: Meter) -> Iterator[None]:
+    """What happens inside is not the stage's own: it is left out of its total."""
+    start = clock(meter.device)
+    try:
+        yield
+    finally:
+        meter.seconds["total"] -= clock(meter.device) - start
 
 
 def clock(device: torch.device | None) -> float:

@@ -47,6 +47,10 @@ class Training(Optimisation):
 
     epochs: int
 
+    def remedy(self, stage: str) -> str:
+        """What to do where the training of `stage` diverges."""
+        return f"{stage}: training diverged, lower training.lr={self.lr:g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning(Optimisation):
@@ -64,6 +68,10 @@ class Tuning(Optimisation):
     epochs: int | None = None
     steps: int | None = None
     recalibrate: int = 0
+
+    def remedy(self, method: str) -> str:
+        """What to do where fine-tuning by a method diverges."""
+        return f"{method}: choose milder settings, such as a lower method.tuning.lr={self.lr:g}"
 
     def epochs_of(self, batches: int) -> int:
         """Epochs of `batches` steps each that fine-tuning begins."""

@@ -2,21 +2,20 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from torch import Tensor, nn
+from torch import nn
 
+from mlu.models.classifier import LOG_EVERY
 from mlu.models.network import Network
 from mlu.optimise import Optimisation
 
 TALKERS = ("lightning.pytorch", "lightning.fabric")
 """Loggers of Lightning's start-up notes."""
-LOG_EVERY = 5
-"""Steps from one loss that is logged to the next: Lightning takes a millisecond for each."""
 
 
 class Progress(RichProgressBar):
@@ -63,6 +62,7 @@ def trainer_of(
     settings: Optimisation,
     steps: int | None = None,
     compile: str | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> L.Trainer:
     """Trains for some epochs, or for some steps where these are fewer.
@@ -73,6 +73,7 @@ def trainer_of(
         settings: Its `clip` counts here.
         steps: Most optimiser steps; None for no limit.
         compile: Backend of `torch.compile` for the network's stages; None for none.
+        callbacks: Besides the progress bar.
         **options: Further arguments of Lightning's Trainer.
     """
     return L.Trainer(
@@ -83,24 +84,11 @@ def trainer_of(
         log_every_n_steps=LOG_EVERY,
         # A method may go through other images in every epoch.
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[Progress(stage), *([] if compile is None else [Compiled(compile)])],
+        callbacks=[Progress(stage), *([] if compile is None else [Compiled(compile)]), *callbacks],
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-
-
-def log_loss(module: L.LightningModule, stage: str, loss: Tensor, images: int) -> None:
-    """Show the loss of a training step in the progress bar and the logger, as `<stage>/fit/loss`, every LOG_EVERY.
-
-    Args:
-        module: That takes the step.
-        stage: Such as `original`.
-        loss: A scalar.
-        images: In the batch.
-    """
-    if (module.global_step + 1) % LOG_EVERY == 0:
-        module.log(f"{stage}/fit/loss", loss, prog_bar=True, batch_size=images)
 
 
 def quiet_lightning() -> None:

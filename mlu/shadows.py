@@ -72,11 +72,11 @@ def shadow(context: Context, treatment: Treatment, pool: Split, inside: np.ndarr
     own, stage, key = recipe(context, treatment, pool, inside, number)
     name = f"shadow model {number + 1} of {len(inside)}"
 
-    def make() -> tuple[Network, Meter]:
+    def make(progress: Path) -> tuple[Network, Meter]:
         if treatment is None:
-            return from_scratch(own, name, own.train)
+            return from_scratch(own, name, own.train, progress)
         if isinstance(treatment, Retrain):
-            return from_scratch_without(own, f"{name}, retrained")
+            return from_scratch_without(own, f"{name}, retrained", progress)
         source = shadow(context, None, pool, inside, number)
         log.info("%s: unlearning by %s", name, treatment.name)
         return forgetting(own, treatment, source.net)

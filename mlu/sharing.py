@@ -57,6 +57,12 @@ def place() -> Place | None:
     return _working.get()
 
 
+def rank() -> int:
+    """Which process this is of those that work together; 0 where it works alone."""
+    here = _working.get()
+    return 0 if here is None else here.rank
+
+
 def own_part(rows: int, here: Place | None) -> slice:
     """Which of a training batch's rows a process holds the images of."""
     return slice(None) if here is None else slice(rows * here.rank // here.size, rows * (here.rank + 1) // here.size)

@@ -29,7 +29,8 @@ from mlu.models.outputs import Outputs, outputs_of, respond, respond_by_stage
 from mlu.models.weights import load_trained
 from mlu.optimise import Optimisation
 from mlu.progress import trainer_of
-from mlu.store import Store, code_digest, content_of, now
+from mlu.resumption import Resumption, Sealed
+from mlu.store import PROGRESS, Store, code_digest, content_of, now
 from mlu.tasks import Task
 from mlu.team import Team
 from mlu.unlearner import carry_out
@@ -51,6 +52,7 @@ CODE = (
     "mlu.models",
     "mlu.optimise",
     "mlu.progress",
+    "mlu.resumption",
 )
 """What a trained model depends on besides its settings."""
 
@@ -152,10 +154,15 @@ class Context:
             "torch": torch.__version__,
         }
 
-    def trainer(self, stage: str, epochs: int, settings: Optimisation, steps: int | None = None) -> L.Trainer:
+    def trainer(
+        self, stage: str, epochs: int, settings: Optimisation, steps: int | None = None, **options: Any
+    ) -> L.Trainer:
         """Trains for some epochs, or for some steps where these are fewer."""
-        options = self.experiment.trainer | self.team.trainer_options()
-        return trainer_of(stage, epochs, settings, steps, logger=self.logger or False, **options)
+        ours = self.experiment.trainer | self.team.trainer_options()
+        plugins = [*ours.pop("plugins", ()), *options.pop("plugins", ())]
+        return trainer_of(
+            stage, epochs, settings, steps, logger=self.logger or False, plugins=plugins, **ours, **options
+        )
 
 
 def original(context: Context) -> Model:
@@ -185,7 +192,7 @@ def retrain(context: Context) -> Model:
 def random(context: Context) -> Model:
     """What features are worth before any training: the backbone with random weights."""
 
-    def build() -> tuple[Network, Meter]:
+    def build(_: Path) -> tuple[Network, Meter]:
         L.seed_everything(context.experiment.seed, verbose=False)
         with measure(context.device) as meter:
             return bare(context), meter
@@ -198,23 +205,33 @@ def bare(context: Context) -> Network:
     return replace(context.experiment.backbone, weights=None).build(len(context.data.labels))
 
 
-def from_scratch(context: Context, stage: str, train: Split) -> tuple[Network, Meter]:
+def from_scratch(context: Context, stage: str, train: Split, progress: Path | None = None) -> tuple[Network, Meter]:
+    """A network trained on `train`.
+
+    Args:
+        context: Of the run, or of a shadow model.
+        stage: What is trained, for the progress bar.
+        train: What to learn from.
+        progress: Where each epoch is kept, and where a training that was ended goes on from; None for nowhere.
+    """
     experiment = context.experiment
     L.seed_everything(experiment.seed, verbose=False)
     net = experiment.backbone.build(len(context.data.labels))
     module = Classifier(net, context.task, experiment.training, experiment.seed, stage)
-    log.info("%s: training for %d epochs", stage, experiment.training.epochs)
+    epochs, batches = experiment.training.epochs, context.data.train_batches(train, seed=experiment.seed)
+    log.info("%s: training for %d epochs", stage, epochs)
     with measure(context.device) as meter:
-        context.trainer(stage, experiment.training.epochs, experiment.training).fit(
-            module, context.data.train_batches(train, seed=experiment.seed)
-        )
+        resumption = Resumption(progress, meter, device_name(context.team)) if progress else None
+        kept: dict[str, Any] = {"callbacks": [resumption], "plugins": [Sealed()]} if resumption else {}
+        trainer = context.trainer(stage, epochs, experiment.training, **kept)
+        trainer.fit(module, batches, ckpt_path=resumption.checkpoint(stage, epochs) if resumption else None)
     return net, meter
 
 
-def from_scratch_without(context: Context, stage: str) -> tuple[Network, Meter]:
+def from_scratch_without(context: Context, stage: str, progress: Path | None = None) -> tuple[Network, Meter]:
     """As `from_scratch`, on all that may be learnt of the training images; the forgotten outputs say nothing."""
     forgotten = context.request.forgotten
-    net, meter = from_scratch(context, stage, context.task.without(context.train, forgotten))
+    net, meter = from_scratch(context, stage, context.task.without(context.train, forgotten), progress)
     context.task.silence(net.head, forgotten, context.train.base_rates())
     return net, meter
 
@@ -223,18 +240,26 @@ def cached(
     context: Context,
     stage: str,
     key: Mapping[str, Any],
-    make: Callable[[], tuple[Network, Meter]],
+    make: Callable[[Path], tuple[Network, Meter]],
     exposed: Sequence[str] = EXPOSED,
 ) -> Model:
-    """A trained model from the cache, or made, evaluated on all images and kept there."""
+    """A trained model from the cache, or made, evaluated on all images and kept there.
+
+    Args:
+        context: Of the run, or of a shadow model.
+        stage: What it is.
+        key: All that it depends on.
+        make: Trains it, given where a training may keep how far it has come.
+        exposed: Splits of which the output of every stage is kept.
+    """
 
     def build(folder: Path) -> dict[str, Any]:
-        net, meter = make()
+        net, meter = make(folder / PROGRESS)
         save_file(
             {name: value.contiguous() for name, value in net.state_dict().items()}, folder / "weights.safetensors"
         )
-        remedy = f"training diverged, lower training.lr={context.experiment.training.lr:g}"
-        outputs = context.team.run(responses, context, net, f"{stage}: {remedy}", exposed)
+        remedy = context.experiment.training.remedy(stage)
+        outputs = context.team.run(responses, context, net, remedy, exposed)
         for name, said in outputs.items():
             # By number, since the file does not keep their order.
             stages = {f"{number} {stage}": means for number, (stage, means) in enumerate(said.stages.items())}
@@ -268,8 +293,7 @@ def unlearn(context: Context, method: Method, source: Model) -> Model:
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
     if same_weights(net, source.net):
         return Model(net, source.outputs, cost)
-    remedy = f"{method.name}: choose milder settings, such as a lower method.tuning.lr={method.tuning.lr:g}"
-    return Model(net, context.team.run(responses, context, net, remedy), cost)
+    return Model(net, context.team.run(responses, context, net, method.tuning.remedy(method.name)), cost)
 
 
 def same_weights(one: Network, other: Network) -> bool:

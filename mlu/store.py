@@ -18,6 +18,8 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+PROGRESS = "progress"
+"""File in a draft from which a build that was ended may go on; all else that it left is removed."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Store:
         Args:
             stage: A folder name, such as `original`.
             key: All that the content depends on, as JSON values.
-            build: Fills the empty folder it is given and returns facts to keep with it, as JSON values.
+            build: Fills the folder it is given, in which there is at most PROGRESS, and returns facts to keep with it,
+                as JSON values.
 
         Returns:
             The entry; `fresh` tells whether `build` ran. One whose files do not match their checksums is built again.
@@ -75,18 +78,29 @@ class Store:
             if folder.exists():
                 fault = damage(folder)
                 if fault is None:
+                    (folder / PROGRESS).unlink(missing_ok=True)
                     return Entry(folder, read_manifest(folder)["facts"], fresh=False)
                 log.warning("cached %s in %s is damaged (%s): building it again", stage, folder, fault)
                 shutil.rmtree(folder)
             draft = folder.with_suffix(".draft")
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir()
+            draft.mkdir(exist_ok=True)
+            empty(draft, keep=PROGRESS)
             facts = {**build(draft), "date": now()}
-            checksums = {file.name: checksum(file) for file in sorted(draft.iterdir())}
+            checksums = {file.name: checksum(file) for file in sorted(draft.iterdir()) if file.name != PROGRESS}
             manifest = {"stage": stage, "key": key, "facts": facts, "checksums": checksums}
             (draft / MANIFEST).write_text(json.dumps(manifest, indent=1))
             draft.rename(folder)
+            (folder / PROGRESS).unlink(missing_ok=True)
             return Entry(folder, facts, fresh=True)
+
+
+def empty(folder: Path, keep: str) -> None:
+    """Remove all that is in a folder, but for what is named `keep`."""
+    for found in folder.iterdir():
+        if found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found)
+        elif found.name != keep:
+            found.unlink()
 
 
 def now() -> str:

@@ -1,10 +1,14 @@
-"""Where metrics go besides `results.json`. The only file that knows W&B."""
+"""Where metrics go besides `results.json`. The only file that knows W&B.
 
+W&B may be out of reach or out of space at any time. A run says so, and goes on.
+"""
+
+import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,32 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mlu.contracts import Histograms, PlainTable
+from mlu.errors import first_line
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds that W&B is given to answer at the start; and at the end, to take what it has not got yet."""
+
+
+@dataclass
+class Line:
+    """The line to W&B. Once it has broken, nothing more is sent, and the run goes on.
+
+    Attributes:
+        broken: Whether it has.
+    """
+
+    broken: bool = False
+
+    def send(self, work: Callable[[], object]) -> None:
+        if self.broken:
+            return
+        try:
+            work()
+        except Exception as fault:  # its process may have died, and then each call has another kind
+            self.broken = True
+            log.warning("W&B gets no more of this run: %s", first_line(fault))
 
 
 @dataclass(frozen=True)
@@ -21,10 +51,12 @@ class Tracking:
     Attributes:
         lightning: What Lightning logs training curves to.
         wandb_run: W&B's run.
+        line: The way to it.
     """
 
     lightning: Logger | None = None
     wandb_run: Any = None
+    line: Line = field(default_factory=Line)
 
     def record(
         self, metrics: Mapping[str, float | None], histograms: Histograms, tables: Mapping[str, PlainTable]
@@ -37,7 +69,8 @@ class Tracking:
                 path: wandb.Histogram(np_histogram=histogram) for path, histogram in histograms.items()
             }
             laid = {path: wandb.Table(columns=[*columns], data=[*rows]) for path, (columns, rows) in tables.items()}
-            self.wandb_run.log({path: value for path, value in metrics.items() if value is not None} | drawn | laid)
+            figures = {path: value for path, value in metrics.items() if value is not None}
+            self.line.send(lambda: self.wandb_run.log(figures | drawn | laid))
 
 
 @dataclass(frozen=True)
@@ -92,22 +125,62 @@ class Wandb(Tracker):
 
     @contextmanager
     def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
+        run = self.opened(folder, subject, config)
+        if run is None:
+            yield Tracking()
+            return
+        line = Line()
+        try:
+            yield Tracking(Curves(WandbLogger(experiment=run), line), run, line)
+        except BaseException:
+            line.send(lambda: run.finish(exit_code=1))
+            raise
+        line.send(run.finish)
+
+    def opened(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Any:
+        """W&B's run: offline where it cannot be had as it is wanted, None where it cannot be had at all."""
         import wandb
 
-        mode: Any = self.mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-        with wandb.init(
-            project=self.project,
-            entity=self.entity,
-            mode=mode,
-            name=subject.title,
-            group=subject.group,
-            job_type=subject.method,
-            tags=list(subject.tags),
-            dir=folder,
-            config=dict(config),
-            settings=wandb.Settings(silent=True),
-        ) as run:
-            yield Tracking(WandbLogger(experiment=run), run)
+        wanted = self.mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+        for mode in dict.fromkeys((wanted, "offline")):
+            try:
+                return wandb.init(
+                    project=self.project,
+                    entity=self.entity,
+                    mode=mode,  # type: ignore[arg-type]
+                    name=subject.title,
+                    group=subject.group,
+                    job_type=subject.method,
+                    tags=list(subject.tags),
+                    dir=folder,
+                    config=dict(config),
+                    settings=wandb.Settings(silent=True, init_timeout=PATIENCE, finish_timeout=PATIENCE),
+                )
+            except Exception as fault:  # of the network, of the account, of the disk: W&B has a kind for each
+                log.warning("W&B cannot be used %s: %s", mode, first_line(fault))
+        return None
+
+
+class Curves(Logger):
+    """Lightning's way to W&B, which may break off without ending a training."""
+
+    def __init__(self, logger: WandbLogger, line: Line) -> None:
+        super().__init__()
+        self.logger, self.line = logger, line
+
+    @property
+    def name(self) -> str | None:
+        return self.logger.name
+
+    @property
+    def version(self) -> str | None:
+        return self.logger.version
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.line.send(lambda: self.logger.log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The run's configuration has them."""
 
 
 def logged_in() -> bool:

@@ -17,9 +17,9 @@ from mlu.edits import constrain
 from mlu.errors import UserError
 from mlu.meter import phase
 from mlu.models.batch_norm import batch_norms, recalibrate
+from mlu.models.classifier import log_loss
 from mlu.models.network import Network
 from mlu.optimise import Tuning, optimiser_of
-from mlu.progress import log_loss
 from mlu.seeding import generator
 from mlu.sharing import pooling
 
@@ -130,7 +130,7 @@ class Unlearner(L.LightningModule):
             batch = augmented(batch, generator(self.problem.seed, self.global_step))
         with pooling():
             loss = self.passes[self.current_epoch].loss(self.net, batch)
-        log_loss(self, "unlearned", loss, len(batch))
+        log_loss(self, "unlearned", loss, len(batch), self.method.tuning.remedy(self.method.name))
         return loss
 
     def on_train_epoch_end(self) -> None:

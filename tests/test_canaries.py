@@ -118,7 +118,7 @@ SMALL = ["dataset.images=60", "training.epochs=1", "canaries.withheld=0.5", "can
 def test_the_original_learns_the_planted_targets_and_is_judged_by_the_true_ones(experiment, monkeypatch, tmp_path):
     context, learnt = context_of(experiment(*SMALL, f"outputs={tmp_path}")), []
     plain, from_scratch = context.data.splits["train"], stages.from_scratch
-    monkeypatch.setattr(stages, "from_scratch", lambda *given: learnt.append(given[-1]) or from_scratch(*given))
+    monkeypatch.setattr(stages, "from_scratch", lambda *given: learnt.append(given[2]) or from_scratch(*given))
     original = stages.original(context)
     (train,) = learnt
     assert torch.equal(train.targets, planted(plain, context.request, context.canaries).targets)

@@ -18,7 +18,7 @@ LAYERS = (
     ("methods", "evaluate", "attacks", "unlearner"),
     ("tracking",),
     ("experiment",),
-    ("progress",),
+    ("progress", "resumption"),
     ("team",),
     ("stages",),
     ("shadows",),
@@ -43,7 +43,10 @@ ONLY = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli", "sweep"},
     "wandb": {"tracking"},
-    "lightning": {"data.module", "models.classifier", "unlearner", "tracking", "progress", "team", "stages", "library"},
+    "lightning": {
+        *("data.module", "models.classifier", "unlearner", "library"),
+        *("tracking", "progress", "resumption", "team", "stages"),
+    },
     "matplotlib": {"report.figures", "report.pictures", "report.style", "data.synthetic", "data.doctor"},
 }
 """Libraries that only these files know."""
