@@ -1,6 +1,5 @@
 """python -m mlu.certify RUN: a certificate of what a run made a model forget, and the check of one."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlu.cli import FAILURE, stop
-from mlu.errors import UserError, first_line
+from mlu.errors import Arguments, UserError, first_line
 from mlu.process import tune_process
 
 JSON, HTML = "certificate.json", "certificate.html"
@@ -24,8 +23,8 @@ def main(words: Sequence[str] | None = None) -> None:
         stop(str(fault))
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m mlu.certify", description="Certify what a run made a model forget.")
+def arguments() -> Arguments:
+    parser = Arguments("python -m mlu.certify", description="Certify what a run made a model forget.")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, such as outputs/runs/<time>")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help=f"where {JSON} and {HTML} go; default: RUN")
     parser.add_argument("--verify", metavar=JSON.upper(), type=Path, help="check a certificate against RUN instead")

@@ -10,18 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mlu.config import CONF, build, check, check_values, composed, explain, register_resolvers
-from mlu.errors import UserError
+from mlu.config import (
+    CONF,
+    build,
+    check,
+    check_dataset,
+    check_overrides,
+    check_values,
+    composed,
+    explain,
+    register_resolvers,
+)
+from mlu.errors import USAGE_ERROR, Arguments, UserError, first_line
 from mlu.process import tune_process
 from mlu.sweep import SweepSummary, broken_off, clear, launcher_of, record_failure
 
-USAGE_ERROR, FAILURE = 2, 1
+FAILURE = 1
 
 # Those in conf/hydra/launcher build on their plugins' own of the same name. Hydra 1.3 does that, with a warning, which
 # processes of a launcher would repeat: so it is kept quiet wherever `job` is imported.
@@ -32,6 +44,21 @@ class Fault:
     """What ended a run of its own; Hydra would write lines of its own about a fault that reaches it."""
 
     found: Exception | None = None
+
+
+class Gate(Callback):
+    """Ends a run of its own that its configuration shows to be wrong, before Hydra makes a folder for it.
+
+    Jobs of a sweep are checked one by one, each in its own folder.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # As Hydra does a moment later: values may refer to it.
+        HydraConfig.instance().set_config(config)
+        try:
+            check(config)
+        except UserError as fault:
+            stop(str(fault))
 
 
 def job(config: DictConfig) -> Any:
@@ -65,7 +92,10 @@ def main() -> None:
     # Else Hydra prints faults of composition in its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
+    # Hydra's parser would add its usage to what it refuses.
+    given = Arguments(parents=[get_args_parser()], add_help=False).parse_args()
     try:
+        check_overrides(given.overrides)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except UserError as fault:
         stop(str(fault))
@@ -73,7 +103,12 @@ def main() -> None:
         stop(explain(fault))
     except Exception as fault:
         sweep = SweepSummary.under_way
+        if isinstance(fault, OSError) and fault.filename is not None:
+            stop(f"cannot write to {fault.filename}: {fault.strerror}; choose another folder with outputs=...")
         if sweep is None or launcher_of(sweep) == "basic":
+            # Of two flags that exclude each other. Faults of a job stay in it.
+            if isinstance(fault, ValueError):
+                stop(first_line(fault))
             raise
         # The launcher's own: jobs answer for theirs.
         if "Unknown plugin class" in str(fault):
@@ -98,12 +133,15 @@ def dataset_command(module: str, purpose: str, work: Callable[[DictConfig], int]
     tune_process()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     overrides = sys.argv[1:]
-    if not overrides or {"-h", "--help"} & set(overrides):
+    if {"-h", "--help"} & set(overrides):
         print(f"{purpose}\n\n  python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]")
-        sys.exit(0 if overrides else USAGE_ERROR)
+        sys.exit()
+    if not overrides:
+        stop(f"name a data set: python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]")
     try:
         config = composed(overrides)
         check_values(config)
+        check_dataset(config)
         sys.exit(work(config))
     except UserError as fault:
         stop(str(fault))

@@ -3,19 +3,25 @@
 The checks import nothing heavy; only `build` does.
 """
 
-import math
+import functools
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import InstantiationException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from mlu.data.attributes import forgotten_labels
+from mlu.data.attributes import CELEBA, MAAD, chosen_labels, forgotten_labels
+from mlu.data.cells import plain
 from mlu.errors import UserError, did_you_mean, first_line
+from mlu.rules import ESSENTIAL, KEYS, OWN_RULES, RULES, Rule
 
 if TYPE_CHECKING:
     from mlu.experiment import Experiment
@@ -26,178 +32,6 @@ CONF = next(
     if (folder / "config.yaml").is_file()
 )
 """In the wheel below the package, in a checkout beside it."""
-
-Rule = tuple[Callable[[Any], bool], str]
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def at_least(low: float) -> Rule:
-    return lambda value: is_number(value) and low <= value < math.inf, f"a number >= {low:g}"
-
-
-def above(low: float) -> Rule:
-    return lambda value: is_number(value) and low < value < math.inf, f"a number > {low:g}"
-
-
-def between(low: float, high: float) -> Rule:
-    return lambda value: is_number(value) and low <= value <= high, f"a number in [{low:g}, {high:g}]"
-
-
-def whole(low: int, high: float = math.inf) -> Rule:
-    text = f"a whole number >= {low}" if high == math.inf else f"a whole number in [{low}, {high}]"
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high, text
-
-
-def one_of(*choices: Any) -> Rule:
-    return lambda value: value in choices, " or ".join(map(repr, choices))
-
-
-def yes_or_no() -> Rule:
-    return lambda value: isinstance(value, bool), "true or false"
-
-
-def or_null(rule: Rule) -> Rule:
-    return lambda value: value is None or rule[0](value), f"{rule[1]}, or null"
-
-
-RADIUS: Rule = (lambda value: is_number(value) and value >= 0, "a number >= 0, or inf")
-PATHS: Rule = (lambda value: isinstance(value, str | ListConfig), "the path of a figure, or a list of them")
-REQUESTS: Rule = (
-    lambda value: (
-        isinstance(value, ListConfig) and len(value) > 0 and all(isinstance(one, ListConfig) for one in value)
-    ),
-    "a list of lists of labels, such as [[Male],[Young]]",
-)
-CHOSEN: Rule = (lambda value: value == "cv" or (is_number(value) and 0 <= value < math.inf), "a number >= 0, or 'cv'")
-EPOCHS: Rule = (
-    lambda value: isinstance(value, ListConfig) and all(isinstance(one, int) and one >= 1 for one in value),
-    "a list of epochs, such as [3,5]",
-)
-SAMPLES: Rule = (
-    lambda value: (
-        isinstance(value, ListConfig) and len(value) > 0 and all(whole(2)[0](one) and one % 2 == 0 for one in value)
-    ),
-    "a list of even whole numbers >= 2, such as [8,64]",
-)
-SHARE: Rule = (lambda value: is_number(value) and 0 < value <= 1, "a number in (0, 1]")
-
-OPTIMISATION: Mapping[str, Rule] = {
-    "batch_size": whole(2),
-    "lr": above(0),
-    "optimiser": one_of("sgd", "adam"),
-    "momentum": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
-    "weight_decay": at_least(0),
-    "schedule": one_of("constant", "one_cycle", "warm_restarts"),
-    "clip": or_null(above(0)),
-}
-
-RULES: Mapping[str, Rule] = {
-    "seed": whole(0, 2**32 - 1),
-    "epsilon": RADIUS,
-    "phi": or_null(between(0, 1)),
-    "reference": one_of("retrain", "none"),
-    "objective": or_null(PATHS),
-    "requests": or_null(REQUESTS),
-    "backbone.name": (lambda value: isinstance(value, str) and value != "", "a name, such as convnext_atto"),
-    "dataset.images": or_null(whole(20)),
-    "dataset.image_size": whole(16),
-    "dataset.seed": whole(0),
-    "dataset.images_per_identity": whole(1),
-    "dataset.noise": at_least(0),
-    "dataset.correlation": between(-1, 1),
-    "dataset.prevalence": between(0, 1),
-    "dataset.split": one_of("paper", "official"),
-    "dataset.download": yes_or_no(),
-    "dataset.separator": (lambda value: isinstance(value, str) and value != "", "some text"),
-    "method.reading": one_of("selective", "above", "printed"),
-    "method.phi": between(0, 1),
-    "method.scope": or_null(one_of("layer", "global")),
-    "method.adaptive": yes_or_no(),
-    "method.epsilon": RADIUS,
-    "method.epsilon_mode": one_of("relative", "absolute"),
-    "method.sigma": at_least(0),
-    "method.influence": one_of("none", "head_exact", "cg", "kfac"),
-    "method.perturbation": one_of("label_flip", "label_prior", "input_noise"),
-    "method.influential": SHARE,
-    "method.damping": above(0),
-    "method.curvature_images": whole(1),
-    "method.alpha": at_least(0),
-    "method.beta": CHOSEN,
-    "method.curvature": one_of("fisher", "ggn", "hutchinson"),
-    "method.slow": between(0, 1),
-    "method.rounds": whole(1),
-    "method.images": whole(2),
-    "method.score_batch": whole(1),
-    "method.delta": above(0),
-    "method.soft": between(0, 1),
-    "method.decorrelation": at_least(0),
-    "method.k": whole(1),
-    "method.reinit": yes_or_no(),
-    "method.objective": one_of("kl_max", "kl_max_clipped", "kl_prior"),
-    "method.gamma": at_least(0),
-    "method.temperature": above(0),
-    "method.max_passes": whole(0),
-    "method.forget_fraction": SHARE,
-    "method.forget_batch_size": whole(2),
-    "method.milestones": EPOCHS,
-    "method.decay": SHARE,
-    "method.rewind": yes_or_no(),
-    "method.noise_images": whole(2),
-    "method.noise_steps": whole(0),
-    "method.noise_lr": above(0),
-    "method.penalty": at_least(0),
-    "method.share": SHARE,
-    "method.repair_lr": above(0),
-    "method.fraction": between(0, 1),
-    "method.relabel": one_of("prior", "uniform", "flip"),
-    "method.resample": yes_or_no(),
-    "method.capped": yes_or_no(),
-    "method.dampening": at_least(0),
-    "method.step": between(0, 1),
-    "method.fold": yes_or_no(),
-    "method.tolerance": above(0),
-    "method.tuning.steps": or_null(whole(0)),
-    "method.tuning.epochs": or_null(whole(0)),
-    "method.tuning.recalibrate": whole(0),
-    **{f"{part}.{key}": rule for part in ("method.tuning", "training") for key, rule in OPTIMISATION.items()},
-    "training.epochs": whole(1),
-    "canaries.withheld": (lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
-    "canaries.flipped": between(0, 1),
-    "attack.aia.images": whole(20, 20_000),
-    "attack.aia.strength": above(0),
-    "attack.aia.hidden": whole(1),
-    "attack.aia.judged": one_of("test", "validation"),
-    "attack.lira.shadows": (lambda value: whole(6)[0](value) and value % 2 == 0, "an even whole number >= 6"),
-    "attack.lira.gamma": above(0),
-    "attack.lira.a": between(0, 1),
-    "attack.lira.jobs": whole(1),
-    "attack.relearn.samples": SAMPLES,
-    "attack.relearn.recovered": SHARE,
-    "attack.relearn.cap": whole(1),
-    "attack.relearn.draws": whole(1),
-    "attack.relearn.lr": above(0),
-    "attack.relearn.batch_size": whole(2),
-    "attack.relearn.judged": whole(2),
-    "trainer.accelerator": one_of("auto", "cpu", "gpu"),
-    "trainer.devices": whole(1),
-    "trainer.precision": one_of("32-true", "bf16-mixed"),
-    "trainer.compile": or_null(one_of("inductor", "aot_eager")),
-    "trainer.workers": whole(0),
-    "logger.mode": or_null(one_of("online", "offline", "disabled")),
-}
-"""What each key must be, where a configuration has it."""
-
-METHOD_RULES: Mapping[str, Mapping[str, Rule]] = {
-    "wp": {"alpha": CHOSEN},
-    "neggrad": {"alpha": between(0, 1)},
-    "ssd": {"alpha": above(0), "images": or_null(whole(2))},
-    "scrub": {"tuning.epochs": whole(0)},
-    "unsir": {"tuning.epochs": whole(0)},
-}
-"""Where a method's key differs from another method's key of the same name."""
 
 
 def register_resolvers() -> None:
@@ -213,8 +47,14 @@ def register_resolvers() -> None:
 def check(config: DictConfig) -> None:
     """Refuse what the configuration alone shows to be wrong; raises UserError with key, value and remedy."""
     check_values(config)
+    check_dataset(config)
     check_method(config)
-    forgotten_names(config)
+    check_labels(config)
+    check_reference(config)
+    if config.canaries.flipped and not config.canaries.withheld:
+        raise UserError(
+            f"canaries.flipped={config.canaries.flipped:g} is of no use without canaries: set canaries.withheld above 0"
+        )
     check_weights("original.weights", config.original.weights)
     weights = config.backbone.weights
     if looks_like_path(weights) or (weights is not None and config.backbone.name == "tiny"):
@@ -225,17 +65,145 @@ def check(config: DictConfig) -> None:
 
 
 def check_values(config: DictConfig) -> None:
-    """Refuse a value that its key cannot have."""
-    own = {f"method.{key}": rule for key, rule in METHOD_RULES.get(config.method.name, {}).items()}
-    for key, (holds, text) in {**RULES, **own}.items():
-        value = OmegaConf.select(config, key, default=MISSING)
+    """Refuse a value that its key cannot have, a key that there is not, and one that must be there."""
+    written = OmegaConf.to_container(config)
+    for key in ESSENTIAL:
+        if value_at(written, key) is MISSING:
+            raise UserError(f"{key} is missing: do not remove it, it must be {RULES[key][1]}")
+    values = values_of(config)
+    for key, (holds, text) in {**RULES, **own_rules(values)}.items():
+        value = value_at(values, key)
         if value is not MISSING and not holds(value):
-            raise UserError(f"{key} must be {text}, got {value!r}: set {key}=...")
+            remedy = f"{key}.KEY=..." if RULES[key] is KEYS else f"{key}=..."
+            raise UserError(f"{key} must be {text}, got {shown(value)}: set {remedy}")
+    check_keys(values)
 
 
+def own_rules(values: Mapping[str, Any]) -> dict[str, Rule]:
+    """The rules of the chosen data set and method that differ from those of others."""
+    chosen = [f"{group}={value_at(values, f'{group}.name')}" for group in NAMED]
+    return {key: rule for choice in chosen for key, rule in OWN_RULES.get(choice, {}).items()}
+
+
+NAMED = ("dataset", "backbone", "method")
+"""Groups each of whose files has the name of what it makes."""
+
+
+def check_keys(values: Mapping[str, Any]) -> None:
+    """Refuse a key that no file has, or not that of the chosen data set, backbone or method; and one that is gone."""
+    found = set(paths(values))
+    files = {group: CONF / group / f"{values[group]['name']}.yaml" for group in NAMED}
+    own = {group: file_keys(file, group) for group, file in files.items() if is_file(file)}
+    unfiled = set(RULES) - set(config_keys())
+    for key in sorted(found):
+        group = key.partition(".")[0]
+        known, where = set(RULES) | set(config_keys()), ""
+        if group in own and key != group:
+            known, where = own[group] | unfiled, f" of {group}={files[group].stem}"
+        if key not in known:
+            raise UserError(f"there is no key {key!r}{where}{did_you_mean(key, known) or '.'} {HELP}")
+    for group, keys in own.items():
+        for key in sorted(keys & set(RULES) - found):
+            raise UserError(f"{key} is missing: it must be {RULES[key][1]}, as in conf/{group}/{files[group].name}")
+
+
+HELP = "See python launch.py --help"
+
+
+def file_keys(file: Path, group: str) -> set[str]:
+    """Paths of the keys of a group's file in a configuration."""
+    return {f"{group}.{key}" for key in ("_target_", *nested(file))}
+
+
+def values_of(config: DictConfig) -> dict[str, Any]:
+    """All values, resolved; without Hydra's own. Raises UserError with one that cannot be resolved."""
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        values = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as fault:
+        key = fault.full_key or "a key"
+        written = shown(value_at(OmegaConf.to_container(ours), key))
+        raise UserError(f"{key}={written}: {first_line(fault)}: set {key}=...") from fault
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def value_at(values: Any, key: str) -> Any:
+    """The value of a path such as `method.tuning.lr`, or MISSING."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return MISSING
+        values = values[part]
+    return values
+
+
+def paths(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Paths of all keys, also of those in groups."""
+    for key, value in values.items():
+        path = f"{above}{key}"
+        yield path
+        if RULES.get(path) is KEYS and path != f"method.{SEARCH}":
+            yield from paths(value, f"{path}.")
+
+
+def shown(value: Any) -> str:
+    """A value as it is quoted: its beginning, where it is long."""
+    text = repr(value)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
+
+
+QUOTED = 100
 MISSING = object()
 SEARCH = "search"
 """Of a method: what a search for its settings tries. It decides nothing of a run."""
+
+
+def check_dataset(config: DictConfig) -> None:
+    """Refuse labels that a data set does not have, files that are not there, and columns that exclude each other."""
+    dataset = config.dataset
+    known = known_labels(dataset)
+    if dataset.labels is not None:
+        labels = [str(label) for label in dataset.labels]
+        chosen_labels(dataset.name, labels, known or list(dict.fromkeys(labels)))
+    exclude = OmegaConf.select(dataset, "exclude")
+    for file in [exclude] if isinstance(exclude, str) else exclude or ():
+        if not is_file(file):
+            raise UserError(f"dataset.exclude={file} does not exist: give the path of a text file, or null")
+    attributes = OmegaConf.select(dataset, "attributes")
+    if attributes is not None and not is_file(attributes):
+        raise UserError(f"dataset.attributes={attributes} does not exist: give the path of MAAD_Face.csv, or null")
+    check_columns(dataset)
+
+
+def known_labels(dataset: DictConfig) -> Sequence[str]:
+    """All labels of a data set of ours that always has the same; empty for others."""
+    many = {"celeba": CELEBA, "celeba_hq": CELEBA, "vggface2": MAAD}
+    if dataset.name in many:
+        return many[dataset.name]
+    if dataset.name not in COMPLETE:
+        return ()
+    return [str(label) for label in yaml.safe_load((CONF / "dataset" / f"{dataset.name}.yaml").read_text())["labels"]]
+
+
+COMPLETE = ("cifar10", "digits", "faces", "mnist", "mufac", "multidigits", "svhn")
+"""Data sets of which conf/dataset names every label."""
+
+
+def check_columns(dataset: DictConfig) -> None:
+    """Refuse a column of a user's table that would mean two things, and a cell that would."""
+    columns = [key for key in dataset if str(key).endswith("_column") and dataset[key] is not None]
+    if {"list_column", "class_column"} <= set(columns):
+        raise UserError(
+            f"dataset.list_column={dataset.list_column} and dataset.class_column={dataset.class_column} are two ways "
+            "of giving labels: set one"
+        )
+    for one, other in itertools.combinations(columns, 2):
+        if dataset[one] == dataset[other]:
+            raise UserError(f"dataset.{one} and dataset.{other} are both {dataset[one]!r}: set one of them to another")
+    cells = [key for key in ("positive", "negative", "unknown") if OmegaConf.select(dataset, key) is not None]
+    for one, other in itertools.combinations(cells, 2):
+        if plain(dataset[one]) == plain(dataset[other]):
+            raise UserError(f"dataset.{one} and dataset.{other} are both {dataset[one]!r}: a cell can say only one")
 
 
 def check_method(config: DictConfig) -> None:
@@ -248,12 +216,62 @@ def check_method(config: DictConfig) -> None:
         raise UserError("method.tuning.epochs and method.tuning.steps are both null: set one of them, or both")
 
 
+def check_labels(config: DictConfig) -> None:
+    """Refuse labels to forget that there are not, or that contradict each other."""
+    forgotten_names(config)
+    names = config.forget_label.names
+    if config.requests is None or names in (None, config.dataset.default_forget):
+        return
+    named = own_names(config, listed(names))
+    together = {name for request in requested(config) for name in request}
+    if set(named) != together:
+        raise UserError(
+            f"forget_label.names={shown(list(named))} and requests={shown(sorted(together))} name different labels: "
+            "set one of them"
+        )
+
+
+def check_reference(config: DictConfig) -> None:
+    """Refuse to optimise what no run has, or this one will not have."""
+    without = config.reference == "none"
+    if without and config.method.name == "retrain":
+        raise UserError("reference=none: method=retrain is the reference, set reference=retrain or another method")
+    for path in [] if config.objective is None else listed(config.objective):
+        first, _, rest = path.partition("/")
+        if first not in FIGURES:
+            raise UserError(
+                f"objective={path} is no figure of a run{did_you_mean(first, FIGURES) or ':'} the paths of figures "
+                f"begin with {', '.join(FIGURES)}"
+            )
+        if without and (first == "retrain" or path in ("seconds/retrain", "speedup", "work_ratio")):
+            raise UserError(f"objective={path} needs the reference: set reference=retrain, not none")
+        if rest.startswith("attack/") and not config.attack:
+            raise UserError(f"objective={path} needs an attack: set attack=aia or another one")
+
+
+FIGURES = ("original", "retrain", "unlearned", "random", "proxy", "seconds", "work", "speedup", "work_ratio")
+"""What the path of a figure begins with."""
+
+
+def listed(value: Any) -> list[Any]:
+    """One value or several, as a list."""
+    return [value] if isinstance(value, str | int | float) else list(value)
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is such a file; also of a path that no file can have, or that may not be looked at."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def looks_like_path(weights: Any) -> bool:
     return weights is not None and (Path(str(weights)).suffix != "" or "/" in str(weights))
 
 
 def check_weights(key: str, path: Any) -> None:
-    if path is not None and not Path(str(path)).is_file():
+    if path is not None and not is_file(str(path)):
         raise UserError(f"{key}={path} does not exist: give the path of a .safetensors or .pt file")
 
 
@@ -264,7 +282,7 @@ def forgotten_names(config: DictConfig) -> tuple[str, ...]:
     names = config.forget_label.names
     if names is None:
         raise UserError(f"{config.dataset.name} has no default label to forget: set forget_label.names=[...]")
-    names = [names] if isinstance(names, str | int) else list(names)
+    names = listed(names)
     if not names:
         raise UserError("forget_label.names is empty: name at least one label to forget")
     return own_names(config, names)
@@ -299,9 +317,8 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         # Else 3 on the command line and '3' in a file would be two labels, with an original each.
         config = config.copy()
         config.dataset.labels = [str(label) for label in config.dataset.labels]
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    plain["method"].pop(SEARCH, None)
+    values = values_of(config)
+    values["method"].pop(SEARCH, None)
     parts = {key: made(config, key) for key in ("dataset", "backbone", "method", "training")}
     return Experiment(
         **parts,
@@ -319,13 +336,14 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         cache=Path(config.outputs) / "cache",
         folder=folder,
         group=group,
-        config={str(key): value for key, value in plain.items()},
+        config=values,
     )
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
     """The configuration of a command line such as `dataset=celeba dataset.root=photos`, without running Hydra."""
     register_resolvers()
+    check_overrides(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
@@ -355,34 +373,73 @@ REFUSED = {
 def explain(fault: Exception) -> str:
     """One line for what Hydra could not compose, with the nearest valid name."""
     text = str(fault)
-    if missing := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
+    if missing := re.search(r"Could not (?:find|load) '([\w/]+)/([^/']+)'", text):
         group, name = missing.groups()
         if reason := REFUSED.get((group, name)):
             return f"{group}={name} is refused: {reason}"
-        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+        options = options_of(group)
         return f"{group}={name} does not exist{did_you_mean(name, options) or '.'} There are {', '.join(options)}"
     first = first_line(fault)
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
         key = unknown.group(1)
-        return f"there is no key {key!r}{did_you_mean(key, config_keys()) or '.'} See python launch.py --help"
+        return f"there is no key {key!r}{did_you_mean(key, config_keys()) or '.'} {HELP}"
+    if first.startswith("Ambiguous value"):
+        return f"{first}: add -m for a job with each of them, or write [...] for a list"
+    if isinstance(fault.__cause__, OmegaConfBaseException):
+        return f"{first}: {first_line(fault.__cause__)}"
     return first
 
 
-def config_keys() -> Iterable[str]:
+def check_overrides(words: Sequence[str]) -> None:
+    """Refuse what Hydra cannot read as `key=value`, and what is no choice of a group; raises UserError."""
+    for word in words:
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except (HydraException, OmegaConfBaseException) as fault:
+            raise unreadable(word, fault) from fault
+        group = override.key_or_group
+        if not group:
+            raise unreadable(word, ValueError("no key"))
+        if override.is_sweep_override() or override.is_delete() or not (CONF / group).is_dir():
+            continue
+        value, options = override.value(), options_of(group)
+        if not isinstance(value, str) and not (group == "attack" and isinstance(value, list)):
+            raise UserError(f"{word}: {group} must be one of {', '.join(options)}")
+
+
+def unreadable(word: str, fault: Exception) -> UserError:
+    """The error for an override that cannot be read."""
+    lines = [line for line in str(fault).splitlines() if not line.startswith(("Error parsing", "See http"))]
+    reason = re.sub(r" expecting \{.*", "", " ".join(lines)) or type(fault).__name__
+    return UserError(
+        f"cannot read {word!r} ({reason}): write key=value, and in quotes what has other signs than letters, digits "
+        "and -_./"
+    )
+
+
+def options_of(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+@functools.cache
+def config_keys() -> tuple[str, ...]:
     """Keys at the top level, groups, and keys of the groups' files."""
-    yield from nested(CONF / "config.yaml")
-    for file in CONF.glob("*/*.yaml"):
-        yield file.parent.name
-        yield from (f"{file.parent.name}.{key}" for key in nested(file))
+    found = [*nested(CONF / "config.yaml")]
+    for file in sorted(CONF.glob("*/*.yaml")):
+        found += [file.parent.name, *(f"{file.parent.name}.{key}" for key in nested(file))]
+    return tuple(dict.fromkeys(found))
 
 
-def nested(file: Path) -> Iterable[str]:
+@functools.cache
+def nested(file: Path) -> tuple[str, ...]:
     """Paths of all keys of a file, those inside others included."""
-    waiting: list[tuple[str, Any]] = [("", OmegaConf.to_container(OmegaConf.load(file)))]
+    waiting: list[tuple[str, Any]] = [("", yaml.safe_load(file.read_text()))]
+    found = []
     while waiting:
         path, value = waiting.pop(0)
         if path:
-            yield path
+            found.append(path)
         if isinstance(value, dict):
             own = {key: part for key, part in value.items() if key not in ("defaults", "hydra", "_target_")}
             waiting += [(f"{path}.{key}".removeprefix("."), part) for key, part in own.items()]
+    return tuple(found)

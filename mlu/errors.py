@@ -1,11 +1,27 @@
 """Faults that the user can mend."""
 
+import argparse
 import difflib
 from collections.abc import Iterable
+from typing import NoReturn
+
+USAGE_ERROR = 2
+"""Exit code of a command that was used wrongly."""
 
 
 class UserError(ValueError):
     """One line that names the fault, the value and the way out. The command line ends with it and exit code 2."""
+
+    def __init__(self, line: str) -> None:
+        # A name or a path that is quoted in it may hold line breaks.
+        super().__init__(" ".join(line.splitlines()))
+
+
+class Arguments(argparse.ArgumentParser):
+    """Reads the words of a command; what is wrong with them is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: {' '.join(message.splitlines())}; see {self.prog} --help\n")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """python -m mlu.predict RUN IMAGE...: what an unlearned model says of images."""
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlu.cli import stop
-from mlu.errors import UserError
+from mlu.errors import Arguments, UserError
 from mlu.process import tune_process
 from mlu.report.table import show
 
@@ -41,8 +40,8 @@ def main(words: Sequence[str] | None = None) -> None:
             show(table)
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m mlu.predict", description="What an unlearned model says of images.")
+def arguments() -> Arguments:
+    parser = Arguments("python -m mlu.predict", description="What an unlearned model says of images.")
     parser.add_argument("run", metavar="RUN", help="folder of a run, such as outputs/runs/<time>")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
     parser.add_argument("--json", action="store_true", help="print JSON")

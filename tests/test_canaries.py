@@ -109,7 +109,9 @@ def test_classes_cannot_be_withheld_which_the_pipeline_says_in_one_line(experime
     with pytest.raises(UserError, match=r"canaries need labels that .*: set canaries\.withheld=0$") as fault:
         pipeline.run(experiment("canaries.withheld=0.5", dataset="digits"))
     assert len(str(fault.value).splitlines()) == 1
-    context_of(experiment("canaries.flipped=0.5", dataset="digits"))
+    context_of(experiment(dataset="digits"))
+    with pytest.raises(UserError, match=r"^canaries\.flipped=0\.5 is of no use .*: set canaries\.withheld above 0$"):
+        experiment("canaries.flipped=0.5", dataset="digits")
 
 
 SMALL = ["dataset.images=60", "training.epochs=1", "canaries.withheld=0.5", "canaries.flipped=0.3"]

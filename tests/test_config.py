@@ -7,10 +7,12 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import ListConfig, OmegaConf
 
-from mlu.config import CONF, METHOD_RULES, RULES, SEARCH, config_keys, explain
+from mlu.config import CONF, SEARCH, config_keys, explain, nested
 from mlu.data.attributes import resolve_label
 from mlu.errors import UserError
+from mlu.models.backbones import Tiny
 from mlu.optimise import Training, Tuning
+from mlu.rules import OWN_RULES, RULES
 
 ATTACKS = ("aia", "lira", "mia", "relearn")
 
@@ -43,10 +45,12 @@ def test_a_yaml_mirrors_its_class(file: Path):
 def test_every_rule_is_of_a_key_that_exists():
     tuning = {f"method.tuning.{field.name}" for field in dataclasses.fields(Tuning)}
     training = {f"training.{field.name}" for field in dataclasses.fields(Training)}
-    assert set(RULES) <= set(config_keys()) | tuning | training
-    for method, rules in METHOD_RULES.items():
-        keys = OmegaConf.load(CONF / "method" / f"{method}.yaml")
-        assert all(OmegaConf.select(keys, key, default="?") != "?" for key in rules)
+    backbone = {f"backbone.{field.name}" for field in dataclasses.fields(Tiny)}
+    targets = {key for key in RULES if key.endswith("._target_")}
+    assert set(RULES) - targets <= set(config_keys()) | tuning | training | backbone | {"training"}
+    for choice, rules in OWN_RULES.items():
+        group, name = choice.split("=")
+        assert {key.partition(".")[2] for key in rules} <= set(nested(CONF / group / f"{name}.yaml"))
 
 
 PRESETS = sorted((CONF / "preset" / "methods" / "source").glob("*.yaml"))

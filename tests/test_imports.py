@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "mlu"
 
 LAYERS = (
-    ("errors", "seeding", "process", "record", "sharing"),
+    ("errors", "seeding", "process", "record", "rules", "sharing"),
     ("store",),
     ("data",),
     ("models", "tasks", "optimise"),

@@ -56,7 +56,11 @@ def chosen_labels(dataset: str, labels: Sequence[str], known: Sequence[str]) -> 
     found = tuple(resolve_label(label, known, dataset) for label in labels)
     twice = [label for label in found if found.count(label) > 1]
     if twice or not found:
-        raise UserError(f"dataset.labels of {dataset} " + (f"has {twice[0]!r} twice" if twice else "is empty"))
+        raise UserError(
+            f"dataset.labels of {dataset} "
+            + (f"has {twice[0]!r} twice" if twice else "is empty")
+            + ": name each label once"
+        )
     return found
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlu.data.attributes import chosen_labels
+from mlu.data.cells import plain
 from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.split import OPEN
 from mlu.data.tables import read_table, refuse_doubles, refuse_wrong_columns
@@ -19,8 +20,6 @@ log = logging.getLogger(__name__)
 
 PARTS = {"train": 0, "training": 0, "0": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "1": 1, "test": 2, "2": 2}
 """What a split column may say, in any case."""
-TRUTH = {"true": "1", "false": "0"}
-"""Booleans as text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,16 +165,6 @@ class Csv(ImageFolder):
 def texts(table: pa.Table, column: str) -> list[str]:
     """A column as text; empty where there is nothing."""
     return pc.fill_null(pc.cast(table[column], pa.string()), "").to_pylist()
-
-
-def plain(value: str | float) -> str:
-    """A cell in one spelling: `1`, `1.0`, ` 1` and `True` are the same."""
-    text = str(value).strip()
-    text = TRUTH.get(text.lower(), text)
-    try:
-        return f"{float(text):g}"
-    except ValueError:
-        return text
 
 
 def listed(table: pa.Table, column: str, separator: str) -> list[list[str]]:

@@ -1,6 +1,5 @@
 """python -m mlu.report PATH... [--out FOLDER]: any number of runs and sweeps as one page, Markdown, LaTeX and CSV."""
 
-import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import Progress
 
-from mlu.errors import UserError
+from mlu.errors import USAGE_ERROR, Arguments, UserError
 from mlu.report.collect import collect
 from mlu.report.groups import settings_of
 from mlu.report.page import Report, page
@@ -20,7 +19,6 @@ from mlu.report.tables import general, tables_of
 from mlu.report.writers import latex, markdown, table_csv
 
 TITLE = "What was forgotten"
-USAGE_ERROR = 2
 PATIENCE = 2.0
 """Seconds after which a progress bar shows."""
 Item = TypeVar("Item")
@@ -28,7 +26,7 @@ Item = TypeVar("Item")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m mlu.report", description="Tables and pictures of runs and sweeps, beside the paper's numbers."
     )
     parser.add_argument(
