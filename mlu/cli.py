@@ -29,7 +29,7 @@ from mlu.config import (
     explain,
     register_resolvers,
 )
-from mlu.errors import USAGE_ERROR, Arguments, UserError, first_line
+from mlu.errors import USAGE_ERROR, Arguments, UserError, first_line, plain_fault
 from mlu.process import tune_process
 from mlu.sweep import SweepSummary, broken_off, clear, launcher_of, record_failure
 
@@ -78,11 +78,12 @@ def job(config: DictConfig) -> Any:
 
         return objective_of(run(experiment), config.objective)
     except Exception as fault:
-        if sweep:
-            record_failure(folder, list(hydra_config.overrides.task), fault)
-        Fault.found = fault
-        if not isinstance(fault, UserError):
+        found = plain_fault(fault)
+        if not isinstance(found, UserError):
             traceback.print_exc()
+        Fault.found = found
+        if sweep:
+            record_failure(folder, list(hydra_config.overrides.task), found)
         # No objective: a sweeper that optimises takes it for a trial that failed, and goes on.
         return None
 
@@ -102,10 +103,10 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as fault:
         stop(explain(fault))
     except Exception as fault:
-        sweep = SweepSummary.under_way
-        if isinstance(fault, OSError) and fault.filename is not None:
-            stop(f"cannot write to {fault.filename}: {fault.strerror}; choose another folder with outputs=...")
-        if sweep is None or launcher_of(sweep) == "basic":
+        sweep, found = SweepSummary.under_way, plain_fault(fault)
+        if sweep is None and isinstance(found, UserError):
+            stop(str(found))
+        if sweep is None or (launcher_of(sweep) == "basic" and not isinstance(found, UserError)):
             # Of two flags that exclude each other. Faults of a job stay in it.
             if isinstance(fault, ValueError):
                 stop(first_line(fault))
@@ -113,7 +114,7 @@ def main() -> None:
         # The launcher's own: jobs answer for theirs.
         if "Unknown plugin class" in str(fault):
             stop(f"hydra/launcher={launcher_of(sweep)} needs pip install 'mlu[cluster]'")
-        stop(broken_off(sweep, fault), FAILURE)
+        stop(broken_off(sweep, found), FAILURE)
     if SweepSummary.failed:
         sys.exit(FAILURE)
     if isinstance(Fault.found, UserError):

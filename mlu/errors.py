@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -22,6 +23,18 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: {' '.join(message.splitlines())}; see {self.prog} --help\n")
+
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+"""What the system says where a file cannot be written, for lack of room or of rights."""
+
+
+def plain_fault(fault: Exception) -> Exception:
+    """That of a disk as one line; any other as it is."""
+    if not isinstance(fault, OSError) or fault.errno not in UNWRITABLE:
+        return fault
+    where = f" {fault.filename}" if fault.filename else ""
+    return UserError(f"cannot write{where}: {fault.strerror}; make room, or choose another folder with outputs=...")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 
 from mlu import stages
 from mlu.canaries import canaries_of, planted
@@ -15,6 +14,7 @@ from mlu.data.attributes import forgotten_labels
 from mlu.data.base import LabelledImages
 from mlu.data.examination import correlations
 from mlu.data.module import ImageData
+from mlu.disk import write_tensors
 from mlu.errors import UserError
 from mlu.evaluate.distributions import PICTURED, distribution_findings, drawn
 from mlu.evaluate.forgetting import forgotten_findings
@@ -179,8 +179,7 @@ def leave(
 ) -> None:
     """Write what a run leaves, `results.json` last, and show its tables."""
     folder = context.experiment.folder
-    state = unlearned.net.state_dict()
-    save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / WEIGHTS)
+    write_tensors(folder / WEIGHTS, unlearned.net.state_dict())
     write_json(label_facts(context.data.source), folder / LABELS)
     arrays: dict[str, np.ndarray] = {}
     for path, (counts, edges) in histograms.items():

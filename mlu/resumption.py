@@ -33,21 +33,21 @@ class Resumption(Callback):
         self.file, self.meter, self.device = file, meter, device
         self.spent: dict[str, Any] = {}
 
-    def checkpoint(self, stage: str, epochs: int) -> Path | None:
-        """The file to go on from; None where there is none that is whole and of this device."""
+    def epochs_done(self, stage: str, epochs: int) -> int:
+        """After how many of its epochs a training may go on from the file; 0 where that is not whole, or not ours."""
         if not self.file.is_file():
-            return None
+            return 0
         try:
             found = read_sealed(self.file)
-            device, epoch = found["callbacks"][self.state_key]["device"], found["epoch"] + 1
+            device, done = found["callbacks"][self.state_key]["device"], int(found["epoch"]) + 1
         except Exception as fault:  # whatever a broken disk or a stranger has left there
             log.warning("%s: what is left of an earlier training cannot be used (%s): starting anew", stage, fault)
-            return None
+            return 0
         if device != self.device:
             log.info("%s: an earlier training was ended on %s: starting anew on %s", stage, device, self.device)
-            return None
-        log.info("%s: going on after epoch %d of %d", stage, epoch, epochs)
-        return self.file
+            return 0
+        log.info("%s: going on after epoch %d of %d", stage, done, epochs)
+        return done
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         with aside(self.meter):

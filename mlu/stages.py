@@ -13,13 +13,14 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mlu.attacks.drawing import people_drawn
 from mlu.contracts import Canaries, ForgetRequest, Method, Problem
 from mlu.data.module import ImageData
 from mlu.data.split import Split
+from mlu.disk import write_tensors
 from mlu.errors import UserError
 from mlu.experiment import Experiment
 from mlu.meter import Meter, measure
@@ -218,13 +219,15 @@ def from_scratch(context: Context, stage: str, train: Split, progress: Path | No
     L.seed_everything(experiment.seed, verbose=False)
     net = experiment.backbone.build(len(context.data.labels))
     module = Classifier(net, context.task, experiment.training, experiment.seed, stage)
-    epochs, batches = experiment.training.epochs, context.data.train_batches(train, seed=experiment.seed)
+    epochs = experiment.training.epochs
     log.info("%s: training for %d epochs", stage, epochs)
     with measure(context.device) as meter:
         resumption = Resumption(progress, meter, device_name(context.team)) if progress else None
+        done = resumption.epochs_done(stage, epochs) if resumption else 0
+        batches = context.data.train_batches(train, seed=experiment.seed, epoch=done)
         kept: dict[str, Any] = {"callbacks": [resumption], "plugins": [Sealed()]} if resumption else {}
         trainer = context.trainer(stage, epochs, experiment.training, **kept)
-        trainer.fit(module, batches, ckpt_path=resumption.checkpoint(stage, epochs) if resumption else None)
+        trainer.fit(module, batches, ckpt_path=progress if done else None)
     return net, meter
 
 
@@ -255,15 +258,13 @@ def cached(
 
     def build(folder: Path) -> dict[str, Any]:
         net, meter = make(folder / PROGRESS)
-        save_file(
-            {name: value.contiguous() for name, value in net.state_dict().items()}, folder / "weights.safetensors"
-        )
+        write_tensors(folder / "weights.safetensors", net.state_dict())
         remedy = context.experiment.training.remedy(stage)
         outputs = context.team.run(responses, context, net, remedy, exposed)
         for name, said in outputs.items():
             # By number, since the file does not keep their order.
             stages = {f"{number} {stage}": means for number, (stage, means) in enumerate(said.stages.items())}
-            save_file({"logits": said.logits, **stages}, folder / f"{name}.safetensors")
+            write_tensors(folder / f"{name}.safetensors", {"logits": said.logits, **stages})
         return facts_of(meter, context)
 
     entry = context.store.get(stage, key, build)

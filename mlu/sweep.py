@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,11 @@ def record_failure(folder: Path, overrides: list[str], fault: Exception) -> None
     """Leave a failed job's error and the command that repeats it beside its log."""
     lines = str(fault).strip().splitlines() or [""]
     failure = {"error": f"{type(fault).__name__}: {lines[0]}", "command": command_of(overrides)}
-    (folder / FAILURE).write_text(json.dumps(failure))
+    try:
+        (folder / FAILURE).write_text(json.dumps(failure))
+    except OSError as full:
+        # The disk may be what failed. The end of the sweep sees that there are no results.
+        print(f"{folder / FAILURE}: {full}: {failure['error']}", file=sys.stderr)
 
 
 def command_of(overrides: list[str]) -> str:
@@ -63,21 +68,22 @@ def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
 
 
 def show_failures(config: DictConfig) -> int:
-    """How many jobs failed, and how to repeat them."""
+    """How many jobs failed, or left nothing, and how to repeat them."""
     failures = found(config, FAILURE)
     for job, failure in failures.items():
         print(f"job {job.name} failed: {failure['error']}\n  repeat it: {failure['command']}")
-    return len(failures)
+    begun = {file.parents[1] for file in Path(config.hydra.sweep.dir).glob("*/.hydra/overrides.yaml")}
+    lost = sorted(begun - failures.keys() - found(config, RESULTS).keys(), key=job_number)
+    for job in lost:
+        print(f"job {job.name} has no results: it was ended, or still runs")
+        print(f"  repeat it: {command_of(overrides_of(job))}")
+    return len(failures) + len(lost)
 
 
 def broken_off(config: DictConfig, fault: Exception) -> str:
     """Show what there is of a sweep that its launcher did not bring to an end; why it did not."""
-    ended = show_results(config).keys() | found(config, FAILURE).keys()
+    show_results(config)
     show_failures(config)
-    begun = {folder.parent for folder in Path(config.hydra.sweep.dir).glob("*/.hydra")}
-    for job in sorted(begun - ended, key=job_number):
-        print(f"job {job.name} has no results: it was ended, or still runs")
-        print(f"  repeat it: {command_of(overrides_of(job))}")
     return f"hydra/launcher={launcher_of(config)} broke off: {str(fault).strip() or type(fault).__name__}"
 
 

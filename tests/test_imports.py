@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / "mlu"
 
 LAYERS = (
     ("errors", "seeding", "process", "record", "rules", "sharing"),
-    ("store",),
+    ("store", "disk"),
     ("data",),
     ("models", "tasks", "optimise"),
     ("meter",),

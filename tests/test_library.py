@@ -560,7 +560,9 @@ def test_a_caller_s_random_numbers_warnings_and_loggers_stay_as_they_were(model)
 @pytest.mark.parametrize(("steps", "says"), [(3, "the model's weights are not finite"), (8, "the loss is nan")])
 def test_what_is_not_finite_is_refused(steps, says, model):
     with pytest.raises(UserError, match=f"^{says}.*; finetune: choose milder settings"):
-        forget(model, loader_of(*data()), LABELS, "Male", "finetune", tuning={"lr": 1e30, "steps": steps, "batch_size": 16})
+        forget(
+            model, loader_of(*data()), LABELS, "Male", "finetune", tuning={"lr": 1e30, "steps": steps, "batch_size": 16}
+        )
 
 
 def test_a_problem_gets_its_columns_in_order(model, monkeypatch):

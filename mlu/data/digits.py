@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlu.data.base import Dataset, LabelledImages
+from mlu.disk import new_images, write_array
 from mlu.errors import UserError
 from mlu.store import Store, code_digest, digest
 
@@ -155,13 +156,13 @@ class MultiDigits(Dataset):
         split = split_rows(rng, self.images)
         sources = draw_sources(rng, present, split, classes, split_by_class(rng, classes))
         shape = (self.images, 3, self.image_size, self.image_size)
-        images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        images = new_images(folder / "images.npy", shape)
         for rows, canvases in paint(rng, glyphs, sources, self.image_size):
             images[rows] = canvases
         images.flush()
-        np.save(folder / "targets.npy", present.astype(np.uint8))
-        np.save(folder / "split.npy", split)
-        np.save(folder / "sources.npy", sources)
+        write_array(folder / "targets.npy", present.astype(np.uint8))
+        write_array(folder / "split.npy", split)
+        write_array(folder / "sources.npy", sources)
         return {"images": self.images}
 
 

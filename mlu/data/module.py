@@ -60,22 +60,27 @@ class ImageData(L.LightningDataModule):
         """Columns of labels, in their order; raises UserError with the nearest name for an unknown one."""
         return tuple(self.labels.index(resolve_label(name, self.labels, self.source.name)) for name in names)
 
-    def train_batches(self, split: Split, batch_size: int | None = None, seed: int | None = None) -> DataLoader[Batch]:
-        """Shuffled batches of `split`, for training; this module's own batch size and seed where none is given."""
+    def train_batches(
+        self, split: Split, batch_size: int | None = None, seed: int | None = None, epoch: int = 0
+    ) -> DataLoader[Batch]:
+        """Shuffled batches of `split`, for training that begins with an epoch, from 0.
+
+        Where none is given this module's own batch size and seed count.
+        """
         seed = self.seed if seed is None else seed
-        return shuffled_batches(split, batch_size or self.batch_size, seed, self.workers)
+        return shuffled_batches(split, batch_size or self.batch_size, seed, self.workers, epoch)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.train_batches(self.splits["train"])
 
 
-def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0) -> DataLoader[Batch]:
+def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0, epoch: int = 0) -> DataLoader[Batch]:
     """Batches of a split for training, in another order in every epoch."""
     # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
     return DataLoader(
         Shared(split, place()),  # type: ignore[arg-type]
         batch_size=None,
-        sampler=ShuffledBatches(len(split), batch_size, seed),
+        sampler=ShuffledBatches(len(split), batch_size, seed, epoch),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
@@ -96,11 +101,11 @@ class Shared:
 class ShuffledBatches(Sampler[Tensor]):
     """Row numbers in batches, in an order that depends on the seed and the epoch alone.
 
-    Lightning calls `set_epoch`.
+    Lightning calls `set_epoch`; but of the first epoch it asks worker processes for batches before.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int) -> None:
-        self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, 0
+    def __init__(self, length: int, batch_size: int, seed: int, epoch: int = 0) -> None:
+        self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch

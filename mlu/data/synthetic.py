@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from rich.console import Console
 from rich.progress import track
 from scipy.special import ndtri
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from mlu.data.attributes import ALIASES, PAPER, resolve_label
 from mlu.data.base import Dataset, LabelledImages
+from mlu.disk import new_images, write_array
 from mlu.errors import UserError
 from mlu.store import Store, code_digest, digest
 
@@ -474,7 +474,7 @@ def draw(faces: Faces, folder: Path) -> dict[str, Any]:
     """Write images.npy, targets.npy (all ten labels) and identities.npy, with few images in float32 at a time."""
     people = cast(faces)
     shape = (faces.images, 3, faces.image_size, faces.image_size)
-    images = open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    images = new_images(folder / "images.npy", shape)
     step = max(1, PIXELS_AT_ONCE // faces.image_size**2)
     starts = range(0, faces.images, step)
     with one_thread():
@@ -483,8 +483,8 @@ def draw(faces: Faces, folder: Path) -> dict[str, Any]:
             pictures = render(people.rows(rows), faces.image_size)
             images[rows] = to_bytes(pictures, faces.noise, seed=(faces.seed, start))
     images.flush()
-    np.save(folder / "targets.npy", people.labels[people.identities])
-    np.save(folder / "identities.npy", people.identities)
+    write_array(folder / "targets.npy", people.labels[people.identities])
+    write_array(folder / "identities.npy", people.identities)
     return {"images": faces.images, "people": len(people.labels)}
 
 
