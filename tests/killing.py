@@ -1,5 +1,6 @@
 """Whole runs in processes that can be killed anywhere, forked from one that has imported everything before."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -43,6 +44,8 @@ def started(function: Callable[..., object], *arguments: Any) -> BaseProcess:
     """A process that carries out a function of a module: it is found by its name."""
     process = server.Process(target=function, args=arguments)
     process.start()
+    # Else a test that fails would wait at its end for one that has none.
+    atexit.register(process.kill)
     return process
 
 
