@@ -119,7 +119,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     file = need(folder, CONFIG)
     try:
         config = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as fault:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as fault:
         raise UserError(f"{file} cannot be read: {first_line(fault)}") from fault
     if not isinstance(config, dict):
         raise UserError(f"{file} is no configuration of a run")
@@ -132,7 +132,7 @@ def labels_of(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(file.read_text())
         fits = facts["task"] in ("multilabel", "singlelabel") and all(isinstance(name, str) for name in facts["labels"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
         raise UserError(f"{file} cannot be read: {type(fault).__name__} {first_line(fault)}") from fault
     if not fits:
         raise UserError(f"{file} must hold labels and a task, multilabel or singlelabel")

@@ -178,7 +178,7 @@ def job_of(folder: Path) -> Run | Gap:
         try:
             results = checked(json.loads((folder / RESULTS).read_text()))
             return Run(folder, results, read_yaml(folder / CONFIG), all_figures(results))
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as fault:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as fault:
             return Gap(folder, f"{RESULTS} cannot be used: {first_line(fault)}", composed=composed)
     failure = read_failure(folder / FAILURE)
     if failure:
@@ -239,7 +239,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """Its mapping; empty where there is no such file, or none that can be read."""
     try:
         content = yaml.load(file.read_bytes(), LOADER)
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # a date such as 2026-99-99 is a ValueError
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -254,6 +254,6 @@ def read_failure(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {"error": f"failed; {FAILURE} cannot be read"}
     return content if isinstance(content, dict) else {"error": "failed"}
