@@ -13,6 +13,16 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mlu.contracts import Histograms, PlainTable
 
+DISCREET: Mapping[str, Any] = {
+    "x_disable_meta": True,
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "host": "",
+}
+"""What W&B is not told, though it would ask: host and user, folders, the command line, the address of the checkout's
+origin (which may hold a token), code. The configuration says what was run, `results.json` on what."""
+
 
 @dataclass(frozen=True)
 class Tracking:
@@ -105,7 +115,7 @@ class Wandb(Tracker):
             tags=list(subject.tags),
             dir=folder,
             config=dict(config),
-            settings=wandb.Settings(silent=True),
+            settings=wandb.Settings(silent=True, **DISCREET),
         ) as run:
             yield Tracking(WandbLogger(experiment=run), run)
 

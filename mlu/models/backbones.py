@@ -168,9 +168,7 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
         raise UserError(f"backbone.weights={weights} cannot be downloaded: {first_line(fault)}") from fault
     except (RuntimeError, pickle.UnpicklingError) as fault:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise UserError(
-            f"backbone.weights={weights}: what {folder} holds is no file of weights, delete it: {first_line(fault)}"
-        ) from fault
+        raise UserError(f"backbone.weights={weights}: what {folder} holds of it are no weights, delete it") from fault
 
 
 def refuse_remainder(name: str, size: int, patch: int) -> None:

@@ -1,6 +1,7 @@
 """Weights from files: a trained network's, or those that training starts from."""
 
 import logging
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,9 +29,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        raise UserError(
-            f"{path} is neither safetensors nor a plain state dict of tensors: {first_line(fault)}"
-        ) from fault
+        # torch advises here to read it all the same, and to run what is in it.
+        pickled = isinstance(fault, pickle.UnpicklingError)
+        reason = "it holds other things, which may do harm, and was not read" if pickled else first_line(fault)
+        raise UserError(f"{path} is neither safetensors nor a plain state dict of tensors: {reason}") from fault
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(map(is_weight, state, state.values())):
         raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")

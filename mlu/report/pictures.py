@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlu.errors import printable
 from mlu.record import LABELS
 from mlu.report.aggregate import STRONGEST, Cell, cell
 from mlu.report.collect import Run
@@ -83,7 +84,8 @@ def data_uri(svg: str) -> str:
 
 
 def short(text: str) -> str:
-    """A name that leaves room for the picture."""
+    """A name that leaves room for the picture, of letters that SVG may hold."""
+    text = printable(text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
@@ -336,7 +338,7 @@ def entropies(setting: Setting) -> Picture | None:
             stairs(axes, reference, f"{model}/{split}", model, COLOURS[model], fill=model == "original")
         for (title, found), colour in zip(curves.items(), cycle(HUES), strict=False):
             stairs(axes, found, f"unlearned/{split}", short(title), colour)
-        tidy(axes, AXES["entropy"].replace(" of the retained outputs", ""), split)
+        tidy(axes, AXES["entropy"].replace(" of the retained outputs", ""), short(split))
     panels[0].set_ylabel("density")
     figure.legend(*once(panels[0]), loc="outside right upper", frameon=False, fontsize="small")
     drawn = sorted({first_run(group).seed for group in leading(setting)})
