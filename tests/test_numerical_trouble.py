@@ -12,6 +12,7 @@ from photo_folder import write_lines, write_photos
 from safetensors.torch import save_file
 
 from mlu import pipeline, stages
+from mlu.config import composed, made
 from mlu.contracts import Finding, Trial
 from mlu.edits import top_fraction
 from mlu.errors import UserError
@@ -156,28 +157,49 @@ def test_a_network_whose_features_are_all_zero_is_measured_as_one_that_knows_not
         assert metrics[f"unlearned/{path}"] == 0.5
 
 
-@pytest.mark.parametrize("phi", [0, 1])
-@pytest.mark.parametrize("reading", ["selective", "above", "printed"])
-@pytest.mark.parametrize("method", ["wf", "wp"])
-def test_none_or_all_of_the_weights(method, reading, phi, experiment, tmp_path):
-    """With epsilon = 0 what was edited stays as the edit left it; inf is free."""
-    short = (f"method={method}", f"method.reading={reading}", f"phi={phi}", "method.soft=0", "method.decorrelation=0")
-    found = {}
-    for steps, epsilon in ((0, 0), (2, 0), (2, "inf")):
-        context = pipeline.context_of(experiment(*SMALL, *short, f"method.tuning.steps={steps}", f"epsilon={epsilon}"))
+@pytest.fixture
+def forgotten(experiment):
+    """Weights of the convolutions of the original and of what a method leaves, which are finite."""
+
+    def from_overrides(*overrides):
+        context = pipeline.context_of(experiment(*SMALL, *overrides, "method.soft=0", "method.decorrelation=0"))
         original = stages.original(context)
-        state = pipeline.forget(context, original, None).net.state_dict()
-        assert all(value.isfinite().all() for value in state.values())
-        found[steps, epsilon] = state
-    before, edited = original.net.state_dict(), found[0, 0]
-    bodies = [name for name, value in before.items() if name.startswith("body.") and name.endswith("conv.weight")]
-    same = [torch.equal(before[name], edited[name]) for name in bodies]
-    # As printed, Weight Pruning has no use for phi: it treats all weights but the highest quarter.
-    assert all(same) == (phi == 0 and (method, reading) != ("wp", "printed"))
-    for name in bodies:
-        moved = edited[name] != before[name]
-        assert torch.equal(found[2, 0][name][moved], edited[name][moved])
-    assert any(not torch.equal(found[2, "inf"][name], edited[name]) for name in bodies)
+        found = [model.net.state_dict() for model in (original, pipeline.forget(context, original, None))]
+        assert all(value.isfinite().all() for state in found for value in state.values())
+        names = [name for name in found[0] if name.endswith("conv.weight")]
+        return [torch.cat([state[name].flatten() for name in names]) for state in found]
+
+    return from_overrides
+
+
+READINGS = [(method, reading) for method in ("wf", "wp") for reading in ("selective", "above", "printed")]
+
+
+@pytest.mark.parametrize("phi", [0, 1])
+@pytest.mark.parametrize(("method", "reading"), READINGS)
+def test_none_or_all_of_the_weights(method, reading, phi, forgotten):
+    """With epsilon = 0 what was edited stays as the edit left it; inf is free."""
+    how = (f"method={method}", f"method.reading={reading}", f"phi={phi}")
+    before, edited = forgotten(*how, "method.tuning.steps=0", "epsilon=0")
+    changed = edited != before
+    # Weight Pruning as printed has no use for phi.
+    assert (method, reading) == ("wp", "printed") or changed.any() == bool(phi)
+    if phi:
+        _, bound = forgotten(*how, "method.tuning.steps=2", "epsilon=0")
+        _, free = forgotten(*how, "method.tuning.steps=2", "epsilon=inf")
+        assert torch.equal(bound[changed], edited[changed])
+        assert not changed.any() or not torch.equal(free[changed], edited[changed])
+
+
+def test_the_printed_rule_does_nothing_where_three_quarters_of_the_weights_have_no_importance():
+    """Its upper percentile is then 0, and what is not below that is kept."""
+    layers = {"a": torch.ones(8)}
+    method = made(composed(["method=wp", "method.reading=printed"]), "method")
+    few, many = (method.treat_printed(layers, {"a": scores}) for scores in (
+        torch.tensor([0, 0, 0, 0, 0, 0, 0, 1.0]), torch.tensor([0, 0, 1, 2, 3, 4, 5, 6.0])
+    ))  # fmt: skip
+    assert torch.equal(few.weights["a"], layers["a"])
+    assert not torch.equal(many.weights["a"], layers["a"])
 
 
 @pytest.mark.parametrize("size", [4096, 53])
