@@ -28,8 +28,14 @@ from mlu.tasks import MultiLabel
 
 NO_NUMBER = re.compile(r"\b(nan|inf|infinity)\b", re.IGNORECASE)
 SMALL = ("training.epochs=1", "attack=none")
-ATTACKED = ("training.epochs=1", "attack=[aia,mia,relearn]", "attack.relearn.samples=[8]", "attack.relearn.cap=2",
-            "attack.relearn.draws=1")  # fmt: skip
+ATTACKED = (
+    "training.epochs=1",
+    "attack=[aia,mia,relearn]",
+    "attack.aia.hidden=1",
+    "attack.relearn.samples=[8]",
+    "attack.relearn.cap=2",
+    "attack.relearn.draws=1",
+)
 
 
 @pytest.fixture
@@ -99,7 +105,7 @@ WILD = ("method.tuning.lr=1e30", "method.tuning.steps=4", *SMALL, "reference=non
 
 @pytest.mark.parametrize("method", TUNED)
 def test_fine_tuning_that_diverges_says_so_and_what_to_lower(method, stopped):
-    brief = ("method.noise_steps=2",) if method == "unsir" else ()
+    brief = {"unsir": ["method.noise_steps=2"], "wf": ["method.images=32"], "wp": ["method.images=32"]}.get(method, ())
     line = stopped(f"method={method}", *WILD, *brief, dataset="digits" if method == "boundary" else "faces")
     assert f"{method}: " in line
     assert "method.tuning.lr" in line
@@ -113,7 +119,8 @@ EVERY = ("original", "retrain", "unlearned")
 def test_a_label_that_does_not_vary_in_a_split_has_reasons_there_and_figures_elsewhere(part, value, run, photos):
     beard = [value if here == part else flip for here, flip in zip(PARTS, noise(84, 1), strict=True)]
     source = photos(part=PARTS, Beard=beard, Hat=noise(84, 2))
-    results = run(*source, *ATTACKED, "forget_label.names=[Beard]", "method=wf", "method.tuning.steps=2", dataset="csv")
+    how = ("forget_label.names=[Beard]", "method=wf", "method.tuning.steps=2")
+    results = run(*source, *(ATTACKED if part != "train" else SMALL), *how, dataset="csv")
     metrics, missing = results["metrics"], results["missing"]
     for split in ("train", "validation", "test"):
         for model in EVERY:
@@ -123,22 +130,21 @@ def test_a_label_that_does_not_vary_in_a_split_has_reasons_there_and_figures_els
             assert metrics[f"{model}/{split}/forgotten/accuracy"] is not None
             if split == part:
                 assert "Beard does not occur both ways" in missing[path]
-    read = [metrics[f"{model}/attack/aia/features/balanced_accuracy"] for model in EVERY]
-    assert (read == [None] * 3) == (part != "train")
+    if part != "train":
+        assert {metrics[f"{model}/attack/aia/features/balanced_accuracy"] for model in EVERY} == {None}
 
 
-@pytest.mark.parametrize("value", [0, 1])
-def test_a_label_that_nobody_has_or_that_everybody_has_is_forgotten_without_figures_of_it(value, run, photos):
-    source = photos(Beard=[value] * 60, Hat=noise(60, 3))
-    steps = ("method=wf", "method.tuning.steps=2")
-    metrics = run(*source, *SMALL, *steps, "forget_label.names=[Beard]", dataset="csv")["metrics"]
+def test_labels_that_nobody_and_that_everybody_has_are_forgotten_without_figures_of_them(run, photos):
+    source = photos(Beard=[0] * 40, Hat=[1] * 40, Cap=noise(40, 3))
+    steps = ("method=wf", "method.tuning.steps=2", "forget_label.names=[Beard,Hat]")
+    metrics = run(*source, *SMALL, *steps, dataset="csv")["metrics"]
     assert metrics["unlearned/test/forgotten/auroc"] is None
     assert metrics["unlearned/test/forgotten/accuracy"] == 1
     assert metrics["unlearned/test/retained/auroc"] is not None
 
 
 def test_a_label_that_nobody_knows_can_be_silenced_and_nothing_else(run, stopped, photos):
-    source = (*photos(Beard=[""] * 60, Hat=noise(60, 3)), *SMALL, "forget_label.names=[Beard]")
+    source = (*photos(Beard=[""] * 40, Hat=noise(40, 3)), *SMALL, "forget_label.names=[Beard]")
     metrics = run(*source, "method=head", dataset="csv")["metrics"]
     assert metrics["unlearned/test/forgotten/accuracy"] is None
     for method in ("wf", "wp"):
@@ -151,8 +157,8 @@ def test_a_network_whose_features_are_all_zero_is_measured_as_one_that_knows_not
     for name in ("weight", "bias"):
         state[f"body.block5.bn.{name}"] = torch.zeros_like(state[f"body.block5.bn.{name}"])
     save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "dead.safetensors")
-    dead = (f"original.weights={tmp_path / 'dead.safetensors'}", "training.epochs=1", "attack=aia", "method=finetune")
-    metrics = run(*dead, "method.tuning.steps=0", "reference=none")["metrics"]
+    dead = (f"original.weights={tmp_path / 'dead.safetensors'}", "dataset.images=160", "reference=none")
+    metrics = run(*dead, "attack=aia", "attack.aia.hidden=1", "method=finetune", "method.tuning.steps=0")["metrics"]
     for path in ("test/forgotten/auroc", "attack/aia/features/balanced_accuracy", "attack/aia/features/auroc"):
         assert metrics[f"unlearned/{path}"] == 0.5
 
@@ -179,16 +185,16 @@ READINGS = [(method, reading) for method in ("wf", "wp") for reading in ("select
 @pytest.mark.parametrize(("method", "reading"), READINGS)
 def test_none_or_all_of_the_weights(method, reading, phi, forgotten):
     """With epsilon = 0 what was edited stays as the edit left it; inf is free."""
-    how = (f"method={method}", f"method.reading={reading}", f"phi={phi}")
+    how = (f"method={method}", f"method.reading={reading}", f"phi={phi}", "method.images=32")
     before, edited = forgotten(*how, "method.tuning.steps=0", "epsilon=0")
     changed = edited != before
     # Weight Pruning as printed has no use for phi.
     assert (method, reading) == ("wp", "printed") or changed.any() == bool(phi)
-    if phi:
+    if phi and reading == "selective":
         _, bound = forgotten(*how, "method.tuning.steps=2", "epsilon=0")
         _, free = forgotten(*how, "method.tuning.steps=2", "epsilon=inf")
         assert torch.equal(bound[changed], edited[changed])
-        assert not changed.any() or not torch.equal(free[changed], edited[changed])
+        assert not torch.equal(free[changed], edited[changed])
 
 
 def test_the_printed_rule_does_nothing_where_three_quarters_of_the_weights_have_no_importance():
@@ -224,6 +230,7 @@ def test_splits_of_two_images_have_figures_or_reasons(run, photos):
 
 def test_hardly_any_canaries_are_too_few_to_ask_about(run):
     few = ("canaries.withheld=0.001", "attack=mia", "training.epochs=1", "reference=none", "method=head")
+    few += ("dataset.images=100",)
     missing = run(*few)["missing"]
     assert "fewer than" in missing["original/attack/mia/loss_forgotten/auroc"]
 
