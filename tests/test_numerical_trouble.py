@@ -107,7 +107,7 @@ WILD = ("method.tuning.lr=1e30", "method.tuning.steps=4", *SMALL, "reference=non
 def test_fine_tuning_that_diverges_says_so_and_what_to_lower(method, stopped):
     brief = {"unsir": ["method.noise_steps=2"], "wf": ["method.images=32"], "wp": ["method.images=32"]}.get(method, ())
     line = stopped(f"method={method}", *WILD, *brief, dataset="digits" if method == "boundary" else "faces")
-    assert f"{method}: " in line
+    assert method in line
     assert "method.tuning.lr" in line
 
 
@@ -158,7 +158,9 @@ def test_a_network_whose_features_are_all_zero_is_measured_as_one_that_knows_not
         state[f"body.block5.bn.{name}"] = torch.zeros_like(state[f"body.block5.bn.{name}"])
     save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "dead.safetensors")
     dead = (f"original.weights={tmp_path / 'dead.safetensors'}", "dataset.images=160", "reference=none")
-    metrics = run(*dead, "attack=aia", "attack.aia.hidden=1", "method=finetune", "method.tuning.steps=0")["metrics"]
+    metrics = run(
+        *dead, "attack=aia", "attack.aia.hidden=1", "attack.aia.images=40", "method=finetune", "method.tuning.steps=0"
+    )["metrics"]
     for path in ("test/forgotten/auroc", "attack/aia/features/balanced_accuracy", "attack/aia/features/auroc"):
         assert metrics[f"unlearned/{path}"] == 0.5
 
@@ -208,14 +210,13 @@ def test_the_printed_rule_does_nothing_where_three_quarters_of_the_weights_have_
     assert not torch.equal(many.weights["a"], layers["a"])
 
 
-@pytest.mark.parametrize("size", [4096, 53])
-def test_a_batch_may_be_larger_than_the_data_and_a_rest_of_one_image_is_left_out(size, run, photos):
-    """Of 84 images 54 are trained on: one batch of 53 and one image, or one of all."""
+def test_a_batch_may_be_larger_than_the_data_and_a_rest_of_one_image_is_left_out(run, photos):
+    """Of 84 images 54 are trained on: in batches of 53, and then in one."""
     source = photos(part=["train"] * 54 + ["validation"] * 15 + ["test"] * 15, Beard=noise(84, 1), Hat=noise(84, 2))
-    sizes = (f"training.batch_size={size}", f"method.tuning.batch_size={size}")
-    steps = ("method=wf", "method.tuning.epochs=2", "method.tuning.steps=null", "forget_label.names=[Beard]")
-    results = run(*source, *SMALL, *sizes, *steps, dataset="csv")
-    assert results["work"]["retrain"]["backward"] == min(size, 54)
+    sizes = ("training.batch_size=53", "method.tuning.batch_size=4096", "forget_label.names=[Beard]")
+    steps = ("method=finetune", "method.tuning.epochs=2", "method.tuning.steps=null", "method.tuning.recalibrate=0")
+    work = run(*source, *SMALL, *sizes, *steps, dataset="csv")["work"]
+    assert (work["retrain"]["backward"], work["unlearn"]["backward"]) == (53, 2 * 54)
 
 
 def test_splits_of_two_images_have_figures_or_reasons(run, photos):
@@ -233,12 +234,6 @@ def test_hardly_any_canaries_are_too_few_to_ask_about(run):
     few += ("dataset.images=100",)
     missing = run(*few)["missing"]
     assert "fewer than" in missing["original/attack/mia/loss_forgotten/auroc"]
-
-
-def test_forgetting_twice_says_that_nothing_is_left_to_forget(run, stopped, tmp_path):
-    run("method=head", *SMALL)
-    again = f"original.weights={tmp_path / 'run0' / 'unlearned.safetensors'}"
-    assert "they are forgotten already" in stopped("method=wf", *SMALL, again)
 
 
 CONSTANT = {
