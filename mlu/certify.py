@@ -40,7 +40,7 @@ def issue(run: Path, out: Path) -> int:
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_json(certificate, out / JSON)
-        (out / HTML).write_text(page(certificate), encoding="utf-8")
+        (out / HTML).write_text(page(certificate), encoding="utf-8", errors="replace")
     except OSError as fault:
         raise UserError(f"{out} cannot be written to: {first_line(fault)}; choose another with --out") from fault
     print(f"{out / JSON} and {out / HTML}")
@@ -63,7 +63,7 @@ def read(file: Path) -> dict[str, Any]:
     """A certificate, from the file that holds it."""
     try:
         stated = json.loads(file.read_text())
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise UserError(f"{file} is no certificate: {first_line(fault)}") from fault
     if not isinstance(stated, dict) or not isinstance(stated.get("files"), dict):
         raise UserError(f"{file} is no certificate: it states no files")

@@ -11,11 +11,24 @@ USAGE_ERROR = 2
 
 
 class UserError(ValueError):
-    """One line that names the fault, the value and the way out. The command line ends with it and exit code 2."""
+    """One line that names the fault, the value and the way out. The command line ends with it and exit code 2.
+
+    Names and values come from files that anybody may have written, so the line is made `printable`.
+    """
 
     def __init__(self, line: str) -> None:
-        # A name or a path that is quoted in it may hold line breaks.
-        super().__init__(" ".join(line.splitlines()))
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    r"""Text in one line that commands no terminal: line ends, escapes and the like as one would write them in Python.
+
+    >>> printable("a" + chr(10) + chr(27) + "[31m ä")
+    'a\\n\\x1b[31m ä'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
 
 
 class Arguments(argparse.ArgumentParser):

@@ -17,7 +17,7 @@ from mlu.metrics.trials import roc
 from mlu.models.network import Network
 from mlu.shadows import shadows_of, treatment_key
 from mlu.stages import Context, Model
-from mlu.store import code_digest
+from mlu.store import Entry, code_digest
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +145,12 @@ def kept(context: Context, attack: Attack[Any], victim: Victim, name: str, key: 
     stage, key = f"attack-{attack.name}", {**key, "of": name}
     if not context.store.holds(stage, key):
         attack.prepare(victim)
-    entry = context.store.get(stage, key, build)
-    with np.load(entry.folder / FILE) as arrays:
+    return context.store.read(stage, key, build, opened)
+
+
+def opened(entry: Entry) -> dict[str, Any]:
+    """The evidence of an entry of the cache; raises an exception of any kind if it is not what `kept` writes."""
+    with np.load(entry.folder / FILE, allow_pickle=False) as arrays:
         found = {**entry.facts["missing"], **evidence_of(arrays)}
     return {path: found[path] for path in entry.facts["order"]}
 

@@ -5,13 +5,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from mlu.cli import stop
 from mlu.errors import Arguments, UserError
 from mlu.process import tune_process
-from mlu.report.table import show
+from mlu.report.table import show, text_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,11 +68,11 @@ def tables(images: Sequence[str], said: Mapping[str, "Tensor"], forgotten: Seque
         result = Table(title="probability of each label", title_justify="left")
         result.add_column("label")
         for image in images[start : start + ABREAST]:
-            result.add_column(escape(image), justify="right", overflow="fold")
+            result.add_column(text_of(image), justify="right", overflow="fold")
         for label, probs in said.items():
             chosen = probs[start : start + ABREAST].tolist()
             cells = [f"[dim]{FORGOTTEN}[/]" if label in forgotten else f"{prob:.3f}" for prob in chosen]
-            result.add_row(escape(label), *cells)
+            result.add_row(text_of(label), *cells)
         yield result
 
 

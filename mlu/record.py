@@ -11,6 +11,27 @@ UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
 PLACES = ("root", "prepared", "attributes", "download")
 """Keys of a data set that say where its files are, and no more."""
 
+GROUPS = ("dataset", "backbone", "method", "forget_label", "training", "trainer", "attack")
+MOST_VALUES = 100_000
+"""Of a configuration: a few lines of YAML can stand for more than any memory holds."""
+
+
+def is_configuration(content: Any) -> bool:
+    """Whether it can be the configuration of a run: groups are mappings, and it is no larger than one writes it."""
+    if not isinstance(content, dict) or not all(isinstance(content.get(group) or {}, dict) for group in GROUPS):
+        return False
+    waiting, seen = [content], 0
+    while waiting and seen < MOST_VALUES:
+        value = waiting.pop()
+        seen += 1
+        if isinstance(value, dict):
+            if not all(isinstance(key, str | int) for key in value):
+                return False
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return not waiting
+
 
 def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
     """All numbers of a run by their path: metrics, `seconds/...`, `work/...`, `speedup` and `work_ratio`."""

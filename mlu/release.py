@@ -18,7 +18,7 @@ from mlu.models.backbones import Backbone, ResNet, Tiny, VisionTransformer
 from mlu.models.network import Network
 from mlu.models.timm_backbone import Timm
 from mlu.models.weights import load_trained
-from mlu.record import CONFIG, LABELS, WEIGHTS
+from mlu.record import CONFIG, LABELS, WEIGHTS, is_configuration
 from mlu.tasks import Task, task_of
 
 BATCH = 64
@@ -98,9 +98,12 @@ def load(run: str | Path) -> Unlearned:
         wanted = [names] if isinstance(names, str | int) else names
         forgotten = forgotten_labels([str(name) for name in wanted], facts["labels"], dataset["name"])
         size = int(dataset["image_size"])
-    except (KeyError, TypeError, ValueError) as fault:
-        raise UserError(f"{folder / CONFIG} is no configuration of a run: {type(fault).__name__} {fault}") from fault
-    net = backbone.build(len(facts["labels"]))
+        net = backbone.build(len(facts["labels"]))
+    except UserError:
+        raise
+    except Exception as fault:  # torch has kinds of its own for a network that cannot be
+        reason = f"{type(fault).__name__} {first_line(fault)}"
+        raise UserError(f"{folder / CONFIG} is no configuration of a run: {reason}") from fault
     load_trained(net, weights)
     net.eval().requires_grad_(False)
     return Unlearned(net, facts["labels"], forgotten, task_of(facts["task"]), size).eval()
@@ -119,9 +122,9 @@ def config_of(folder: Path) -> dict[str, Any]:
     file = need(folder, CONFIG)
     try:
         config = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as fault:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as fault:
         raise UserError(f"{file} cannot be read: {first_line(fault)}") from fault
-    if not isinstance(config, dict):
+    if not is_configuration(config):
         raise UserError(f"{file} is no configuration of a run")
     return config
 
@@ -131,8 +134,10 @@ def labels_of(folder: Path) -> dict[str, Any]:
     file = need(folder, LABELS)
     try:
         facts = json.loads(file.read_text())
-        fits = facts["task"] in ("multilabel", "singlelabel") and all(isinstance(name, str) for name in facts["labels"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+        names, task = facts["labels"], facts["task"]
+        fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        fits = fits and task in ("multilabel", "singlelabel")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
         raise UserError(f"{file} cannot be read: {type(fault).__name__} {first_line(fault)}") from fault
     if not fits:
         raise UserError(f"{file} must hold labels and a task, multilabel or singlelabel")

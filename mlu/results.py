@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -145,7 +146,18 @@ def flatten(findings: Iterable[Finding]) -> dict[str, float | None]:
             metrics[f"{finding.path}/low"], metrics[f"{finding.path}/high"] = finding.low, finding.high
         if finding.p_value is not None:
             metrics[f"{finding.path}/p_value"] = finding.p_value
+    refuse_infinite(metrics)
     return metrics
+
+
+def refuse_infinite(metrics: Mapping[str, float | None]) -> None:
+    """UserError with the first figure that is no finite number: what cannot be computed is None and has a reason."""
+    strange = [path for path, value in metrics.items() if value is not None and not math.isfinite(value)]
+    if strange:
+        raise UserError(
+            f"{len(strange)} figures are no finite numbers, first {strange[0]} = {metrics[strange[0]]}: no results are "
+            "written, please report this with the command that led here"
+        )
 
 
 def commit() -> str | None:

@@ -13,7 +13,6 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mlu.attacks.drawing import people_drawn
@@ -27,11 +26,11 @@ from mlu.meter import Meter, measure
 from mlu.models.classifier import Classifier
 from mlu.models.network import Network
 from mlu.models.outputs import Outputs, outputs_of, respond, respond_by_stage
-from mlu.models.weights import load_trained
+from mlu.models.weights import load_trained, read_weights
 from mlu.optimise import Optimisation
 from mlu.progress import trainer_of
 from mlu.resumption import Resumption, Sealed
-from mlu.store import PROGRESS, Store, code_digest, content_of, now
+from mlu.store import PROGRESS, Entry, Store, code_digest, content_of, now
 from mlu.tasks import Task
 from mlu.team import Team
 from mlu.unlearner import carry_out
@@ -267,13 +266,19 @@ def cached(
             write_tensors(folder / f"{name}.safetensors", {"logits": said.logits, **stages})
         return facts_of(meter, context)
 
-    entry = context.store.get(stage, key, build)
+    return context.store.read(stage, key, build, partial(opened, context))
+
+
+def opened(context: Context, entry: Entry) -> Model:
+    """The model of an entry of the cache; raises an exception of any kind if it is not what `cached` writes."""
     net = bare(context)
     load_trained(net, entry.folder / "weights.safetensors")
     outputs = {}
     for name, split in context.data.splits.items():
-        said = load_file(entry.folder / f"{name}.safetensors")
+        said = read_weights(entry.folder / f"{name}.safetensors")
         logits, numbered = said.pop("logits"), sorted(said, key=lambda stage: int(stage.split()[0]))
+        if logits.shape != split.targets.shape:
+            raise UserError(f"logits of shape {tuple(logits.shape)} where {tuple(split.targets.shape)} is needed")
         stages = {stage.split()[1]: said[stage] for stage in numbered}
         outputs[name] = outputs_of(split, logits, stages, exposed_rows(split, context) if stages else None)
     return Model(net.eval(), outputs, Cost(**entry.facts, cached=not entry.fresh))

@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
+
+from mlu.errors import first_line
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress"
 """File in a draft from which a build that was ended may go on; all else that it left is removed."""
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,39 @@ class Store:
             draft.rename(folder)
             (folder / PROGRESS).unlink(missing_ok=True)
             return Entry(folder, facts, fresh=True)
+
+    def read(
+        self,
+        stage: str,
+        key: Mapping[str, Any],
+        build: Callable[[Path], Mapping[str, Any]],
+        open_entry: Callable[[Entry], Content],
+    ) -> Content:
+        """What is in the entry of `key`: found or built, as by `get`, and opened.
+
+        Checksums say that files are those that were written, not who wrote them. So what is found and cannot be opened
+        is damaged as well, and built again.
+
+        Args:
+            stage: As in `get`, and so are `key` and `build`.
+            key: See there.
+            build: See there.
+            open_entry: Reads the files, without running anything that they hold; raises what it will where they are not
+                as `build` writes them.
+        """
+        with self.lock(stage, key):
+            entry = self.get(stage, key, build)
+            try:
+                return open_entry(entry)
+            except Exception as fault:
+                # A machine that is short of memory or of file handles says nothing of the entry.
+                short = isinstance(fault, MemoryError | OSError) and not isinstance(fault, FileNotFoundError)
+                if entry.fresh or short:
+                    raise
+                reason = f"{type(fault).__name__}: {first_line(fault)}"
+            log.warning("cached %s in %s is damaged (%s): building it again", stage, entry.folder, reason)
+            shutil.rmtree(entry.folder)
+            return open_entry(self.get(stage, key, build))
 
 
 def empty(folder: Path, keep: str) -> None:

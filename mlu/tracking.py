@@ -44,6 +44,17 @@ class Line:
             log.warning("W&B gets no more of this run: %s", first_line(fault))
 
 
+DISCREET: Mapping[str, Any] = {
+    "x_disable_meta": True,
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "host": "",
+}
+"""What W&B is not told, though it would ask: host and user, folders, the command line, the address of the checkout's
+origin (which may hold a token), code. The configuration says what was run, `results.json` on what."""
+
+
 @dataclass(frozen=True)
 class Tracking:
     """A run that is being tracked, or none.
@@ -154,7 +165,7 @@ class Wandb(Tracker):
                     tags=list(subject.tags),
                     dir=folder,
                     config=dict(config),
-                    settings=wandb.Settings(silent=True, init_timeout=PATIENCE, finish_timeout=PATIENCE),
+                    settings=wandb.Settings(silent=True, init_timeout=PATIENCE, finish_timeout=PATIENCE, **DISCREET),
                 )
             except Exception as fault:  # of the network, of the account, of the disk: W&B has a kind for each
                 log.warning("W&B cannot be used %s: %s", mode, first_line(fault))

@@ -6,12 +6,13 @@ Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlu.data.base import Dataset, LabelledImages
+from mlu.data.base import Dataset, LabelledImages, mapped
 from mlu.disk import new_images, write_array
 from mlu.errors import UserError
 from mlu.store import Store, code_digest, digest
@@ -108,16 +109,17 @@ class MultiDigits(Dataset):
         labels = digit_labels(self.name, self.labels)
         self.check()
         key = self.key()
-        entry = Store(Path(self.root)).get("multidigits", key, self.build)
+        files = partial(mapped, ("images", "targets", "split"))
+        painted = Store(Path(self.root)).read("multidigits", key, self.build, files)
         columns = [int(label) for label in labels]
         return LabelledImages(
             name=self.name,
             task="multilabel",
-            images=np.load(entry.folder / "images.npy", mmap_mode="r"),
-            targets=np.ascontiguousarray(np.load(entry.folder / "targets.npy")[:, columns]),
+            images=painted["images"],
+            targets=np.ascontiguousarray(painted["targets"][:, columns]),
             labels=labels,
             fingerprint=digest({**key, "dataset": "multidigits", "labels": labels}),
-            split=np.load(entry.folder / "split.npy"),
+            split=np.array(painted["split"]),
         )
 
     def key(self) -> dict[str, Any]:

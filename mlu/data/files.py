@@ -17,6 +17,9 @@ from mlu.errors import UserError, first_line
 MOST_THREADS = 8
 MISSING = -1
 OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # absolute, or with a part `..`
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
+"""What an image file may be, whatever its name ends with. Pillow knows more, and for one of them, EPS, it starts
+Ghostscript: a program that runs what is written in the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +31,11 @@ class ImageFiles:
         paths: File names relative to the folder, one per row.
         image_size: Height and width after centre crop and resize, in pixels.
 
+    A link in the folder is followed, wherever it leads: who may put one there may put the image itself there.
+
     Raises:
-        UserError: If a path is absolute or leads out of the folder (when made); if a file is missing, truncated or
-            no image (when its row is asked for).
+        UserError: If a path is absolute or leads out of the folder (when made); if a file is missing, truncated, of
+            far too many pixels or no image (when its row is asked for).
     """
 
     folder: Path
@@ -41,6 +46,8 @@ class ImageFiles:
         for path in self.paths:
             if OUTWARD.search(path):
                 raise UserError(f"image path {path!r} leads out of {self.folder}; it must be relative to that folder")
+            if "\0" in path:
+                raise UserError(f"image path {path!r} has a zero byte, which no file name has: mend the label table")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -67,10 +74,17 @@ class ImageFiles:
     def decode(self, file: Path) -> np.ndarray:
         """One image, uint8, shape (image_size, image_size, 3)."""
         try:
-            with Image.open(file) as image:
+            with Image.open(file, formats=formats()) as image:
                 return np.asarray(square(image, self.image_size))
         except Exception as fault:  # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs
             raise UserError(f"cannot read the image {file}: {first_line(fault)}; put an intact file there") from fault
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow can read."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def square(image: Image.Image, size: int) -> Image.Image:

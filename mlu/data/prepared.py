@@ -76,9 +76,9 @@ class Prepared:
         """Rows whose files are missing, or could not be decoded, and why."""
         missing = np.flatnonzero(self.state[:, 0] == MISSING).tolist()
         found = {row: f"{self.files.folder / self.files.paths[row]} is missing: put it there" for row in missing}
-        for number, record in enumerate(self.records):
-            for place, reason in (record or {}).get("unreadable", {}).items():
-                found[number * self.rows + int(place)] = reason
+        for part, record in zip(self.parts, self.records, strict=True):
+            for place, reason in ({} if record is None else record["unreadable"]).items():
+                found[part.start + int(place)] = reason
         return found
 
     @cached_property
@@ -87,13 +87,15 @@ class Prepared:
         return [slice(start, start + self.rows) for start in range(0, len(self.files), self.rows)]
 
     def record(self, number: int, part: slice) -> dict[str, Any] | None:
+        paths, file = self.files.paths[part], shard_file(self.folder, number)
         try:
             record = json.loads(record_file(self.folder, number).read_text())
-            whole = shard_file(self.folder, number).stat().st_size == record["bytes"]
-            current = record["state"] == state_of(self.files.paths[part], self.state[part])
-        except (OSError, ValueError, KeyError, TypeError):
+            whole = file.stat().st_size == record["bytes"] and fits(mapped(file), len(paths), self.files)
+            current = record["state"] == state_of(paths, self.state[part])
+            placed = {int(place) for place, _ in record["unreadable"].items()} <= {*range(len(paths))}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
             return None
-        return record if whole and current else None
+        return record if whole and current and placed else None
 
     def opened(self, command: str) -> Images:
         """All images: from the shards, and where there is none from the files; `command` is what makes them."""
@@ -178,10 +180,7 @@ class PreparedImages:
 
     @cached_property
     def arrays(self) -> list[np.ndarray | None]:
-        return [
-            np.load(shard_file(self.folder, number), mmap_mode="r") if made else None
-            for number, made in enumerate(self.made)
-        ]
+        return [mapped(shard_file(self.folder, number)) if made else None for number, made in enumerate(self.made)]
 
     def damaged(self) -> list[Path]:
         """Shards whose bytes are not those that were written."""
@@ -230,6 +229,16 @@ def shard_file(folder: Path, number: int) -> Path:
 
 def record_file(folder: Path, number: int) -> Path:
     return folder / f"{number:05}.json"
+
+
+def mapped(shard: Path) -> np.ndarray:
+    """A shard's array, on disk; raises an exception of several kinds if it is none, or one of Python objects."""
+    return np.load(shard, mmap_mode="r", allow_pickle=False)
+
+
+def fits(array: np.ndarray, images: int, files: ImageFiles) -> bool:
+    """Whether these can be the decoded images."""
+    return array.dtype == np.uint8 and array.shape == (images, 3, files.image_size, files.image_size)
 
 
 def state_of(paths: Sequence[str], state: np.ndarray) -> str:

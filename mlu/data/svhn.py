@@ -45,6 +45,8 @@ def read_mat(file: Path, test: bool) -> Part:
     for name in ("X", "y"):
         if name not in content:
             raise malformed(file, f"it has no variable {name}")
+        if not isinstance(content[name], np.ndarray):
+            raise malformed(file, f"{name} must be an array of numbers, got {type(content[name]).__name__}")
     images, labels = content["X"], content["y"]
     if images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3) or images.dtype != np.uint8:
         raise malformed(file, f"X must be uint8 of shape (32, 32, 3, n), got {images.dtype} of shape {images.shape}")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from mlu.data.attributes import ALIASES, PAPER, resolve_label
-from mlu.data.base import Dataset, LabelledImages
+from mlu.data.base import Dataset, LabelledImages, mapped
 from mlu.disk import new_images, write_array
 from mlu.errors import UserError
 from mlu.store import Store, code_digest, digest
@@ -127,15 +128,16 @@ class Faces(Dataset):
         """The images, drawn on the first call; raises UserError for a field that cannot be drawn."""
         check(self)
         key = content_key(self)
-        folder = Store(Path(self.root)).get("faces", key, lambda draft: draw(self, draft)).folder
+        files = partial(mapped, ("images", "targets", "identities"))
+        drawn = Store(Path(self.root)).read("faces", key, lambda draft: draw(self, draft), files)
         labels = tuple(ALIASES.get(label, label) for label in self.labels)
         return LabelledImages(
             name=self.name,
             task="multilabel",
-            images=np.load(folder / "images.npy", mmap_mode="r"),
-            targets=np.load(folder / "targets.npy")[:, [PAPER.index(label) for label in labels]],
+            images=drawn["images"],
+            targets=drawn["targets"][:, [PAPER.index(label) for label in labels]],
             labels=labels,
-            identities=np.load(folder / "identities.npy"),
+            identities=np.array(drawn["identities"]),
             fingerprint=digest({**key, "labels": labels}),
         )
 

@@ -123,7 +123,8 @@ def share_of(split: Split, fraction: float, generator: torch.Generator) -> Split
 def calibration(problem: Problem, images: int) -> Split:
     """At most `images` plain training images, seeded, as many with the forgotten labels as without.
 
-    Of several forgotten labels each brings its share; a label with too few positives or negatives brings fewer.
+    Of several forgotten labels each brings its share; a label with too few positives or negatives brings fewer. Raises
+    UserError where all targets are unknown.
     """
     order = torch.randperm(len(problem.train), generator=problem.generator())
     share = max(1, images // (2 * len(problem.request.forgotten)))
@@ -132,7 +133,13 @@ def calibration(problem: Problem, images: int) -> Split:
         targets, known = problem.train.targets[order, column], problem.train.known[order, column]
         for value in (0, 1):
             chosen.append(order[known & (targets == value)][:share])
-    return problem.train.subset(torch.cat(chosen).unique())
+    rows = torch.cat(chosen).unique()
+    if not len(rows):
+        raise UserError(
+            "no training image is known to have what is to be forgotten, or to lack it: there is nothing to score "
+            "weights by, use method=head"
+        )
+    return problem.train.subset(rows)
 
 
 def both_sides(problem: Problem) -> dict[str, tuple[int, ...]]:

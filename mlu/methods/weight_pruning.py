@@ -63,7 +63,9 @@ class WeightPruning(Method):
       the forgotten labels alone (Section 6); the importance for the retained ones is that for whichever of them needs
       the weight most.
     - `printed`: importance for the forgotten labels alone, and percentiles over all weights, head included. It zeroes
-      what the forgotten label does *not* need and is reported as what it is.
+      what the forgotten label does *not* need and is reported as what it is. Where three quarters of the weights have
+      no importance at all, as behind units that are always off, the upper percentile is 0, all are kept, and nothing
+      is done.
 
     S is |g w| with g the root mean square gradient over images, since at an optimum the mean gradient is noise; under
     `printed` it is |mean gradient|, as Eq. 1 says. Except under `printed`, S and H w^2 / 2 are relative to their means

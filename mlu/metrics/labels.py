@@ -30,6 +30,11 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
 
     Besides METRICS: `recall` (share of positives predicted positive), `positive_rate` (share predicted positive) and
     `mutual_information` (between prediction and target, in bits). Rates have intervals.
+
+    An output that is the same for all images has a balanced accuracy and an AUROC of 0.5, an average precision of the
+    share p of positives, no mutual information, and an F1 of 0 where it says no, 2 p / (1 + p) where it says yes.
+    Without a positive image, F1, average precision, recall and balanced accuracy are NaN; without a negative one,
+    balanced accuracy is, and without either the AUROC.
     """
     probs, predictions = task.probs(outputs.logits.double()), task.predictions(outputs.logits).numpy()
     known, persons, positive = outputs.known.numpy(), outputs.identities, (outputs.targets > 0).numpy()

@@ -1,11 +1,13 @@
 """Architectures. Each yaml of `conf/backbone` is one of these."""
 
+import pickle
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
@@ -160,9 +162,13 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
             f"{did_you_mean(weights, names) or '.'} There are {', '.join(names)}"
         )
     try:
-        return known[weights].get_state_dict(progress=True, check_hash=True)
+        # Its folder of downloads is as open as any other, and what lies there already is not checked.
+        return known[weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
     except OSError as fault:
         raise UserError(f"backbone.weights={weights} cannot be downloaded: {first_line(fault)}") from fault
+    except (RuntimeError, pickle.UnpicklingError) as fault:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise UserError(f"backbone.weights={weights}: what {folder} holds of it are no weights, delete it") from fault
 
 
 def refuse_remainder(name: str, size: int, patch: int) -> None:

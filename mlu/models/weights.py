@@ -1,9 +1,11 @@
 """Weights from files: a trained network's, or those that training starts from."""
 
 import logging
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -27,13 +29,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        raise UserError(
-            f"{path} is neither safetensors nor a plain state dict of tensors: {first_line(fault)}"
-        ) from fault
+        # torch advises here to read it all the same, and to run what is in it.
+        pickled = isinstance(fault, pickle.UnpicklingError)
+        reason = "it holds other things, which may do harm, and was not read" if pickled else first_line(fault)
+        raise UserError(f"{path} is neither safetensors nor a plain state dict of tensors: {reason}") from fault
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(map(is_weight, state, state.values())):
         raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")
     return dict(state)
+
+
+def is_weight(name: Any, value: Any) -> bool:
+    """Whether it is a named tensor that has all its numbers: no sparse or quantised one, nor one without memory."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex())
+    )
 
 
 def our_names(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
@@ -51,7 +65,8 @@ def load_trained(net: Network, path: Path) -> None:
     """Fill `net` with a trained model's weights; every one must be there and fit."""
     state = our_names(read_weights(path), net.renames)
     if f"body.{ERASER}.bias" in state:
-        net.erase(state[f"body.{ERASER}.weight"], state[f"body.{ERASER}.bias"])
+        # Its place alone: its numbers are checked, and then filled in, with all others.
+        net.erase(torch.eye(net.head.in_features), torch.zeros(net.head.in_features))
     own = net.state_dict()
     for name in state:
         if name not in own:

@@ -75,7 +75,8 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
         "report.csv": table_csv(tables, out),
     }
     for name, content in contents.items():
-        (out / name).write_text(content, encoding="utf-8")
+        # Half of a pair of surrogates, as in a name that is not UTF-8, is no text.
+        (out / name).write_text(content, encoding="utf-8", errors="replace")
     return [out / name for name in contents]
 
 

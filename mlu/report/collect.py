@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from mlu.errors import UserError, first_line
-from mlu.record import CONFIG, FAILURE, RESULTS, SCHEMA, figures_of
+from mlu.record import CONFIG, FAILURE, RESULTS, SCHEMA, figures_of, is_configuration
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,10 @@ def job_of(folder: Path) -> Run | Gap:
     if (folder / RESULTS).is_file():
         try:
             results = checked(json.loads((folder / RESULTS).read_text()))
+            # Half of a pair of surrogates is no text, and nobody can write it: a ValueError.
+            json.dumps(results, ensure_ascii=False).encode()
             return Run(folder, results, read_yaml(folder / CONFIG), all_figures(results))
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as fault:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as fault:
             return Gap(folder, f"{RESULTS} cannot be used: {first_line(fault)}", composed=composed)
     failure = read_failure(folder / FAILURE)
     if failure:
@@ -196,18 +198,53 @@ def checked(results: Any) -> dict[str, Any]:
         raise ValueError("it does not describe a run")
     if results.get("schema") != SCHEMA:
         raise ValueError(f"its schema is {results.get('schema')!r}, this report reads {SCHEMA}")
-    kinds = {"dataset": str, "task": str, "backbone": str, "method": str, "forget_label": list, "seed": int}
-    for key, kind in kinds.items():
-        if not isinstance(results["run"].get(key), kind):
-            raise ValueError(f"run/{key} is {results['run'].get(key)!r}")
+    for key, holds in RUN.items():
+        if not holds(results["run"].get(key)):
+            raise ValueError(f"run/{key} is {results['run'].get(key)!r:.80}")
+    parts = {key: results.get(key) or {} for key in PARTS}
+    for key, part in parts.items():
+        if not isinstance(part, dict) or not all(map(PARTS[key], part.values())):
+            raise ValueError(f"its {key} is {part!r:.80}")
     for key in ("metrics", "seconds"):
         if not isinstance(results.get(key), dict):
             raise ValueError(f"it has no {key}")
-    parts = {key: results.get(key) or {} for key in ("work", "measured", "missing")}
-    for key, part in parts.items():
-        if not isinstance(part, dict) or (key != "missing" and any(isinstance(of, str) for of in part.values())):
-            raise ValueError(f"its {key} is {part!r}")
     return {**results, **parts}
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def of(*kinds: type | None) -> Callable[[Any], bool]:
+    """A rule: of one of the types, or None where None is among them."""
+    there = tuple(type(None) if kind is None else kind for kind in kinds)
+    return lambda value: isinstance(value, there) and (bool in there or not isinstance(value, bool))
+
+
+def words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+TEXT = of(str, None)
+RUN: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("dataset", "task", "backbone", "method"), of(str)),
+    **dict.fromkeys(("date", "device", "commit", "data", "config_hash", "experiment", "budget"), TEXT),
+    "seed": of(int),
+    "forget_label": words,
+    "requests": lambda value: value is None or (isinstance(value, list) and all(map(words, value))),
+    "versions": lambda value: value is None or (isinstance(value, dict) and all(map(of(str), value.values()))),
+}
+"""What each fact of a run must be."""
+PARTS: Mapping[str, Callable[[Any], bool]] = {
+    "metrics": lambda value: value is None or is_number(value),
+    "seconds": lambda value: value is None or is_number(value),
+    "work": lambda value: value is None or (isinstance(value, dict) and all(map(is_number, value.values()))),
+    "measured": lambda value: value is None or (isinstance(value, dict) and TEXT(value.get("device"))),
+    "missing": of(str),
+}
+"""What each value must be below these keys of `results.json`."""
+LARGEST = 1e15
+"""No run measures as much of anything, in seconds or images."""
 
 
 def all_figures(results: Mapping[str, Any]) -> dict[str, float | None]:
@@ -218,7 +255,7 @@ def all_figures(results: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return float(value) if is_number(value) and math.isfinite(value) and abs(value) < LARGEST else None
 
 
 def derived(figures: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -236,12 +273,12 @@ def derived(figures: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """Its mapping; empty where there is no such file, or none that can be read."""
+    """The configuration in it; empty where there is no such file, or none that can be read."""
     try:
         content = yaml.load(file.read_bytes(), LOADER)
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # a date such as 2026-99-99 is a ValueError
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if is_configuration(content) else {}
 
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -254,6 +291,6 @@ def read_failure(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {"error": f"failed; {FAILURE} cannot be read"}
     return content if isinstance(content, dict) else {"error": "failed"}

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,12 @@ def counts(report: Report) -> str:
 
 def link(run: Run, folder: Path) -> str:
     """From the page to a run's results."""
-    return quote(place(run.folder / RESULTS, folder))
+    return address(run.folder / RESULTS, folder)
+
+
+def address(path: Path, folder: Path) -> str:
+    """Of something on disk, for a link from the page; a name may be of any bytes."""
+    return quote(os.fsencode(place(path, folder)))
 
 
 def run_title(run: Run) -> str:
@@ -127,8 +133,8 @@ def shown(table: Table, folder: Path) -> dict[str, Any]:
     best = table.best
     rows = [
         {
-            "title": row.title if "=" not in row.title else row.title.split(maxsplit=1)[0],
-            "variant": "" if "=" not in row.title else row.title.split(maxsplit=1)[1],
+            "title": row.title if "=" not in row.title else row.title.partition(" ")[0],
+            "variant": "" if "=" not in row.title else row.title.partition(" ")[2],
             "reference": row.reference,
             "standing": standing(row),
             "mark": next(
@@ -184,7 +190,12 @@ def cell_facts(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
 
 def gap_facts(gap: Gap, folder: Path) -> dict[str, str]:
     where = place(gap.folder, folder)
-    return {"place": where, "href": quote(where), "reason": gap.reason, "command": gap.command or ""}
+    return {
+        "place": where,
+        "href": address(gap.folder, folder),
+        "reason": gap.reason,
+        "command": gap.command or "",
+    }
 
 
 def run_facts(run: Run, folder: Path) -> dict[str, Any]:
@@ -199,5 +210,5 @@ def run_facts(run: Run, folder: Path) -> dict[str, Any]:
         "experiment": run.experiment or ABSENT,
         "date": run.date.replace("T", " ")[:16],
         "device": run.device,
-        "commit": (facts.get("commit") or ABSENT)[:10],
+        "commit": str(facts.get("commit") or ABSENT)[:10],
     }

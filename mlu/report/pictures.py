@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlu.errors import printable
 from mlu.record import LABELS
 from mlu.report.aggregate import STRONGEST, Cell, cell
 from mlu.report.collect import Run
@@ -83,7 +84,8 @@ def data_uri(svg: str) -> str:
 
 
 def short(text: str) -> str:
-    """A name that leaves room for the picture."""
+    """A name that leaves room for the picture, of letters that SVG may hold."""
+    text = printable(text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
@@ -102,7 +104,7 @@ def point(axes: Axes, x: Cell, y: Cell, label: str, colour: str, marker: str) ->
         return
     bars = [
         None if found.interval is None or found.value is None
-        else [[100 * (found.value - found.interval.low)], [100 * (found.interval.high - found.value)]]
+        else [[100 * max(found.value - found.interval.low, 0)], [100 * max(found.interval.high - found.value, 0)]]
         for found in (x, y)
     ]  # fmt: skip
     axes.errorbar(
@@ -238,7 +240,7 @@ def correlations(runs: Iterable[Run], labels: Sequence[str]) -> np.ndarray | Non
         try:
             content = json.loads((run.folder / LABELS).read_text())
             found = np.array(content["correlation"], float)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue
         if content.get("labels") == list(labels) and found.shape == (len(labels), len(labels)):
             return found
@@ -312,7 +314,7 @@ def bar(axes: Axes, place: int, total: Cell, runs: Sequence[Run], trained: bool)
     rest, colour = ("training", "retrain") if trained else ("loading, batch norm, rest", "random")
     axes.barh(place, max(0.0, total.value - start), left=start, color=COLOURS[colour], label=rest)
     if total.interval:
-        ends = [[total.value - total.interval.low], [total.interval.high - total.value]]
+        ends = [[max(total.value - total.interval.low, 0)], [max(total.interval.high - total.value, 0)]]
         axes.errorbar(total.value, place, xerr=ends, color=INK, capsize=2, elinewidth=0.9)
 
 
@@ -336,7 +338,7 @@ def entropies(setting: Setting) -> Picture | None:
             stairs(axes, reference, f"{model}/{split}", model, COLOURS[model], fill=model == "original")
         for (title, found), colour in zip(curves.items(), cycle(HUES), strict=False):
             stairs(axes, found, f"unlearned/{split}", short(title), colour)
-        tidy(axes, AXES["entropy"].replace(" of the retained outputs", ""), split)
+        tidy(axes, AXES["entropy"].replace(" of the retained outputs", ""), short(split))
     panels[0].set_ylabel("density")
     figure.legend(*once(panels[0]), loc="outside right upper", frameon=False, fontsize="small")
     drawn = sorted({first_run(group).seed for group in leading(setting)})
@@ -353,19 +355,21 @@ def entropies(setting: Setting) -> Picture | None:
 def stairs(axes: Axes, found: dict[str, np.ndarray], path: str, label: str, colour: str, fill: bool = False) -> None:
     """One histogram as a density."""
     start = f"{path}/entropy/histogram"
-    if f"{start}/counts" in found:
-        counts, edges = found[f"{start}/counts"], found[f"{start}/edges"]
+    counts, edges = found.get(f"{start}/counts"), found.get(f"{start}/edges")
+    if counts is not None and edges is not None and len(edges) == len(counts) + 1:
         density = counts / (counts.sum() * np.diff(edges))
         axes.stairs(density, edges, label=label, color=colour, fill=fill, alpha=0.3 if fill else 1, linewidth=1.3)
 
 
 def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
-    """What a run left in a file of arrays; nothing where it left none that can be read."""
+    """Rows of finite numbers that a run left in a file of arrays; nothing where it left none that can be read."""
     try:
         with np.load(run.folder / name, allow_pickle=False) as found:
-            return {path: found[path] for path in found.files}
-    except (OSError, ValueError, EOFError, KeyError):
+            rows = {path: found[path] for path in found.files}
+    except Exception:  # zipfile and zlib have kinds of their own for damaged files
         return {}
+    sound = (row.ndim == 1 and row.dtype.kind in "iuf" and np.isfinite(row).all() for row in rows.values())
+    return {path: row for (path, row), whole in zip(rows.items(), sound, strict=True) if whole}
 
 
 def rates(setting: Setting) -> Picture | None:
@@ -405,8 +409,9 @@ def rates(setting: Setting) -> Picture | None:
 
 
 def curve(axes: Axes, found: dict[str, np.ndarray], path: str, label: str, colour: str) -> None:
-    if f"{path}/false" in found and f"{path}/true" in found:
-        axes.plot(found[f"{path}/false"], found[f"{path}/true"], label=label, color=colour, linewidth=1.4)
+    false, true = found.get(f"{path}/false"), found.get(f"{path}/true")
+    if false is not None and true is not None and len(false) == len(true):
+        axes.plot(false, true, label=label, color=colour, linewidth=1.4)
 
 
 def responses(setting: Setting) -> Picture | None:

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlu.errors import printable
+
 SHOWN = {
     "retained accuracy": "test/retained/accuracy",
     "forgotten balanced acc.": "test/forgotten/balanced_accuracy",
@@ -36,11 +38,12 @@ CHANCE = "0.500"
 def run_table(results: Mapping[str, Any]) -> Table:
     """Rows original, retrain and unlearned of one run; test split, 95 % intervals in brackets."""
     run, seconds, columns = results["run"], results["seconds"], shown([results])
-    table = headed(f"{run['dataset']}, {run['backbone']}: forget {', '.join(run['forget_label'])}", "model", columns)
+    title = f"{run['dataset']}, {run['backbone']}: forget {', '.join(run['forget_label'])}"
+    table = headed(text_of(title), "model", columns)
     for model, label, speedup in (
         ("original", "original", ""),
         ("retrain", "retrain", "1×" if seconds["retrain"] else ""),
-        ("unlearned", f"[bold]unlearned ({run['method']})", number(results["speedup"], "×")),
+        ("unlearned", f"[bold]unlearned ({text_of(run['method'])})", number(results["speedup"], "×")),
     ):
         cost = seconds["unlearn" if model == "unlearned" else model]
         table.add_row(label, *figures(results, model, columns), number(cost, " s"), speedup)
@@ -53,7 +56,7 @@ def sweep_table(jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     table = headed("after forgetting, test split", "job", columns)
     for name, results in jobs:
         seconds = number(results["seconds"]["unlearn"], " s")
-        table.add_row(escape(name), *figures(results, "unlearned", columns), seconds, number(results["speedup"], "×"))
+        table.add_row(text_of(name), *figures(results, "unlearned", columns), seconds, number(results["speedup"], "×"))
     return table
 
 
@@ -133,6 +136,11 @@ def number(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
     return f"{value:.0f}{unit}" if value >= 100 else f"{value:.1f}{unit}"
+
+
+def text_of(name: str) -> str:
+    """A name from a file as a terminal's table shows it: no markup, and no command to the terminal."""
+    return escape(printable(name))
 
 
 def show(table: Table) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,8 +182,9 @@ TEX = {
 
 
 def tex(text: str) -> str:
-    """Text that LaTeX shows as it is."""
-    return "".join(TEX.get(letter, letter) for letter in " ".join(text.split()))
+    """Text that LaTeX shows as it is, without control characters, which it refuses."""
+    letters = (letter for letter in " ".join(text.split()) if unicodedata.category(letter) != "Cc")
+    return "".join(TEX.get(letter, letter) for letter in letters)
 
 
 def latex(tables: Sequence[Table], title: str) -> str:
@@ -204,7 +206,9 @@ def latex_table(table: Table) -> str:
     rows = []
     for place, cells in enumerate(lines(table)):
         marked = marked_places(table, place, best)
-        rows.append(" & ".join(bold(tex(cell), number in marked) for number, cell in enumerate(cells)) + r" \\")
+        # Behind braces: the `\\` of the line before would take a bracket or a star for its own.
+        row = " & ".join(bold(tex(cell), number in marked) for number, cell in enumerate(cells))
+        rows.append(("{}" if row.startswith(("[", "*")) else "") + row + r" \\")
     return "\n".join(
         [
             r"\begin{table}[p]", r"\centering", rf"\caption{{{tex(caption)}}}", r"\resizebox{\textwidth}{!}{%",
@@ -276,6 +280,10 @@ def cell_facts(row: Row, found: Cell, column: Column, paper: float | None) -> di
     }
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the start of a formula, some only where they are as wide as Chinese letters."""
+
+
 def harmless(value: str | float | None) -> str | float | None:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    """Text that a spreadsheet does not take for a formula: with an apostrophe before it, which it does not show."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
