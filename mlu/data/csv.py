@@ -65,6 +65,10 @@ class Csv(ImageFolder):
         file = root / self.table
         if self.list_column and self.class_column:
             raise UserError("dataset.list_column and dataset.class_column are two ways of giving labels: set one")
+        if not file.is_file():
+            raise UserError(
+                f"there is no label table {file}: name it with dataset.table=..., its folder with dataset.root=..."
+            )
         table = read_table(file, self.wanted())
         refuse_wrong_columns(file, table.column_names, self.special)
         paths = texts(table, self.image_column)
