@@ -66,7 +66,7 @@ def check_values(config: DictConfig) -> None:
     """Refuse a value that its key cannot have, a key that there is not, and one that must be there."""
     written = OmegaConf.to_container(config)
     for key in ESSENTIAL:
-        if value_at(written, key) is MISSING:
+        if value_at(written, key) is MISSING and isinstance(value_at(written, key.rpartition(".")[0]), dict):
             raise UserError(f"{key} is missing: do not remove it, it must be {RULES[key][1]}")
     values = values_of(config)
     for key, (holds, text) in {**RULES, **own_rules(values)}.items():
@@ -127,8 +127,8 @@ def values_of(config: DictConfig) -> dict[str, Any]:
 
 
 def value_at(values: Any, key: str) -> Any:
-    """The value of a path such as `method.tuning.lr`, or MISSING."""
-    for part in key.split("."):
+    """The value of a path such as `method.tuning.lr`, or MISSING; all of them for an empty path."""
+    for part in filter(None, key.split(".")):
         if not isinstance(values, dict) or part not in values:
             return MISSING
         values = values[part]
