@@ -192,7 +192,7 @@ COMPLETE = ("cifar10", "digits", "faces", "mnist", "mufac", "multidigits", "svhn
 
 def check_columns(dataset: DictConfig) -> None:
     """Refuse a column of a user's table that would mean two things, and a cell that would."""
-    columns = [key for key in dataset if str(key).endswith("_column") and dataset[key] is not None]
+    columns = [str(key) for key in dataset if str(key).endswith("_column") and dataset[key] is not None]
     if {"list_column", "class_column"} <= set(columns):
         raise UserError(
             f"dataset.list_column={dataset.list_column} and dataset.class_column={dataset.class_column} are two ways "
