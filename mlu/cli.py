@@ -94,7 +94,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
     # Hydra's parser would add its usage to what it refuses.
-    given = Arguments(parents=[get_args_parser()], add_help=False).parse_args()
+    given = Arguments("python launch.py", parents=[get_args_parser()], add_help=False).parse_args()
     try:
         check_overrides(given.overrides)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()

@@ -56,9 +56,7 @@ def check(config: DictConfig) -> None:
             f"canaries.flipped={config.canaries.flipped:g} is of no use without canaries: set canaries.withheld above 0"
         )
     check_weights("original.weights", config.original.weights)
-    weights = config.backbone.weights
-    if looks_like_path(weights) or (weights is not None and config.backbone.name == "tiny"):
-        check_weights("backbone.weights", weights)
+    check_start(config.backbone)
     size = OmegaConf.select(config, "backbone.image_size", default=config.dataset.image_size)
     if size != config.dataset.image_size:
         raise UserError(f"backbone.image_size={size}: images have the size of dataset.image_size, set that")
@@ -68,7 +66,7 @@ def check_values(config: DictConfig) -> None:
     """Refuse a value that its key cannot have, a key that there is not, and one that must be there."""
     written = OmegaConf.to_container(config)
     for key in ESSENTIAL:
-        if value_at(written, key) is MISSING:
+        if value_at(written, key) is MISSING and isinstance(value_at(written, key.rpartition(".")[0]), dict):
             raise UserError(f"{key} is missing: do not remove it, it must be {RULES[key][1]}")
     values = values_of(config)
     for key, (holds, text) in {**RULES, **own_rules(values)}.items():
@@ -129,8 +127,8 @@ def values_of(config: DictConfig) -> dict[str, Any]:
 
 
 def value_at(values: Any, key: str) -> Any:
-    """The value of a path such as `method.tuning.lr`, or MISSING."""
-    for part in key.split("."):
+    """The value of a path such as `method.tuning.lr`, or MISSING; all of them for an empty path."""
+    for part in filter(None, key.split(".")):
         if not isinstance(values, dict) or part not in values:
             return MISSING
         values = values[part]
@@ -165,13 +163,16 @@ def check_dataset(config: DictConfig) -> None:
     if dataset.labels is not None:
         labels = [str(label) for label in dataset.labels]
         chosen_labels(dataset.name, labels, known or list(dict.fromkeys(labels)))
+    for key in ("root", "prepared"):
+        if (folder := OmegaConf.select(dataset, key)) is not None and is_file(folder):
+            raise UserError(f"dataset.{key}={folder} is a file: give the path of a folder")
     exclude = OmegaConf.select(dataset, "exclude")
-    for file in [exclude] if isinstance(exclude, str) else exclude or ():
+    for file in () if exclude is None else listed(exclude):
         if not is_file(file):
-            raise UserError(f"dataset.exclude={file} does not exist: give the path of a text file, or null")
+            raise UserError(f"dataset.exclude={file} is no file: give the path of a text file, or null")
     attributes = OmegaConf.select(dataset, "attributes")
     if attributes is not None and not is_file(attributes):
-        raise UserError(f"dataset.attributes={attributes} does not exist: give the path of MAAD_Face.csv, or null")
+        raise UserError(f"dataset.attributes={attributes} is no file: give the path of MAAD_Face.csv, or null")
     check_columns(dataset)
 
 
@@ -191,7 +192,7 @@ COMPLETE = ("cifar10", "digits", "faces", "mnist", "mufac", "multidigits", "svhn
 
 def check_columns(dataset: DictConfig) -> None:
     """Refuse a column of a user's table that would mean two things, and a cell that would."""
-    columns = [key for key in dataset if str(key).endswith("_column") and dataset[key] is not None]
+    columns = [str(key) for key in dataset if str(key).endswith("_column") and dataset[key] is not None]
     if {"list_column", "class_column"} <= set(columns):
         raise UserError(
             f"dataset.list_column={dataset.list_column} and dataset.class_column={dataset.class_column} are two ways "
@@ -266,8 +267,29 @@ def is_file(path: Path | str) -> bool:
         return False
 
 
-def looks_like_path(weights: Any) -> bool:
-    return weights is not None and (Path(str(weights)).suffix != "" or "/" in str(weights))
+def check_start(backbone: DictConfig) -> None:
+    """Refuse weights to start from that are neither a file nor a name that the backbone's makers may know."""
+    weights, maker = backbone.weights, backbone.get("_target_", "").rpartition(".")[2]
+    if weights is None or is_file(weights):
+        return
+    names = NAMES_OF_WEIGHTS.get(maker)
+    if names is None or looks_like_path(weights):
+        check_weights("backbone.weights", weights)
+    elif not re.fullmatch("|".join(names).replace("*", r"\w+"), weights):
+        hint = did_you_mean(weights, [name.replace("*", "V1") for name in names])
+        raise UserError(f"backbone.weights={weights} is neither a file nor {' or '.join(map(repr, names))}{hint}")
+
+
+NAMES_OF_WEIGHTS = {
+    "ResNet": ("DEFAULT", "IMAGENET1K_*"),
+    "VisionTransformer": ("DEFAULT", "IMAGENET1K_*"),
+    "Timm": ("pretrained",),
+}
+"""How weights that can be downloaded are called, by the class of the backbone."""
+
+
+def looks_like_path(weights: str) -> bool:
+    return Path(weights).suffix != "" or "/" in weights
 
 
 def check_weights(key: str, path: Any) -> None:
@@ -309,8 +331,14 @@ def requested(config: DictConfig) -> tuple[tuple[str, ...], ...]:
 
 def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experiment":
     """The objects of a checked configuration. Imports torch and all that stands on it."""
+    from mlu.contracts import Attack, Method
+    from mlu.data.base import Dataset
     from mlu.experiment import Experiment
+    from mlu.methods.retrain import Retrain
+    from mlu.models.backbones import Backbone
+    from mlu.optimise import Training
     from mlu.progress import quiet_lightning
+    from mlu.tracking import Tracker
 
     quiet_lightning()
     if config.dataset.labels is not None:
@@ -319,11 +347,20 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         config.dataset.labels = [str(label) for label in config.dataset.labels]
     values = values_of(config)
     values["method"].pop(SEARCH, None)
-    parts = {key: made(config, key) for key in ("dataset", "backbone", "method", "training")}
+    kinds: dict[str, Any] = {
+        "dataset": Dataset, "backbone": Backbone, "method": Method | Retrain, "training": Training, "logger": Tracker
+    }  # fmt: skip
+    parts = {key: made(config, key) for key in kinds}
+    attacks = made(config, "attack")
+    kinds |= {f"attack.{name}": Attack for name in attacks}
+    for key, part in {**parts, **{f"attack.{name}": attack for name, attack in attacks.items()}}.items():
+        if not isinstance(part, kinds[key]):
+            group = key.partition(".")[0]
+            raise UserError(f"{key}._target_={OmegaConf.select(config, key)._target_} is no {group}: see conf/{group}")
     return Experiment(
+        tracker=parts.pop("logger"),
         **parts,
-        attacks=tuple(made(config, "attack").values()),
-        tracker=made(config, "logger"),
+        attacks=tuple(attacks.values()),
         forget=forgotten_names(config),
         requests=requested(config),
         seed=config.seed,
@@ -360,6 +397,8 @@ def made(config: DictConfig, key: str) -> Any:
             raise fault.__cause__ from None
         if isinstance(fault.__cause__, TypeError):
             raise UserError(f"{key}: {fault.__cause__}: see conf/{key} for its keys") from fault
+        if located := re.match(r"Error locating target '[^']*'", str(fault)):
+            raise UserError(f"{key}: {located.group()}: see conf/{key} for its _target_") from fault
         raise
 
 
@@ -377,7 +416,7 @@ def explain(fault: Exception) -> str:
         group, name = missing.groups()
         if reason := REFUSED.get((group, name)):
             return f"{group}={name} is refused: {reason}"
-        options = options_of(group)
+        options = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE) or options_of(group)
         return f"{group}={name} does not exist{did_you_mean(name, options) or '.'} There are {', '.join(options)}"
     first = first_line(fault)
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):

@@ -110,6 +110,9 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
         )
     names = forgotten_labels(experiment.forget, data.labels, data.source.name)
     forgotten = tuple(sorted(data.columns(names)))
+    for column in forgotten:
+        if not data.source.targets[:, column].any():
+            raise UserError(f"no image of {data.source.name} has {data.labels[column]!r}: choose another forget_label")
     if experiment.canaries["withheld"] and data.task != "multilabel":
         raise UserError(
             f"canaries need labels that can be withheld, {data.source.name} has classes: set canaries.withheld=0"

@@ -106,7 +106,7 @@ OPTIMISATION: Mapping[str, Rule] = {
 }
 
 RULES: Mapping[str, Rule] = {
-    # Groups come before what is in them.
+    # Groups come before what is in them, and values before those that follow them.
     **dict.fromkeys(("dataset", "backbone", "method", "forget_label", "attack", "trainer", "logger", "training"), KEYS),
     **dict.fromkeys(("canaries", "original", "method.tuning"), KEYS),
     **dict.fromkeys(("attack.aia", "attack.mia", "attack.lira", "attack.relearn"), KEYS),
@@ -123,12 +123,6 @@ RULES: Mapping[str, Rule] = {
     "canaries.withheld": BELOW_ONE,
     "canaries.flipped": between(0, 1),
     "original.weights": or_null(PATH),
-    "forget_label.names": or_null(NAMES),
-    "backbone._target_": TARGET,
-    "backbone.name": (is_text, "a name, such as convnext_atto"),
-    "backbone.weights": or_null(text("a path, or a name of weights")),
-    "backbone.image_size": whole(16),
-    "backbone.widths": many(whole(1), "a list of whole numbers >= 1, such as [16,32]"),
     "dataset._target_": TARGET,
     "dataset.name": NAME,
     "dataset.root": PATH,
@@ -157,6 +151,12 @@ RULES: Mapping[str, Rule] = {
     "dataset.positive": CELL,
     "dataset.negative": CELL,
     "dataset.unknown": or_null(CELL),
+    "forget_label.names": or_null(NAMES),
+    "backbone._target_": TARGET,
+    "backbone.name": (is_text, "a name, such as convnext_atto"),
+    "backbone.weights": or_null(text("a path, or a name of weights")),
+    "backbone.image_size": whole(16),
+    "backbone.widths": many(whole(1), "a list of whole numbers >= 1, such as [16,32]"),
     "method._target_": TARGET,
     "method.name": NAME,
     "method.search": KEYS,

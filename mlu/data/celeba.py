@@ -4,6 +4,8 @@ Source: Liu, Luo, Wang, Tang, Deep Learning Face Attributes in the Wild, ICCV 20
 laid out as torchvision does, but rows are joined by file name, never by position, and need not be complete.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +124,8 @@ def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
     """Names of the attributes, file names of the images, and 0 or 1, uint8, shape (images, attributes)."""
     lines = read_lines(file)
     header, rows = (csv_header if file.suffix == ".csv" else text_header)(file, lines)
+    if twice := [name for name, times in Counter(header).items() if times > 1]:
+        raise UserError(f"{file}: attribute {twice[0]!r} is there twice: keep one of them")
     names, values = [], []
     for name, *signs in map(str.split, rows):
         names.append(name)
@@ -138,7 +142,7 @@ def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
 def text_header(file: Path, lines: Sequence[str]) -> tuple[list[str], Sequence[str]]:
     """Attributes and rows of the original file: line 1 counts the rows, line 2 names the attributes."""
     count = lines[0].strip() if lines else ""
-    if not count.isdecimal() or len(lines) < 2:
+    if whole_number(count) is None or len(lines) < 2:
         raise UserError(f"{file}: line 1 must be the number of images and line 2 the attributes, got {count[:40]!r}")
     if int(count) != len(lines) - 2:
         raise UserError(f"{file}: line 1 says {count} images, but {len(lines) - 2} rows follow; one must be mended")
@@ -183,10 +187,18 @@ def read_numbers(file: Path) -> dict[str, int]:
     lines = read_lines(file)
     rows = [line.split() for line in (lines[1:] if file.suffix == ".csv" else lines)]
     for row in rows:
-        if len(row) != 2 or not row[1].removeprefix("-").isdecimal():
-            raise UserError(f"{file}, row {row[0]}: must be a file name and a whole number, got {' '.join(row[1:])!r}")
+        if len(row) != 2 or whole_number(row[1]) is None:
+            what = " ".join(row[1:])
+            raise UserError(f"{file}, row {row[0]}: must be a file name and a whole number, got {what[:40]!r}")
     refuse_doubles(file, [row[0] for row in rows])
     return {name: int(number) for name, number in rows}
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a text is, of 64 bits; None if it is none."""
+    if not re.fullmatch(r"-?\d{1,19}", text):
+        return None
+    return number if -(2**63) <= (number := int(text)) < 2**63 else None
 
 
 def column_of(label: str, header: Sequence[str], file: Path) -> int:

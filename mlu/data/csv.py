@@ -14,7 +14,7 @@ from mlu.data.cells import plain
 from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.split import OPEN
 from mlu.data.tables import read_table, refuse_doubles, refuse_wrong_columns
-from mlu.errors import UserError
+from mlu.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,10 @@ class Csv(ImageFolder):
         file = root / self.table
         if self.list_column and self.class_column:
             raise UserError("dataset.list_column and dataset.class_column are two ways of giving labels: set one")
+        if not file.is_file():
+            raise UserError(
+                f"there is no label table {file}: name it with dataset.table=..., its folder with dataset.root=..."
+            )
         table = read_table(file, self.wanted())
         refuse_wrong_columns(file, table.column_names, self.special)
         paths = texts(table, self.image_column)
@@ -133,7 +137,7 @@ class Csv(ImageFolder):
 
     def signs(self, file: Path, table: pa.Table, label: str, paths: Sequence[str]) -> np.ndarray:
         """1 for positive, 0 for negative, -1 for unknown, int8, shape (images,)."""
-        cells = pc.dictionary_encode(pc.cast(table[label], pa.string())).combine_chunks()
+        cells = pc.dictionary_encode(converted(table, label, pa.string())).combine_chunks()
         meanings = {plain(self.positive): 1, plain(self.negative): 0, "": -1}
         if self.unknown is not None:
             meanings[plain(self.unknown)] = -1
@@ -164,15 +168,29 @@ class Csv(ImageFolder):
 
 def texts(table: pa.Table, column: str) -> list[str]:
     """A column as text; empty where there is nothing."""
-    return pc.fill_null(pc.cast(table[column], pa.string()), "").to_pylist()
+    return pc.fill_null(converted(table, column, pa.string()), "").to_pylist()
+
+
+def converted(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column of Parquet as another type; raises UserError if it cannot be that."""
+    try:
+        return pc.cast(table[column], kind)
+    except pa.ArrowException as fault:
+        own = table.schema.field(column).type
+        raise UserError(
+            f"column {column!r} of the label table cannot be read ({own}, {first_line(fault)}): write it as text, "
+            "numbers, truth values or, for dataset.list_column, lists of text"
+        ) from fault
 
 
 def listed(table: pa.Table, column: str, separator: str) -> list[list[str]]:
     """The labels in each cell: text with a separator, or a list of Parquet."""
-    if pa.types.is_list(table.schema.field(column).type):
-        return [[str(name) for name in names or ()] for names in table[column].to_pylist()]
-    cells = texts(table, column)
-    return [[name.strip() for name in cell.split(separator) if name.strip()] for cell in cells]
+    kind = table.schema.field(column).type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        rows = [names or () for names in converted(table, column, pa.list_(pa.string())).to_pylist()]
+    else:
+        rows = [cell.split(separator) for cell in texts(table, column)]
+    return [[name.strip() for name in names if name and name.strip()] for names in rows]
 
 
 def refuse_empty(file: Path, column: str, cells: Sequence[str], paths: Sequence[str] | None = None) -> None:

@@ -105,6 +105,8 @@ class ImageFolder(Dataset):
     def arrays(self, table: LabelTable) -> Prepared:
         """Where the decoded images of a table are, or will be; raises UserError if no image is there at all."""
         files = ImageFiles(table.folder, table.paths, self.image_size)
+        if not len(files):
+            raise UserError(f"the label table of {self.name} lists no image: give it a row for each")
         prepared = Prepared.of(Path(self.prepared), self.name, files)
         if (prepared.state == MISSING).all():
             raise UserError(

@@ -38,7 +38,8 @@ def read_table(file: Path, columns: Sequence[str] | None = None, types: Mapping[
         # One thread finds the row of a fault; it reads a few million rows in seconds.
         return pyarrow.csv.read_csv(file, pyarrow.csv.ReadOptions(use_threads=False), convert_options=convert)
     except (ArrowException, OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"{file}: {first_line(fault)}") from fault
+        kind = "Parquet" if parquet else "CSV (UTF-8, with a header)"
+        raise UserError(f"{file}: {first_line(fault)}: it must be {kind}") from fault
 
 
 def csv_header(file: Path) -> list[str]:
@@ -51,7 +52,7 @@ def refuse_wrong_columns(file: Path, header: Sequence[str], columns: Sequence[st
     """Raises UserError if a column is there twice, or one that is wanted is not."""
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
-        raise UserError(f"{file}: column {twice[0]!r} is there twice")
+        raise UserError(f"{file}: column {twice[0]!r} is there twice: keep one of them")
     for name in columns or ():
         if name not in header:
             hint = did_you_mean(name, header) or "."
@@ -62,4 +63,4 @@ def refuse_doubles(file: Path, names: Sequence[str]) -> None:
     """Raises UserError with the first name that is there twice."""
     if len(set(names)) < len(names):
         name = next(name for name, count in Counter(names).items() if count > 1)
-        raise UserError(f"{file}: row {name} is there twice")
+        raise UserError(f"{file}: row {name} is there twice: keep one of them")

@@ -53,23 +53,6 @@ def test_prepare_then_doctor_then_exclude(root):
     assert f"{shard} is damaged" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["prepare", "doctor"])
-@pytest.mark.parametrize(
-    ("override", "says"),
-    [
-        ("dataset.table=none.csv", "there is no label table"),
-        ("dataset.image_size=3", "dataset.image_size must be a whole number >= 16, got 3"),
-        ("dataset.tabel=x", "did you mean 'dataset.table'?"),
-        ("dataset.labels=[Blad]", "did you mean 'Bald'?"),
-    ],
-)
-def test_wrong_use_ends_with_one_line_and_exit_code_2(root, name, override, says):
-    done = command(name, root, override)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert says in done.stderr
-
-
 def test_images_that_come_in_arrays_need_no_preparation(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mlu.data.prepare", "dataset=digits"], capture_output=True, text=True, check=False
