@@ -48,8 +48,8 @@ def whole(tmp_path_factory):
     return outputs
 
 
-def full(outputs: Path, first: int) -> None:
-    """A run whose disk has no room from a numbered write on."""
+def full(outputs: Path, first: int, *more: str) -> None:
+    """A run whose disk has no room from a numbered write on, or a sweep."""
     done, root = 0, f"{outputs}/"
 
     def hook(event, arguments):
@@ -64,7 +64,7 @@ def full(outputs: Path, first: int) -> None:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     sys.addaudithook(hook)
-    launch(*command(outputs))
+    launch(outputs, (*command(outputs)[1], *more))
 
 
 def limited(outputs: Path, size: int) -> None:
@@ -107,6 +107,19 @@ def test_a_full_disk_is_one_line_and_leaves_the_cache_sound(place, whole, tmp_pa
     assert "damaged" not in (tmp_path / SAID).read_text()
     assert results_of(tmp_path)["metrics"] == results_of(whole)["metrics"]
     assert not list(tmp_path.rglob("*.draft"))
+
+
+def test_a_sweep_on_a_full_disk_says_what_is_lost_and_how_to_repeat_it(whole, tmp_path):
+    # The weights of its first job find no room, nor does what that says of it, nor the folder of the second job.
+    first = next(number for number, path in enumerate(creations(whole)) if path.endswith("weights.safetensors"))
+    sweep = ("-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert ended(started(full, tmp_path, first, *sweep)) == 1, (tmp_path / SAID).read_text()
+    said = (tmp_path / SAID).read_text()
+    assert "Traceback" not in said
+    assert "job 0 has no results" in said
+    assert "repeat it: python launch.py" in said
+    assert last_line(tmp_path).startswith("hydra/launcher=basic broke off: cannot write")
+    assert not list(tmp_path.rglob("results.json"))
 
 
 @pytest.mark.parametrize("size", [300_000, 2_000_000])
