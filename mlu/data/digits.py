@@ -283,7 +283,8 @@ def paste(glyphs: np.ndarray, top: np.ndarray, left: np.ndarray, height: np.ndar
     """
     down = tent(GLYPH_SIZE, size, top, height).astype(np.float32)
     across = tent(GLYPH_SIZE, size, left, height).astype(np.float32)
-    return down @ glyphs @ across.transpose(0, 2, 1)
+    canvases: np.ndarray = down @ glyphs @ across.transpose(0, 2, 1)
+    return canvases
 
 
 def tent(
@@ -310,7 +311,8 @@ def tent(
     position = (pixels - start[..., None]) / length[..., None] * source - 0.5
     if inside:
         position = position.clip(0, source - 1)
-    return np.maximum(0, 1 - np.abs(position[..., None] - np.arange(source)))
+    weights: np.ndarray = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(source)))
+    return weights
 
 
 def to_bytes(brightness: np.ndarray) -> np.ndarray:

@@ -183,8 +183,9 @@ def labels_from_normals(normals: np.ndarray, correlation: float) -> np.ndarray:
     """
     prevalence, latent = label_statistics()
     scales, axes = np.linalg.eigh(correlation * latent + (1 - correlation) * np.eye(len(PAPER)))
-    z = normals @ (axes * np.sqrt(scales.clip(0))).T
-    return (z < ndtri(prevalence)).astype(np.uint8)
+    z: np.ndarray = normals @ (axes * np.sqrt(scales.clip(0))).T
+    present: np.ndarray = z < ndtri(prevalence)
+    return present.astype(np.uint8)
 
 
 @dataclass(frozen=True)

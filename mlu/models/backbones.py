@@ -160,9 +160,10 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
             f"{did_you_mean(weights, names) or '.'} There are {', '.join(names)}"
         )
     try:
-        return known[weights].get_state_dict(progress=True, check_hash=True)
+        state: Mapping[str, Tensor] = known[weights].get_state_dict(progress=True, check_hash=True)
     except OSError as fault:
         raise UserError(f"backbone.weights={weights} cannot be downloaded: {first_line(fault)}") from fault
+    return state
 
 
 def refuse_remainder(name: str, size: int, patch: int) -> None:
