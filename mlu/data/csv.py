@@ -49,7 +49,7 @@ class Csv(ImageFolder):
         unknown: One that says nothing, besides an empty one.
     """
 
-    labels: tuple[str, ...] | list[str] | None = None  # type: ignore[assignment]
+    labels: tuple[str, ...] | list[str] | None = None  # type: ignore[assignment]  # None: the table's own
     table: Path | str
     image_column: str = "image"
     list_column: str | None = None
