@@ -5,7 +5,7 @@ METHODS ?= wf wp cfk scrub unsir salun neggrad finetune ssd leace
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser chromium check bench tune clean
+.PHONY: help run test test-min test-browser chromium coverage check bench tune clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ run: .venv/installed  ## Forget Gender in synthetic faces and show what is left 
 
 test: .venv/installed  ## Run all tests.
 	$(BIN)/python -m pytest $(ARGS)
+
+# Old versions warn of what has changed since: there no warning is an error.
+test-min: .venv-min/installed  ## Run all tests with the oldest versions that are allowed.
+	.venv-min/bin/python -m pytest -W default $(ARGS)
 
 test-browser: .venv/installed  ## Run the tests of the report in a browser (installs Debian's Chromium if it may).
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[browser]'
@@ -30,6 +34,12 @@ chromium:
 	elif sudo -n true 2>/dev/null; then sudo sh -c '$(CHROMIUM)'; \
 	else echo "run first: sudo apt-get install chromium chromium-driver" >&2; exit 1; fi
 
+coverage: .venv/installed  ## Run all tests and list what of mlu they leave out; below 90 % is a fault.
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 check: .venv/installed  ## Check style and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -42,12 +52,14 @@ tune: .venv/installed  ## Search settings of all methods, equally many trials ea
 	for method in $(METHODS); do $(BIN)/python launch.py experiment=tune method=$$method $(ARGS) || exit; done
 
 clean:  ## Remove the environment and everything that runs and tools left.
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist outputs/runs outputs/sweeps outputs/cache
+	rm -rf .venv .venv-min .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist outputs/runs outputs/sweeps outputs/cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Bytecode is compiled once here, else every start would pay for it where Python may not write it.
-.venv/installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+.venv/installed .venv-min/installed: pyproject.toml
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	command -v $(UV) >/dev/null || $(BIN)/python -m pip install --quiet uv
-	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --editable '.[dev]'
+	$(UV) pip install --quiet --python $(@D)/bin/python --compile-bytecode $(if $(filter .venv-min,$(@D)),--resolution lowest-direct) --editable '.[dev]'
 	touch $@
+
+.venv-min/installed: | .venv/installed

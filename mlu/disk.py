@@ -1,6 +1,7 @@
-"""Files of numbers, written so that a disk that is full, or not to be written to, is an OSError that says so.
+"""Files of numbers.
 
-NumPy and safetensors have errors of their own for that, and a memory map has none: the system ends the process.
+Written so that a disk that is full, or not to be written to, is an OSError that says so: NumPy and safetensors have errors
+of their own for that, and a memory map has none, the system ends the process. Read so that nothing in them is run.
 """
 
 import io
@@ -34,3 +35,9 @@ def new_images(file: Path, shape: tuple[int, ...]) -> np.memmap:
         with file.open("r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
     return images
+
+
+def mapped(file: Path) -> np.ndarray:
+    """The array of a .npy file, on disk; raises one of several exceptions if it is none, or one of Python objects."""
+    array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+    return array

@@ -136,7 +136,7 @@ def kept(context: Context, attack: Attack[Any], victim: Victim, name: str, key: 
     def build(folder: Path) -> dict[str, Any]:
         log.info("%s: attacking %s", attack.name, name)
         evidence = attack.observe(victim)
-        np.savez_compressed(folder / FILE, **arrays_of(evidence))  # type: ignore[arg-type]
+        np.savez_compressed(folder / FILE, **arrays_of(evidence))  # type: ignore[arg-type]  # as if one were named allow_pickle
         return {
             "missing": {path: found for path, found in evidence.items() if isinstance(found, str)},
             "order": [*evidence],

@@ -119,7 +119,8 @@ def method_of(name: str, settings: Mapping[str, Any], seed: int) -> Method:
     config = composed([f"method={name}", f"seed={seed}", *overrides(settings, own, "method")])
     check_values(config)
     check_method(config)
-    return made(config, "method")
+    method: Method = made(config, "method")
+    return method
 
 
 def overrides(settings: Mapping[str, Any], own: Mapping[str, Any], path: str) -> Iterator[str]:

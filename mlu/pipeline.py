@@ -187,10 +187,10 @@ def leave(
     arrays: dict[str, np.ndarray] = {}
     for path, (counts, edges) in histograms.items():
         arrays |= {f"{path}/counts": counts, f"{path}/edges": edges}
-    np.savez(folder / "distributions.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(folder / "distributions.npz", **arrays)  # type: ignore[arg-type]  # as if one were named allow_pickle
     distribution_picture(histograms, folder / "distributions.png")
     if curves := roc_curves(exposure):
-        np.savez(folder / "roc.npz", **curves)  # type: ignore[arg-type]
+        np.savez(folder / "roc.npz", **curves)  # type: ignore[arg-type]  # as if one were named allow_pickle
         roc_picture(curves, folder / "roc.png")
     stage_picture(results["metrics"], folder / "stages.png")
     recovery_picture(exposure, folder / "relearn.png")

@@ -1,7 +1,7 @@
 """What a run leaves, for whoever writes or reads it: names of files, and what `results.json` holds."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
 WEIGHTS = "unlearned.safetensors"
@@ -16,7 +16,7 @@ MOST_VALUES = 100_000
 """Of a configuration: a few lines of YAML can stand for more than any memory holds."""
 
 
-def is_configuration(content: Any) -> bool:
+def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
     """Whether it can be the configuration of a run: groups are mappings, and it is no larger than one writes it."""
     if not isinstance(content, dict) or not all(isinstance(content.get(group) or {}, dict) for group in GROUPS):
         return False

@@ -1,7 +1,7 @@
 """What a run leaves for use: its unlearned model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ class Unlearned(nn.Module):
         self.labels, self.forgotten = tuple(labels), tuple(forgotten)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)
+        logits: Tensor = self.net(images)
+        return logits
 
     @torch.no_grad()
     def predict(self, images: Pictures) -> dict[str, Tensor]:
@@ -133,7 +134,7 @@ def labels_of(folder: Path) -> dict[str, Any]:
     """What each output means: `labels` and `task`."""
     file = need(folder, LABELS)
     try:
-        facts = json.loads(file.read_text())
+        facts: dict[str, Any] = json.loads(file.read_text())
         names, task = facts["labels"], facts["task"]
         fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
         fits = fits and task in ("multilabel", "singlelabel")
@@ -150,7 +151,7 @@ def backbone_of(settings: Mapping[str, Any]) -> Backbone:
     target = str(settings["_target_"])
     if target not in kinds:
         raise UserError(f"backbone._target_={target} is no backbone{did_you_mean(target, kinds) or ':'} {list(kinds)}")
-    kind: Any = kinds[target]
-    known = {field.name for field in fields(kind)}
+    known = {field.name for field in fields(kinds[target])}
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return kind(**{key: value for key, value in plain.items() if key in known})
+    build: Callable[..., Backbone] = kinds[target]
+    return build(**{key: value for key, value in plain.items() if key in known})

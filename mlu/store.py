@@ -164,7 +164,8 @@ def content_of(weights: str | Path | None) -> str | None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / MANIFEST).read_text())
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return manifest
 
 
 def damage(folder: Path) -> str | None:

@@ -89,7 +89,7 @@ def broken_off(config: DictConfig, fault: Exception) -> str:
 
 def launcher_of(config: DictConfig) -> str:
     """As the command line names it."""
-    return config.hydra.runtime.choices["hydra/launcher"]
+    return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
 def found(config: DictConfig, name: str) -> dict[Path, dict[str, Any]]:

@@ -120,7 +120,9 @@ class Unlearner(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         if self.passes[self.current_epoch].fresh:
-            self.optimizers(use_pl_optimizer=False).state.clear()  # type: ignore[union-attr]
+            optimiser = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimiser, torch.optim.Optimizer)
+            optimiser.state.clear()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device, non_blocking=True)

@@ -1,6 +1,7 @@
 """A file imports only what stands before it on the road."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ FILES = {
 }
 
 
+@cache
 def imported(file: Path) -> set[str]:
     """Full names of all modules that a file imports, wherever in it."""
     names = set()

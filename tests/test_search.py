@@ -4,6 +4,7 @@ import optuna
 import pytest
 import yaml
 from conftest import METHODS
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -34,11 +35,18 @@ def test_what_there_is_to_tune_is_known_to_the_method():
 def test_every_value_that_is_drawn_is_accepted_by_the_configuration(method):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     config = composed([f"method={method}"])
+    parser = OverridesParser.create()
     for _ in range(20):
         trial = study.ask()
         suggest(config, trial)
         assert set(trial.params) == set(config.method.search)
-        check_values(composed([f"method={method}", *(f"{key}={value}" for key, value in trial.params.items())]))
+        written = [f"{key}={value}" for key, value in trial.params.items()]
+        changed = config.copy()
+        for one in parser.parse_overrides(written):
+            OmegaConf.update(changed, one.key_or_group, one.value())
+        check_values(changed)
+    # Composition is slow, so it is asked once whether it does the same.
+    assert composed([f"method={method}", *written]) == changed
     for key in config.method.search:
         assert OmegaConf.select(config, key, default=MISSING) is not MISSING
 

@@ -156,7 +156,7 @@ class AttributeInference(Attack[Trial]):
         return Pipeline([("scale", StandardScaler()), ("orient", Oriented()), ("classify", classifier)])
 
 
-class Oriented(TransformerMixin, BaseEstimator):
+class Oriented(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Turns every number so that it rises with the target: a perceptron's start then does not know its sign."""
 
     def fit(self, seen: np.ndarray, truth: np.ndarray) -> "Oriented":

@@ -165,7 +165,8 @@ def threshold(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.nda
 
 def logistic(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
     attacker = make_pipeline(StandardScaler(), LogisticRegression())
-    return attacker.fit(seen, member).decision_function(asked)
+    odds: np.ndarray = attacker.fit(seen, member).decision_function(asked)
+    return odds
 
 
 def flipped_trial(victim: Victim, canaries: Canaries) -> Trial | str:

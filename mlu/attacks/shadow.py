@@ -131,15 +131,17 @@ class ShadowModels(Attack[Trial]):
         gain = self.log_gain(seen.own, seen.shadows, seen.not_learnt)
         everywhere = np.ones(seen.shadows_others.shape[:2], bool)
         others = np.sort(self.log_gain(seen.own_others, seen.shadows_others, everywhere))
-        return np.searchsorted(others, gain - np.log(self.gamma), side="right") / len(others)
+        beaten: np.ndarray = np.searchsorted(others, gain - np.log(self.gamma), side="right")
+        return beaten / len(others)
 
     def log_gain(self, own: np.ndarray, references: np.ndarray, counted: np.ndarray) -> np.ndarray:
         """ln of the probability of what is true over the mean one of models, half of which learnt from the image."""
         mean = logsumexp(log_probability(references), axis=0, b=counted) - np.log(counted.sum(0))
         with np.errstate(divide="ignore"):
             halfway = np.logaddexp(np.log((1 + self.a) / 2) + mean, np.log((1 - self.a) / 2))
+        gain: np.ndarray = log_probability(own) - halfway
         # Ties must not depend on rounding.
-        return (log_probability(own) - halfway).round(DIGITS)
+        return gain.round(DIGITS)
 
     def conclude(self, evidence: Evidence[Trial]) -> Iterable[Finding]:
         for path, found in evidence.items():
@@ -213,7 +215,8 @@ def online(seen: Evaluated) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.log(variance_out / variance_in)
         distance = (seen.own - mean_out) ** 2 / variance_out - (seen.own - mean_in) ** 2 / variance_in
-    return np.nansum(np.where(varied, (spread + distance) / 2, 0), 1)
+    ratio: np.ndarray = np.nansum(np.where(varied, (spread + distance) / 2, 0), 1)
+    return ratio
 
 
 def offline(seen: Evaluated) -> np.ndarray:
@@ -221,7 +224,8 @@ def offline(seen: Evaluated) -> np.ndarray:
     mean, variance = normal(seen, seen.not_learnt)
     varied = variance > SMALLEST_VARIANCE
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nansum(np.where(varied, (seen.own - mean) / np.sqrt(variance), 0), 1)
+        deviations: np.ndarray = np.nansum(np.where(varied, (seen.own - mean) / np.sqrt(variance), 0), 1)
+    return deviations
 
 
 def normal(seen: Evaluated, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,4 +247,5 @@ def normal(seen: Evaluated, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def log_probability(confidences: np.ndarray) -> np.ndarray:
     """Of all that is known of an image at once, from log odds, shape (..., labels) -> (...)."""
-    return -np.nansum(np.logaddexp(0, -confidences), axis=-1)
+    surprise: np.ndarray = np.nansum(np.logaddexp(0, -confidences), axis=-1)
+    return -surprise

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mlu.data.attributes import chosen_labels
 from mlu.data.base import Dataset, LabelledImages, check_fields
@@ -160,7 +161,9 @@ class Resized:
         """Images of the given rows, in their order, uint8, shape (n, 3, image_size, image_size)."""
         from torchvision.transforms.v2.functional import resize  # here: a second of imports that size 32 does not need
 
-        return resize(torch.from_numpy(self.pixels[rows]), [self.image_size, self.image_size], antialias=True).numpy()
+        size = [self.image_size, self.image_size]
+        resized: Tensor = resize(torch.from_numpy(self.pixels[rows]), size, antialias=True)
+        return resized.numpy()
 
 
 def own_split(parts: Sequence[Part]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from mlu.disk import mapped
 from mlu.errors import UserError, did_you_mean
 from mlu.store import Entry
 
@@ -82,9 +83,9 @@ class Dataset(ABC):
         """Read or draw the images and labels; raises UserError with what is missing and how to get it."""
 
 
-def mapped(names: Sequence[str], entry: Entry) -> dict[str, np.ndarray]:
-    """Arrays of an entry of the cache by name, on disk; raises ValueError for one that holds Python objects."""
-    return {name: np.load(entry.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+def arrays_in(names: Sequence[str], entry: Entry) -> dict[str, np.ndarray]:
+    """Arrays of an entry of the cache by name, `mapped`."""
+    return {name: mapped(entry.folder / f"{name}.npy") for name in names}
 
 
 def check_fields(name: str, split: str, image_size: int) -> None:

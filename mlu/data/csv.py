@@ -48,7 +48,7 @@ class Csv(ImageFolder):
         unknown: One that says nothing, besides an empty one.
     """
 
-    labels: tuple[str, ...] | list[str] | None = None  # type: ignore[assignment]
+    labels: tuple[str, ...] | list[str] | None = None  # type: ignore[assignment]  # None: the table's own
     table: Path | str
     image_column: str = "image"
     list_column: str | None = None
@@ -151,7 +151,8 @@ class Csv(ImageFolder):
                     f"neither {self.positive} (dataset.positive) nor {self.negative} (dataset.negative) nor empty; "
                     f"if it means unknown, set dataset.unknown"
                 )
-        return np.array([*values, -1], np.int8)[index]
+        found: np.ndarray = np.array([*values, -1], np.int8)[index]
+        return found
 
     def parts(self, file: Path, table: pa.Table, paths: Sequence[str]) -> np.ndarray:
         """0 train, 1 validation, 2 test, -1 open, int8, shape (images,)."""
@@ -168,7 +169,8 @@ class Csv(ImageFolder):
 
 def texts(table: pa.Table, column: str) -> list[str]:
     """A column as text; empty where there is nothing."""
-    return pc.fill_null(converted(table, column, pa.string()), "").to_pylist()
+    cells: list[str] = pc.fill_null(converted(table, column, pa.string()), "").to_pylist()
+    return cells
 
 
 def converted(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArray:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mlu.data.base import Dataset, LabelledImages, mapped
+from mlu.data.base import Dataset, LabelledImages, arrays_in
 from mlu.disk import new_images, write_array
 from mlu.errors import UserError
 from mlu.store import Store, code_digest, digest
@@ -109,7 +109,7 @@ class MultiDigits(Dataset):
         labels = digit_labels(self.name, self.labels)
         self.check()
         key = self.key()
-        files = partial(mapped, ("images", "targets", "split"))
+        files = partial(arrays_in, ("images", "targets", "split"))
         painted = Store(Path(self.root)).read("multidigits", key, self.build, files)
         columns = [int(label) for label in labels]
         return LabelledImages(
@@ -286,7 +286,8 @@ def paste(glyphs: np.ndarray, top: np.ndarray, left: np.ndarray, height: np.ndar
     """
     down = tent(GLYPH_SIZE, size, top, height).astype(np.float32)
     across = tent(GLYPH_SIZE, size, left, height).astype(np.float32)
-    return down @ glyphs @ across.transpose(0, 2, 1)
+    canvases: np.ndarray = down @ glyphs @ across.transpose(0, 2, 1)
+    return canvases
 
 
 def tent(
@@ -313,7 +314,8 @@ def tent(
     position = (pixels - start[..., None]) / length[..., None] * source - 0.5
     if inside:
         position = position.clip(0, source - 1)
-    return np.maximum(0, 1 - np.abs(position[..., None] - np.arange(source)))
+    weights: np.ndarray = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(source)))
+    return weights
 
 
 def to_bytes(brightness: np.ndarray) -> np.ndarray:

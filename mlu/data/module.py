@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlu.data.attributes import resolve_label
 from mlu.data.base import LabelledImages
@@ -78,7 +78,7 @@ def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0,
     """Batches of a split for training, in another order in every epoch."""
     # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
     return DataLoader(
-        Shared(split, place()),  # type: ignore[arg-type]
+        Shared(split, place()),
         batch_size=None,
         sampler=ShuffledBatches(len(split), batch_size, seed, epoch),
         num_workers=workers,
@@ -88,7 +88,7 @@ def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0,
 
 
 @dataclass(frozen=True)
-class Shared:
+class Shared(Dataset[Batch]):
     """A split as training reads it: of each batch all targets, and the images of this process's part."""
 
     split: Split

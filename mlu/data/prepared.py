@@ -25,6 +25,7 @@ from rich.text import Text
 
 from mlu.data.base import Images
 from mlu.data.files import MISSING, ImageFiles
+from mlu.disk import mapped
 from mlu.errors import UserError, first_line
 from mlu.process import end_with_parent
 from mlu.store import checksum, code_digest, digest, now
@@ -229,11 +230,6 @@ def shard_file(folder: Path, number: int) -> Path:
 
 def record_file(folder: Path, number: int) -> Path:
     return folder / f"{number:05}.json"
-
-
-def mapped(shard: Path) -> np.ndarray:
-    """A shard's array, on disk; raises an exception of several kinds if it is none, or one of Python objects."""
-    return np.load(shard, mmap_mode="r", allow_pickle=False)
 
 
 def fits(array: np.ndarray, images: int, files: ImageFiles) -> bool:

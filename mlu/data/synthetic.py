@@ -23,7 +23,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from mlu.data.attributes import ALIASES, PAPER, resolve_label
-from mlu.data.base import Dataset, LabelledImages, mapped
+from mlu.data.base import Dataset, LabelledImages, arrays_in
 from mlu.disk import new_images, write_array
 from mlu.errors import UserError
 from mlu.store import Store, code_digest, digest
@@ -128,7 +128,7 @@ class Faces(Dataset):
         """The images, drawn on the first call; raises UserError for a field that cannot be drawn."""
         check(self)
         key = content_key(self)
-        files = partial(mapped, ("images", "targets", "identities"))
+        files = partial(arrays_in, ("images", "targets", "identities"))
         drawn = Store(Path(self.root)).read("faces", key, lambda draft: draw(self, draft), files)
         labels = tuple(ALIASES.get(label, label) for label in self.labels)
         return LabelledImages(
@@ -185,8 +185,9 @@ def labels_from_normals(normals: np.ndarray, correlation: float) -> np.ndarray:
     """
     prevalence, latent = label_statistics()
     scales, axes = np.linalg.eigh(correlation * latent + (1 - correlation) * np.eye(len(PAPER)))
-    z = normals @ (axes * np.sqrt(scales.clip(0))).T
-    return (z < ndtri(prevalence)).astype(np.uint8)
+    z: np.ndarray = normals @ (axes * np.sqrt(scales.clip(0))).T
+    present: np.ndarray = z < ndtri(prevalence)
+    return present.astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ def read_values(file: Path, names: pa.Array, label: str, column: pa.ChunkedArray
     wrong = np.array([meaning is None for meaning in meanings], bool)[codes]
     for row in np.flatnonzero(wrong)[:1]:
         raise UserError(f"{file}, row {names[row]}: {label} must be 1, -1 or 0 (undefined), got {words[codes[row]]!r}")
-    return np.array(meanings, np.int8)[codes]
+    values: np.ndarray = np.array(meanings, np.int8)[codes]
+    return values
 
 
 def scan(folder: Path) -> tuple[pa.Array, np.ndarray]:

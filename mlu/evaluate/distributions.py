@@ -77,4 +77,5 @@ PICTURED: dict[str, Callable[[Task, Outputs, ForgetRequest], np.ndarray]] = {"en
 
 def drawn(values: np.ndarray) -> np.ndarray:
     """Natural logarithms, as in the paper's Figure 3."""
-    return np.log(np.maximum(values, SMALLEST))
+    logarithms: np.ndarray = np.log(np.maximum(values, SMALLEST))
+    return logarithms

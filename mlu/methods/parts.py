@@ -101,7 +101,8 @@ def forgotten_loss(logits: Tensor, batch: Batch, problem: Problem) -> Tensor:
 def teacher_logits(problem: Problem, images: Tensor) -> Tensor:
     """The original's, in evaluation mode and without a gradient."""
     with torch.no_grad():
-        return problem.original(images)
+        logits: Tensor = problem.original(images)
+    return logits
 
 
 def forgotten_aurocs(net: Network, problem: Problem, images: Split) -> list[float]:
@@ -176,7 +177,8 @@ def multiple_correlation(features: Tensor, batch: Batch, problem: Problem) -> Te
         features, targets = standardised(features.to(targets.dtype)), standardised(targets)
         products = features @ features.T
         penalty = count * torch.eye(count).to(products)
-        return (targets * (products @ torch.linalg.solve(products + penalty, targets))).sum(0).mean() / count
+        explained: Tensor = targets * (products @ torch.linalg.solve(products + penalty, targets))
+        return explained.sum(0).mean() / count
 
 
 def standardised(columns: Tensor) -> Tensor:

@@ -82,7 +82,8 @@ def mean_interval(
     middle = (first + second) / 2
 
     def reach(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(one**2 + other**2 + 2 * correlation * one * other, 0)) / 2
+        length: np.ndarray = np.sqrt(np.maximum(one**2 + other**2 + 2 * correlation * one * other, 0))
+        return length / 2
 
     low = middle - reach(first - first_ends[0], second - second_ends[0])
     high = middle + reach(first_ends[1] - first, second_ends[1] - second)
@@ -100,4 +101,5 @@ def error_correlation(success: np.ndarray, first: np.ndarray, second: np.ndarray
     """
     one, other = (person_sums(rate_and_residual(success, trial)[1], clusters) for trial in (first, second))
     scale = np.sqrt((one**2).sum(0) * (other**2).sum(0))
-    return np.divide((one * other).sum(0), scale, out=np.zeros_like(scale), where=scale > NO_VARIANCE)
+    found: np.ndarray = np.divide((one * other).sum(0), scale, out=np.zeros_like(scale), where=scale > NO_VARIANCE)
+    return found

@@ -47,7 +47,8 @@ class Sample:
 
     def folded(self, metric: str) -> np.ndarray:
         """A rate as who knows that it is inverted reads it, in [0.5, 1]."""
-        return 0.5 + np.abs(getattr(self, metric) - 0.5)
+        rates: np.ndarray = getattr(self, metric)
+        return 0.5 + np.abs(rates - 0.5)
 
 
 def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:

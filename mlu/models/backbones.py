@@ -163,12 +163,13 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
         )
     try:
         # Its folder of downloads is as open as any other, and what lies there already is not checked.
-        return known[weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
+        state: Mapping[str, Tensor] = known[weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
     except OSError as fault:
         raise UserError(f"backbone.weights={weights} cannot be downloaded: {first_line(fault)}") from fault
     except (RuntimeError, pickle.UnpicklingError) as fault:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(f"backbone.weights={weights}: what {folder} holds of it are no weights, delete it") from fault
+    return state
 
 
 def refuse_remainder(name: str, size: int, patch: int) -> None:

@@ -129,7 +129,8 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, labels)."""
-        return self.head(self.features(images))
+        logits: Tensor = self.head(self.features(images))
+        return logits
 
 
 def ends(stages: Iterable[str]) -> dict[str, Stage]:

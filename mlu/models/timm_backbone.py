@@ -101,12 +101,13 @@ class Timm(Backbone):
             # Without classes, so that timm has none to leave out, and insists on all other weights.
             settings["pretrained_cfg_overlay"] = {"state_dict": body, "num_classes": 0, "label_offset": 0}
         try:
-            model = timm_library().create_model(
+            model: nn.Module = timm_library().create_model(
                 self.name, pretrained=self.weights is not None, num_classes=0, **settings
             )
         except Exception as fault:
             source = "" if self.weights is None else f" from backbone.weights={self.weights}"
             raise UserError(f"timm cannot make {self.name} for {self.images}{source}: {brief(fault)}") from fault
+        assert isinstance(model.pretrained_cfg, dict)
         model.pretrained_cfg.pop("state_dict", None)
         return model
 

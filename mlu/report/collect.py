@@ -44,11 +44,11 @@ class Run:
 
     @property
     def seed(self) -> int:
-        return self.results["run"]["seed"]
+        return int(self.results["run"]["seed"])
 
     @property
     def method(self) -> str:
-        return self.results["run"]["method"]
+        return str(self.results["run"]["method"])
 
     @property
     def date(self) -> str:

@@ -63,11 +63,11 @@ class Setting:
 
     @property
     def dataset(self) -> str:
-        return self.runs[0].results["run"]["dataset"]
+        return str(self.runs[0].results["run"]["dataset"])
 
     @property
     def backbone(self) -> str:
-        return self.runs[0].results["run"]["backbone"]
+        return str(self.runs[0].results["run"]["backbone"])
 
     @property
     def forget(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class Setting:
 
     @property
     def single_label(self) -> bool:
-        return self.runs[0].results["run"]["task"] == "singlelabel"
+        return bool(self.runs[0].results["run"]["task"] == "singlelabel")
 
     @property
     def seeds(self) -> tuple[int, ...]:

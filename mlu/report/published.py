@@ -15,12 +15,14 @@ STANDS_IN = {"table3": "mufac", "appendix_single_label": "mnist"}
 @functools.cache
 def published() -> dict[str, Any]:
     """The content of `published.yaml`."""
-    return yaml.safe_load(FILE.read_text())
+    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    return content
 
 
 def printed(table: str) -> dict[str, Any]:
     """One table of the paper."""
-    return published()["tables"][table]
+    content: dict[str, Any] = published()["tables"][table]
+    return content
 
 
 def beside(table: str, dataset: str, backbone: str) -> tuple[str, str]:
@@ -33,7 +35,8 @@ def beside(table: str, dataset: str, backbone: str) -> tuple[str, str]:
 
 def values_of(table: str, dataset: str, backbone: str) -> Mapping[str, Sequence[float | None]]:
     """Method -> numbers, in the order of the table's columns."""
-    return printed(table)["values"][dataset][backbone]
+    numbers: Mapping[str, Sequence[float | None]] = printed(table)["values"][dataset][backbone]
+    return numbers
 
 
 def describe(table: str, dataset: str, backbone: str, forget: str | None = None) -> str:
@@ -53,4 +56,4 @@ def errata(table: str) -> tuple[str, ...]:
 
 def same_label(name: str) -> str:
     """CelebA's name of a label that the paper calls otherwise."""
-    return published()["names"]["labels"].get(name, name)
+    return str(published()["names"]["labels"].get(name, name))

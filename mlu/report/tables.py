@@ -332,7 +332,7 @@ def made_for(table: str, setting: Setting) -> Setting:
 
 
 def describe_without_numbers(table: str) -> str:
-    return printed(table)["about"]
+    return str(printed(table)["about"])
 
 
 def order_of(title: str) -> int:

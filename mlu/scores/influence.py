@@ -108,7 +108,7 @@ class Pool:
     @torch.no_grad()
     def in_head(self, damping: float) -> Tensor:
         """-(p' - y') (p - y) h^T G^-1 h', with G = E[p (1 - p) h h^T] and h the features and a 1."""
-        sides = [[], []]  # type: ignore[var-annotated]
+        sides: tuple[list[tuple[Tensor, ...]], ...] = ([], [])
         for number, batch in enumerate(self.batches()):
             plain = (batch.images, batch.targets[:, self.column])
             for side, (images, targets) in zip(sides, (plain, self.perturbed(batch, number)), strict=True):

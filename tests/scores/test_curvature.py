@@ -26,8 +26,6 @@ COLUMNS = {"forgotten": (1,), "retained": (0, 2)}
 FALSE_ALARM = 1e-3
 """Chance that a check of a right estimator over all weights, and their sum, fails."""
 
-# Of torch about itself, at a process's first `hessian`.
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
 by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 by_estimator = pytest.mark.parametrize("estimator", ["fisher", "ggn", "hutchinson"])
 
