@@ -123,7 +123,7 @@ def logger_of(run):
 def test_what_cannot_be_logged_ends_nothing_and_is_said_once(calls, wandb_of, caplog):
     run = Broken(calls)
     with caplog.at_level(logging.WARNING):
-        results = wandb_of(lambda **named: run)
+        results = wandb_of(lambda **named: run, f"seed={calls}")
     assert results["metrics"]["original/test/retained/accuracy"] is not None
     lost = "W&B gets no more of this run: [Errno 28] No space left on device"
     assert caplog.text.count(lost) == (calls < 10_000)
