@@ -1,7 +1,7 @@
 """Files of numbers.
 
 Written so that a disk that is full, or not to be written to, is an OSError that says so: NumPy and safetensors have
-errors of their own for that, and a memory map has none, the system ends the process. Read so that nothing in them is run.
+errors of their own for that, and a memory map has none, the system ends the process. Read so that nothing in them runs.
 """
 
 import io
