@@ -441,11 +441,11 @@ def check_overrides(words: Sequence[str]) -> None:
             raise unreadable(word, ValueError("no key"))
         if override.is_sweep_override() or not (CONF / group).is_dir():
             continue
-        value, options = override.value(), options_of(group)
+        value: Any = override.value()
         several = group == "attack" and isinstance(value, list) and not override.is_delete()
         named = all(isinstance(one, str) and one for one in (value if several else [value]))
         if not named and not (override.is_delete() and value is None):
-            raise UserError(f"{word}: {group} must be one of {', '.join(options)}")
+            raise UserError(f"{word}: {group} must be one of {', '.join(options_of(group))}")
 
 
 def unreadable(word: str, fault: Exception) -> UserError:
