@@ -439,11 +439,13 @@ def check_overrides(words: Sequence[str]) -> None:
         group = override.key_or_group
         if not group:
             raise unreadable(word, ValueError("no key"))
-        if override.is_sweep_override() or override.is_delete() or not (CONF / group).is_dir():
+        if override.is_sweep_override() or not (CONF / group).is_dir():
             continue
-        value, options = override.value(), options_of(group)
-        if not isinstance(value, str) and not (group == "attack" and isinstance(value, list)):
-            raise UserError(f"{word}: {group} must be one of {', '.join(options)}")
+        value: Any = override.value()
+        several = group == "attack" and isinstance(value, list) and not override.is_delete()
+        named = all(isinstance(one, str) and one for one in (value if several else [value]))
+        if not named and not (override.is_delete() and value is None):
+            raise UserError(f"{word}: {group} must be one of {', '.join(options_of(group))}")
 
 
 def unreadable(word: str, fault: Exception) -> UserError:

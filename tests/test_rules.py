@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hydra.errors import HydraException
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -221,6 +221,9 @@ WORDS = st.builds(
 
 
 @settings(max_examples=120, deadline=None)
+@example(words=["~attack=False"])
+@example(words=["~attack=[1,2]"])
+@example(words=["attack=[1,2]"])
 @given(words=st.lists(WORDS, min_size=1, max_size=2))
 def test_any_words_are_accepted_or_refused_in_one_line(words):
     assert is_one_line(refusal(lambda: check(composed(words))))
