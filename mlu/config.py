@@ -88,7 +88,10 @@ NAMED = ("dataset", "backbone", "method")
 
 
 def check_keys(values: Mapping[str, Any]) -> None:
-    """Refuse a key that no file has, or not that of the chosen data set, backbone or method; and one that is gone."""
+    """Refuse a key that no file has, or not that of the chosen data set, backbone or method; and one that is gone.
+
+    What is none of ours (a file of a user's own folder, by --config-dir) has keys of its own.
+    """
     found = set(paths(values))
     files = {group: CONF / group / f"{values[group]['name']}.yaml" for group in NAMED}
     own = {group: file_keys(file, group) for group, file in files.items() if is_file(file)}
@@ -96,6 +99,8 @@ def check_keys(values: Mapping[str, Any]) -> None:
     for key in sorted(found):
         group = key.partition(".")[0]
         known, where = set(RULES) | set(config_keys()), ""
+        if group in NAMED and group not in own:
+            continue
         if group in own and key != group:
             known, where = own[group] | unfiled, f" of {group}={files[group].stem}"
         if key not in known:

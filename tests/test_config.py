@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import ListConfig, OmegaConf
 
-from mlu.config import CONF, SEARCH, config_keys, explain, nested
+from mlu.config import CONF, SEARCH, check, composed, config_keys, explain, nested
 from mlu.data.attributes import resolve_label
 from mlu.errors import UserError
 from mlu.models.backbones import Tiny
@@ -180,3 +180,9 @@ def test_a_class_named_by_a_number_is_the_same_with_and_without_quotes(experimen
     numbers, words = (experiment(f"dataset.labels={labels}", dataset="digits") for labels in ("[1,3]", "['1','3']"))
     assert numbers.dataset == words.dataset
     assert numbers.config["dataset"] == words.config["dataset"]
+
+
+def test_a_method_of_a_user_s_own_may_have_keys_of_its_own():
+    check(composed(["method.name=mine", "+method.own=1"]))
+    with pytest.raises(UserError, match=r"there is no key 'method\.own' of method=wp"):
+        check(composed(["+method.own=1"]))
