@@ -127,6 +127,8 @@ def test_the_candidate_is_kept_whose_figure_is_nearest_to_what_the_last_one_want
     assert any(not torch.equal(value, seen[2][name]) for name, value in module.net.state_dict().items())
 
 
+# What Lightning warns of is what is asked for.
+@pytest.mark.filterwarnings("ignore:Found 1 module.s. in eval mode")
 def test_a_batch_norm_that_may_not_move_keeps_its_statistics():
     problem = normed_problem()
     zero = torch.zeros(())

@@ -247,5 +247,7 @@ def normal(seen: Evaluated, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def log_probability(confidences: np.ndarray) -> np.ndarray:
     """Of all that is known of an image at once, from log odds, shape (..., labels) -> (...)."""
-    surprise: np.ndarray = np.nansum(np.logaddexp(0, -confidences), axis=-1)
+    # Not a number where a target is unknown.
+    with np.errstate(invalid="ignore"):
+        surprise: np.ndarray = np.nansum(np.logaddexp(0, -confidences), axis=-1)
     return -surprise
