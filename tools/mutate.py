@@ -410,6 +410,7 @@ def main() -> None:
             gc.freeze()
             start = time.monotonic()
             verdicts[file] = judged(drawn, known[file], baseline, Path(folder), given.jobs)
+            gc.unfreeze()
         alive = sum(is_alive(verdict.fate) for verdict in verdicts[file])
         print(f"{file}: {alive} of {len(drawn)} survived, {time.monotonic() - start:.0f} s", flush=True)
         write(list(itertools.chain(*verdicts.values())))

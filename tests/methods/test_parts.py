@@ -94,6 +94,24 @@ def test_multiple_correlation_of_a_target_that_does_not_vary_is_zero():
     assert multiple_correlation(features, batch, planted_problem()) == 0
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_multiple_correlation_of_two_images_by_hand(width):
+    """Standardised, all that there is are +1 and -1: K t = 2 width t, so the share is 2 width / (2 width + 2)."""
+    _, batch = sample(2, targets=torch.tensor([[1.0, 0, 0], [0, 0, 0]]).double())
+    features = torch.tensor([[2.0], [-7.0]]).double().expand(2, width)
+    torch.testing.assert_close(
+        multiple_correlation(features, batch, planted_problem()), torch.tensor(width / (width + 1)).double()
+    )
+
+
+def test_multiple_correlation_is_computed_as_precisely_as_targets_are():
+    features, batch = sample()
+    coarse = features.bfloat16()
+    found = multiple_correlation(coarse, batch, planted_problem())
+    assert found.dtype == torch.float64
+    assert found == multiple_correlation(coarse.double(), batch, planted_problem())
+
+
 @pytest.mark.parametrize("images", [0, 1])
 def test_multiple_correlation_of_fewer_than_two_images_is_zero_and_teaches_nothing(images):
     features, batch = sample(4)
