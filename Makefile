@@ -5,7 +5,7 @@ METHODS ?= wf wp cfk scrub unsir salun neggrad finetune ssd leace
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-min test-browser chromium coverage check bench tune clean
+.PHONY: help run test test-min test-browser chromium coverage check bench mutate tune clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,11 +48,15 @@ check: .venv/installed  ## Check style and types.
 bench: .venv/installed  ## Measure speed against plain alternatives.
 	$(BIN)/python -m benchmarks $(ARGS)
 
+mutate: .venv/installed  ## Change the code in small ways and see which changes no test notices.
+	$(UV) pip install --quiet --python $(BIN)/python --editable '.[mutation]'
+	$(BIN)/python tools/mutate.py $(ARGS)
+
 tune: .venv/installed  ## Search settings of all methods, equally many trials each (METHODS="wf wp" for some).
 	for method in $(METHODS); do $(BIN)/python launch.py experiment=tune method=$$method $(ARGS) || exit; done
 
 clean:  ## Remove the environment and everything that runs and tools left.
-	rm -rf .venv .venv-min .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist outputs/runs outputs/sweeps outputs/cache
+	rm -rf .venv .venv-min .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .mutation dist outputs/runs outputs/sweeps outputs/cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Bytecode is compiled once here, else every start would pay for it where Python may not write it.

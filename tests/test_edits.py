@@ -245,7 +245,9 @@ def test_the_highest_of_each_layer_or_of_all():
     together = highest(scores, half, "global")
     assert together["one"].all()
     assert not together["two"].any()
-    everything = highest(scores, dict.fromkeys(scores, 1.0), "global")
-    assert everything["two"].tolist() == [[True, True], [False, False]]  # never where the score is 0
+    for scope in ("layer", "global"):
+        everything = highest(scores, dict.fromkeys(scores, 1.0), scope)
+        assert everything["one"].all()
+        assert everything["two"].tolist() == [[True, True], [False, False]]  # never where the score is 0
     assert highest(scores, {"one": 0.25, "two": 0.0}, "layer")["one"].sum() == 1
     assert not highest(scores, dict.fromkeys(scores, 0.0), "global")["one"].any()

@@ -351,6 +351,41 @@ def test_curvature_roots_make_the_second_derivative_of_the_loss(task):
 
 
 @by_name
+def test_what_is_said_of_an_image_does_not_depend_on_the_others_of_its_batch(task):
+    """There are as many images as labels, so that neither axis can be taken for the other one unnoticed."""
+    logits, reference, targets = random_logits(0, LABELS), random_logits(1, LABELS), random_targets(task, 0, LABELS)
+    known, columns = random_known(0, LABELS), [0, 2]
+    rates = torch.tensor([0.2, 0.5, 0.7, 0.9], dtype=torch.float64)
+
+    def said(rows):
+        z, other, y, seen = logits[rows], reference[rows], targets[rows], known[rows]
+        scope = task.scope(y, seen, columns)
+        return {
+            "terms": task.terms(z, y),
+            "scope": scope,
+            "rows": task.rows(scope, LABELS),
+            "probs": task.probs(z),
+            "soft_targets": task.soft_targets(z, columns),
+            "predictions": task.predictions(z),
+            "entropy": task.entropy(z, columns),
+            "divergence": task.divergence(z, other, columns),
+            "log_odds": task.log_odds(z),
+            "confidences": task.confidences(z, y),
+            "modified_entropy": task.modified_entropy(z, y),
+            "distillation": task.distillation(z, other, columns, 2.0),
+            "ignorant": task.ignorant(z, columns, rates),
+            "curvature_roots": task.curvature_roots(z),
+            "label_loss": task.label_loss(z, y, columns),
+            "image_loss": task.image_loss(z, y, seen, columns),
+        }
+
+    alone = [said([row]) for row in range(LABELS)]
+    for name, together in said(slice(None)).items():
+        one_by_one = torch.cat([one[name] for one in alone])
+        torch.testing.assert_close(together, one_by_one, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@by_name
 def test_an_ignorant_teacher_says_nothing_of_the_columns_and_the_same_of_others(task):
     logits, rates = random_logits(), torch.tensor([0.2, 0.5, 0.7, 0.9], dtype=torch.float64)
     said = task.ignorant(logits, [1], rates)

@@ -29,4 +29,4 @@ def cosines(rows: Tensor) -> Tensor:
     # First to a maximum of 1: the squares of small scores would be lost.
     rows = rows / rows.amax(dim=1, keepdim=True).clamp(min=tiny)
     unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp(min=tiny)
-    return (unit @ unit.T).clamp(0, 1)
+    return (unit @ unit.T).clamp(max=1)

@@ -449,6 +449,7 @@ def lonely(seed, persons):
         pytest.param(personal, 1, id="not one that is read off who somebody is"),
         pytest.param(lambda part: lonely(part, 0), 1, id="not one that nobody has"),
         pytest.param(lambda part: lonely(part, 1), 1, id="not one that cannot be tried on others"),
+        pytest.param(lambda part: lonely(part, 19), 1, id="nor one that but one person lacks"),
     ],
 )
 def test_of_several_forgotten_labels_the_one_is_attacked_that_validation_images_tell_best(make, column):
@@ -512,7 +513,27 @@ def test_without_a_model_the_true_retained_labels_tell_what_they_tell():
 
 def test_without_a_model_classes_that_exclude_each_other_tell_nothing_new():
     victim = pair(lambda part: informed(60, part, task=SingleLabel()), task=SingleLabel())
-    assert attacker().without_model(victim) == {"aia": NO_OTHERS, "aia/mlp": NO_OTHERS}
+    found = attacker().without_model(victim)
+    assert found == {"aia": NO_OTHERS, "aia/mlp": NO_OTHERS}
+    figures = findings(found)
+    assert list(figures) == [f"{path}/{metric}" for path in found for metric in METRICS]
+    assert all(finding.value is None and "single-label" in finding.missing for finding in figures.values())
+
+
+def test_answers_that_are_sure_keep_their_order():
+    """Also where a probability would round to 1: who reads the label off one number says each image's own."""
+
+    def apart(part):
+        targets = labels(200, part)
+        return showing(targets, (2 * targets[:, :1].double() - 1) * (1 + 50 * noise(part, 200, 1).abs()), part)
+
+    victim = pair(apart)
+    learnt, judged = (
+        Side(victim.outputs[part], victim.outputs[part].stages["last"]) for part in ("validation", "test")
+    )
+    (trial,) = attacker(strength=1e6).attack(victim, "one", learnt, judged, deep=False).values()
+    assert np.abs(trial.scores).max() > 100
+    assert np.array_equal(trial.scores.argsort(), judged.seen[:, 0].argsort())
 
 
 def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():

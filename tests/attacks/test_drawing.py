@@ -59,6 +59,17 @@ def test_who_is_drawn_depends_on_no_name_nor_on_later_groups_nor_on_the_order_of
 
 
 @law
+@given(st.integers(1, 200), st.integers(1, 3), seeds)
+def test_of_the_last_person_the_first_images_are_taken(images, people, seed):
+    """Whatever the sorting: the drawing is part of what a run can repeat."""
+    persons = np.random.default_rng(seed).integers(0, people, images)
+    (group,) = drawn(persons, [images // 2], seed)
+    for person in np.unique(persons[group]):
+        taken = group[persons[group] == person]
+        assert taken.tolist() == np.flatnonzero(persons == person)[: len(taken)].tolist()
+
+
+@law
 @given(st.integers(1, 40), seeds)
 def test_where_every_image_is_somebody_else_sizes_are_exact(images, seed):
     alone = np.arange(images)

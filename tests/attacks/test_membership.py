@@ -312,6 +312,12 @@ def test_other_people_are_asked_about_than_are_learnt_from(task):
             assert judged & set(game.outputs.identities[~game.member]) == others["test"]
 
 
+def test_of_canaries_one_half_is_learnt_from_and_the_other_asked_about():
+    game = game_of(world(canaries=Canaries(np.arange(300) % 2 == 0, np.zeros(300, bool))))
+    assert game.learning.sum() == game.asked.sum() == 150
+    assert not (game.learning & game.asked).any()
+
+
 def test_members_and_others_are_exactly_as_many_and_learnt_from_so(monkeypatch):
     sides = []
     monkeypatch.setattr(membership, "logistic", lambda seen, member, asked: sides.append(member) or np.ones(len(asked)))
@@ -458,7 +464,7 @@ def test_every_path_has_every_figure_and_nothing_over_itself():
     victim = world()
     evidence = ATTACK.observe(replace(victim, retrain=victim.outputs))
     games = [f"mia/{name}{end}" for name in STATISTICS for end in ("", "/logistic")] + ["mia/combined"]
-    assert list(evidence) == [*games, LABEL_MEMBERSHIP]
+    assert list(evidence) == [*games, "label_membership"]
     low = {f"{path}/tpr_at_fpr_{rate:g}" for path in games for rate in FALSE_POSITIVE_RATES}
     paths = {finding.path for finding in ATTACK.conclude(evidence)}
     assert paths == low | {f"{path}/{metric}" for path in evidence for metric in METRICS}

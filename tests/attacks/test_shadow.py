@@ -297,6 +297,20 @@ def test_a_shadow_model_under_attack_is_not_among_the_attackers():
         assert all(np.array_equal(getattr(as_victim, name), getattr(seen, name)[left]) for name in names)
 
 
+@law
+@given(st.integers(0, 999), st.sampled_from([4, 6, 10]))
+def test_in_the_place_of_a_shadow_model_each_image_has_as_many_that_learnt_from_it_as_did_not(seed, count):
+    seen = gaussian(seed, count)
+    assert np.array_equal(seen.learnt, seen.inside)
+    assert np.array_equal(seen.not_learnt, ~seen.inside)
+    for number in range(count):
+        one = seen.as_if(number)
+        assert (one.learnt.sum(0) == count // 2 - 1).all()
+        assert (one.not_learnt.sum(0) == count // 2 - 1).all()
+        assert not (one.learnt & ~one.inside).any()
+        assert not (one.not_learnt & one.inside).any()
+
+
 @pytest.mark.parametrize(("count", "delta"), [(6, 0.0), (2 * FEW - 2, 1.0), (2 * FEW, 1.0), (2 * FEW + 2, 1.0)])
 @pytest.mark.parametrize("name", SCORES)
 def test_shadow_models_are_told_apart_as_well_as_the_model_under_attack(name, count, delta):

@@ -78,6 +78,15 @@ def test_scores_near_the_ends_of_float32_are_compared_like_others(maps, scale):
         torch.testing.assert_close(alike.double(), expected[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-34, 1e35])
+def test_a_label_whose_scores_are_of_another_size_is_compared_like_others(maps, scale):
+    expected = affinity(maps)
+    one, *others = [{name: value.float() for name, value in scores.items()} for scores in maps]
+    found = affinity([{name: scale * value for name, value in one.items()}, *others])
+    for name, alike in found.items():
+        torch.testing.assert_close(alike.double(), expected[name], rtol=0, atol=1e-6)
+
+
 @settings(deadline=None)
 @given(maps=tables, order=st.permutations(range(5)))
 def test_labels_may_come_in_any_order(maps, order):

@@ -326,6 +326,17 @@ def test_labels_have_no_curvature_in_the_rows_of_others(net, estimator):
     assert (found["forgotten"]["head.weight"][1] != 0).all()
 
 
+@by_estimator
+def test_a_weight_that_no_output_depends_on_has_none_and_hinders_nothing(net, estimator):
+    task, batch = MultiLabel(), whole(MultiLabel())
+    net.idle = nn.Linear(2, 2, bias=False).double()
+    used = {name: value for name, value in all_weights(net).items() if name != "idle.weight"}
+    found, without = (estimate(estimator, net, task, batch, IMAGES, weights) for weights in (None, used))
+    for name in COLUMNS:
+        assert torch.equal(found[name], torch.cat([without[name], torch.zeros(4).double()]))
+        assert without[name].any()
+
+
 @by_task
 @by_estimator
 def test_unknown_targets_do_not_count(net, task, estimator):
