@@ -238,6 +238,8 @@ def test_mixed_precision_runs_and_forgets(method, run):
     assert metrics["unlearned/test/forgotten/balanced_accuracy"] is not None
 
 
+# Torch's compiler, of tensors that it looks at itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_compiled_stages_learn_the_same(run, monkeypatch):
     compiled, compile_ = [], nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compiled.append(how) or compile_(self, **how))
