@@ -21,6 +21,7 @@ from mlu.attacks.membership import (
     game_of,
     logistic,
     statistics,
+    sureness,
     threshold,
     tried,
 )
@@ -458,6 +459,15 @@ def test_the_threshold_of_label_membership_comes_from_validation_people():
     after = ATTACK.observe(replace(harmed, retrain=harmed.outputs))[LABEL_MEMBERSHIP]
     same = ~np.isin(before.persons, harmed.outputs["test"].identities[:70])
     assert np.array_equal(before.scores[same], after.scores[same])
+
+
+def test_sure_of_a_label_is_who_is_far_from_one_half_and_of_a_class_who_says_it():
+    logits = torch.tensor([[0.0, 0.0, 0.0], [-50.0, 50.0, 0.0], [math.log(4), math.log(4), 0.0]]).double()
+    both = ForgetRequest((0, 1), (2,))
+    for task, expected in ((MultiLabel(), [0, 0.5, 0.3]), (SingleLabel(), [1 / 3, 0.5, 4 / 9])):
+        part = outputs(torch.eye(3), logits)
+        found = sureness(victim_of({"test": part}, task, both), part)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_every_path_has_every_figure_and_nothing_over_itself():
