@@ -13,12 +13,13 @@ help:  ## Show this list.
 run: .venv/installed  ## Forget Gender in synthetic faces and show what is left of it (ARGS="method=wf" to change it).
 	$(BIN)/python launch.py $(ARGS)
 
+# Two at a time, each on one thread: most tests have too little to do for more.
 test: .venv/installed  ## Run all tests.
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Old versions warn of what has changed since: there no warning is an error.
 test-min: .venv-min/installed  ## Run all tests with the oldest versions that are allowed.
-	.venv-min/bin/python -m pytest -W default $(ARGS)
+	OMP_NUM_THREADS=1 .venv-min/bin/python -m pytest -n 2 --dist loadfile -W default $(ARGS)
 
 test-browser: .venv/installed  ## Run the tests of the report in a browser (installs Debian's Chromium if it may).
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[browser]'
