@@ -134,19 +134,26 @@ def test_a_label_that_does_not_vary_in_a_split_has_reasons_there_and_figures_els
         assert {metrics[f"{model}/attack/aia/features/balanced_accuracy"] for model in EVERY} == {None}
 
 
-def test_labels_that_nobody_and_that_everybody_has_are_forgotten_without_figures_of_them(run, photos):
-    source = photos(Beard=[0] * 40, Hat=[1] * 40, Cap=noise(40, 3))
-    steps = ("method=wf", "method.tuning.steps=2", "forget_label.names=[Beard,Hat]")
-    metrics = run(*source, *SMALL, *steps, dataset="csv")["metrics"]
+def test_a_label_that_everybody_has_is_forgotten_without_figures_of_it(run, photos):
+    source = (*photos(Beard=noise(40, 1), Hat=[1] * 40, Cap=noise(40, 3)), *SMALL)
+    steps = ("method=wf", "method.tuning.steps=2", "forget_label.names=[Hat]")
+    metrics = run(*source, *steps, dataset="csv")["metrics"]
     assert metrics["unlearned/test/forgotten/auroc"] is None
     assert metrics["unlearned/test/forgotten/accuracy"] == 1
     assert metrics["unlearned/test/retained/auroc"] is not None
 
 
-def test_a_label_that_nobody_knows_can_be_silenced_and_nothing_else(run, stopped, photos):
-    source = (*photos(Beard=[""] * 40, Hat=noise(40, 3)), *SMALL, "forget_label.names=[Beard]")
+@pytest.mark.parametrize("cell", [0, ""], ids=["nobody has", "nobody knows"])
+def test_a_label_that_nobody_is_known_to_have_is_refused(cell, stopped, photos):
+    source = (*photos(Beard=[cell] * 40, Hat=noise(40, 3)), *SMALL, "forget_label.names=[Beard]")
+    assert stopped(*source, dataset="csv") == "no image of csv has 'Beard': choose another forget_label"
+
+
+def test_a_label_that_no_training_image_knows_can_be_silenced_and_nothing_else(run, stopped, photos):
+    beard = ["" if here == "train" else flip for here, flip in zip(PARTS, noise(84, 1), strict=True)]
+    source = (*photos(part=PARTS, Beard=beard, Hat=noise(84, 2)), *SMALL, "forget_label.names=[Beard]")
     metrics = run(*source, "method=head", dataset="csv")["metrics"]
-    assert metrics["unlearned/test/forgotten/accuracy"] is None
+    assert metrics["unlearned/train/forgotten/accuracy"] is None
     for method in ("wf", "wp"):
         line = stopped(*source, f"method={method}", dataset="csv")
         assert "no training image is known to have what is to be forgotten" in line

@@ -74,8 +74,8 @@ def trained(monkeypatch):
         seen.append({"initial": net.body.block1.conv.weight.detach().clone()})
         return build(net, *given)
 
-    def watched(context, stage, train):
-        net, meter = from_scratch(context, stage, train)
+    def watched(context, stage, train, *given):
+        net, meter = from_scratch(context, stage, train, *given)
         seen[-1] |= {"train": train, "seed": context.experiment.seed, "net": net}
         return net, meter
 

@@ -82,16 +82,16 @@ def test_a_pickle_as_weights_is_refused_and_runs_nothing(name, form, tmp_path, m
 @pytest.mark.parametrize(
     "state",
     [
-        {0: torch.zeros(1)},
-        {"a": torch.zeros(2, 2).to_sparse()},
-        {"a": torch.zeros(2, device="meta")},
-        {"a": torch.zeros(2, dtype=torch.complex64)},
-        {"a": torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)},
+        lambda: {0: torch.zeros(1)},
+        lambda: {"a": torch.zeros(2, 2).to_sparse()},
+        lambda: {"a": torch.zeros(2, device="meta")},
+        lambda: {"a": torch.zeros(2, dtype=torch.complex64)},
+        lambda: {"a": torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)},
     ],
     ids=["numbered", "sparse", "without memory", "complex", "quantised"],
 )
 def test_a_state_dict_of_other_things_than_named_dense_tensors_is_refused(state, tmp_path):
-    torch.save(state, tmp_path / "model.pt")
+    torch.save(state(), tmp_path / "model.pt")
     assert "holds no state dict of tensors" in line(read_weights, tmp_path / "model.pt")
 
 
@@ -317,7 +317,8 @@ def test_a_program_that_calls_itself_a_picture_is_not_run(tmp_path, mark, monkey
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n"
     assert "cannot identify image file" in line(decode, tmp_path / "a.jpg", content)
     assert not sprung(mark)
-    Image.open(tmp_path / "a.jpg").convert("RGB")
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.convert("RGB")
     assert sprung(mark), "the trap is no trap"
 
 

@@ -66,7 +66,8 @@ def load_trained(net: Network, path: Path) -> None:
     state = our_names(read_weights(path), net.renames)
     if f"body.{ERASER}.bias" in state:
         # Its place alone: its numbers are checked, and then filled in, with all others.
-        net.erase(torch.eye(net.head.in_features), torch.zeros(net.head.in_features))
+        features, like = net.head.in_features, net.head.weight.detach()
+        net.erase(torch.eye(features).to(like), torch.zeros(features).to(like))
     own = net.state_dict()
     for name in state:
         if name not in own:
