@@ -364,7 +364,8 @@ def stairs(axes: Axes, found: dict[str, np.ndarray], path: str, label: str, colo
 def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
     """Rows of finite numbers that a run left in a file of arrays; nothing where it left none that can be read."""
     try:
-        with np.load(run.folder / name, allow_pickle=False) as found:
+        # NumPy leaves a file open that it cannot read.
+        with (run.folder / name).open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             rows = {path: found[path] for path in found.files}
     except Exception:  # zipfile and zlib have kinds of their own for damaged files
         return {}
