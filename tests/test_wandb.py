@@ -33,6 +33,8 @@ def test_a_sweeps_jobs_are_accepted(file):
     check(composed([*first_values(sweep["parameters"])]))
 
 
+# wandb-workspaces of its own code.
+@pytest.mark.filterwarnings("ignore:Pydantic V1 style")
 def test_the_workspace_shows_figures_that_runs_have(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     from workspace import workspace
