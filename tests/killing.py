@@ -75,6 +75,8 @@ def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> 
     os.dup2(said, 2)
     tune_process(threads=1)
     torch.set_num_threads(1)
+    # W&B's process of the tests' own, if they have one, is not the run's.
+    os.environ.pop("WANDB_SERVICE", None)
     sys.argv = ["launch.py", *overrides, f"outputs={outputs}"]
     sys.addaudithook(recorder(outputs, last))
     main()
