@@ -16,6 +16,15 @@ CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 """Python's names of what changes a folder; to open a file for writing is another such event."""
 SAID, WRITES = "said", "writes"
 """Files in the outputs: what a run printed, and a line for each write, before it happens."""
+SMALL = (
+    "method.images=64",
+    "method.tuning.steps=4",
+    "dataset.images=200",
+    "dataset.image_size=32",
+    "training.batch_size=32",
+    "trainer.accelerator=cpu",
+)
+"""A run of seconds."""
 PATIENCE = 300
 """Seconds after which a process counts as stuck."""
 

@@ -3,17 +3,12 @@
 import json
 
 import pytest
-from killing import SAID, ended, launch, started
+from killing import SAID, SMALL, ended, launch, started
 
 RUN = (
+    *SMALL,
     "method=wp",
-    "method.images=64",
-    "method.tuning.steps=4",
-    "dataset.images=200",
-    "dataset.image_size=32",
     "training.epochs=2",
-    "training.batch_size=32",
-    "trainer.accelerator=cpu",
     "logger=none",
 )
 

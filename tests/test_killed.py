@@ -10,21 +10,16 @@ from pathlib import Path
 from signal import SIGKILL
 
 import pytest
-from killing import SAID, ended, launch, started, writes
+from killing import SAID, SMALL, ended, launch, started, writes
 
 from mlu.resumption import read_sealed
 from mlu.store import PROGRESS
 
 EPOCHS, TRAINED = 3, ("original", "retrain")
 RUN = (
+    *SMALL,
     "method=wf",
-    "method.images=64",
-    "method.tuning.steps=4",
-    "dataset.images=200",
-    "dataset.image_size=32",
     f"training.epochs={EPOCHS}",
-    "training.batch_size=32",
-    "trainer.accelerator=cpu",
 )
 PHASES: dict[str, Callable[[str], bool]] = {
     "start": lambda path: path.startswith("run/") and "wandb" not in path,

@@ -12,20 +12,15 @@ from pathlib import Path
 
 import pytest
 from command_line import ROOT
-from killing import CHANGES, SAID, ended, launch, started, writes
+from killing import CHANGES, SAID, SMALL, ended, launch, started, writes
 
 from mlu import disk, stages
 from mlu.errors import plain_fault
 
 RUN = (
+    *SMALL,
     "method=wf",
-    "method.images=64",
-    "method.tuning.steps=4",
-    "dataset.images=200",
-    "dataset.image_size=32",
     "training.epochs=2",
-    "training.batch_size=32",
-    "trainer.accelerator=cpu",
     "logger=none",
 )
 NO_ROOM = "cannot write {}: No space left on device; make room, or choose another folder with outputs=..."
