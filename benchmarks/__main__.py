@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAME...]: run those named, or all but paper_budget, which takes ten minutes and more.
+"""python -m benchmarks [NAME...]: run those named, or all but paper_budget, which takes half an hour.
 
 Each ends with a table. All figures go to outputs/benchmarks.json, by benchmark; those that do not run now keep theirs.
 """

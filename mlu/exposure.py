@@ -150,7 +150,7 @@ def kept(context: Context, attack: Attack[Any], victim: Victim, name: str, key: 
 
 def opened(entry: Entry) -> dict[str, Any]:
     """The evidence of an entry of the cache; raises an exception of any kind if it is not what `kept` writes."""
-    with np.load(entry.folder / FILE, allow_pickle=False) as arrays:
+    with (entry.folder / FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         found = {**entry.facts["missing"], **evidence_of(arrays)}
     return {path: found[path] for path in entry.facts["order"]}
 

@@ -54,7 +54,7 @@ class SweepSummary(Callback):
         results = show_results(config)
         if config.experiment == "tune":
             conclude(config, results)
-        SweepSummary.failed = show_failures(config)
+        SweepSummary.failed = show_failures(config, results)
 
 
 def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
@@ -67,13 +67,13 @@ def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
     return results
 
 
-def show_failures(config: DictConfig) -> int:
-    """How many jobs failed, or left nothing, and how to repeat them."""
+def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
+    """How many jobs failed, or left nothing, and how to repeat them; `results` are those of the others."""
     failures = found(config, FAILURE)
     for job, failure in failures.items():
         print(f"job {job.name} failed: {failure['error']}\n  repeat it: {failure['command']}")
     begun = {file.parents[1] for file in Path(config.hydra.sweep.dir).glob("*/.hydra/overrides.yaml")}
-    lost = sorted(begun - failures.keys() - found(config, RESULTS).keys(), key=job_number)
+    lost = sorted(begun - failures.keys() - results.keys(), key=job_number)
     for job in lost:
         print(f"job {job.name} has no results: it was ended, or still runs")
         print(f"  repeat it: {command_of(overrides_of(job))}")
@@ -82,8 +82,7 @@ def show_failures(config: DictConfig) -> int:
 
 def broken_off(config: DictConfig, fault: Exception) -> str:
     """Show what there is of a sweep that its launcher did not bring to an end; why it did not."""
-    show_results(config)
-    show_failures(config)
+    show_failures(config, show_results(config))
     return f"hydra/launcher={launcher_of(config)} broke off: {str(fault).strip() or type(fault).__name__}"
 
 

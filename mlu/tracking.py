@@ -35,13 +35,24 @@ class Line:
     broken: bool = False
 
     def send(self, work: Callable[[], object]) -> None:
+        if not self.broken:
+            self.attempt(work)
+
+    def end(self, run: Any, exit_code: int) -> None:
+        """Finish W&B's run in any case; where the line has broken, its process as well: the next job gets a new one."""
+        self.attempt(lambda: run.finish(exit_code=exit_code))
         if self.broken:
-            return
+            import wandb
+
+            self.attempt(lambda: wandb.teardown(exit_code))
+
+    def attempt(self, work: Callable[[], object]) -> None:
         try:
             work()
         except Exception as fault:  # its process may have died, and then each call has another kind
+            if not self.broken:
+                log.warning("W&B gets no more of this run: %s", first_line(fault))
             self.broken = True
-            log.warning("W&B gets no more of this run: %s", first_line(fault))
 
 
 DISCREET: Mapping[str, Any] = {
@@ -144,9 +155,9 @@ class Wandb(Tracker):
         try:
             yield Tracking(Curves(WandbLogger(experiment=run), line), run, line)
         except BaseException:
-            line.send(lambda: run.finish(exit_code=1))
+            line.end(run, exit_code=1)
             raise
-        line.send(run.finish)
+        line.end(run, exit_code=0)
 
     def opened(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Any:
         """W&B's run: offline where it cannot be had as it is wanted, None where it cannot be had at all."""
