@@ -416,6 +416,7 @@ DEEP = "[" * 100_000
 @pytest.mark.parametrize(
     ("name", "content"),
     [("config.yaml", DEEP), ("config.yaml", "a: 2026-99-99"), ("labels.json", DEEP), ("labels.json", "[]")],
+    ids=["a deep configuration", "no date", "deep labels", "labels in a list"],
 )
 def test_what_cannot_be_read_of_a_run_is_one_line(name, content, tmp_path):
     folder = foreign_run(tmp_path / "run")
@@ -425,7 +426,7 @@ def test_what_cannot_be_read_of_a_run_is_one_line(name, content, tmp_path):
 
 
 @pytest.mark.parametrize("name", [".hydra/config.yaml", "results.json", "failure.json"])
-@pytest.mark.parametrize("content", [DEEP, "a: 2026-99-99", '{"a": 1e999}'])
+@pytest.mark.parametrize("content", [DEEP, "a: 2026-99-99", '{"a": 1e999}'], ids=["deep", "no date", "infinite"])
 def test_a_report_goes_on_without_what_it_cannot_read(name, content, tmp_path):
     folder = foreign_run(tmp_path / "run")
     if name == "failure.json":
