@@ -72,7 +72,8 @@ def wilson(rate: np.ndarray, count: np.ndarray, quantile: float) -> Ends:
         weight = quantile**2 / count
         centre = (rate + weight / 2) / (1 + weight)
         half = quantile / (1 + weight) * np.sqrt(rate * (1 - rate) / count + weight / (4 * count))
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+    # By rounding, that of a rate of 0 or 1 would not always begin or end there.
+    return np.clip(centre - half, 0, rate), np.clip(centre + half, rate, 1)
 
 
 def mean_interval(

@@ -57,6 +57,15 @@ def test_wilson_solves_the_score_equation_for_any_count(hundredths, data):
 
 
 @law
+@given(st.floats(0.1, 1e6), st.floats(0, 1), st.floats(0.5, 5))
+def test_wilson_never_leaves_the_rate_outside_by_rounding(count, rate, quantile):
+    rates = np.array([0.0, rate, 1.0])
+    low, high = wilson(rates, np.full(3, count), quantile)
+    assert (low <= rates).all()
+    assert (rates <= high).all()
+
+
+@law
 @given(st.integers(2, 300), st.integers(1, 299))
 def test_one_image_a_person_gives_wilson_at_students_count(trials, successes):
     successes = 1 + successes % (trials - 1)
