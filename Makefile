@@ -37,7 +37,7 @@ chromium:
 
 coverage: .venv/installed  ## Run all tests and list what of mlu they leave out; below 90 % is a fault.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -56,7 +56,7 @@ mutate: .venv/installed  ## Change the code in small ways and see which changes 
 tune: .venv/installed  ## Search settings of all methods, equally many trials each (METHODS="wf wp" for some).
 	for method in $(METHODS); do $(BIN)/python launch.py experiment=tune method=$$method $(ARGS) || exit; done
 
-clean:  ## Remove the environment and everything that runs and tools left.
+clean:  ## Remove environments, caches, runs and sweeps; reports and tuned settings stay.
 	rm -rf .venv .venv-min .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .mutation dist outputs/runs outputs/sweeps outputs/cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mlu.cli import FAILURE, stop
-from mlu.errors import Arguments, UserError, first_line
+from mlu.errors import Arguments, UserError, first_line, printable
 from mlu.process import tune_process
-
-JSON, HTML = "certificate.json", "certificate.html"
+from mlu.record import CERTIFICATE, CERTIFICATE_PAGE, write_json
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -26,24 +25,27 @@ def main(words: Sequence[str] | None = None) -> None:
 def arguments() -> Arguments:
     parser = Arguments("python -m mlu.certify", description="Certify what a run made a model forget.")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, such as outputs/runs/<time>")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help=f"where {JSON} and {HTML} go; default: RUN")
-    parser.add_argument("--verify", metavar=JSON.upper(), type=Path, help="check a certificate against RUN instead")
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, help=f"where {CERTIFICATE} and {CERTIFICATE_PAGE} go; default: RUN"
+    )
+    parser.add_argument(
+        "--verify", metavar=CERTIFICATE.upper(), type=Path, help="check a certificate against RUN instead"
+    )
     return parser
 
 
 def issue(run: Path, out: Path) -> int:
     """Write both files; returns the exit code."""
     from mlu.certificate import certificate_of, page  # here: --help needs no torch
-    from mlu.results import write_json
 
     certificate = certificate_of(run)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(certificate, out / JSON)
-        (out / HTML).write_text(page(certificate), encoding="utf-8", errors="replace")
+        write_json(certificate, out / CERTIFICATE)
+        (out / CERTIFICATE_PAGE).write_text(page(certificate), encoding="utf-8", errors="replace")
     except OSError as fault:
         raise UserError(f"{out} cannot be written to: {first_line(fault)}; choose another with --out") from fault
-    print(f"{out / JSON} and {out / HTML}")
+    print(f"{out / CERTIFICATE} and {out / CERTIFICATE_PAGE}")
     return 0
 
 
@@ -53,7 +55,7 @@ def verify(run: Path, file: Path) -> int:
 
     faults = list(differences(read(file), run))
     for fault in faults:
-        print(fault, file=sys.stderr)
+        print(printable(fault), file=sys.stderr)
     if not faults:
         print(f"{file} holds of {run}")
     return FAILURE if faults else 0

@@ -83,7 +83,7 @@ def job(config: DictConfig) -> Any:
             traceback.print_exc()
         Fault.found = found
         if sweep:
-            record_failure(folder, list(hydra_config.overrides.task), found)
+            record_failure(folder, hydra_config, found)
         # No objective: a sweeper that optimises takes it for a trial that failed, and goes on.
         return None
 
@@ -144,10 +144,13 @@ def dataset_command(module: str, purpose: str, work: Callable[[DictConfig], int]
         check_values(config)
         check_dataset(config)
         sys.exit(work(config))
-    except UserError as fault:
-        stop(str(fault))
     except (HydraException, OmegaConfBaseException) as fault:
         stop(explain(fault))
+    except Exception as fault:
+        found = plain_fault(fault)
+        if not isinstance(found, UserError):
+            raise
+        stop(str(found))
 
 
 def stop(line: str, code: int = USAGE_ERROR) -> None:

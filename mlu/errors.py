@@ -38,16 +38,25 @@ class Arguments(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {' '.join(message.splitlines())}; see {self.prog} --help\n")
 
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
-"""What the system says where a file cannot be written, for lack of room or of rights."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room for a file."""
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+"""What it says where a file may not be read or written, or cannot be there."""
+WORKER = "Caught UserError in DataLoader worker"
+"""How torch begins the message of one that another process met; that one's own traceback follows."""
 
 
 def plain_fault(fault: Exception) -> Exception:
-    """That of a disk as one line; any other as it is."""
-    if not isinstance(fault, OSError) or fault.errno not in UNWRITABLE:
+    """One of a disk, or of a process that loads data, as one line; any other as it is."""
+    if isinstance(fault, UserError) and WORKER in str(fault):
+        return UserError(str(fault).rpartition("UserError: ")[2].removesuffix(printable("\n")))
+    if not isinstance(fault, OSError) or fault.errno not in (*FULL, *CLOSED):
         return fault
     where = f" {fault.filename}" if fault.filename else ""
-    return UserError(f"cannot write{where}: {fault.strerror}; make room, or choose another folder with outputs=...")
+    if fault.errno in FULL:
+        return UserError(f"cannot write{where}: {fault.strerror}; make room, or choose another folder with outputs=...")
+    remedy = "give the right to, or name another file or folder (outputs=... is where a run writes)"
+    return UserError(f"cannot read or write{where}: {fault.strerror}; {remedy}")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

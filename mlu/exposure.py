@@ -51,7 +51,7 @@ def exposure_of(context: Context, attack: Attack[Any], models: Mapping[str, Mode
     digests = {name: digest_of(model.net) for name, model in there.items()}
     shared = context.key() | {
         "forgotten": list(context.request.forgotten),
-        # How many work side by side decides no figure.
+        # How many work side by side decides nothing but rounding.
         "attack": {
             key: value for key, value in context.experiment.config["attack"][attack.name].items() if key != "jobs"
         },

@@ -25,11 +25,24 @@ from mlu.exposure import Exposure, exposure_of, findings_of, roc_curves, united
 from mlu.meter import measure
 from mlu.methods.retrain import Retrain
 from mlu.metrics.labels import label_figures
-from mlu.record import CONFIG, LABELS, RESULTS, WEIGHTS, figures_of
+from mlu.record import (
+    CONFIG,
+    DISTRIBUTION_PICTURE,
+    DISTRIBUTIONS,
+    LABELS,
+    RECOVERY_PICTURE,
+    RESULTS,
+    ROC,
+    ROC_PICTURE,
+    STAGE_PICTURE,
+    WEIGHTS,
+    figures_of,
+    write_json,
+)
 from mlu.report.figures import distribution_picture, recovery_picture, roc_picture, stage_picture
 from mlu.report.plain import plain_tables
 from mlu.report.table import attack_table, run_table, show
-from mlu.results import results_of, write_config, write_json
+from mlu.results import results_of, write_config
 from mlu.stages import Context, Model
 from mlu.tasks import task_of
 from mlu.team import Team, alone, team_of
@@ -187,13 +200,13 @@ def leave(
     arrays: dict[str, np.ndarray] = {}
     for path, (counts, edges) in histograms.items():
         arrays |= {f"{path}/counts": counts, f"{path}/edges": edges}
-    np.savez(folder / "distributions.npz", **arrays)  # type: ignore[arg-type]  # as if one were named allow_pickle
-    distribution_picture(histograms, folder / "distributions.png")
+    np.savez(folder / DISTRIBUTIONS, **arrays)  # type: ignore[arg-type]  # as if one were named allow_pickle
+    distribution_picture(histograms, folder / DISTRIBUTION_PICTURE)
     if curves := roc_curves(exposure):
-        np.savez(folder / "roc.npz", **curves)  # type: ignore[arg-type]  # as if one were named allow_pickle
-        roc_picture(curves, folder / "roc.png")
-    stage_picture(results["metrics"], folder / "stages.png")
-    recovery_picture(exposure, folder / "relearn.png")
+        np.savez(folder / ROC, **curves)  # type: ignore[arg-type]  # as if one were named allow_pickle
+        roc_picture(curves, folder / ROC_PICTURE)
+    stage_picture(results["metrics"], folder / STAGE_PICTURE)
+    recovery_picture(exposure, folder / RECOVERY_PICTURE)
     write_json(results, folder / RESULTS)
     show(run_table(results))
     if context.experiment.attacks:

@@ -1,10 +1,22 @@
 """What a run leaves, for whoever writes or reads it: names of files, and what `results.json` holds."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeGuard
 
 RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
 WEIGHTS = "unlearned.safetensors"
+DISTRIBUTIONS, ROC = "distributions.npz", "roc.npz"
+PICTURES = DISTRIBUTION_PICTURE, ROC_PICTURE, STAGE_PICTURE, RECOVERY_PICTURE = (
+    "distributions.png",
+    "roc.png",
+    "stages.png",
+    "relearn.png",
+)
+CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.html"
+LEFT = (RESULTS, FAILURE, CONFIG, LABELS, WEIGHTS, DISTRIBUTIONS, ROC, *PICTURES, CERTIFICATE, CERTIFICATE_PAGE)
+"""All files that a run, and who certifies it, leave in its folder; Hydra, W&B and the log have theirs."""
 SCHEMA = 1
 UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
 """Keys of a configuration that decide no figure: what a budget means stands under `training`."""
@@ -31,6 +43,13 @@ def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
         elif isinstance(value, list):
             waiting += value
     return not waiting
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Under another name first: a reader never sees half of it. Refuses NaN, which is no JSON."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(value, indent=1, allow_nan=False))
+    draft.rename(path)
 
 
 def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:

@@ -95,9 +95,8 @@ def load(run: str | Path) -> Unlearned:
     try:
         # None of the weights that training started from: all of them are in the file.
         backbone = backbone_of({**config["backbone"], "weights": None})
-        names, dataset = config["forget_label"]["names"], config["dataset"]
-        wanted = [names] if isinstance(names, str | int) else names
-        forgotten = forgotten_labels([str(name) for name in wanted], facts["labels"], dataset["name"])
+        dataset = config["dataset"]
+        forgotten = forgotten_labels(forgotten_in(config), facts["labels"], dataset["name"])
         size = int(dataset["image_size"])
         net = backbone.build(len(facts["labels"]))
     except UserError:
@@ -108,6 +107,13 @@ def load(run: str | Path) -> Unlearned:
     load_trained(net, weights)
     net.eval().requires_grad_(False)
     return Unlearned(net, facts["labels"], forgotten, task_of(facts["task"]), size).eval()
+
+
+def forgotten_in(config: Mapping[str, Any]) -> list[str]:
+    """The labels that a configuration asks to forget, one request after the other."""
+    names, requests = config["forget_label"]["names"], config.get("requests")
+    alone = [names] if isinstance(names, str | int) else names
+    return [str(name) for request in requests or [alone] for name in request]
 
 
 def need(folder: Path, name: str) -> Path:

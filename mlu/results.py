@@ -1,7 +1,6 @@
 """What a run leaves: `results.json` and the files beside it."""
 
 import importlib.metadata
-import json
 import math
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -174,13 +173,6 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Under another name first: a reader never sees half of it. Refuses NaN, which is no JSON."""
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(value, indent=1, allow_nan=False))
-    draft.rename(path)
 
 
 def write_config(experiment: Experiment, path: Path) -> None:

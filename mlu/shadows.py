@@ -4,6 +4,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from mlu.data.split import Split, united
 from mlu.meter import Meter
 from mlu.methods.retrain import Retrain
 from mlu.models.network import Network
-from mlu.process import tune_process
+from mlu.process import end_with_parent, tune_process
 from mlu.progress import quiet_lightning
 from mlu.stages import Context, Model, cached, forgetting, from_scratch, from_scratch_without
 from mlu.store import code_digest, digest
@@ -62,8 +63,9 @@ def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) ->
     else:
         for number in lacking:
             make(number)
-    # Those that another process was making are waited for here.
-    said = [{name: outputs.logits for name, outputs in one(number).outputs.items()} for number in range(count)]
+    # Those that another process was making are waited for here, and what it left unmade is made.
+    with threads_shared(jobs):
+        said = [{name: outputs.logits for name, outputs in one(number).outputs.items()} for number in range(count)]
     return Shadows(inside, {name: torch.stack([logits[name] for logits in said]) for name in said[0]})
 
 
@@ -141,6 +143,19 @@ def quietly(make: partial[None], number: int) -> None:
 
 
 def share_processor(jobs: int) -> None:
+    """At the start of one of so many processes."""
+    end_with_parent()
     tune_process()
     quiet_lightning()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+
+
+@contextlib.contextmanager
+def threads_shared(jobs: int) -> Iterator[None]:
+    """Have as many threads as each of so many processes: another number would round otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,6 +1,7 @@
 """A content-addressed cache on disk: every stage is built once and found again, also by jobs that run side by side."""
 
 import datetime
+import errno
 import functools
 import hashlib
 import importlib.util
@@ -79,20 +80,22 @@ class Store:
         """
         folder = self.folder(stage, key)
         with self.lock(stage, key):
-            if folder.exists():
+            if folder.exists() or folder.is_symlink():
                 fault = damage(folder)
                 if fault is None:
                     (folder / PROGRESS).unlink(missing_ok=True)
                     return Entry(folder, read_manifest(folder)["facts"], fresh=False)
                 log.warning("cached %s in %s is damaged (%s): building it again", stage, folder, fault)
-                shutil.rmtree(folder)
+                remove(folder)
             draft = folder.with_suffix(".draft")
+            if draft.is_symlink():
+                draft.unlink()
             draft.mkdir(exist_ok=True)
             empty(draft, keep=PROGRESS)
             facts = {**build(draft), "date": now()}
             checksums = {file.name: checksum(file) for file in sorted(draft.iterdir()) if file.name != PROGRESS}
             manifest = {"stage": stage, "key": key, "facts": facts, "checksums": checksums}
-            (draft / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            (draft / MANIFEST).write_text(json.dumps({**manifest, "seal": digest(manifest)}, indent=1))
             draft.rename(folder)
             (folder / PROGRESS).unlink(missing_ok=True)
             return Entry(folder, facts, fresh=True)
@@ -121,14 +124,29 @@ class Store:
             try:
                 return open_entry(entry)
             except Exception as fault:
-                # A machine that is short of memory or of file handles says nothing of the entry.
-                short = isinstance(fault, MemoryError | OSError) and not isinstance(fault, FileNotFoundError)
-                if entry.fresh or short:
+                if entry.fresh or of_the_machine(fault):
                     raise
                 reason = f"{type(fault).__name__}: {first_line(fault)}"
             log.warning("cached %s in %s is damaged (%s): building it again", stage, entry.folder, reason)
-            shutil.rmtree(entry.folder)
+            remove(entry.folder)
             return open_entry(self.get(stage, key, build))
+
+
+def of_the_machine(fault: BaseException | None) -> bool:
+    """Whether a fault, or what it came of, is that of a machine short of memory or of file handles: no file's own."""
+    while fault is not None:
+        if isinstance(fault, MemoryError) or (isinstance(fault, OSError) and fault.errno not in (None, errno.ENOENT)):
+            return True
+        fault = fault.__cause__
+    return False
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that is in it; of a link, which we make none of, the link alone."""
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink()
 
 
 def empty(folder: Path, keep: str) -> None:
@@ -170,12 +188,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def damage(folder: Path) -> str | None:
     """What is wrong with an entry, or None when its files are the ones that were written."""
+    if folder.is_symlink():
+        return "it is a link"
+    if not (folder / MANIFEST).is_file():
+        return f"{MANIFEST} is missing"
     try:
         manifest = read_manifest(folder)
-        checksums, _ = manifest["checksums"], manifest["facts"]
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+        sealed = manifest.pop("seal") == digest(manifest)
+        checksums, _ = manifest["checksums"].items(), manifest["facts"]
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as fault:
         return f"unreadable {MANIFEST}: {fault}"
-    for name, expected in checksums.items():
+    if not sealed:
+        return f"{MANIFEST} has another checksum than when it was written"
+    for name, expected in checksums:
         if not (folder / name).is_file():
             return f"{name} is missing"
         if checksum(folder / name) != expected:

@@ -3,7 +3,8 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +13,42 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mlu.config import CONF
-from mlu.record import FAILURE, RESULTS
+from mlu.errors import first_line, plain_fault, printable
+from mlu.record import FAILURE, LEFT, RESULTS, write_json
 from mlu.search import leave_best
 
 
 def clear(folder: Path) -> None:
     """Remove what an earlier job left where this one writes, so that nobody takes it for this one's."""
-    for name in (FAILURE, RESULTS):
+    for name in LEFT:
         (folder / name).unlink(missing_ok=True)
 
 
-def record_failure(folder: Path, overrides: list[str], fault: Exception) -> None:
-    """Leave a failed job's error and the command that repeats it beside its log."""
+def record_failure(folder: Path, config: DictConfig, fault: Exception) -> None:
+    """Leave a failed job's error and the command that repeats it beside its log.
+
+    Args:
+        folder: Of the job.
+        config: Hydra's own, of the job.
+        fault: What ended it.
+    """
     lines = str(fault).strip().splitlines() or [""]
-    failure = {"error": f"{type(fault).__name__}: {lines[0]}", "command": command_of(overrides)}
+    failure = {"error": f"{type(fault).__name__}: {lines[0]}", "command": command_of(config.overrides.task, config)}
     try:
-        (folder / FAILURE).write_text(json.dumps(failure))
+        write_json(failure, folder / FAILURE)
     except OSError as full:
         # The disk may be what failed. The end of the sweep sees that there are no results.
         print(f"{folder / FAILURE}: {full}: {failure['error']}", file=sys.stderr)
 
 
-def command_of(overrides: list[str]) -> str:
-    """What repeats a job by itself."""
+def command_of(overrides: Iterable[str], config: DictConfig) -> str:
+    """What repeats a job of a sweep by itself; `config` is Hydra's own."""
+    overrides = list(overrides)
+    folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+    given = [word for folder in folders for word in ("--config-dir", folder)]
     # An experiment may itself ask for a sweep.
     single = ["hydra.mode=RUN"] if any(override.startswith("experiment=") for override in overrides) else []
-    return shlex.join(["python", "launch.py", *overrides, *single])
+    return shlex.join(["python", "launch.py", *given, *overrides, *single])
 
 
 class SweepSummary(Callback):
@@ -51,10 +62,14 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         SweepSummary.under_way = None
-        results = show_results(config)
-        if config.experiment == "tune":
-            conclude(config, results)
-        SweepSummary.failed = show_failures(config, results)
+        try:
+            results = show_results(config)
+            SweepSummary.failed = show_failures(config, results)
+            if config.experiment == "tune":
+                conclude(config, results)
+        except Exception as fault:  # Hydra would make a mere warning of it
+            SweepSummary.failed += 1
+            print(f"the sweep could not be summed up: {first_line(plain_fault(fault))}", file=sys.stderr)
 
 
 def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
@@ -71,12 +86,12 @@ def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
     """How many jobs failed, or left nothing, and how to repeat them; `results` are those of the others."""
     failures = found(config, FAILURE)
     for job, failure in failures.items():
-        print(f"job {job.name} failed: {failure['error']}\n  repeat it: {failure['command']}")
+        print(f"job {job.name} failed: {printable(failure['error'])}\n  repeat it: {printable(failure['command'])}")
     begun = {file.parents[1] for file in Path(config.hydra.sweep.dir).glob("*/.hydra/overrides.yaml")}
     lost = sorted(begun - failures.keys() - results.keys(), key=job_number)
     for job in lost:
         print(f"job {job.name} has no results: it was ended, or still runs")
-        print(f"  repeat it: {command_of(overrides_of(job))}")
+        print(f"  repeat it: {command_of(overrides_of(job), config.hydra)}")
     return len(failures) + len(lost)
 
 
@@ -92,9 +107,13 @@ def launcher_of(config: DictConfig) -> str:
 
 
 def found(config: DictConfig, name: str) -> dict[Path, dict[str, Any]]:
-    """The content of a JSON file that jobs of a sweep have left, by their folders, in order."""
+    """The content of a JSON file that jobs of a sweep have left whole, by their folders, in order."""
     files = sorted(Path(config.hydra.sweep.dir).glob(f"*/{name}"), key=lambda file: job_number(file.parent))
-    return {file.parent: json.loads(file.read_text()) for file in files}
+    whole = {}
+    for file in files:
+        with suppress(OSError, ValueError, RecursionError):
+            whole[file.parent] = json.loads(file.read_text())
+    return whole
 
 
 def conclude(config: DictConfig, results: Mapping[Path, Mapping[str, Any]]) -> None:

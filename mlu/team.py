@@ -58,7 +58,8 @@ class Team:
             *arguments: Whatever can be pickled.
 
         Raises:
-            RuntimeError: If another process failed, with its reason.
+            UserError: If another process met one.
+            RuntimeError: If another process failed otherwise, with its reason.
         """
         if not self.others:
             return function(context, *arguments)
@@ -77,11 +78,11 @@ class Team:
 
     def refuse_failures(self, fault: Exception | None) -> None:
         """Raise what went wrong in another process; of one that was only lost sight of (`fault`) that is the reason."""
-        for rank, way in enumerate(self.others, start=1):
+        for way in self.others:
             with suppress(EOFError, ConnectionError):
                 failure = way.recv() if fault is None or way.poll(1) else None
                 if failure:
-                    raise RuntimeError(f"process {rank} of {self.place.size} failed: {failure}") from fault
+                    raise failure from fault
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent to another process, it is that process alone."""
@@ -164,7 +165,8 @@ def serve(way: Way, port: int, threads: int, here: Place, device: torch.device) 
             with working(here):
                 function(replace(context, team=team), *arguments)
         except Exception as fault:
-            way.send(f"{type(fault).__name__}: {fault}")
+            reason = f"process {here.rank} of {here.size} failed: {type(fault).__name__}: {fault}"
+            way.send(fault if isinstance(fault, UserError) else RuntimeError(reason))
             # Ends with its part of the group, so that no other process waits for it.
             break
         way.send(None)

@@ -85,14 +85,19 @@ class Tracking:
     ) -> None:
         """Send final figures, histograms and tables, each under its path; the figures are the run's summary."""
         if self.wandb_run is not None:
-            import wandb
+            self.line.send(lambda: self.wandb_run.log(loggable(metrics, histograms, tables)))
 
-            drawn: dict[str, Any] = {
-                path: wandb.Histogram(np_histogram=histogram) for path, histogram in histograms.items()
-            }
-            laid = {path: wandb.Table(columns=[*columns], data=[*rows]) for path, (columns, rows) in tables.items()}
-            figures = {path: value for path, value in metrics.items() if value is not None}
-            self.line.send(lambda: self.wandb_run.log(figures | drawn | laid))
+
+def loggable(
+    metrics: Mapping[str, float | None], histograms: Histograms, tables: Mapping[str, PlainTable]
+) -> dict[str, Any]:
+    """As W&B takes them."""
+    import wandb
+
+    figures: dict[str, Any] = {path: value for path, value in metrics.items() if value is not None}
+    drawn = {path: wandb.Histogram(np_histogram=histogram) for path, histogram in histograms.items()}
+    laid = {path: wandb.Table(columns=[*columns], data=[*rows]) for path, (columns, rows) in tables.items()}
+    return figures | drawn | laid
 
 
 @dataclass(frozen=True)
@@ -212,5 +217,5 @@ def logged_in() -> bool:
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
     try:
         return netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (FileNotFoundError, NetrcParseError):
+    except (OSError, UnicodeDecodeError, NetrcParseError):
         return False

@@ -65,6 +65,22 @@ def ended(process: BaseProcess) -> int:
     return process.exitcode
 
 
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that must come true."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def state(number: int) -> str:
+    """Letter of a process's state; Z also of one that is gone."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "Z"
+
+
 def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> None:
     """`launch.py` with these overrides, on one thread, its output in a file.
 

@@ -135,7 +135,7 @@ CONFIG = {
     "name with a path": ([*CSV, "dataset.name=../other"], ["dataset.name must be a name", "got '../other'"]),
     "target": (["method._target_='os system'"], ["method._target_ must be a class", "got 'os system'"]),
     "outputs": (["outputs=null"], ["outputs must be a path", "got None"]),
-    "outputs that cannot be": (["outputs=/dev/null/x"], ["cannot write /dev/null/x", "outputs=..."]),
+    "outputs that cannot be": (["outputs=/dev/null/x"], ["cannot read or write /dev/null/x", "outputs=..."]),
 }
 """What the configuration alone shows: overrides, and what the line says."""
 

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -6,9 +7,12 @@ import pytest
 import torch
 import yaml
 from command_line import ROOT, launch
+from omegaconf import OmegaConf
 
 import mlu
 from mlu import certify
+from mlu.record import CONFIG, LABELS, LEFT, RESULTS, WEIGHTS
+from mlu.sweep import SweepSummary
 
 SMALL = ["dataset.images=300", "dataset.image_size=32", "training.epochs=1", "trainer.accelerator=cpu", "logger=none"]
 
@@ -53,6 +57,62 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_how_to_repeat_it(tmp_path):
     assert (job / "results.json").is_file()
     assert not (job.parent / "0" / "results.json").exists()
     assert json.loads((job.parent / "0" / "failure.json").read_text())["command"].startswith("python launch.py")
+
+
+def test_what_repeats_a_job_says_where_its_configuration_is(tmp_path):
+    (tmp_path / "own" / "method").mkdir(parents=True)
+    (tmp_path / "own" / "method" / "mine.yaml").write_text("defaults: [head]\n")
+    own = ("--config-dir", str(tmp_path / "own"))
+    launch(tmp_path, "-m", *own, "method=mine", "phi=2,0.1", *SMALL)
+    (file,) = tmp_path.glob("sweeps/*/0/failure.json")
+    _, _, *words = shlex.split(json.loads(file.read_text())["command"])
+    again = launch(tmp_path, *words)
+    assert again.stderr.strip().splitlines()[-1].startswith("phi must be a number in [0, 1]")
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """The end of a sweep of three jobs of which the first has failed, without room even to say so."""
+    for job in range(3):
+        folder = tmp_path / str(job) / ".hydra"
+        folder.mkdir(parents=True)
+        (folder / "overrides.yaml").write_text(f"[seed={job}]")
+        if job:
+            (folder.parent / "results.json").write_text("{}")
+    (tmp_path / "0" / "failure.json").write_text("")
+    monkeypatch.setattr("mlu.report.table.sweep_table", lambda jobs: f"{len(jobs)} jobs")
+    monkeypatch.setattr(SweepSummary, "failed", 0)
+    hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"config_sources": []}}
+    return OmegaConf.create({"experiment": None, "method": {"name": "mine"}, "outputs": "out", "hydra": hydra})
+
+
+def test_a_failure_that_was_not_written_whole_is_one_all_the_same(sweep, capsys):
+    SweepSummary().on_multirun_end(sweep)
+    assert SweepSummary.failed == 1
+    said = capsys.readouterr().out
+    assert "2 jobs" in said
+    assert "job 0 has no results" in said
+    assert "repeat it: python launch.py seed=0" in said
+
+
+def test_a_sweep_that_cannot_be_summed_up_has_failed(sweep, capsys):
+    sweep.experiment = "tune"
+    SweepSummary().on_multirun_end(sweep)
+    assert SweepSummary.failed == 2
+    said = capsys.readouterr()
+    assert "job 0 has no results" in said.out
+    assert "the sweep could not be summed up: " in said.err
+
+
+def test_a_job_leaves_nothing_of_the_one_that_was_there_before(tmp_path):
+    run = ("method=head", *SMALL, "attack=none", "reference=none", f"hydra.run.dir={tmp_path}/run")
+    assert launch(tmp_path, *run).returncode == 0
+    for name in LEFT:
+        (tmp_path / "run" / name).touch()
+    assert launch(tmp_path, *run).returncode == 0
+    kept = {name for name in LEFT if (tmp_path / "run" / name).exists()}
+    assert kept == {*(RESULTS, CONFIG, LABELS, WEIGHTS), "distributions.npz", "distributions.png"}
+    assert all((tmp_path / "run" / name).stat().st_size for name in kept)
 
 
 def test_optuna_optimises_the_objective_and_outlives_a_failed_trial(tmp_path):

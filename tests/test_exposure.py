@@ -22,6 +22,7 @@ from mlu.exposure import PROXY, ROC_PATHS, arrays_of, digest_of, evidence_of, ex
 from mlu.methods.retrain import Retrain
 from mlu.models.backbones import Tiny
 from mlu.pipeline import context_of
+from mlu.record import LEFT
 
 NAMES = ("original", "retrain", "unlearned", "random")
 
@@ -296,6 +297,9 @@ def test_a_digest_is_that_of_every_weight_and_statistic():
     assert len(seen) == sum(1 + (value.numel() > 1) for value in net.state_dict().values())
 
 
+NOT_LEFT = {"failure.json", "certificate.json", "certificate.html"}
+
+
 def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
     overrides = [
         "attack=all",
@@ -320,6 +324,8 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
     assert given == {"aia", "mia", "label_membership", "lira", "ulira", "rmia", "relearn"}
     assert metrics["original/attack/relearn/16/steps"] == 0
     assert results["seconds"]["attack"] > 0
+    # What is known of a run's files is what is removed before another writes there.
+    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == set(LEFT) - NOT_LEFT
     curves = np.load(tmp_path / "roc.npz")
     assert set(curves) == {
         f"{name}/{path}/{rate}" for name in NAMES for path in ROC_PATHS for rate in ("false", "true")

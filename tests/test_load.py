@@ -72,6 +72,15 @@ def test_the_model_is_the_one_that_was_released(run):
     assert (before[:, column] - probs[context.data.labels[column]]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("requests", ["[[Male],[Young]]", "[[Bald,Young]]"])
+def test_it_knows_what_several_requests_have_forgotten(requests, experiment, tmp_path):
+    pipeline.run(experiment("method=head", "reference=none", "attack=none", f"requests={requests}"))
+    model = mlu.load(tmp_path)
+    assert set(model.forgotten) == {name for name in ("Male", "Young", "Bald") if name in requests}
+    said = model.predict(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert {label for label in said if said[label].std() < 1e-6} == set(model.forgotten)
+
+
 def test_it_has_every_weight_of_the_file(run):
     model = mlu.load(str(run.folder))
     state = load_file(run.folder / "unlearned.safetensors")

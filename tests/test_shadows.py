@@ -1,6 +1,8 @@
+import multiprocessing
+import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killing import started, state, until
 from scipy.stats import binom
 
 from mlu import shadows, stages
@@ -273,8 +276,32 @@ def test_they_share_the_processor(monkeypatch, threads, jobs, each):
     given = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch, "set_num_threads", given.append)
+    monkeypatch.setattr(shadows, "end_with_parent", lambda: None)
     shadows.share_processor(jobs)
     assert given == [each]
+    # What they have left to the first process is made on as many threads as they have.
+    with shadows.threads_shared(jobs):
+        assert given == [each, each]
+    assert given == [each, each, threads]
+
+
+def at_work(folder):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=shadows.share_processor, initargs=(1,)) as processes:
+        number = processes.submit(os.getpid).result()
+        (folder / "draft").write_text(str(number))
+        (folder / "draft").rename(folder / "worker")
+        processes.submit(time.sleep, 600)
+        time.sleep(600)
+
+
+def test_they_end_with_a_job_that_is_killed(tmp_path):
+    job = started(at_work, tmp_path)
+    until(lambda: (tmp_path / "worker").exists())
+    worker = int((tmp_path / "worker").read_text())
+    assert state(worker) != "Z"
+    job.kill()
+    until(lambda: state(worker) == "Z")
 
 
 def test_with_canaries_all_learn_from_every_training_image_and_half_of_them_from_its_forgotten_targets(

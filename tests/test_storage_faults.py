@@ -196,8 +196,8 @@ def test_a_folder_that_may_not_be_written_to_is_one_line(sweep, tmp_path):
     )
     assert done.returncode in (1, 2)
     (line,) = done.stderr.strip().splitlines()
-    assert f"cannot write {folder}/outputs" in line
-    assert "Permission denied; make room, or choose another folder with outputs=..." in line
+    assert f"cannot read or write {folder}/outputs" in line
+    assert "Permission denied; give the right to, or name another file or folder (outputs=..." in line
     assert list(folder.iterdir()) == []
 
 

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import logging
@@ -89,16 +90,41 @@ def manifest_without_facts(folder):
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
+def flip_a_fact(folder):
+    manifest = (folder / MANIFEST).read_text()
+    assert '"accuracy": 0.9,' in manifest
+    (folder / MANIFEST).write_text(manifest.replace('"accuracy": 0.9,', '"accuracy": 0.8,'))
+
+
+def nest_manifest(folder):
+    (folder / MANIFEST).write_text("[" * 100_000)
+
+
+def put_a_file_there(folder):
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+
+
+def link(folder):
+    elsewhere = folder.parent.parent / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
         (swap, "weights.txt has another checksum"),
         (lose, "weights.txt is missing"),
-        (lose_manifest, f"unreadable {MANIFEST}"),
+        (lose_manifest, f"{MANIFEST} is missing"),
         (cut_manifest, f"unreadable {MANIFEST}"),
         (empty_manifest, f"unreadable {MANIFEST}"),
         (list_manifest, f"unreadable {MANIFEST}"),
         (manifest_without_facts, f"unreadable {MANIFEST}"),
+        (flip_a_fact, f"{MANIFEST} has another checksum"),
+        (nest_manifest, f"unreadable {MANIFEST}"),
+        (put_a_file_there, f"{MANIFEST} is missing"),
+        (link, "it is a link"),
     ],
 )
 def test_a_damaged_entry_is_named_and_built_again(store, caplog, spoil, says):
@@ -114,6 +140,38 @@ def test_a_damaged_entry_is_named_and_built_again(store, caplog, spoil, says):
     caplog.clear()
     assert store.get("original", KEY, build).fresh is False
     assert not caplog.records
+
+
+@pytest.mark.parametrize("suffix", ["", ".draft"])
+def test_links_in_the_cache_lead_nowhere_that_is_emptied(store, tmp_path, suffix):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("keep")
+    place = store.folder("original", KEY)
+    place.parent.mkdir(parents=True)
+    place.with_suffix(suffix).symlink_to(elsewhere)
+    assert store.get("original", KEY, Build()).fresh
+    assert not place.is_symlink()
+    assert [file.name for file in elsewhere.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(("number", "lasts"), [(errno.EMFILE, True), (errno.ENOENT, False), (None, False)])
+def test_a_fault_of_the_machine_costs_no_entry(store, number, lasts):
+    """Also where somebody else's words were put around it."""
+    build, opened = Build(), []
+
+    def read(entry):
+        opened.append(entry)
+        if len(opened) == 2:
+            raise ValueError("cannot be read") from (OSError(number, "why") if number else OSError("why"))
+
+    store.read("original", KEY, build, read)
+    if lasts:
+        with pytest.raises(ValueError, match="cannot be read"):
+            store.read("original", KEY, build, read)
+    else:
+        store.read("original", KEY, build, read)
+    assert build.calls == (1 if lasts else 2)
 
 
 def test_a_sound_entry_gives_no_warning(store, caplog):

@@ -30,9 +30,17 @@ def refuses(context):
     raise UserError("not with this")
 
 
+def refuses_elsewhere(context):
+    if place().rank:
+        raise UserError("cannot read the image a.png")
+    add_up([torch.ones(1)])
+
+
 def test_what_fails_in_another_process_is_told(capfd):
     with team_of(2, CPU) as both, pytest.raises(RuntimeError, match="process 1 of 2 failed: ValueError: no more paper"):
         both.run(fails_elsewhere, Bare())
     with team_of(2, CPU) as both, pytest.raises(UserError, match="not with this"):
         both.run(refuses, Bare())
+    with team_of(2, CPU) as both, pytest.raises(UserError, match=r"^cannot read the image a\.png$"):
+        both.run(refuses_elsewhere, Bare())
     assert "Traceback" not in capfd.readouterr().err

@@ -152,6 +152,18 @@ def test_no_wandb_at_all_is_no_reason_to_stop(wandb_of, caplog):
     assert "W&B cannot be used offline: out of order" in caplog.text
 
 
+@pytest.mark.parametrize("content", [None, b"machine \xff\xfe", b"no netrc"])
+def test_a_netrc_that_cannot_be_read_has_no_key(content, monkeypatch, tmp_path):
+    file = tmp_path / "netrc"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(file))
+    assert not tracking.logged_in()
+
+
 def test_a_run_that_fails_is_told_to_have_failed(wandb_of):
     run = Broken(10_000)
     with pytest.raises(ValueError, match="the loss is"):

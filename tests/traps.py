@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlu.store import MANIFEST, checksum
+from mlu.store import MANIFEST, checksum, digest
 
 
 class Trap:
@@ -44,4 +44,5 @@ def plant(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     manifest = json.loads((file.parent / MANIFEST).read_text())
     manifest["checksums"][file.name] = checksum(file)
-    (file.parent / MANIFEST).write_text(json.dumps(manifest))
+    del manifest["seal"]
+    (file.parent / MANIFEST).write_text(json.dumps({**manifest, "seal": digest(manifest)}))

@@ -16,6 +16,7 @@ from mlu.errors import UserError, first_line
 
 MOST_THREADS = 8
 MISSING = -1
+DRAFT = "download.draft"
 OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # absolute, or with a part `..`
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 """What an image file may be, whatever its name ends with. Pillow knows more, and for one of them, EPS, it starts
@@ -106,6 +107,8 @@ def threads(process: int) -> ThreadPoolExecutor:
 def download(name: str, reader: str, root: Path, **options: Any) -> None:
     """Fetch a data set into `root` with torchvision; raises UserError with the reason and the other way if it fails.
 
+    Files come into a folder of their own first: a half of one is never taken for it.
+
     Args:
         name: Of the data set, for messages.
         reader: Its class in torchvision.datasets.
@@ -114,10 +117,24 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
     """
     from torchvision import datasets  # here: only the download needs it
 
+    draft = root / DRAFT
     try:
-        getattr(datasets, reader)(str(root), download=True, **options)
+        draft.mkdir(parents=True, exist_ok=True)
+        getattr(datasets, reader)(str(draft), download=True, **options)
+        settle(draft, root)
     except Exception as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
         raise UserError(
             f"{name} could not be downloaded to {root}: {first_line(fault)}; put its files there, "
             f"or name their folder with dataset.root=..."
         ) from fault
+
+
+def settle(draft: Path, folder: Path) -> None:
+    """Move all that is in one folder into another, over what is there by the same name."""
+    for child in draft.iterdir():
+        place = folder / child.name
+        if child.is_dir() and place.is_dir():
+            settle(child, place)
+        else:
+            child.replace(place)
+    draft.rmdir()

@@ -12,7 +12,7 @@ import numpy as np
 from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
 from mlu.data.files import MISSING, ImageFiles
 from mlu.data.prepared import Prepared
-from mlu.errors import UserError
+from mlu.errors import UserError, printable
 from mlu.store import code_digest, digest
 
 log = logging.getLogger(__name__)
@@ -124,9 +124,8 @@ class ImageFolder(Dataset):
         out = np.fromiter((path in lines for path in table.paths), bool, len(table.paths))
         log.info("%s: %d of %d images are left out", self.name, out.sum(), len(out))
         if unknown := lines - set(table.paths):
-            log.warning(
-                "dataset.exclude names %d images that %s lacks, such as %s", len(unknown), self.name, min(unknown)
-            )
+            first = printable(min(unknown))
+            log.warning("dataset.exclude names %d images that %s lacks, such as %s", len(unknown), self.name, first)
         return np.flatnonzero(~out)
 
 

@@ -10,6 +10,7 @@ from mlu.cli import dataset_command
 from mlu.config import made
 from mlu.data.base import check_fields
 from mlu.data.folder import ImageFolder
+from mlu.errors import printable
 
 UNREADABLE = "unreadable.txt"
 SHOWN = 10
@@ -54,7 +55,7 @@ def refused(unreadable: Mapping[int, str], paths: Sequence[str], folder: Path) -
     file.write_text("".join(f"{paths[row]}\n" for row in sorted(unreadable)), encoding="utf-8")
     print(f"{len(unreadable):,} images cannot be read:")
     for row in sorted(unreadable)[:SHOWN]:
-        print(f"  {unreadable[row]}")
+        print(f"  {printable(unreadable[row])}")
     print(f"leave them all out: dataset.exclude={file}")
     return 1
 

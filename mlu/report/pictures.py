@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlu.errors import printable
-from mlu.record import LABELS
+from mlu.record import DISTRIBUTIONS, LABELS, ROC
 from mlu.report.aggregate import STRONGEST, Cell, cell
 from mlu.report.collect import Run
 from mlu.report.groups import Group, Setting
@@ -324,9 +324,7 @@ def first_run(group: Group) -> Run:
 
 def entropies(setting: Setting) -> Picture | None:
     """Entropy of the outputs by split: the paper's Figure 3, of the lowest seed."""
-    curves = {
-        group.title: found for group in leading(setting) if (found := arrays(first_run(group), "distributions.npz"))
-    }
+    curves = {group.title: found for group in leading(setting) if (found := arrays(first_run(group), DISTRIBUTIONS))}
     if not curves:
         return None
     reference = next(iter(curves.values()))
@@ -376,8 +374,7 @@ def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
 def rates(setting: Setting) -> Picture | None:
     """Membership attacks at low false positive rates, a panel for each attack; of the lowest seed that has them."""
     curves = {
-        group.title: next(filter(None, (arrays(run, "roc.npz") for run in group.runs)), {})
-        for group in leading(setting)
+        group.title: next(filter(None, (arrays(run, ROC) for run in group.runs)), {}) for group in leading(setting)
     }
     curves = {title: found for title, found in curves.items() if found}
     if not curves:

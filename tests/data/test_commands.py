@@ -53,6 +53,13 @@ def test_prepare_then_doctor_then_exclude(root):
     assert f"{shard} is damaged" in done.stdout
 
 
+def test_a_folder_that_cannot_be_is_one_line(root):
+    done = command("prepare", root, "dataset.prepared=/dev/null/x")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("cannot read or write /dev/null/x")
+
+
 def test_images_that_come_in_arrays_need_no_preparation(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mlu.data.prepare", "dataset=digits"], capture_output=True, text=True, check=False

@@ -5,12 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import state, until
 from photo_folder import SIZE, write_photos
 
 from mlu.data import prepared as module
@@ -209,7 +209,7 @@ def test_a_killed_run_leaves_whole_shards_and_no_process_and_the_next_makes_the_
     family = children(run.pid)
     run.send_signal(signal.SIGKILL)
     run.wait()
-    until(lambda: not any(Path(f"/proc/{one}").exists() and state(one) != "Z" for one in family))
+    until(lambda: all(state(one) == "Z" for one in family))
     made = [record is not None for record in replace(arrays).records]
     assert any(made)
     assert not all(made)
@@ -226,19 +226,5 @@ def test_a_killed_run_leaves_whole_shards_and_no_process_and_the_next_makes_the_
     assert not list(arrays.folder.glob("*.draft"))
 
 
-def until(holds, seconds=60):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def children(process):
     return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def state(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return "Z"
