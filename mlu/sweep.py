@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -24,7 +25,7 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def record_failure(folder: Path, config: DictConfig, fault: Exception) -> None:
+def record_failure(folder: Path, config: HydraConf, fault: Exception) -> None:
     """Leave a failed job's error and the command that repeats it beside its log.
 
     Args:
@@ -41,7 +42,7 @@ def record_failure(folder: Path, config: DictConfig, fault: Exception) -> None:
         print(f"{folder / FAILURE}: {full}: {failure['error']}", file=sys.stderr)
 
 
-def command_of(overrides: Iterable[str], config: DictConfig) -> str:
+def command_of(overrides: Iterable[str], config: HydraConf) -> str:
     """What repeats a job of a sweep by itself; `config` is Hydra's own."""
     overrides = list(overrides)
     folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]

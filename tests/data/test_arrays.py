@@ -281,10 +281,10 @@ def downloads(kind, tmp_path, monkeypatch):
     datasets, calls = pytest.importorskip("torchvision.datasets"), []
 
     def fetch(root, download, **options):
-        assert root == str(tmp_path)
+        assert Path(root).parent == tmp_path
         calls.append((download, options))
         if options.get("split") != "train":  # with the last of the calls all files are there
-            kind.write(tmp_path)
+            kind.write(Path(root))
 
     monkeypatch.setattr(datasets, kind.reader.__name__, fetch)
     return calls
@@ -303,6 +303,22 @@ def test_download_fetches_what_is_missing_alone(kind, written, tmp_path, monkeyp
     (tmp_path / kind.file).unlink()
     kind.at(tmp_path, download=True).load()
     assert calls == [(True, {"split": "test"} if kind.reader is SVHN else {})]
+
+
+def test_a_download_that_was_cut_off_is_not_taken_for_one(kind, tmp_path, monkeypatch):
+    def cut(root, download, **options):
+        kind.write(Path(root))
+        (Path(root) / kind.file).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pytest.importorskip("torchvision.datasets"), kind.reader.__name__, cut)
+    with pytest.raises(KeyboardInterrupt):
+        kind.at(tmp_path, download=True).load()
+    assert not (tmp_path / kind.file).exists()
+    monkeypatch.undo()
+    downloads(kind, tmp_path, monkeypatch)
+    assert len(kind.at(tmp_path, download=True).load().images) == TRAIN + TEST
+    assert not (tmp_path / "download.draft").exists()
 
 
 def test_nothing_is_downloaded_unasked(kind, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,7 +247,7 @@ def test_download_runs_only_when_files_are_missing(tmp_path, monkeypatch):
 
     def fetch(root, download):
         calls.append(download)
-        write_celeba(tmp_path, images=IMAGES, identities=8)
+        write_celeba(Path(root), images=IMAGES, identities=8)
 
     monkeypatch.setattr(datasets, "CelebA", fetch)
     for _ in range(2):
