@@ -1,11 +1,13 @@
 """One run, all its files, and what W&B keeps of it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 from celeba_folder import write_celeba
+from command_line import ROOT
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -28,6 +30,27 @@ def run(experiment, tmp_path):
         return pipeline.run(experiment(*overrides, dataset=dataset, folder=tmp_path / folder, group=group))
 
     return from_overrides
+
+
+def described() -> list[str]:
+    """Patterns of the paths that docs/figures.md explains."""
+    text = (ROOT / "docs" / "figures.md").read_text().partition("| Path |")[2].partition("\n\n")[0]
+    paths = [path for row in text.splitlines()[2:] for path in re.findall("`([^`]+)`", row.split("|")[1])]
+    return [re.sub("<metric>", "[a-z_0-9]+", re.sub("<(Label|Class)>", "[^/]+", path)) for path in paths]
+
+
+@pytest.mark.parametrize("dataset", ["faces", "digits"])
+def test_every_figure_is_described(run, dataset):
+    metrics, patterns = run("method=head", "attack=none", dataset=dataset)["metrics"], described()
+    met = set()
+    for path in metrics:
+        model, split, rest = path.removesuffix("/low").removesuffix("/high").split("/", 2)
+        assert model in MODELS
+        assert split in SPLITS
+        matching = {pattern for pattern in patterns if re.fullmatch(pattern, rest)}
+        assert matching, path
+        met |= matching
+    assert met == set(patterns)
 
 
 def test_a_run_leaves_what_it_promises(run, tmp_path):
