@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mlu.config import CONF
-from mlu.errors import first_line, plain_fault, printable
+from mlu.errors import UserError, first_line, plain_fault, printable
 from mlu.record import FAILURE, LEFT, RESULTS, write_json
 from mlu.search import leave_best
 
@@ -70,7 +70,9 @@ class SweepSummary(Callback):
                 conclude(config, results)
         except Exception as fault:  # Hydra would make a mere warning of it
             SweepSummary.failed += 1
-            print(f"the sweep could not be summed up: {first_line(plain_fault(fault))}", file=sys.stderr)
+            plain = plain_fault(fault)
+            kind = "" if isinstance(plain, UserError) else f"{type(plain).__name__}: "
+            print(f"the sweep could not be summed up: {kind}{first_line(plain)}", file=sys.stderr)
 
 
 def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
