@@ -15,7 +15,6 @@ from command_line import ROOT
 from killing import CHANGES, SAID, SMALL, ended, launch, started, writes
 
 from mlu import disk, stages
-from mlu.errors import plain_fault
 
 RUN = (
     *SMALL,
@@ -207,13 +206,8 @@ def test_a_file_in_the_way_is_one_line(tmp_path):
     words = [sys.executable, str(ROOT / "launch.py"), *RUN, f"outputs={outputs}"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Not a directory; make room, or choose another folder" in done.stderr
+    assert "Not a directory; give the right to, or name another file or folder" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_other_faults_are_left_as_they_are():
-    for fault in (ValueError("no disk"), OSError(errno.ENOENT, "No such file"), OSError("no number")):
-        assert plain_fault(fault) is fault
 
 
 def test_room_for_images_is_taken_before_they_are_painted(tmp_path):
