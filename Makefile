@@ -35,9 +35,10 @@ chromium:
 	elif sudo -n true 2>/dev/null; then sudo sh -c '$(CHROMIUM)'; \
 	else echo "run first: sudo apt-get install chromium chromium-driver" >&2; exit 1; fi
 
+# A process that runs nothing of ours has nothing to tell coverage, which warns of it: no fault of the test's.
 coverage: .venv/installed  ## Run all tests and list what of mlu they leave out; below 90 % is a fault.
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile -W ignore::coverage.exceptions.CoverageWarning $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -21,8 +21,9 @@ from mlu.search import leave_best
 
 def clear(folder: Path) -> None:
     """Remove what an earlier job left where this one writes, so that nobody takes it for this one's."""
-    for name in LEFT:
-        (folder / name).unlink(missing_ok=True)
+    for file in (folder / name for name in LEFT):
+        if file.exists():
+            file.unlink()
 
 
 def record_failure(folder: Path, config: HydraConf, fault: Exception) -> None:
