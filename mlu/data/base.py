@@ -38,7 +38,8 @@ class LabelledImages:
         images: All images, RGB, square.
         targets: 0 or 1, uint8, shape (images, labels); one-hot for a single-label task.
         labels: Name of each column.
-        fingerprint: Hash of the content; two data sets with the same one are the same.
+        fingerprint: Hash of labels and images, of image files of their names and sizes; two data sets with the same one
+            are taken for the same.
         known: False where a target is undefined, shape (images, labels); None when all are defined.
         identities: Number of the person on each image, shape (images,); None when there are none.
         split: 0 train, 1 validation, 2 test, shape (images,), where the data set brings its own; -1 leaves it open
