@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ SMALL = (
 """A run of seconds."""
 PATIENCE = 300
 """Seconds after which a process counts as stuck."""
+
+asking = threading.Lock()
+"""To start a process asks after all others, as `exitcode` does after one, and only the first to ask hears its code."""
 
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(
@@ -52,7 +56,8 @@ class Write:
 def started(function: Callable[..., object], *arguments: Any) -> BaseProcess:
     """A process that carries out a function of a module: it is found by its name."""
     process = server.Process(target=function, args=arguments)
-    process.start()
+    with asking:
+        process.start()
     # Else a test that fails would wait at its end for one that has none.
     atexit.register(process.kill)
     return process
@@ -60,16 +65,23 @@ def started(function: Callable[..., object], *arguments: Any) -> BaseProcess:
 
 def ended(process: BaseProcess) -> int:
     """Its exit code."""
-    process.join(PATIENCE)
-    assert process.exitcode is not None, f"it did not end in {PATIENCE} s"
-    return process.exitcode
+    until(lambda: code_of(process) is not None, PATIENCE)
+    code = code_of(process)
+    assert code is not None
+    return code
+
+
+def code_of(process: BaseProcess) -> int | None:
+    """Exit code of a process, None while it lives."""
+    with asking:
+        return process.exitcode
 
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for something that must come true."""
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, f"not in {seconds} s"
         time.sleep(0.01)
 
 

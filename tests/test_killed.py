@@ -10,7 +10,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 import pytest
-from killing import SAID, SMALL, ended, launch, started, writes
+from killing import SAID, SMALL, code_of, ended, launch, started, writes
 
 from mlu.resumption import read_sealed
 from mlu.store import PROGRESS
@@ -118,7 +118,7 @@ def kept_epochs(outputs: Path, stage: str) -> int | None:
 
 def end_it(process, outputs: Path, kill: Kill) -> None:
     """Kill a process from outside, some time after a write."""
-    while process.is_alive() and len(writes(outputs)) <= kill.write:
+    while code_of(process) is None and len(writes(outputs)) <= kill.write:
         time.sleep(0.002)
     time.sleep(kill.after)
     process.kill()
