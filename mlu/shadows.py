@@ -23,6 +23,7 @@ from mlu.methods.retrain import Retrain
 from mlu.models.network import Network
 from mlu.process import end_with_parent, tune_process
 from mlu.progress import quiet_lightning
+from mlu.sharing import threads_each
 from mlu.stages import Context, Model, cached, forgetting, from_scratch, from_scratch_without
 from mlu.store import code_digest, digest
 
@@ -147,14 +148,14 @@ def share_processor(jobs: int) -> None:
     end_with_parent()
     tune_process()
     quiet_lightning()
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    torch.set_num_threads(threads_each(jobs))
 
 
 @contextlib.contextmanager
 def threads_shared(jobs: int) -> Iterator[None]:
     """Have as many threads as each of so many processes: another number would round otherwise."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // jobs))
+    torch.set_num_threads(threads_each(jobs))
     try:
         yield
     finally:

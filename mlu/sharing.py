@@ -57,6 +57,11 @@ def place() -> Place | None:
     return _working.get()
 
 
+def threads_each(processes: int) -> int:
+    """Threads of torch for each of so many processes that share those of this one."""
+    return max(1, torch.get_num_threads() // processes)
+
+
 def rank() -> int:
     """Which process this is of those that work together; 0 where it works alone."""
     here = _working.get()

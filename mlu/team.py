@@ -23,7 +23,7 @@ from mlu.errors import UserError
 from mlu.models.batch_norm import pool_norms, separate_norms
 from mlu.process import end_with_parent, tune_process
 from mlu.progress import quiet_lightning
-from mlu.sharing import Place, place, working
+from mlu.sharing import Place, place, threads_each, working
 
 HOST = "localhost"
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
@@ -119,7 +119,7 @@ def team_of(size: int, device: torch.device) -> Iterator[Team]:
     spawn = multiprocessing.get_context("spawn")
     store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     all_threads = torch.get_num_threads()
-    threads = max(1, all_threads // size)
+    threads = threads_each(size)
     ways, processes = [], []
     try:
         for rank in range(1, size):
