@@ -1,6 +1,8 @@
-"""python -m benchmarks [NAME...]: run those named, or all but paper_budget, which takes half an hour.
+"""python -m benchmarks [NAME...]: run those named, or all but paper_budget, which takes half an
+hour.
 
-Each ends with a table. All figures go to outputs/benchmarks.json, by benchmark; those that do not run now keep theirs.
+Each ends with a table. All figures go to outputs/benchmarks.json, by benchmark; those that do not
+run now keep theirs.
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mlu.process import tune_process
+from mlu.system.process import tune_process
 
 if TYPE_CHECKING:
     from benchmarks.measure import Comparison
@@ -38,14 +40,14 @@ FILE = Path("outputs/benchmarks.json")
 
 def main(names: list[str]) -> None:
     tune_process()
-    from mlu.progress import quiet_lightning
-    from mlu.report.table import show
+    from mlu.runs.tables import show_table
+    from mlu.training.trainer import quiet_lightning
 
     quiet_lightning()
     found = json.loads(FILE.read_text()) if FILE.is_file() else {}
     for name in names or BENCHMARKS:
         comparisons = importlib.import_module(f"benchmarks.{name}").run()
-        show(table_of(name, comparisons))
+        show_table(table_of(name, comparisons))
         found[name] = [dataclasses.asdict(one) for one in comparisons]
         FILE.write_text(json.dumps(found, indent=1))
 
@@ -59,7 +61,11 @@ def table_of(name: str, comparisons: Iterable["Comparison"]) -> Table:
             f"{value:,.0f} {one.unit}" if value >= 1000 else f"{value:.3g} {one.unit}"
             for value in (one.ours, one.theirs)
         )
-        target = "" if one.target is None else f"≤ {one.target:g} {'[red]✗[/red]' if one.missed else '✓'}"
+        target = (
+            ""
+            if one.target is None
+            else f"≤ {one.target:g} {'[red]✗[/red]' if one.missed else '✓'}"
+        )
         table.add_row(one.name, one.alternative, *figures, f"{one.ratio:.3g}", target)
     return table
 
@@ -67,5 +73,7 @@ def table_of(name: str, comparisons: Iterable["Comparison"]) -> Table:
 if __name__ == "__main__":
     unknown = set(sys.argv[1:]) - {*BENCHMARKS, *LONG}
     if unknown:
-        sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}: there are {', '.join((*BENCHMARKS, *LONG))}")
+        sys.exit(
+            f"there is no benchmark {', '.join(sorted(unknown))}: there are {', '.join((*BENCHMARKS, *LONG))}"
+        )
     main(sys.argv[1:])

@@ -1,7 +1,8 @@
-"""Each baseline as runs carry it out, through Lightning, against a direct loop in plain PyTorch with the same result.
+"""Each baseline as runs carry it out, through Lightning, against a direct loop in plain PyTorch
+with the same result.
 
-Same network (tiny), images (64 pixels), epochs, batches, order and augmentation; a pair that ends with other weights is
-refused. LEACE is held against its closed form in numpy.
+Same network (tiny), images (64 pixels), epochs, batches, order and augmentation; a pair that ends
+with other weights is refused. LEACE is held against its closed form in numpy.
 """
 
 import math
@@ -10,9 +11,9 @@ import torch
 
 from benchmarks import plain
 from benchmarks.measure import Comparison, compare, context_with, quiet_trainer
-from mlu import stages
 from mlu.models.network import Network
-from mlu.unlearner import carry_out
+from mlu.pipeline import stages
+from mlu.unlearning.unlearner import carry_out
 
 FACES = ("dataset.images=2000",)
 DIGITS = ("dataset=digits", "dataset.image_size=64")
@@ -29,8 +30,9 @@ LOOPS = {
 }
 TARGET = 1.05
 ROUNDING = 0.01
-"""Largest distance between both results, as a share of their way from the original: what float32 loses at one step, the
-next ones amplify. Tests hold the same loops against the same methods in float64, to nine digits."""
+"""Largest distance between both results, as a share of their way from the original: what float32
+loses at one step, the next ones amplify. Tests hold the same loops against the same methods in
+float64, to nine digits."""
 
 
 def run() -> list[Comparison]:
@@ -40,7 +42,10 @@ def run() -> list[Comparison]:
 def against_loop(name: str) -> Comparison:
     loop, data = LOOPS[name]
     context = context_with(f"method={name}", "trainer.accelerator=cpu", *data)
-    method, problem = context.experiment.method, stages.problem_of(context, stages.original(context).net)
+    method, problem = (
+        context.experiment.method,
+        stages.problem_of(context, stages.original(context).net),
+    )
 
     def ours() -> Network:
         return carry_out(method, problem, quiet_trainer, context.data.train_batches)
@@ -57,4 +62,6 @@ def against_loop(name: str) -> Comparison:
 def distance(one: Network, other: Network) -> float:
     """Euclidean, of all weights that both have."""
     first, second = dict(one.named_parameters()), dict(other.named_parameters())
-    return math.sqrt(sum((first[name] - second[name]).square().sum() for name in first.keys() & second.keys()))
+    return math.sqrt(
+        sum((first[name] - second[name]).square().sum() for name in first.keys() & second.keys())
+    )

@@ -1,7 +1,8 @@
-"""How the cost of wp and wf grows with training images and with weights, beside that of an epoch of Retrain.
+"""How the cost of wp and wf grows with training images and with weights, beside that of an epoch of
+Retrain.
 
-Random images and targets, which cost what others do. Exponents are those of least-squares power laws, held against 1:
-cost in proportion to size. The picture goes to outputs/growth.png.
+Random images and targets, which cost what others do. Exponents are those of least-squares power
+laws, held against 1: cost in proportion to size. The picture goes to outputs/growth.png.
 """
 
 import statistics
@@ -14,22 +15,26 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.measure import Comparison, method_named, quiet_trainer, seconds
-from mlu.contracts import ForgetRequest, Problem
 from mlu.data.base import LabelledImages
 from mlu.data.module import ImageData
 from mlu.models.backbones import Tiny
-from mlu.models.classifier import Classifier
-from mlu.optimise import Training
-from mlu.report.style import COLOURS, tidy
-from mlu.seeding import generator
-from mlu.tasks import MultiLabel
-from mlu.unlearner import carry_out
+from mlu.models.tasks import ForgetRequest, MultiLabel
+from mlu.runs.style import COLOURS, tidy
+from mlu.system.seeding import generator
+from mlu.training.classifier import Classifier
+from mlu.training.optimise import Training
+from mlu.unlearning.contract import Problem
+from mlu.unlearning.unlearner import carry_out
 
 LABELS, SIZE, IMAGES, BATCH = 10, 32, 1000, 64
 ROUNDS = 3
 TARGET = 1.05
 """Largest exponent that is good."""
-LINES = {"wp": COLOURS["unlearned"], "wf": COLOURS["original"], "an epoch of Retrain": COLOURS["retrain"]}
+LINES = {
+    "wp": COLOURS["unlearned"],
+    "wf": COLOURS["original"],
+    "an epoch of Retrain": COLOURS["retrain"],
+}
 FILE = Path("outputs/growth.png")
 
 
@@ -64,7 +69,10 @@ def run() -> list[Comparison]:
                 times.setdefault((setting, kind), []).append(seconds(work))
     points = {
         size: {
-            kind: [(works[setting][1][size], statistics.median(times[setting, kind])) for setting in settings]
+            kind: [
+                (works[setting][1][size], statistics.median(times[setting, kind]))
+                for setting in settings
+            ]
             for kind in LINES
         }
         for size, settings in SERIES.items()
@@ -75,7 +83,17 @@ def run() -> list[Comparison]:
         for kind, line in lines.items():
             exponent = power_law(line).exponent
             target = TARGET if kind in ("wp", "wf") else None
-            found.append(Comparison(f"{kind}, with {size}", "proportion", "exponent", exponent, 1.0, exponent, target))
+            found.append(
+                Comparison(
+                    f"{kind}, with {size}",
+                    "proportion",
+                    "exponent",
+                    exponent,
+                    1.0,
+                    exponent,
+                    target,
+                )
+            )
     return found
 
 
@@ -103,10 +121,16 @@ def works_of(setting: Setting) -> tuple[dict[str, Callable[[], object]], dict[st
 
 def noise(images: int) -> ImageData:
     random = generator(images)
-    pixels = torch.randint(0, 256, (images, 3, SIZE, SIZE), dtype=torch.uint8, generator=random).numpy()
+    pixels = torch.randint(
+        0, 256, (images, 3, SIZE, SIZE), dtype=torch.uint8, generator=random
+    ).numpy()
     targets = torch.randint(0, 2, (images, LABELS), dtype=torch.uint8, generator=random).numpy()
     labels = tuple(f"label{number}" for number in range(LABELS))
-    return ImageData(LabelledImages("noise", "multilabel", pixels, targets, labels, "0"), seed=0, batch_size=BATCH)
+    return ImageData(
+        LabelledImages("noise", "multilabel", pixels, targets, labels, "0"),
+        seed=0,
+        batch_size=BATCH,
+    )
 
 
 def power_law(points: Sequence[tuple[float, float]]) -> PowerLaw:
@@ -118,13 +142,21 @@ def power_law(points: Sequence[tuple[float, float]]) -> PowerLaw:
 def draw(points: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: Path) -> None:
     """A panel for each size, a line for each kind of work."""
     figure = Figure(figsize=(4.5 * len(points), 3.6), layout="constrained")
-    for axes, (size, lines) in zip(figure.subplots(1, len(points), sharey=True), points.items(), strict=True):
+    for axes, (size, lines) in zip(
+        figure.subplots(1, len(points), sharey=True), points.items(), strict=True
+    ):
         for kind, line in lines.items():
             sizes, costs = np.array(line).T
             law = power_law(line)
             axes.plot(sizes, costs, "o", color=LINES[kind])
             label = f"{kind}: exponent {law.exponent:.2f}"
-            axes.plot(sizes, law.factor * sizes**law.exponent, color=LINES[kind], linewidth=1.5, label=label)
+            axes.plot(
+                sizes,
+                law.factor * sizes**law.exponent,
+                color=LINES[kind],
+                linewidth=1.5,
+                label=label,
+            )
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(sizes, [f"{number:,.0f}" for number in sizes])
         axes.set_xticks([], minor=True)

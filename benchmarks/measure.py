@@ -1,4 +1,5 @@
-"""Holding two ways of doing the same thing against each other, and what several benchmarks do it with."""
+"""Holding two ways of doing the same thing against each other, and what several benchmarks do it
+with."""
 
 import os
 import statistics
@@ -14,21 +15,24 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 
-from mlu.config import build, check, composed, made
-from mlu.contracts import Method
 from mlu.data.augment import augmented
 from mlu.data.split import Batch
+from mlu.launch.build import build, made
+from mlu.launch.check import check_config
+from mlu.launch.compose import composed
 from mlu.models.network import Network
-from mlu.optimise import Optimisation
-from mlu.pipeline import context_of
-from mlu.progress import trainer_of
-from mlu.seeding import generator
-from mlu.stages import Context
-from mlu.tasks import Task
+from mlu.models.tasks import Task
+from mlu.pipeline.context import Context
+from mlu.pipeline.run import context_of
+from mlu.system.seeding import generator
+from mlu.training.optimise import Optimisation
+from mlu.training.trainer import trainer_of
+from mlu.unlearning.contract import Method
 
 PAIRS = 7
 SETTLE = 0.3
-"""Seconds of rest before a clock starts: threads of the other side's libraries may still spin, on our cores."""
+"""Seconds of rest before a clock starts: threads of the other side's libraries may still spin, on
+our cores."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,20 @@ def compare(
     other: Callable[[], object],
     target: float | None = None,
 ) -> Comparison:
-    """Warm both up once, then time them in turn, so that a machine whose speed drifts favours neither."""
+    """Warm both up once, then time them in turn, so that a machine whose speed drifts favours
+    neither."""
     ours(), other()
     pairs = [(seconds(ours), seconds(other)) for _ in range(PAIRS)]
     first, second = zip(*pairs, strict=True)
     ratio = statistics.median(one / two for one, two in pairs)
-    return Comparison(name, alternative, "s", statistics.median(first), statistics.median(second), ratio, target)
+    return Comparison(
+        name, alternative, "s", statistics.median(first), statistics.median(second), ratio, target
+    )
 
 
-def compare_memory(name: str, ours: Callable[[], object], alternative: str, other: Callable[[], object]) -> Comparison:
+def compare_memory(
+    name: str, ours: Callable[[], object], alternative: str, other: Callable[[], object]
+) -> Comparison:
     """Peak of what torch allocates on the CPU, which is the same at every run."""
     one, two = peak_megabytes(ours), peak_megabytes(other)
     return Comparison(name, alternative, "MB", one, two, one / two)
@@ -94,17 +103,22 @@ def seconds(work: Callable[[], object]) -> float:
 def peak_megabytes(work: Callable[[], object]) -> float:
     """Largest sum of allocations and releases since the start."""
     work()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
         work()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [
+        event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
     changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return max(accumulate(changes)) / 1e6
 
 
 def context_with(*overrides: str) -> Context:
-    """Data and settings of a run, as its command line composes them; models come from the cache of all runs."""
+    """Data and settings of a run, as its command line composes them; models come from the cache of
+    all runs."""
     config = composed(["logger=none", *overrides])
-    check(config)
+    check_config(config)
     return context_of(build(config, folder=Path(config.outputs) / "benchmarks"))
 
 
@@ -113,10 +127,14 @@ def method_named(name: str) -> Method:
     return made(composed([f"method={name}"]), "method")
 
 
-def quiet_trainer(stage: str, epochs: int, settings: Optimisation, steps: int | None = None) -> L.Trainer:
+def quiet_trainer(
+    stage: str, epochs: int, settings: Optimisation, steps: int | None = None
+) -> L.Trainer:
     """As every run trains, on the CPU, without a progress bar and a logger."""
     trainer = trainer_of(stage, epochs, settings, steps, logger=False, accelerator="cpu", devices=1)
-    trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, ProgressBar)]
+    trainer.callbacks = [
+        callback for callback in trainer.callbacks if not isinstance(callback, ProgressBar)
+    ]
     return trainer
 
 
@@ -133,11 +151,20 @@ def training_steps(net: Network, task: Task, batches: Sequence[Batch]) -> None:
 
 
 def sweep(method: str, jobs: int, folder: str, *overrides: str) -> None:
-    """So many jobs of one process, all alike, on the default data; what they train is in the cache from then on."""
-    launch("-m", f"method={method}", f"seed={','.join(['42'] * jobs)}", f"hydra.sweep.dir={folder}", *overrides)
+    """So many jobs of one process, all alike, on the default data; what they train is in the cache
+    from then on."""
+    launch(
+        "-m",
+        f"method={method}",
+        f"seed={','.join(['42'] * jobs)}",
+        f"hydra.sweep.dir={folder}",
+        *overrides,
+    )
 
 
 def launch(*arguments: str) -> None:
     """`python launch.py`, in a process of its own that tells nobody; raises where it fails."""
     command = [sys.executable, "launch.py", *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "WANDB_MODE": "offline"})
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "WANDB_MODE": "offline"}
+    )

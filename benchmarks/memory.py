@@ -1,4 +1,5 @@
-"""Memory at the peak of unlearning by wp and wf, against a training step; and what jobs leave in a sweep's process."""
+"""Memory at the peak of unlearning by wp and wf, against a training step; and what jobs leave in a
+sweep's process."""
 
 import copy
 import tempfile
@@ -13,8 +14,8 @@ from benchmarks.measure import (
     sweep,
     training_steps,
 )
-from mlu import stages
-from mlu.unlearner import carry_out
+from mlu.pipeline import stages
+from mlu.unlearning.unlearner import carry_out
 
 FIRST, LAST = 2, 8
 """Jobs after which a sweep's process is looked at."""
@@ -22,13 +23,18 @@ FIRST, LAST = 2, 8
 
 def run() -> list[Comparison]:
     context = context_with("dataset.images=2000", "trainer.accelerator=cpu")
-    problem, size = stages.problem_of(context, stages.original(context).net), context.data.batch_size
+    problem, size = (
+        stages.problem_of(context, stages.original(context).net),
+        context.data.batch_size,
+    )
     trained = copy.deepcopy(problem.net).requires_grad_(True)
     batches = [batch for batch, _ in zip(problem.train.batches(size), range(3), strict=False)]
     peaks = [
         compare_memory(
             f"unlearning by {name}",
-            lambda name=name: carry_out(method_named(name), problem, quiet_trainer, context.data.train_batches),
+            lambda name=name: carry_out(
+                method_named(name), problem, quiet_trainer, context.data.train_batches
+            ),
             f"a training step on {size} images",
             lambda: training_steps(trained, context.task, batches),
         )
@@ -52,4 +58,11 @@ def growth() -> Comparison:
         held = [float(line) for line in file.read_text().splitlines()]
     early, late = held[FIRST - 1], held[LAST - 1]
     more = (late - early) / (LAST - FIRST)
-    return Comparison("kept by each further job of a sweep", f"all after {FIRST} jobs", "MB", more, early, more / early)
+    return Comparison(
+        "kept by each further job of a sweep",
+        f"all after {FIRST} jobs",
+        "MB",
+        more,
+        early,
+        more / early,
+    )

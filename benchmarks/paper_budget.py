@@ -1,4 +1,5 @@
-"""wp and wf against Retrain under the paper's budget of 50 epochs: time, what is retained, and what attackers read."""
+"""wp and wf against Retrain under the paper's budget of 50 epochs: time, what is retained, and what
+attackers read."""
 
 import statistics
 import tempfile
@@ -9,34 +10,46 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.measure import Comparison, context_with, within
-from mlu import pipeline
-from mlu.report.table import SHOWN, number, show
+from mlu.pipeline import run as pipeline
+from mlu.runs.tables import SHOWN, number_text, show_table
 
 SEEDS = (42, 1, 2)
 TARGETS = {"wp": 1 / 100, "wf": 1 / 50}
 """Largest share of Retrain's seconds that is good."""
 RETAINED, READ = SHOWN["retained accuracy"], SHOWN["read from features"]
 LOSS, EXCESS = 0.02, 0.02
-"""Most of retained accuracy that may be lost, and most that may be read beyond what Retrain shows: means over seeds."""
+"""Most of retained accuracy that may be lost, and most that may be read beyond what Retrain shows:
+means over seeds."""
 
 
 def run() -> list[Comparison]:
-    """Per seed the original and Retrain are trained once, here and now, and each method runs once, with its attack."""
+    """Per seed the original and Retrain are trained once, here and now, and each method runs once,
+    with its attack."""
     runs: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TARGETS}
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as outputs:
             Path(outputs, "benchmarks").mkdir()
             for name, found in runs.items():
-                context = context_with(f"method={name}", "budget=paper", f"seed={seed}", f"outputs={outputs}")
+                context = context_with(
+                    f"method={name}", "budget=paper", f"seed={seed}", f"outputs={outputs}"
+                )
                 found.append(pipeline.walk(context))
-    show(table_of(runs))
+    show_table(table_of(runs))
     return [figure for name, found in runs.items() for figure in figures_of(name, found)]
 
 
 def table_of(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """Every run, beside its Retrain."""
     table = Table("method", "seed", title="budget=paper", title_justify="left", title_style="bold")
-    for column in ("time", "Retrain", "speed-up", "retained", "Retrain", "read from features", "Retrain"):
+    for column in (
+        "time",
+        "Retrain",
+        "speed-up",
+        "retained",
+        "Retrain",
+        "read from features",
+        "Retrain",
+    ):
         table.add_column(column, justify="right")
     for name, found in runs.items():
         for seed, results in zip(SEEDS, found, strict=True):
@@ -44,9 +57,9 @@ def table_of(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
             table.add_row(
                 name,
                 str(seed),
-                number(seconds["unlearn"], " s"),
-                number(seconds["retrain"], " s"),
-                number(results["speedup"], "×"),
+                number_text(seconds["unlearn"], " s"),
+                number_text(seconds["retrain"], " s"),
+                number_text(results["speedup"], "×"),
                 *(
                     f"{metrics[f'{model}/{path}']:.3f}"
                     for path in (RETAINED, READ)
@@ -58,15 +71,26 @@ def table_of(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
 
 def figures_of(method: str, runs: Sequence[Mapping[str, Any]]) -> list[Comparison]:
     """Medians of time, means of quality."""
-    time, retrain = (statistics.median(run["seconds"][stage] for run in runs) for stage in ("unlearn", "retrain"))
+    time, retrain = (
+        statistics.median(run["seconds"][stage] for run in runs) for stage in ("unlearn", "retrain")
+    )
     ratio = 1 / statistics.median(run["speedup"] for run in runs)
     return [
         Comparison(method, "Retrain", "s", time, retrain, ratio, TARGETS[method]),
-        within(f"{method}, retained accuracy lost", "", mean(runs, "retrain", "unlearned", RETAINED), LOSS),
-        within(f"{method}, read beyond Retrain", "", mean(runs, "unlearned", "retrain", READ), EXCESS),
+        within(
+            f"{method}, retained accuracy lost",
+            "",
+            mean(runs, "retrain", "unlearned", RETAINED),
+            LOSS,
+        ),
+        within(
+            f"{method}, read beyond Retrain", "", mean(runs, "unlearned", "retrain", READ), EXCESS
+        ),
     ]
 
 
 def mean(runs: Sequence[Mapping[str, Any]], more: str, less: str, path: str) -> float:
     """Of the difference of a figure between two models."""
-    return statistics.mean(run["metrics"][f"{more}/{path}"] - run["metrics"][f"{less}/{path}"] for run in runs)
+    return statistics.mean(
+        run["metrics"][f"{more}/{path}"] - run["metrics"][f"{less}/{path}"] for run in runs
+    )

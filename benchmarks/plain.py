@@ -1,8 +1,10 @@
-"""Each baseline as a direct loop in plain PyTorch: tests hold our methods against it, and benchmarks time them by it.
+"""Each baseline as a direct loop in plain PyTorch: tests hold our methods against it, and
+benchmarks time them by it.
 
-Written from what the methods' authors describe, with nothing of ours but the data, the augmentation, the seeds and the
-network. `method` gives its numbers alone, every target is known, and fine-tuning has epochs at a constant rate. Each
-loop returns a network of its own, in evaluation mode.
+Written from what the methods' authors describe, with nothing of ours but the data, the
+augmentation, the seeds and the network. `method` gives its numbers alone, every target is known,
+and fine-tuning has epochs at a constant rate. Each loop returns a network of its own, in evaluation
+mode.
 """
 
 import copy
@@ -17,14 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from mlu.contracts import Problem
 from mlu.data.augment import augmented
 from mlu.data.split import Batch, Split
 from mlu.models.network import Network
-from mlu.seeding import generator
+from mlu.system.seeding import generator
+from mlu.unlearning.contract import Problem
 
 SCORED, ATTACKED, PASSED = 64, 256, 512
-"""Images at once where gradients are summed, where the nearest class is sought, and where features are read."""
+"""Images at once where gradients are summed, where the nearest class is sought, and where features
+are read."""
 JITTER = 1e-3
 """Of SCRUB's start, in root mean squares of each layer."""
 SOURCE_PIXELS = 3 * 32 * 32
@@ -41,13 +44,16 @@ def finetune(method: Any, problem: Problem) -> Network:
         method.tuning,
         retain,
         optimiser_of(net.parameters(), method.tuning),
-        lambda batch: label_loss(problem, net(batch.images), batch.targets, problem.request.retained),
+        lambda batch: label_loss(
+            problem, net(batch.images), batch.targets, problem.request.retained
+        ),
     )
     return net.eval()
 
 
 def cfk(method: Any, problem: Problem) -> Network:
-    """Fine-tuning of the last k layers, which start from the original: nothing reaches further down."""
+    """Fine-tuning of the last k layers, which start from the original: nothing reaches further
+    down."""
     net, (_, retain), found = copy.deepcopy(problem.net), divided(problem), 0
     for module in reversed(list(net.modules())):
         counts = isinstance(module, nn.Conv2d | nn.Linear)
@@ -60,8 +66,12 @@ def cfk(method: Any, problem: Problem) -> Network:
         problem,
         method.tuning,
         retain,
-        optimiser_of([weight for weight in net.parameters() if weight.requires_grad], method.tuning),
-        lambda batch: label_loss(problem, net(batch.images), batch.targets, problem.request.retained),
+        optimiser_of(
+            [weight for weight in net.parameters() if weight.requires_grad], method.tuning
+        ),
+        lambda batch: label_loss(
+            problem, net(batch.images), batch.targets, problem.request.retained
+        ),
     )
     return net.eval()
 
@@ -77,7 +87,9 @@ def neggrad(method: Any, problem: Problem) -> Network:
         forgotten = label_loss(problem, logits, batch.targets, request.forgotten)
         return down - (1 - method.alpha) * forgotten if forgotten < cap else down
 
-    train(problem, method.tuning, problem.train, optimiser_of(net.parameters(), method.tuning), loss)
+    train(
+        problem, method.tuning, problem.train, optimiser_of(net.parameters(), method.tuning), loss
+    )
     return net.eval()
 
 
@@ -86,7 +98,12 @@ def scrub(method: Any, problem: Problem) -> Network:
     net, (forget, retain), tuning = trainable(problem), divided(problem), method.tuning
     if method.objective != "kl_prior" and method.max_passes:
         jitter(net, problem)
-    optimiser, draw, number, step = optimiser_of(net.parameters(), tuning), problem.generator(), 0, 0
+    optimiser, draw, number, step = (
+        optimiser_of(net.parameters(), tuning),
+        problem.generator(),
+        0,
+        0,
+    )
 
     def teacher(batch: Batch) -> Tensor:
         with torch.no_grad():
@@ -101,16 +118,26 @@ def scrub(method: Any, problem: Problem) -> Network:
         loss = method.gamma * label_loss(problem, student, batch.targets, problem.request.retained)
         if not method.alpha:
             return loss
-        apart = divergence(problem, teacher(batch), student, problem.request.retained, method.temperature)
+        apart = divergence(
+            problem, teacher(batch), student, problem.request.retained, method.temperature
+        )
         return loss + method.alpha * apart.mean()
 
     for epoch in range(1, tuning.epochs + 1):
-        optimiser.param_groups[0]["lr"] = tuning.lr * method.decay ** sum(epoch > last for last in method.milestones)
+        optimiser.param_groups[0]["lr"] = tuning.lr * method.decay ** sum(
+            epoch > last for last in method.milestones
+        )
         if epoch <= method.max_passes:
             images = share_of(forget, method.forget_fraction, draw)
-            step += descend(as_shown(problem, images, method.forget_batch_size, number, step), optimiser, driving)
+            step += descend(
+                as_shown(problem, images, method.forget_batch_size, number, step),
+                optimiser,
+                driving,
+            )
             number += 1
-        step += descend(as_shown(problem, retain, tuning.batch_size, number, step), optimiser, keeping)
+        step += descend(
+            as_shown(problem, retain, tuning.batch_size, number, step), optimiser, keeping
+        )
         number += 1
     return net.eval()
 
@@ -125,7 +152,8 @@ def jitter(net: Network, problem: Problem) -> None:
 
 
 def driving_loss(method: Any, problem: Problem, teacher: Tensor | None, student: Tensor) -> Tensor:
-    """Of a pass that drives the forgotten outputs away; the prior of independent labels needs no teacher."""
+    """Of a pass that drives the forgotten outputs away; the prior of independent labels needs no
+    teacher."""
     columns = list(problem.request.forgotten)
     if teacher is None:
         rates = problem.train.targets[:, columns].mean(0)
@@ -141,22 +169,37 @@ def driving_loss(method: Any, problem: Problem, teacher: Tensor | None, student:
 def divergence(
     problem: Problem, teacher: Tensor, student: Tensor, columns: Sequence[int], temperature: float
 ) -> Tensor:
-    """T^2 KL(teacher || student) at a temperature, of each image: of a softmax, or the mean over some labels."""
+    """T^2 KL(teacher || student) at a temperature, of each image: of a softmax, or the mean over
+    some labels."""
     theirs, ours = teacher / temperature, student / temperature
     if problem.task.name == "singlelabel":
-        return temperature**2 * (theirs.softmax(1) * (theirs.log_softmax(1) - ours.log_softmax(1))).sum(1)
-    return temperature**2 * bernoulli_divergence(theirs[:, list(columns)], ours[:, list(columns)]).mean(1)
+        return temperature**2 * (
+            theirs.softmax(1) * (theirs.log_softmax(1) - ours.log_softmax(1))
+        ).sum(1)
+    return temperature**2 * bernoulli_divergence(
+        theirs[:, list(columns)], ours[:, list(columns)]
+    ).mean(1)
 
 
 def bernoulli_divergence(theirs: Tensor, ours: Tensor) -> Tensor:
-    """Not by torch's Bernoulli: its softplus is linear beyond 20, and what is maximised amplifies the difference."""
-    sides = [(side * theirs).sigmoid() * (F.logsigmoid(side * theirs) - F.logsigmoid(side * ours)) for side in (1, -1)]
+    """Not by torch's Bernoulli: its softplus is linear beyond 20, and what is maximised amplifies
+    the difference."""
+    sides = [
+        (side * theirs).sigmoid() * (F.logsigmoid(side * theirs) - F.logsigmoid(side * ours))
+        for side in (1, -1)
+    ]
     return sides[0] + sides[1]
 
 
 def unsir(method: Any, problem: Problem) -> Network:
-    """Learns noise, impairs with it and retained images, repairs with retained images and an optimiser of its own."""
-    net, (_, retain), tuning, draw = trainable(problem), divided(problem), method.tuning, problem.generator()
+    """Learns noise, impairs with it and retained images, repairs with retained images and an
+    optimiser of its own."""
+    net, (_, retain), tuning, draw = (
+        trainable(problem),
+        divided(problem),
+        method.tuning,
+        problem.generator(),
+    )
     wrong = noise_targets(problem, method.noise_images, draw)
     noise = learn_noise(method, problem, wrong, draw)
     images = share_of(retain, method.share, draw)
@@ -176,13 +219,16 @@ def unsir(method: Any, problem: Problem) -> Network:
     for lr, loss in ((tuning.lr, impairing), (method.repair_lr, repairing)):
         optimiser = optimiser_of(net.parameters(), replace(tuning, lr=lr))
         for _ in range(tuning.epochs):
-            step += descend(as_shown(problem, images, tuning.batch_size, number, step), optimiser, loss)
+            step += descend(
+                as_shown(problem, images, tuning.batch_size, number, step), optimiser, loss
+            )
             number += 1
     return net.eval()
 
 
 def noise_targets(problem: Problem, images: int, draw: torch.Generator) -> Tensor:
-    """Half of the noise has each forgotten label; of classes each image has one of the forgotten, in turn."""
+    """Half of the noise has each forgotten label; of classes each image has one of the forgotten,
+    in turn."""
     forgotten = problem.request.forgotten
     targets = torch.zeros(images, problem.train.targets.shape[1])
     if problem.task.name == "singlelabel":
@@ -213,13 +259,19 @@ def noise_loss(problem: Problem, logits: Tensor, targets: Tensor) -> Tensor:
     if problem.task.name == "singlelabel":
         return F.cross_entropy(logits, targets)
     columns = list(problem.request.forgotten)
-    return F.binary_cross_entropy_with_logits(logits[:, columns], targets[:, columns], reduction="none").mean()
+    return F.binary_cross_entropy_with_logits(
+        logits[:, columns], targets[:, columns], reduction="none"
+    ).mean()
 
 
 def salun(method: Any, problem: Problem) -> Network:
-    """Descent on drawn targets; after each step, what is not salient is put back. Draws from the base rates alone."""
+    """Descent on drawn targets; after each step, what is not salient is put back. Draws from the
+    base rates alone."""
     net, tuning, draw = trainable(problem), method.tuning, problem.generator()
-    masks, before = salient(method, problem), [weight.detach().clone() for weight in net.parameters()]
+    masks, before = (
+        salient(method, problem),
+        [weight.detach().clone() for weight in net.parameters()],
+    )
     optimiser, targets, step = optimiser_of(net.parameters(), tuning), new_targets(problem, draw), 0
 
     def put_back(*_: Any) -> None:
@@ -231,7 +283,10 @@ def salun(method: Any, problem: Problem) -> Network:
         logits, request = net(batch.images), problem.request
         if problem.task.name == "singlelabel":
             return F.cross_entropy(logits, batch.targets)
-        sides = [label_loss(problem, logits, batch.targets, side) for side in (request.retained, request.forgotten)]
+        sides = [
+            label_loss(problem, logits, batch.targets, side)
+            for side in (request.retained, request.forgotten)
+        ]
         return sides[0] + sides[1]
 
     optimiser.register_step_post_hook(put_back)
@@ -244,10 +299,13 @@ def salun(method: Any, problem: Problem) -> Network:
 
 
 def salient(method: Any, problem: Problem) -> list[Tensor]:
-    """Which weights may move, parameter by parameter: the share of largest |gradient| in the body and in the head."""
+    """Which weights may move, parameter by parameter: the share of largest |gradient| in the body
+    and in the head."""
     net, (forget, _), masks = copy.deepcopy(problem.net).requires_grad_(True), divided(problem), []
     for batch in forget.batches(SCORED):
-        forgotten = label_terms(problem, net(batch.images), batch.targets, problem.request.forgotten)
+        forgotten = label_terms(
+            problem, net(batch.images), batch.targets, problem.request.forgotten
+        )
         forgotten.sum().backward()
     for part in (net.body, net.head):
         slopes = [weight.grad.abs() for weight in part.parameters()]
@@ -262,7 +320,8 @@ def salient(method: Any, problem: Problem) -> list[Tensor]:
 
 
 def new_targets(problem: Problem, draw: torch.Generator) -> Tensor:
-    """Forgotten labels by their base rate; images of forgotten classes get a retained one by its base rate."""
+    """Forgotten labels by their base rate; images of forgotten classes get a retained one by its
+    base rate."""
     targets, forgotten = problem.train.targets.clone(), list(problem.request.forgotten)
     rates = targets.mean(0)
     if problem.task.name == "singlelabel":
@@ -272,7 +331,9 @@ def new_targets(problem: Problem, draw: torch.Generator) -> Tensor:
         targets[rows] = F.one_hot(classes, len(rates)).to(targets)
     else:
         for column in forgotten:
-            targets[:, column] = (torch.rand(len(targets), generator=draw) < rates[column]).to(targets)
+            targets[:, column] = (torch.rand(len(targets), generator=draw) < rates[column]).to(
+                targets
+            )
     return targets
 
 
@@ -280,7 +341,9 @@ def ssd(method: Any, problem: Problem) -> Network:
     """Shrinks what matters more to the forgotten side than to the other one."""
     net, (forget, retain), request = copy.deepcopy(problem.net), divided(problem), problem.request
     if forget is retain:
-        forgotten, retained = importances(method, problem, forget, [request.forgotten, request.retained])
+        forgotten, retained = importances(
+            method, problem, forget, [request.forgotten, request.retained]
+        )
     else:
         (forgotten,) = importances(method, problem, forget, [request.forgotten])
         (retained,) = importances(method, problem, retain, [request.retained])
@@ -291,8 +354,11 @@ def ssd(method: Any, problem: Problem) -> Network:
     return net.eval()
 
 
-def importances(method: Any, problem: Problem, images: Split, sides: Sequence[Sequence[int]]) -> list[list[Tensor]]:
-    """Mean squared gradient of each weight, for each set of columns: one forward pass for all of them.
+def importances(
+    method: Any, problem: Problem, images: Split, sides: Sequence[Sequence[int]]
+) -> list[list[Tensor]]:
+    """Mean squared gradient of each weight, for each set of columns: one forward pass for all of
+    them.
 
     The square of a batch's sum with random signs is in the mean the sum of its images' squares.
     """
@@ -303,20 +369,27 @@ def importances(method: Any, problem: Problem, images: Split, sides: Sequence[Se
     rows = torch.randperm(len(images), generator=problem.generator())[: method.images]
     for batch in images.subset(rows).batches(method.score_batch):
         logits = net(batch.images)
-        shape = batch.targets.shape if problem.task.name == "multilabel" else batch.targets.shape[:1]
+        shape = (
+            batch.targets.shape if problem.task.name == "multilabel" else batch.targets.shape[:1]
+        )
         signs = 2 * torch.randint(0, 2, shape, generator=draw) - 1
         for side, columns in enumerate(sides):
             terms = label_terms(problem, logits, batch.targets, columns)
             own = signs[:, list(columns)] if problem.task.name == "multilabel" else signs
-            slopes = torch.autograd.grad((own * terms).sum(), weights, retain_graph=side + 1 < len(sides))
+            slopes = torch.autograd.grad(
+                (own * terms).sum(), weights, retain_graph=side + 1 < len(sides)
+            )
             for total, slope in zip(found[side], slopes, strict=True):
                 total += slope.square()
             counts[side] += terms.numel()
-    return [[total / count for total in totals] for totals, count in zip(found, counts, strict=True)]
+    return [
+        [total / count for total in totals] for totals, count in zip(found, counts, strict=True)
+    ]
 
 
 def boundary(method: Any, problem: Problem) -> Network:
-    """Fine-tuning of all but the batch norms, on forgotten images with the class across their nearest border."""
+    """Fine-tuning of all but the batch norms, on forgotten images with the class across their
+    nearest border."""
     net, (forget, _) = trainable(problem), divided(problem)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -326,14 +399,17 @@ def boundary(method: Any, problem: Problem) -> Network:
         problem,
         method.tuning,
         replace(forget, targets=classes),
-        optimiser_of([weight for weight in net.parameters() if weight.requires_grad], method.tuning),
+        optimiser_of(
+            [weight for weight in net.parameters() if weight.requires_grad], method.tuning
+        ),
         lambda batch: F.cross_entropy(net(batch.images), batch.targets),
     )
     return net.eval()
 
 
 def across(problem: Problem, batch: Batch, step: float) -> Tensor:
-    """What the original takes images for after one step up their loss, other than forgotten classes; one-hot."""
+    """What the original takes images for after one step up their loss, other than forgotten
+    classes; one-hot."""
     images = (batch.images.float() / 255).requires_grad_()
     F.cross_entropy(problem.original(images), batch.targets, reduction="sum").backward()
     with torch.no_grad():
@@ -347,13 +423,22 @@ def leace(method: Any, problem: Problem) -> Network:
     net, columns = copy.deepcopy(problem.net), list(problem.request.forgotten)
     targets = problem.train.targets[:, columns]
     with torch.no_grad():
-        features = torch.cat([net.features(batch.images) for batch in problem.train.batches(PASSED)])
+        features = torch.cat(
+            [net.features(batch.images) for batch in problem.train.batches(PASSED)]
+        )
     points = features.double().numpy()
     metric = inverse_covariance(points, method.tolerance)
-    net.erase(*(torch.from_numpy(part).to(features) for part in oblique(points, targets.double().numpy(), metric)))
+    net.erase(
+        *(
+            torch.from_numpy(part).to(features)
+            for part in oblique(points, targets.double().numpy(), metric)
+        )
+    )
     with torch.no_grad():
         net.head.weight[columns] = 0
-        net.head.bias[columns] = targets.mean(0).logit().to(features) if problem.task.name == "multilabel" else NEVER
+        net.head.bias[columns] = (
+            targets.mean(0).logit().to(features) if problem.task.name == "multilabel" else NEVER
+        )
     return net.eval()
 
 
@@ -363,10 +448,14 @@ def inverse_covariance(points: np.ndarray, tolerance: float) -> np.ndarray:
     return vectors / values.clip(tolerance * values.max()) @ vectors.T
 
 
-def oblique(points: np.ndarray, targets: np.ndarray, metric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Projection along the cross-covariance C onto what C' M has no part in: I - C (C' M C)^-1 C' M, and its offset.
+def oblique(
+    points: np.ndarray, targets: np.ndarray, metric: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Projection along the cross-covariance C onto what C' M has no part in: I - C (C' M C)^-1 C'
+    M, and its offset.
 
-    With M the inverse covariance this is LEACE in closed form; with M the identity it is the orthogonal projection.
+    With M the inverse covariance this is LEACE in closed form; with M the identity it is the
+    orthogonal projection.
     """
     mean = points.mean(0)
     cross = (points - mean).T @ (targets - targets.mean(0))
@@ -379,7 +468,8 @@ def trainable(problem: Problem) -> Network:
 
 
 def divided(problem: Problem) -> tuple[Split, Split]:
-    """What speaks of the forgotten, and what may be retained; of independent labels every image does both."""
+    """What speaks of the forgotten, and what may be retained; of independent labels every image
+    does both."""
     split = problem.train
     if problem.task.name == "multilabel":
         return split, split
@@ -393,15 +483,19 @@ def share_of(split: Split, share: float, draw: torch.Generator) -> Split:
 
 
 def as_shown(problem: Problem, images: Split, size: int, number: int, step: int) -> Iterator[Batch]:
-    """The batches of pass `number`, the first of which is step `step`: as training orders and augments them."""
+    """The batches of pass `number`, the first of which is step `step`: as training orders and
+    augments them."""
     order = torch.randperm(len(images), generator=generator(problem.seed, number))
     for offset, rows in enumerate(order.split(size)):
         if len(rows) > 1:  # batch norm learns nothing from a single image
             yield augmented(images[rows], generator(problem.seed, step + offset))
 
 
-def label_terms(problem: Problem, logits: Tensor, targets: Tensor, columns: Sequence[int]) -> Tensor:
-    """Losses that speak of some columns, (batch, columns); of classes those of all images, which must be theirs."""
+def label_terms(
+    problem: Problem, logits: Tensor, targets: Tensor, columns: Sequence[int]
+) -> Tensor:
+    """Losses that speak of some columns, (batch, columns); of classes those of all images, which
+    must be theirs."""
     if problem.task.name == "singlelabel":
         return F.cross_entropy(logits, targets, reduction="none")
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")[:, list(columns)]
@@ -428,7 +522,9 @@ def loss_of_the_base_rate(problem: Problem) -> float:
 def optimiser_of(weights: Iterable[nn.Parameter], tuning: Any) -> Optimizer:
     if tuning.optimiser == "adam":
         return torch.optim.Adam(weights, lr=tuning.lr, weight_decay=tuning.weight_decay)
-    return torch.optim.SGD(weights, lr=tuning.lr, momentum=tuning.momentum, weight_decay=tuning.weight_decay)
+    return torch.optim.SGD(
+        weights, lr=tuning.lr, momentum=tuning.momentum, weight_decay=tuning.weight_decay
+    )
 
 
 def descend(batches: Iterable[Batch], optimiser: Optimizer, loss: Callable[[Batch], Tensor]) -> int:
@@ -442,7 +538,13 @@ def descend(batches: Iterable[Batch], optimiser: Optimizer, loss: Callable[[Batc
     return steps
 
 
-def train(problem: Problem, tuning: Any, images: Split, optimiser: Optimizer, loss: Callable[[Batch], Tensor]) -> None:
+def train(
+    problem: Problem,
+    tuning: Any,
+    images: Split,
+    optimiser: Optimizer,
+    loss: Callable[[Batch], Tensor],
+) -> None:
     """All epochs on the same images."""
     step = 0
     for epoch in range(tuning.epochs):

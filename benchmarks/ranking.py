@@ -1,7 +1,9 @@
-"""How many images scores need: ranks of weights by wf and wp on a stratified few, against those on all training images.
+"""How many images scores need: ranks of weights by wf and wp on a stratified few, against those on
+all training images.
 
-Of the contrast between forgotten and retained labels, by which both methods choose the weights that they edit;
-Spearman's correlation, in each layer and over all of them. Faces, tiny, the original of the small budget.
+Of the contrast between forgotten and retained labels, by which both methods choose the weights that
+they edit; Spearman's correlation, in each layer and over all of them. Faces, tiny, the original of
+the small budget.
 """
 
 import torch
@@ -10,15 +12,15 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from benchmarks.measure import Comparison, context_with, method_named
-from mlu import stages
-from mlu.contracts import Method, Problem
 from mlu.data.split import Split
-from mlu.edits import ratio
 from mlu.methods.parts import both_sides, calibration, on_device, speaking
 from mlu.methods.weight_pruning import WeightPruning
 from mlu.models.network import Weights
-from mlu.report.table import show
+from mlu.pipeline import stages
+from mlu.runs.tables import show_table
 from mlu.scores.gradients import body_weights, fisher
+from mlu.unlearning.contract import Method, Problem
+from mlu.unlearning.edits import ratio
 
 FEW = (64, 128, 256, 512, 1024)
 GOOD = 0.95
@@ -31,11 +33,20 @@ def run() -> list[Comparison]:
 
 
 def correlations(name: str, problem: Problem) -> list[Comparison]:
-    """Over all layers, and how many images are enough, against how many are the default; shows those of each layer."""
+    """Over all layers, and how many images are enough, against how many are the default; shows
+    those of each layer."""
     method, everything = method_named(name), len(problem.train)
     reference = contrast(method, problem, problem.train)
-    table = Table("images", title=f"{name}: rank correlation with all images", title_justify="left", title_style="bold")
-    for column in ("all layers", *(layer.removeprefix("body.").removesuffix(".weight") for layer in reference)):
+    table = Table(
+        "images",
+        title=f"{name}: rank correlation with all images",
+        title_justify="left",
+        title_style="bold",
+    )
+    for column in (
+        "all layers",
+        *(layer.removeprefix("body.").removesuffix(".weight") for layer in reference),
+    ):
         table.add_column(column, justify="right")
     overall = {}
     for images in FEW:
@@ -43,11 +54,18 @@ def correlations(name: str, problem: Problem) -> list[Comparison]:
         overall[images] = correlation(joined(scores), joined(reference))
         layers = [correlation(scores[layer], reference[layer]) for layer in reference]
         table.add_row(str(images), *(f"{value:.3f}" for value in (overall[images], *layers)))
-    show(table)
+    show_table(table)
     enough = next((images for images in FEW if overall[images] >= GOOD), everything)
     return [
         *(
-            Comparison(f"{name}, {images} images", f"all {everything:,}", "rank correlation", value, 1.0, value)
+            Comparison(
+                f"{name}, {images} images",
+                f"all {everything:,}",
+                "rank correlation",
+                value,
+                1.0,
+                value,
+            )
             for images, value in overall.items()
         ),
         Comparison(
@@ -63,14 +81,19 @@ def correlations(name: str, problem: Problem) -> list[Comparison]:
 
 
 def contrast(method: Method, problem: Problem, points: Split) -> Weights:
-    """How much more each weight of the body matters to the forgotten labels than to the retained ones, by layer."""
+    """How much more each weight of the body matters to the forgotten labels than to the retained
+    ones, by layer."""
     if isinstance(method, WeightPruning):
         found = method.scores(problem, points)
-        ours, theirs = (method.importances(problem, found[side]) for side in ("forgotten", "retained"))
+        ours, theirs = (
+            method.importances(problem, found[side]) for side in ("forgotten", "retained")
+        )
     else:
         net = speaking(problem)
         batches = on_device(problem, points, method.score_batch)
-        found = fisher(net, problem.task, batches, both_sides(problem), body_weights(net), problem.generator())
+        found = fisher(
+            net, problem.task, batches, both_sides(problem), body_weights(net), problem.generator()
+        )
         ours, theirs = found["forgotten"], found["retained"]
     return {layer: ratio(ours[layer], theirs[layer], method.delta) for layer in ours}
 

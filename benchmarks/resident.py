@@ -1,4 +1,5 @@
-"""A callback for Hydra that writes down how much memory a sweep's process holds after each job. Imports no torch."""
+"""A callback for Hydra that writes down how much memory a sweep's process holds after each job.
+Imports no torch."""
 
 import resource
 from pathlib import Path

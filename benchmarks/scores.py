@@ -1,4 +1,5 @@
-"""Scores of all labels and the diagonal of the curvature, against forward and backward passes over the same images."""
+"""Scores of all labels and the diagonal of the curvature, against forward and backward passes over
+the same images."""
 
 import torch
 
@@ -6,10 +7,10 @@ from benchmarks.measure import Comparison, compare, compare_memory, training_ste
 from mlu.data.split import Batch
 from mlu.methods.parts import MEAN_BATCH
 from mlu.models.backbones import Tiny
+from mlu.models.tasks import MultiLabel
 from mlu.scores.curvature import diagonal
 from mlu.scores.gradients import all_weights, sensitivity
-from mlu.seeding import generator
-from mlu.tasks import MultiLabel
+from mlu.system.seeding import generator
 
 LABELS, IMAGES, SIZE = 10, 1024, 64
 SIGNS = 32
@@ -22,10 +23,16 @@ def run() -> list[Comparison]:
     random = generator(0)
     images = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, generator=random)
     targets = torch.randint(0, 2, (IMAGES, LABELS), generator=random).float()
-    known, columns = torch.ones_like(targets, dtype=torch.bool), {str(label): (label,) for label in range(LABELS)}
+    known, columns = (
+        torch.ones_like(targets, dtype=torch.bool),
+        {str(label): (label,) for label in range(LABELS)},
+    )
 
     def batches(size: int) -> list[Batch]:
-        return [Batch(images[rows], targets[rows], known[rows]) for rows in torch.arange(IMAGES).split(size)]
+        return [
+            Batch(images[rows], targets[rows], known[rows])
+            for rows in torch.arange(IMAGES).split(size)
+        ]
 
     def scores() -> None:
         weights = all_weights(net)
@@ -42,5 +49,10 @@ def run() -> list[Comparison]:
     return [
         compare(name, scores, "one forward and backward pass", passes),
         # In batches of the size of both budgets.
-        compare_memory(name, scores, "a training step", lambda: training_steps(net, task, batches(MEAN_BATCH)[:3])),
+        compare_memory(
+            name,
+            scores,
+            "a training step",
+            lambda: training_steps(net, task, batches(MEAN_BATCH)[:3]),
+        ),
     ]

@@ -8,14 +8,16 @@ from mlu.data.augment import augmented
 from mlu.data.base import LabelledImages
 from mlu.data.module import ImageData
 from mlu.models.backbones import Tiny
-from mlu.models.classifier import Classifier
-from mlu.optimise import Training
-from mlu.seeding import generator
-from mlu.tasks import MultiLabel
+from mlu.models.tasks import MultiLabel
+from mlu.system.seeding import generator
+from mlu.training.classifier import Classifier
+from mlu.training.optimise import Training
 
 LABELS, IMAGES, SIZE = 10, 4000, 64
 TARGET = 1.05
-SETTINGS = Training(epochs=1, batch_size=64, lr=0.05, momentum=0.9, weight_decay=5e-4, schedule="constant")
+SETTINGS = Training(
+    epochs=1, batch_size=64, lr=0.05, momentum=0.9, weight_decay=5e-4, schedule="constant"
+)
 
 
 def images() -> ImageData:
@@ -23,7 +25,9 @@ def images() -> ImageData:
     pixels = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, generator=random)
     targets = torch.randint(0, 2, (IMAGES, LABELS), dtype=torch.uint8, generator=random)
     labels = tuple(f"label{number}" for number in range(LABELS))
-    return ImageData(LabelledImages("noise", "multilabel", pixels.numpy(), targets.numpy(), labels, "0"), 0, 64)
+    return ImageData(
+        LabelledImages("noise", "multilabel", pixels.numpy(), targets.numpy(), labels, "0"), 0, 64
+    )
 
 
 def through_lightning(data: ImageData) -> None:
@@ -35,7 +39,9 @@ def through_lightning(data: ImageData) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    module = Classifier(Tiny(name="tiny").build(LABELS), MultiLabel(), SETTINGS, seed=0, stage="benchmark")
+    module = Classifier(
+        Tiny(name="tiny").build(LABELS), MultiLabel(), SETTINGS, seed=0, stage="benchmark"
+    )
     trainer.fit(module, data.train_dataloader())
 
 
@@ -51,4 +57,12 @@ def bare_loop(data: ImageData) -> None:
 
 def run() -> list[Comparison]:
     data = images()
-    return [compare("one epoch", lambda: through_lightning(data), "bare loop", lambda: bare_loop(data), TARGET)]
+    return [
+        compare(
+            "one epoch",
+            lambda: through_lightning(data),
+            "bare loop",
+            lambda: bare_loop(data),
+            TARGET,
+        )
+    ]

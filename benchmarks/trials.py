@@ -1,10 +1,11 @@
-"""The figures of a trial and their bootstrap intervals against scikit-learn's, one resample at a time."""
+"""The figures of a trial and their bootstrap intervals against scikit-learn's, one resample at a
+time."""
 
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, mutual_info_score, roc_auc_score
 
 from benchmarks.measure import Comparison, compare
-from mlu.contracts import Trial
+from mlu.metrics.findings import Trial
 from mlu.metrics.trials import RESAMPLES, bootstrapped
 
 IMAGES, EACH = 1000, 4
@@ -24,10 +25,14 @@ def run() -> list[Comparison]:
 
     def one_by_one() -> None:
         for _ in range(RESAMPLES):
-            drawn = np.concatenate([rows[person] for person in random.integers(len(rows), size=len(rows))])
+            drawn = np.concatenate(
+                [rows[person] for person in random.integers(len(rows), size=len(rows))]
+            )
             true, score = truth[drawn], scores[drawn]
             balanced_accuracy_score(true, score > 0)
             roc_auc_score(true, score)
             mutual_info_score(true, score > 0)
 
-    return [compare("bootstrap of a trial", ours, "scikit-learn, one resample at a time", one_by_one)]
+    return [
+        compare("bootstrap of a trial", ours, "scikit-learn, one resample at a time", one_by_one)
+    ]

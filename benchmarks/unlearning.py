@@ -1,4 +1,5 @@
-"""What each method costs on the faces under the small budget, against Retrain, by the pipeline's own meter."""
+"""What each method costs on the faces under the small budget, against Retrain, by the pipeline's
+own meter."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,11 +7,11 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from benchmarks.measure import Comparison, context_with, method_named
-from mlu import stages
-from mlu.config import CONF
-from mlu.meter import Meter
+from mlu.launch.options import CONF
 from mlu.methods.retrain import Retrain
-from mlu.report.table import number, show
+from mlu.pipeline import stages
+from mlu.runs.tables import number_text, show_table
+from mlu.training.meter import Meter
 
 ROUNDS = 3
 """Of all methods in turn, and of Retrain."""
@@ -18,7 +19,9 @@ ROUNDS = 3
 
 def run() -> list[Comparison]:
     context = context_with()
-    methods = {file.stem: method_named(file.stem) for file in sorted((CONF / "method").glob("*.yaml"))}
+    methods = {
+        file.stem: method_named(file.stem) for file in sorted((CONF / "method").glob("*.yaml"))
+    }
     served = {
         name: method
         for name, method in methods.items()
@@ -29,19 +32,26 @@ def run() -> list[Comparison]:
     for _ in range(ROUNDS):
         costs["retrain"].append(stages.from_scratch_without(context, "retrain")[1])
         for name, method in served.items():
-            costs[name].append(stages.forgetting(context, method, original)[1])
+            costs[name].append(stages.unlearn_in_turn(context, method, original)[1])
     reference, passed = total(costs["retrain"]), work(costs["retrain"])
-    table = Table("method", title=f"Retrain: {number(reference, ' s')}", title_justify="left", title_style="bold")
+    table = Table(
+        "method",
+        title=f"Retrain: {number_text(reference, ' s')}",
+        title_justify="left",
+        title_style="bold",
+    )
     for column in ("time", "speed-up", "work ratio"):
         table.add_column(column, justify="right")
     found = []
     for name in served:
         time, images = total(costs[name]), work(costs[name])
         found.append(Comparison(name, "Retrain", "s", time, reference, time / reference))
-        found.append(Comparison(f"{name}, passed", "Retrain", "images", images, passed, images / passed))
+        found.append(
+            Comparison(f"{name}, passed", "Retrain", "images", images, passed, images / passed)
+        )
         ratios = (reference / time, passed / images) if images else (None, None)
-        table.add_row(name, number(time, " s"), *(number(ratio, "×") for ratio in ratios))
-    show(table)
+        table.add_row(name, number_text(time, " s"), *(number_text(ratio, "×") for ratio in ratios))
+    show_table(table)
     return found
 
 

@@ -1,7 +1,9 @@
-"""Forget a label in a model of your own: python examples/own_model.py (half a minute on a CPU, nothing is downloaded).
+"""Forget a label in a model of your own: python examples/own_model.py (half a minute on a CPU,
+nothing is downloaded).
 
-The model is a small network that was trained elsewhere, here just before; the data are scikit-learn's handwritten
-digits with four labels each. The call of `forget` is all that forgetting takes.
+The model is a small network that was trained elsewhere, here just before; the data are
+scikit-learn's handwritten digits with four labels each. The call of `forget` is all that forgetting
+takes.
 """
 
 import argparse
@@ -30,7 +32,8 @@ class DigitNet(nn.Module):
 
 
 def digits() -> TensorDataset:
-    """Normalised images, shape (1797, 1, 8, 8), and what holds of each digit, 0 or 1, shape (1797, 4)."""
+    """Normalised images, shape (1797, 1, 8, 8), and what holds of each digit, 0 or 1, shape (1797,
+    4)."""
     source = load_digits()
     digit = torch.tensor(source.target)
     targets = [digit % 2 == 0, torch.isin(digit, torch.tensor([2, 3, 5, 7])),
@@ -57,7 +60,9 @@ def balanced_accuracies(model: nn.Module, loader: DataLoader) -> Tensor:
 
 
 def show(title: str, accuracies: Tensor) -> None:
-    print(f"{title:8} {LABELS[0]} {accuracies[0]:.3f}, retained labels {accuracies[1:].mean():.3f} (balanced accuracy)")
+    print(
+        f"{title:8} {LABELS[0]} {accuracies[0]:.3f}, retained labels {accuracies[1:].mean():.3f} (balanced accuracy)"
+    )
 
 
 def main() -> None:
@@ -67,7 +72,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.manual_seed(0)
     training, test = random_split(digits(), [0.75, 0.25])
-    loader, test_loader = (DataLoader(part, batch_size=64, shuffle=part is training) for part in (training, test))
+    loader, test_loader = (
+        DataLoader(part, batch_size=64, shuffle=part is training) for part in (training, test)
+    )
     model = DigitNet()
     train(model, loader, given.epochs)
     show("before", balanced_accuracies(model.eval(), test_loader))

@@ -1,7 +1,9 @@
-"""Forget a class in an architecture of torchvision's: python examples/torchvision_model.py (a minute on a CPU).
+"""Forget a class in an architecture of torchvision's: python examples/torchvision_model.py (a
+minute on a CPU).
 
-A vision transformer with random weights learns scikit-learn's ten handwritten digits for a little while, then forgets
-the 3. Nothing is downloaded. Batches are (images, classes), so this is a task of one class per image.
+A vision transformer with random weights learns scikit-learn's ten handwritten digits for a little
+while, then forgets the 3. Nothing is downloaded. Batches are (images, classes), so this is a task
+of one class per image.
 """
 
 import argparse
@@ -19,14 +21,22 @@ FORGOTTEN = "3"
 def transformer() -> nn.Module:
     """Its last linear layer is `heads.head`."""
     return VisionTransformer(
-        image_size=8, patch_size=2, num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=len(DIGITS)
+        image_size=8,
+        patch_size=2,
+        num_layers=2,
+        num_heads=4,
+        hidden_dim=64,
+        mlp_dim=128,
+        num_classes=len(DIGITS),
     )
 
 
 def digits() -> TensorDataset:
     """Images in three equal channels, shape (1797, 3, 8, 8), and their digits, shape (1797,)."""
     source = load_digits()
-    images = torch.tensor(source.images, dtype=torch.float32).unsqueeze(1).expand(-1, 3, -1, -1) / 8 - 1
+    images = (
+        torch.tensor(source.images, dtype=torch.float32).unsqueeze(1).expand(-1, 3, -1, -1) / 8 - 1
+    )
     return TensorDataset(images, torch.tensor(source.target))
 
 
@@ -55,17 +65,27 @@ def main() -> None:
     given = parser.parse_args()
     torch.manual_seed(0)
     training, test = random_split(digits(), [0.75, 0.25])
-    loader, test_loader = (DataLoader(part, batch_size=64, shuffle=part is training) for part in (training, test))
+    loader, test_loader = (
+        DataLoader(part, batch_size=64, shuffle=part is training) for part in (training, test)
+    )
     model = transformer()
     train(model.train(), loader, given.epochs)
-    print("before: digit {} {:.3f}, others {:.3f} (accuracy)".format(FORGOTTEN, *accuracies(model.eval(), test_loader)))
+    print(
+        "before: digit {} {:.3f}, others {:.3f} (accuracy)".format(
+            FORGOTTEN, *accuracies(model.eval(), test_loader)
+        )
+    )
 
     from mlu import forget
 
     # A transformer wants smaller steps than the convolutions that the defaults are made for.
     tuning = {"lr": 0.02, "steps": given.steps}
     unlearned = forget(model, loader, labels=DIGITS, names=FORGOTTEN, method="wf", tuning=tuning)
-    print("after:  digit {} {:.3f}, others {:.3f} (accuracy)".format(FORGOTTEN, *accuracies(unlearned, test_loader)))
+    print(
+        "after:  digit {} {:.3f}, others {:.3f} (accuracy)".format(
+            FORGOTTEN, *accuracies(unlearned, test_loader)
+        )
+    )
 
 
 if __name__ == "__main__":

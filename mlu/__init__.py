@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlu.library import forget
-    from mlu.release import load
+    from mlu.runs.model import load
 
 __all__ = ["forget", "load"]
 
-HOMES = {"forget": "mlu.library", "load": "mlu.release"}
+HOMES = {"forget": "mlu.library", "load": "mlu.runs.model"}
 
 
 def __getattr__(name: str) -> Any:
-    """The library's two functions, imported when they are first asked for: they need torch, which takes seconds."""
+    """The library's two functions, imported when they are first asked for: they need torch, which
+    takes seconds."""
     if name not in HOMES:
         raise AttributeError(f"module 'mlu' has no attribute {name!r}")
     from importlib import import_module

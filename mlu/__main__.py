@@ -1,4 +1,4 @@
-from mlu.cli import main
+from mlu.launch.cli import main
 
 if __name__ == "__main__":
     main()

@@ -6,52 +6,70 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlu.cli import FAILURE, stop
-from mlu.errors import Arguments, UserError, first_line, printable
-from mlu.process import tune_process
-from mlu.record import CERTIFICATE, CERTIFICATE_PAGE, write_json
+from mlu.launch.cli import FAILURE, stop
+from mlu.runs.layout import CERTIFICATE, CERTIFICATE_PAGE, write_json
+from mlu.system.errors import Arguments, UserError, first_line, printable
+from mlu.system.process import tune_process
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point; exit code 1 where a certificate does not hold, 2 where something cannot be read."""
-    given = arguments().parse_args(words)
+    given = certify_arguments().parse_args(words)
     tune_process()
     try:
-        sys.exit(verify(given.run, given.verify) if given.verify else issue(given.run, given.out or given.run))
+        sys.exit(
+            verify(given.run, given.verify)
+            if given.verify
+            else issue(given.run, given.out or given.run)
+        )
     except UserError as fault:
         stop(str(fault))
 
 
-def arguments() -> Arguments:
-    parser = Arguments("python -m mlu.certify", description="Certify what a run made a model forget.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, such as outputs/runs/<time>")
-    parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help=f"where {CERTIFICATE} and {CERTIFICATE_PAGE} go; default: RUN"
+def certify_arguments() -> Arguments:
+    parser = Arguments(
+        "python -m mlu.certify", description="Certify what a run made a model forget."
     )
     parser.add_argument(
-        "--verify", metavar=CERTIFICATE.upper(), type=Path, help="check a certificate against RUN instead"
+        "run", metavar="RUN", type=Path, help="folder of a run, such as outputs/runs/<time>"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help=f"where {CERTIFICATE} and {CERTIFICATE_PAGE} go; default: RUN",
+    )
+    parser.add_argument(
+        "--verify",
+        metavar=CERTIFICATE.upper(),
+        type=Path,
+        help="check a certificate against RUN instead",
     )
     return parser
 
 
 def issue(run: Path, out: Path) -> int:
     """Write both files; returns the exit code."""
-    from mlu.certificate import certificate_of, page  # here: --help needs no torch
+    from mlu.runs.certificate import certificate_of, certificate_page  # here: --help needs no torch
 
     certificate = certificate_of(run)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_json(certificate, out / CERTIFICATE)
-        (out / CERTIFICATE_PAGE).write_text(page(certificate), encoding="utf-8", errors="replace")
+        (out / CERTIFICATE_PAGE).write_text(
+            certificate_page(certificate), encoding="utf-8", errors="replace"
+        )
     except OSError as fault:
-        raise UserError(f"{out} cannot be written to: {first_line(fault)}; choose another with --out") from fault
+        raise UserError(
+            f"{out} cannot be written to: {first_line(fault)}; choose another with --out"
+        ) from fault
     print(f"{out / CERTIFICATE} and {out / CERTIFICATE_PAGE}")
     return 0
 
 
 def verify(run: Path, file: Path) -> int:
     """Say whether a certificate holds of a run's files; returns the exit code."""
-    from mlu.certificate import differences
+    from mlu.runs.certificate import differences
 
     faults = list(differences(read(file), run))
     for fault in faults:

@@ -11,20 +11,23 @@ import yaml
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 
-from mlu.config import CONF, SEARCH, check_method, check_values, composed, made
-from mlu.contracts import ForgetRequest, Method, Problem
-from mlu.data.attributes import forgotten_labels
 from mlu.data.base import TaskName
+from mlu.data.labels import forgotten_labels
 from mlu.data.loaded import split_of
 from mlu.data.module import shuffled_batches
 from mlu.data.split import Split
-from mlu.errors import UserError, did_you_mean
+from mlu.launch.build import made
+from mlu.launch.check import SEARCH, check_method, check_values
+from mlu.launch.compose import composed
+from mlu.launch.options import CONF
 from mlu.models.foreign import Module, as_module, as_network, head_of
 from mlu.models.network import Network
-from mlu.progress import quietly, trainer_of
-from mlu.seeding import generator
-from mlu.tasks import task_of
-from mlu.unlearner import carry_out
+from mlu.models.tasks import ForgetRequest, task_of
+from mlu.system.errors import UserError, did_you_mean
+from mlu.system.seeding import generator
+from mlu.training.trainer import lightning_quiet, trainer_of
+from mlu.unlearning.contract import Method, Problem
+from mlu.unlearning.unlearner import carry_out
 
 VALIDATION = 0.25
 """Share of the images that methods choose by, where no others are given for that."""
@@ -54,41 +57,58 @@ def forget(
     """A copy of a trained image classifier that has forgotten some labels.
 
     Args:
-        model: Its last operation is a torch.nn.Linear that gives the logits; float32, on one device, where the work is
-            done. Not changed. Frozen parameters are edited as well: `requires_grad` says what you train.
-        loader: Training images and their targets: (images, targets, ...), of a map-style data set, which is read in its
-            own order and by its own transforms. Targets are classes, whole numbers of shape (n,), or independent
-            labels, 0, 1 and NaN (unknown) of shape (n, labels).
+        model: Its last operation is a torch.nn.Linear that gives the logits; float32, on one
+            device, where the work is done. Not changed. Frozen parameters are edited as well:
+            `requires_grad` says what you train.
+        loader: Training images and their targets: (images, targets, ...), of a map-style data set,
+            which is read in its own order and by its own transforms. Targets are classes, whole
+            numbers of shape (n,), or independent labels, 0, 1 and NaN (unknown) of shape (n,
+            labels).
         labels: Name of each output, in order.
         names: The label or labels to forget.
         method: How: the name of a file in conf/method, such as `wp`, `wf`, `head` or `leace`.
-        head: Name of the last linear layer, such as `classifier.3`; found by its number of outputs where not given.
-        validation: Images that a method chooses by and that nothing is trained on; else a quarter of `loader`'s.
+        head: Name of the last linear layer, such as `classifier.3`; found by its number of outputs
+            where not given.
+        validation: Images that a method chooses by and that nothing is trained on; else a quarter
+            of `loader`'s.
         seed: Of every random choice, in [0, 2^32).
         **settings: Keys of conf/method/<method>.yaml, such as `phi=0.05` or `tuning={"steps": 50}`.
 
     Returns:
-        A model of the same class, with the same call, device, modes and `requires_grad`. LEACE's has a layer more: its
-        head is a Sequential of the eraser and the head.
+        A model of the same class, with the same call, device, modes and `requires_grad`. LEACE's
+        has a layer more: its head is a Sequential of the eraser and the head.
 
     Raises:
-        UserError: If an argument, the model or the data do not allow it; one line that says what to do.
+        UserError: If an argument, the model or the data do not allow it; one line that says what to
+            do.
     """
     forgotten = columns_of(names, labels)
     how = method_of(method, settings, seed)
-    device = device_of(model)
+    device = device_of_model(model)
     place = head_of(model, len(labels), head)
-    with quietly(), isolate_rng():
+    with lightning_quiet(), isolate_rng():
         train, task = split_of(loader, labels)
         if task not in how.tasks:
-            raise UserError(f"method={method} serves {' and '.join(how.tasks)} data, the targets are {task}")
-        train, held = parted(train, seed) if validation is None else (train, validation_of(validation, labels, task))
-        net = as_network(model, place, train[torch.arange(len(train))[:LOOKED_AT]].images.to(device))
-        request = ForgetRequest(forgotten, tuple(column for column in range(len(labels)) if column not in forgotten))
+            raise UserError(
+                f"method={method} serves {' and '.join(how.tasks)} data, the targets are {task}"
+            )
+        train, held = (
+            parted(train, seed)
+            if validation is None
+            else (train, validation_of(validation, labels, task))
+        )
+        net = as_network(
+            model, place, train[torch.arange(len(train))[:LOOKED_AT]].images.to(device)
+        )
+        request = ForgetRequest(
+            forgotten, tuple(column for column in range(len(labels)) if column not in forgotten)
+        )
         problem = Problem(net, net, task_of(task), request, train, held, seed)
         trainers = partial(trainer_of, logger=False, **where(device))
-        unlearned = carry_out(how, problem, trainers, partial(shuffled_batches, workers=loader.num_workers))
-    refuse_infinite(unlearned, method)
+        unlearned = carry_out(
+            how, problem, trainers, partial(shuffled_batches, workers=loader.num_workers)
+        )
+    refuse_infinite_weights(unlearned, method)
     return as_module(unlearned, model, place)
 
 
@@ -102,11 +122,14 @@ def columns_of(names: str | Sequence[str], labels: Sequence[str]) -> tuple[int, 
         raise UserError("names is empty: name at least one label to forget")
     if len(set(wanted)) == len(labels) > 0:
         raise UserError(f"names has all {len(labels)} labels: leave at least one to retain")
-    return tuple(sorted(labels.index(name) for name in forgotten_labels(wanted, labels, "the model")))
+    return tuple(
+        sorted(labels.index(name) for name in forgotten_labels(wanted, labels, "the model"))
+    )
 
 
 def method_of(name: str, settings: Mapping[str, Any], seed: int) -> Method:
-    """The method of a yaml with some of its keys set; refuses what there is not, with the nearest name."""
+    """The method of a yaml with some of its keys set; refuses what there is not, with the nearest
+    name."""
     files = {file.stem: file for file in sorted((CONF / "method").glob("*.yaml"))}
     if name in NO_METHODS:
         raise UserError(f"method={name} cannot unlearn a model: {NO_METHODS[name]}")
@@ -134,16 +157,20 @@ def overrides(settings: Mapping[str, Any], own: Mapping[str, Any], path: str) ->
     known = [key for key in own if key not in ("_target_", "name", SEARCH)]
     for key, value in settings.items():
         if key not in known:
-            raise UserError(f"{path} has no setting {key!r}{did_you_mean(key, known) or '.'} It has {', '.join(known)}")
+            raise UserError(
+                f"{path} has no setting {key!r}{did_you_mean(key, known) or '.'} It has {', '.join(known)}"
+            )
         if isinstance(own[key], Mapping):
             if not isinstance(value, Mapping):
-                raise UserError(f"{path}.{key} must be a mapping, such as {{'lr': 0.01}}, got {value!r}")
+                raise UserError(
+                    f"{path}.{key} must be a mapping, such as {{'lr': 0.01}}, got {value!r}"
+                )
             yield from overrides(value, own[key], f"{path}.{key}")
         else:
-            yield f"{path}.{key}={written(value, f'{path}.{key}')}"
+            yield f"{path}.{key}={as_hydra_text(value, f'{path}.{key}')}"
 
 
-def written(value: Any, key: str) -> str:
+def as_hydra_text(value: Any, key: str) -> str:
     """A value as Hydra reads it."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
@@ -152,11 +179,13 @@ def written(value: Any, key: str) -> str:
     if isinstance(value, str) and value.isidentifier():
         return value
     if isinstance(value, list | tuple):
-        return f"[{','.join(written(one, key) for one in value)}]"
-    raise UserError(f"{key} must be a number, a word, a list of them, True, False or None, got {value!r}")
+        return f"[{','.join(as_hydra_text(one, key) for one in value)}]"
+    raise UserError(
+        f"{key} must be a number, a word, a list of them, True, False or None, got {value!r}"
+    )
 
 
-def device_of(model: Any) -> torch.device:
+def device_of_model(model: Any) -> torch.device:
     """The one device of a model; refuses what cannot be fine-tuned as it is."""
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -190,10 +219,14 @@ def parted(split: Split, seed: int) -> tuple[Split, Split]:
 def validation_of(loader: DataLoader[Any], labels: Sequence[str], task: TaskName) -> Split:
     split, found = split_of(loader, labels, "validation")
     if found != task:
-        raise UserError(f"the targets of validation are {found}, those of loader {task}: give both the same kind")
+        raise UserError(
+            f"the targets of validation are {found}, those of loader {task}: give both the same kind"
+        )
     return split
 
 
-def refuse_infinite(net: Network, method: str) -> None:
+def refuse_infinite_weights(net: Network, method: str) -> None:
     if not all(value.isfinite().all() for value in net.state_dict().values()):
-        raise UserError(f"the model's weights are not finite; {method}: choose milder settings, such as a lower lr")
+        raise UserError(
+            f"the model's weights are not finite; {method}: choose milder settings, such as a lower lr"
+        )

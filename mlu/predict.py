@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mlu.cli import stop
-from mlu.errors import Arguments, UserError
-from mlu.process import tune_process
-from mlu.report.table import show, text_of
+from mlu.launch.cli import stop
+from mlu.runs.tables import show_table, text_of
+from mlu.system.errors import Arguments, UserError
+from mlu.system.process import tune_process
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,9 +22,9 @@ ABREAST = 4
 
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point; ends with exit code 2 and one line where something cannot be read."""
-    given = arguments().parse_args(words)
+    given = predict_arguments().parse_args(words)
     tune_process()
-    from mlu.release import load  # here: --help needs no torch
+    from mlu.runs.model import load  # here: --help needs no torch
 
     try:
         model = load(given.run)
@@ -32,22 +32,24 @@ def main(words: Sequence[str] | None = None) -> None:
     except UserError as fault:
         stop(str(fault))
     if given.json:
-        json.dump(plain(given.images, said, model.forgotten), sys.stdout, indent=1)
+        json.dump(plain_predictions(given.images, said, model.forgotten), sys.stdout, indent=1)
         print()
     else:
         for table in tables(given.images, said, model.forgotten):
-            show(table)
+            show_table(table)
 
 
-def arguments() -> Arguments:
-    parser = Arguments("python -m mlu.predict", description="What an unlearned model says of images.")
+def predict_arguments() -> Arguments:
+    parser = Arguments(
+        "python -m mlu.predict", description="What an unlearned model says of images."
+    )
     parser.add_argument("run", metavar="RUN", help="folder of a run, such as outputs/runs/<time>")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def plain(
+def plain_predictions(
     images: Sequence[str], said: Mapping[str, "Tensor"], forgotten: Sequence[str]
 ) -> list[dict[str, str | dict[str, float] | list[str]]]:
     """For machines: of each image the probability of each label that was not forgotten."""
@@ -62,7 +64,9 @@ def plain(
     ]
 
 
-def tables(images: Sequence[str], said: Mapping[str, "Tensor"], forgotten: Sequence[str]) -> Iterator[Table]:
+def tables(
+    images: Sequence[str], said: Mapping[str, "Tensor"], forgotten: Sequence[str]
+) -> Iterator[Table]:
     """One row for each label, one column for each image, ABREAST of them at most."""
     for start in range(0, len(images), ABREAST):
         result = Table(title="probability of each label", title_justify="left")
@@ -71,7 +75,9 @@ def tables(images: Sequence[str], said: Mapping[str, "Tensor"], forgotten: Seque
             result.add_column(text_of(image), justify="right", overflow="fold")
         for label, probs in said.items():
             chosen = probs[start : start + ABREAST].tolist()
-            cells = [f"[dim]{FORGOTTEN}[/]" if label in forgotten else f"{prob:.3f}" for prob in chosen]
+            cells = [
+                f"[dim]{FORGOTTEN}[/]" if label in forgotten else f"{prob:.3f}" for prob in chosen
+            ]
             result.add_row(text_of(label), *cells)
         yield result
 

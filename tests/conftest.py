@@ -7,8 +7,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from mlu.config import CONF, build, check, register_resolvers
-from mlu.process import tune_process
+from mlu.launch.build import build
+from mlu.launch.check import check_config
+from mlu.launch.compose import register_resolvers
+from mlu.launch.options import CONF
+from mlu.system.process import tune_process
 
 # Before torch is imported anywhere: nothing above does.
 tune_process()
@@ -24,7 +27,8 @@ TINY = {
         for name in ("celeba", "celeba_hq", "vggface2", "mufac", "cifar10", "mnist", "svhn", "csv")
     },
 }
-"""Small data by the name of its data set; the files of those that have files are the test's to write."""
+"""Small data by the name of its data set; the files of those that have files are the test's to
+write."""
 BRIEF = ["training.epochs=6", "training.batch_size=32", "logger=none", "trainer.accelerator=cpu"]
 
 
@@ -38,12 +42,17 @@ def outputs(tmp_path_factory):
 def experiment(outputs, tmp_path):
     """Builds an experiment on small data from overrides, as the command line does."""
 
-    def from_overrides(*overrides: str, dataset: str = "faces", folder: Path | None = None, group: str | None = None):
+    def from_overrides(
+        *overrides: str,
+        dataset: str = "faces",
+        folder: Path | None = None,
+        group: str | None = None,
+    ):
         register_resolvers()
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", [*TINY[dataset], *BRIEF, f"outputs={outputs}", *overrides])
         OmegaConf.resolve(config)
-        check(config)
+        check_config(config)
         return build(config, folder or tmp_path, group)
 
     return from_overrides

@@ -2,12 +2,12 @@ import math
 from pathlib import Path
 
 import pytest
-from test_imports import ours
 
 import benchmarks
 from benchmarks import __main__ as command
 from benchmarks import growth, measure, plain
 from benchmarks.measure import Comparison, compare
+from tests.test_imports import ours
 
 HELPERS = {"__init__", "__main__", "measure", "plain", "resident"}
 
@@ -49,14 +49,17 @@ def clock(monkeypatch):
 
 def test_a_comparison_gives_medians_of_what_follows_the_first_call(clock):
     """And of the ratios of pairs: not the ratio of the medians, 2 / 4."""
-    found = compare("ours", clock.taking(99, 1, 2, 9), "theirs", clock.taking(77, 4, 3, 5), target=0.7)
+    found = compare(
+        "ours", clock.taking(99, 1, 2, 9), "theirs", clock.taking(77, 4, 3, 5), target=0.7
+    )
     assert (found.unit, found.ours, found.theirs) == ("s", 2, 4)
     assert found.ratio == pytest.approx(2 / 3)
     assert not found.missed
 
 
 @pytest.mark.parametrize(
-    ("ratio", "target", "missed"), [(1.0, 1.0, False), (1.01, 1.0, True), (math.nan, 1.0, True), (9.0, None, False)]
+    ("ratio", "target", "missed"),
+    [(1.0, 1.0, False), (1.01, 1.0, True), (math.nan, 1.0, True), (9.0, None, False)],
 )
 def test_a_target_is_missed_beyond_it_and_where_there_is_no_figure(ratio, target, missed):
     assert Comparison("ours", "theirs", "s", ratio, 1.0, ratio, target).missed == missed
@@ -77,7 +80,10 @@ def test_the_fit_of_noisy_costs_is_that_of_least_squares_in_logarithms():
 
 
 def test_the_table_marks_what_misses_its_target():
-    rows = [Comparison(name, "theirs", "s", ratio, 1.0, ratio, 1.05) for name, ratio in (("good", 1.0), ("bad", 1.1))]
+    rows = [
+        Comparison(name, "theirs", "s", ratio, 1.0, ratio, 1.05)
+        for name, ratio in (("good", 1.0), ("bad", 1.1))
+    ]
     table = command.table_of("some", [*rows, Comparison("free", "theirs", "s", 9.0, 1.0, 9.0)])
     *_, targets = (list(column.cells) for column in table.columns)
     assert ["✗" in target for target in targets] == [False, True, False]

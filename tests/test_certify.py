@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 
-from mlu import certify, pipeline
+from mlu import certify
+from mlu.pipeline import run as pipeline
 
 FILES = ("unlearned.safetensors", "results.json", "config.yaml", "labels.json")
 COLUMNS = ("original", "unlearned", "retrain")
@@ -70,13 +71,19 @@ def test_its_numbers_are_those_of_the_results(run, capsys):
         for model in COLUMNS:
             path = f"{model}/{row['path']}"
             assert row[model]["value"] == metrics[path]
-            assert (row[model]["low"], row[model]["high"]) == (metrics.get(f"{path}/low"), metrics.get(f"{path}/high"))
+            assert (row[model]["low"], row[model]["high"]) == (
+                metrics.get(f"{path}/low"),
+                metrics.get(f"{path}/high"),
+            )
             assert (row[model]["value"] is None) == (row[model]["reason"] is not None)
             assert row[model]["value"] is not None or row[model]["reason"] == missing[path]
             seen += row[model]["low"] is not None
         if row["excess"]:
             path = f"unlearned/{row['path'].rpartition('/')[0]}/excess"
-            assert (row["excess"]["value"], row["excess"]["low"]) == (metrics[path], metrics[f"{path}/low"])
+            assert (row["excess"]["value"], row["excess"]["low"]) == (
+                metrics[path],
+                metrics[f"{path}/low"],
+            )
             low, high = metrics[f"{path}/low"], metrics[f"{path}/high"]
             assert row["verdict"] == ("more" if low > 0 else "less" if high < 0 else "undecided")
     assert seen > 20
@@ -87,8 +94,12 @@ def test_its_numbers_are_those_of_the_results(run, capsys):
     assert (stated["config_hash"], stated["device"], stated["date"], stated["versions"]) == (
         about["config_hash"], about["device"], about["date"], about["versions"])  # fmt: skip
     assert stated["data"] == {"name": "faces", "fingerprint": about["data"]}
-    assert stated["seconds"] == {key: results["seconds"][key] for key in ("original", "unlearn", "retrain", "attack")}
-    assert stated["files"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    assert stated["seconds"] == {
+        key: results["seconds"][key] for key in ("original", "unlearn", "retrain", "attack")
+    }
+    assert stated["files"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES
+    }
 
 
 def test_the_page_shows_every_figure_and_stands_alone(run, capsys):
@@ -104,7 +115,9 @@ def test_the_page_shows_every_figure_and_stands_alone(run, capsys):
     for line in (*stated["not_claimed"], stated["files"]["unlearned.safetensors"], stated["config_hash"],
                  stated["data"]["fingerprint"], stated["device"]):  # fmt: skip
         assert line in text
-    proxy = json.loads((folder / "results.json").read_text())["metrics"]["proxy/attack/aia/folded_balanced_accuracy"]
+    proxy = json.loads((folder / "results.json").read_text())["metrics"][
+        "proxy/attack/aia/folded_balanced_accuracy"
+    ]
     assert any(f"balanced accuracy of {proxy:.3f} [" in line for line in stated["not_claimed"])
     assert not re.search(r"(src|href)=|<script|https?://|url\(|@import", page)
     assert "None" not in text
@@ -114,13 +127,17 @@ def test_what_was_not_measured_says_why(run, capsys):
     folder = run(*WITHOUT)
     stated, text = issued(folder, capsys), text_of(folder)
     claims = " ".join(stated["not_claimed"])
-    assert [row["retrain"]["reason"] for row in stated["figures"]] == ["there is no Retrain (reference=none)"] * 2
+    assert [row["retrain"]["reason"] for row in stated["figures"]] == [
+        "there is no Retrain (reference=none)"
+    ] * 2
     assert "1 there is no Retrain (reference=none)" in text
     assert "Nothing is held against a model that never saw the label: there is no Retrain" in claims
     assert "attacks that were not run: reading the label" in claims
     assert "how much is not known here" in claims
     assert "who holds the weights can take it off again" in claims
-    assert "who holds the weights can take it off again" not in " ".join(issued(run(*WITH_ALL), capsys)["not_claimed"])
+    assert "who holds the weights can take it off again" not in " ".join(
+        issued(run(*WITH_ALL), capsys)["not_claimed"]
+    )
 
 
 def test_what_older_runs_did_not_record_is_said(run, capsys):

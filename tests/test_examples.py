@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def said_by(name: str, *words: str) -> list[list[float]]:
     """The figures of the lines `before` and `after`."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *words], capture_output=True, text=True, cwd=EXAMPLES.parent, check=True
+        [sys.executable, str(EXAMPLES / name), *words],
+        capture_output=True,
+        text=True,
+        cwd=EXAMPLES.parent,
+        check=True,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("before", "after"))]
     return [[float(figure) for figure in re.findall(r"\d\.\d{3}", line)] for line in lines]
@@ -27,7 +31,9 @@ def test_a_model_of_one_s_own_forgets_a_label():
 
 
 def test_a_transformer_forgets_a_class():
-    (known, kept_before), (forgotten, kept_after) = said_by("torchvision_model.py", "--epochs", "8", "--steps", "40")
+    (known, kept_before), (forgotten, kept_after) = said_by(
+        "torchvision_model.py", "--epochs", "8", "--steps", "40"
+    )
     assert known > 0.4
     assert forgotten == 0
     assert kept_after > kept_before - 0.1

@@ -1,56 +1,45 @@
-"""A file imports only what stands before it on the road."""
+"""The order of the house: a folder imports only folders before it, and a name means one thing."""
 
 import ast
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "mlu"
+ROOT = Path(__file__).parents[1] / "mlu"
 
-LAYERS = (
-    ("errors", "seeding", "process", "record", "rules", "sharing"),
-    ("store", "disk"),
-    ("data",),
-    ("models", "tasks", "optimise"),
-    ("meter",),
-    ("contracts", "edits", "scores"),
-    ("metrics", "canaries"),
-    ("methods", "evaluate", "attacks", "unlearner"),
-    ("tracking",),
-    ("experiment",),
-    ("progress", "resumption"),
-    ("team",),
-    ("stages",),
-    ("shadows",),
-    ("exposure",),
-    ("results", "report"),
-    ("pipeline",),
-    ("config", "search"),
-    ("release",),
-    ("certificate", "library"),
-    ("sweep",),
-    ("cli",),
-    ("__main__", "certify", "predict"),
+EVERYTHING = (
+    "system data models training scores metrics unlearning evaluate attacks methods "
+    "runs report pipeline launch"
 )
-"""Each file or folder may import from the layers above it, and from its own folder."""
-COMMANDS = {"data.prepare", "data.doctor", "certify", "predict"}
-"""Commands: they stand below all others, whatever their folder."""
-WITHIN_A_LAYER = {
-    ("models.classifier", "optimise"), ("models.classifier", "tasks")
-}  # fmt: skip
-"""Neighbours that may know each other."""
-ONLY = {
-    "hydra": {"config", "cli", "sweep"},
-    "omegaconf": {"config", "cli", "sweep"},
-    "wandb": {"tracking"},
-    "lightning": {
-        *("data.module", "models.classifier", "unlearner", "library"),
-        *("tracking", "progress", "resumption", "team", "stages"),
-    },
-    "matplotlib": {"report.figures", "report.pictures", "report.style", "data.synthetic", "data.doctor"},
+MAY_IMPORT = {
+    "system": "",
+    "data": "system",
+    "models": "system data",
+    "training": "system data models",
+    "scores": "system data models",
+    "metrics": "system data models",
+    "unlearning": "system data models training",
+    "evaluate": "system data models metrics",
+    "attacks": "system data models metrics",
+    "methods": "system data models training scores unlearning",
+    "runs": "system data models metrics",
+    "report": "system runs",
+    "pipeline": "system data models training metrics unlearning evaluate attacks methods runs",
+    "launch": "system data models training unlearning attacks methods runs pipeline",
+    "doors": EVERYTHING,
 }
-"""Libraries that only these files know."""
+"""Folder -> the folders that it may import besides itself. Doors are the files at the top."""
+
+ONLY = {
+    "hydra": {"launch"},
+    "omegaconf": {"launch"},
+    "wandb": {"pipeline"},
+    "lightning": {"data", "training", "unlearning", "pipeline", "doors"},
+    "matplotlib": {"data", "runs", "report", "doors"},
+}
+"""Library -> the folders that know it."""
 
 FILES = {
     str(file.relative_to(ROOT).with_suffix("")).replace("/", "."): file
@@ -74,35 +63,38 @@ def imported(file: Path) -> set[str]:
 
 
 def ours(file: Path) -> set[str]:
+    """Modules of this package that a file imports, such as `data.split`."""
     names = {name.removeprefix("mlu.") for name in imported(file) if name.startswith("mlu.")}
     return names & set(FILES)
 
 
-def layer(module: str) -> int:
-    top = "__main__" if module in COMMANDS else module.split(".")[0]
-    return next(number for number, names in enumerate(LAYERS) if top in names)
+def folder_of(module: str) -> str:
+    return module.split(".")[0] if "." in module else "doors"
+
+
+def public_definitions(file: Path) -> set[str]:
+    """Names of the functions and classes of a file that others may use."""
+    body = ast.parse(file.read_text()).body
+    found = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def test_every_folder_has_a_row():
+    assert {folder_of(module) for module in FILES} == set(MAY_IMPORT)
+
+
+def test_rows_stand_in_the_order_of_the_road():
+    rows = list(MAY_IMPORT)
+    for number, folder in enumerate(rows):
+        assert set(MAY_IMPORT[folder].split()) <= set(rows[:number]), folder
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_imports_point_upstream(module):
+def test_a_folder_imports_only_folders_before_it(module):
+    folder = folder_of(module)
     for other in ours(FILES[module]):
-        same_folder = "." in module and module.split(".")[0] == other.split(".")[0]
-        allowed = layer(other) < layer(module) or same_folder or (module, other) in WITHIN_A_LAYER
-        lazily = (module, other) in {("config", "experiment"), ("sweep", "report.table")}
-        assert allowed or lazily, f"mlu.{module} must not import mlu.{other}"
-
-
-def test_commands_are_imported_by_commands_alone():
-    for module, file in FILES.items():
-        assert module in COMMANDS or not ours(file) & COMMANDS
-
-
-@pytest.mark.parametrize("folder", ["methods", "evaluate", "attacks"])
-def test_methods_and_evaluation_do_not_know_each_other(folder):
-    apart = {"methods", "evaluate", "attacks"} - {folder}
-    for module, file in FILES.items():
-        if module.startswith(f"{folder}."):
-            assert not {name.split(".")[0] for name in ours(file)} & apart
+        allowed = {folder, *MAY_IMPORT[folder].split()}
+        assert folder_of(other) in allowed, f"mlu.{module} must not import mlu.{other}"
 
 
 def test_methods_do_not_import_each_other():
@@ -113,7 +105,11 @@ def test_methods_do_not_import_each_other():
 
 @pytest.mark.parametrize("library", ONLY)
 def test_a_library_is_known_where_it_belongs(library):
-    users = {module for module, file in FILES.items() if any(name.split(".")[0] == library for name in imported(file))}
+    users = {
+        folder_of(module)
+        for module, file in FILES.items()
+        if any(name.split(".")[0] == library for name in imported(file))
+    }
     assert users == ONLY[library]
 
 
@@ -129,6 +125,9 @@ def test_the_report_of_many_runs_starts_without_torch():
     assert "report.page" in reached
 
 
-def test_every_file_has_a_layer_and_every_layer_a_file():
-    tops = {module.split(".")[0] for module in FILES}
-    assert tops == {name for names in LAYERS for name in names}
+def test_no_two_modules_share_the_name_of_a_public_function_or_class():
+    homes = defaultdict(list)
+    for module, file in FILES.items():
+        for name in public_definitions(file) - {"main"}:
+            homes[name].append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}

@@ -10,27 +10,30 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import METHODS
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import mlu
-from mlu import library, unlearner
-from mlu.config import CONF
-from mlu.contracts import ForgetRequest, Problem
+from mlu import library
 from mlu.data.split import Split
-from mlu.errors import UserError
+from mlu.launch.options import CONF
 from mlu.library import forget
 from mlu.methods.boundary import nearest
 from mlu.models.foreign import as_network, head_of
 from mlu.models.network import MEAN, STD
-from mlu.progress import trainer_of
-from mlu.tasks import task_of
+from mlu.models.tasks import ForgetRequest, task_of
+from mlu.system.errors import UserError
+from mlu.training.trainer import trainer_of
+from mlu.unlearning import unlearner
+from mlu.unlearning.contract import Problem
+from tests.conftest import METHODS
 
 LABELS = ["Beard", "Glasses", "Male", "Young"]
-CLASSES = {name: get_class(OmegaConf.load(CONF / "method" / f"{name}.yaml")._target_) for name in METHODS}
+CLASSES = {
+    name: get_class(OmegaConf.load(CONF / "method" / f"{name}.yaml")._target_) for name in METHODS
+}
 USABLE = sorted(set(METHODS) - {"original", "retrain"})
 TUNED = {name for name in METHODS if "tuning" in OmegaConf.load(CONF / "method" / f"{name}.yaml")}
 SILENT = ["wf", "wp", "head", "leace"]
@@ -41,7 +44,9 @@ class Own(nn.Module):
 
     def __init__(self, labels=4):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1)
+        )
         self.classifier = nn.Sequential(nn.Linear(8 * 16, 24), nn.ReLU(), nn.Linear(24, labels))
 
     def forward(self, images):
@@ -60,17 +65,22 @@ class Tokens(nn.Module):
 
     def forward(self, images):
         tokens = self.patches(images).flatten(2).mT + self.positions
-        return self.head((tokens + self.attend(tokens, tokens, tokens, need_weights=False)[0]).flatten(1))
+        return self.head(
+            (tokens + self.attend(tokens, tokens, tokens, need_weights=False)[0]).flatten(1)
+        )
 
 
 def data(count=160, seed=0):
-    """Normalised images whose quarters show four labels, float32 (n, 1, 8, 8), and the labels (n, 4)."""
+    """Normalised images whose quarters show four labels, float32 (n, 1, 8, 8), and the labels (n,
+    4)."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, 2, (count, 4), generator=generator).float()
     images = 0.3 * torch.randn(count, 1, 8, 8, generator=generator)
     for column in range(4):
         top, left = 4 * (column // 2), 4 * (column % 2)
-        images[:, 0, top : top + 4, left : left + 4] += (3 * targets[:, column] - 1.5)[:, None, None]
+        images[:, 0, top : top + 4, left : left + 4] += (3 * targets[:, column] - 1.5)[
+            :, None, None
+        ]
     return images, targets
 
 
@@ -79,7 +89,11 @@ def loader_of(*tensors, **options):
 
 
 def learnt(model, images, targets, steps=60):
-    loss = nn.functional.cross_entropy if targets.ndim == 1 else nn.functional.binary_cross_entropy_with_logits
+    loss = (
+        nn.functional.cross_entropy
+        if targets.ndim == 1
+        else nn.functional.binary_cross_entropy_with_logits
+    )
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(steps):
         optimiser.zero_grad()
@@ -121,11 +135,14 @@ def snapshot(model):
 
 def same_weights(first, second):
     first, second = dict(first.state_dict()), dict(second.state_dict())
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def forgets(before, after, column):
-    """Whether a label is known before and not afterwards, and the others as before; of fresh images."""
+    """Whether a label is known before and not afterwards, and the others as before; of fresh
+    images."""
     images, targets = data(seed=1)
     old, new = balanced(before, images, targets), balanced(after, images, targets)
     others = [other for other in range(4) if other != column]
@@ -148,7 +165,9 @@ def test_the_attention_of_a_users_transformer_is_edited(method):
     unlearned = forget(model, loader_of(*data()), LABELS, "Male", method)
     assert type(unlearned) is Tokens
     assert forgets(model, unlearned, 2)
-    untuned = forget(model, loader_of(*data()), LABELS, "Male", method, tuning={"steps": 0, "recalibrate": 0})
+    untuned = forget(
+        model, loader_of(*data()), LABELS, "Male", method, tuning={"steps": 0, "recalibrate": 0}
+    )
     assert (untuned.attend.in_proj_weight != model.attend.in_proj_weight).any()
     assert torch.equal(untuned.positions, model.positions)
 
@@ -211,7 +230,9 @@ class Wrapped(nn.Module):
     + [("wf", {"influence": solver}) for solver in ("head_exact", "kfac")]
     + [("wp", {"rounds": 2})],
 )
-def test_the_weights_are_those_of_the_same_method_on_our_own_network(method, further, experiment, monkeypatch):
+def test_the_weights_are_those_of_the_same_method_on_our_own_network(
+    method, further, experiment, monkeypatch
+):
     """The second derivation: our network with its own normalisation, augmentation left out."""
     torch.manual_seed(0)
     net = experiment().backbone.build(3).eval().requires_grad_(False)
@@ -240,10 +261,17 @@ def test_the_weights_are_those_of_the_same_method_on_our_own_network(method, fur
     )
     state = expected.state_dict()
     for name, value in found.state_dict().items():
-        ours = name.replace("trunk.", "body.").replace("fc.erase.", "body.erase.").replace("fc.head.", "head.")
-        # UNSIR's noise is normalised there, after it was denormalised: Adam makes steps of rounding errors.
+        ours = (
+            name.replace("trunk.", "body.")
+            .replace("fc.erase.", "body.erase.")
+            .replace("fc.head.", "head.")
+        )
+        # UNSIR's noise is normalised there, after it was denormalised: Adam makes steps of rounding
+        # errors.
         rounding = 5e-3 if method == "unsir" else 0
-        torch.testing.assert_close(value, state[ours.replace("fc.", "head.")], rtol=rounding, atol=rounding)
+        torch.testing.assert_close(
+            value, state[ours.replace("fc.", "head.")], rtol=rounding, atol=rounding
+        )
     assert len(found.state_dict()) == len(state)
     moved = max((value - net.state_dict()[name]).abs().max() for name, value in state.items()
                 if name in net.state_dict() and value.is_floating_point())  # fmt: skip
@@ -258,7 +286,9 @@ def test_user_s_images_are_neither_augmented_nor_normalised(model, monkeypatch):
     step = unlearner.Unlearner.training_step
 
     def spy(self, batch, batch_idx):
-        handle = self.net.body.whole.stem.register_forward_pre_hook(lambda _, given: seen.extend(given[0].clone()))
+        handle = self.net.body.whole.stem.register_forward_pre_hook(
+            lambda _, given: seen.extend(given[0].clone())
+        )
         try:
             return step(self, batch, batch_idx)
         finally:
@@ -271,14 +301,17 @@ def test_user_s_images_are_neither_augmented_nor_normalised(model, monkeypatch):
 
 
 def test_the_nearest_class_is_sought_on_the_scale_of_the_user_s_images():
-    """Boundary Shrink's attack: one step from images that are no pixels in [0, 1], and not cut to them."""
+    """Boundary Shrink's attack: one step from images that are no pixels in [0, 1], and not cut to
+    them."""
     images, targets = data()
     classes = (2 * targets[:, 0] + targets[:, 1]).long()
     net, seen = as_network(Own().eval(), "classifier.2", images[:4]), []
     net.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
     rows, wanted = np.arange(160), nn.functional.one_hot(classes, 4).float()
     train = Split(images.numpy(), rows, wanted, torch.ones_like(wanted, dtype=torch.bool), rows)
-    problem = Problem(net, net, task_of("singlelabel"), ForgetRequest((1,), (0, 2, 3)), train, train, seed=0)
+    problem = Problem(
+        net, net, task_of("singlelabel"), ForgetRequest((1,), (0, 2, 3)), train, train, seed=0
+    )
     nearest(problem, train[torch.arange(160)], 0.1)
     plain, attacked = seen
     assert torch.equal(plain, images)
@@ -295,7 +328,8 @@ def test_two_labels_at_once(model):
 
 @pytest.mark.parametrize("method", [name for name in USABLE if "multilabel" in CLASSES[name].tasks])
 def test_unknown_targets_are_never_read(method, model):
-    """Where the table says NaN, another label underneath gives the same weights; as a known one it does not."""
+    """Where the table says NaN, another label underneath gives the same weights; as a known one it
+    does not."""
     images, targets = data()
     hidden = torch.rand(targets.shape, generator=torch.Generator().manual_seed(3)) < 0.2
     gaps = targets.masked_fill(hidden, torch.nan)
@@ -313,7 +347,9 @@ def test_unknown_targets_are_never_read(method, model):
             return images[row], torch.where(gaps[row].isnan(), torch.nan, self.below[row])
 
     first, other = (
-        forget(model, DataLoader(Gaps(below), batch_size=32), LABELS, "Male", method, **brief(method))
+        forget(
+            model, DataLoader(Gaps(below), batch_size=32), LABELS, "Male", method, **brief(method)
+        )
         for below in (targets, torch.where(hidden, 1 - targets, targets))
     )
     assert same_weights(first, other)
@@ -326,19 +362,28 @@ def test_unknown_targets_are_never_read(method, model):
 def test_targets_of_any_type(kind, model):
     images, targets = data()
     plain = forget(model, loader_of(images, targets), LABELS, "Male", "wf", **brief("wf"))
-    assert same_weights(plain, forget(model, loader_of(images, targets.to(kind)), LABELS, "Male", "wf", **brief("wf")))
+    assert same_weights(
+        plain,
+        forget(model, loader_of(images, targets.to(kind)), LABELS, "Male", "wf", **brief("wf")),
+    )
 
 
 def test_the_loader_s_order_sampler_and_further_parts_do_not_matter(model):
     images, targets = data()
     plain = forget(model, loader_of(images, targets), LABELS, "Male", "wp", **brief("wp"))
     sampler = torch.utils.data.WeightedRandomSampler(torch.rand(160), 40)
-    other = DataLoader(TensorDataset(images, targets, torch.arange(160)), batch_size=7, sampler=sampler, drop_last=True)
+    other = DataLoader(
+        TensorDataset(images, targets, torch.arange(160)),
+        batch_size=7,
+        sampler=sampler,
+        drop_last=True,
+    )
     assert same_weights(plain, forget(model, other, LABELS, "Male", "wp", **brief("wp")))
 
 
 def test_rows_are_collated_as_the_user_says(model):
-    """Samples of any kind; a second process of the loader gives the same (where dropout draws nothing)."""
+    """Samples of any kind; a second process of the loader gives the same (where dropout draws
+    nothing)."""
     model.stem[3].p = 0.0
     images, targets = data()
 
@@ -372,7 +417,9 @@ ARCHITECTURES = {
 def test_architectures_that_were_never_seen(name, method):
     torch.manual_seed(0)
     model = ARCHITECTURES[name]().eval()
-    nn.init.normal_(model.get_submodule(head_of(model, 3)).weight)  # a vision transformer's starts at zero
+    nn.init.normal_(
+        model.get_submodule(head_of(model, 3)).weight
+    )  # a vision transformer's starts at zero
     images, targets = torch.randn(48, 3, 32, 32), torch.randint(0, 2, (48, 3)).float()
     settings = brief(method) | ({"images": 8} if method == "wf" else {})
     unlearned = forget(model, loader_of(images, targets), ["a", "b", "c"], "b", method, **settings)
@@ -388,7 +435,9 @@ def test_leace_puts_its_eraser_before_the_head(model):
     head = unlearned.classifier[2]
     assert [name for name, _ in head.named_children()] == ["erase", "head"]
     images = data()[0]
-    features = unlearned.classifier[:2](nn.functional.adaptive_avg_pool2d(unlearned.stem(images), 4).flatten(1))
+    features = unlearned.classifier[:2](
+        nn.functional.adaptive_avg_pool2d(unlearned.stem(images), 4).flatten(1)
+    )
     torch.testing.assert_close(unlearned(images), head.head(head.erase(features)))
     folded = forget(model, loader_of(*data()), LABELS, "Male", "leace", fold=True)
     assert isinstance(folded.classifier[2], nn.Linear)
@@ -409,11 +458,17 @@ class Ending(nn.Module):
 @pytest.mark.parametrize(
     ("end", "message"),
     [
-        (torch.sigmoid, "does not end with 'own.classifier.2'; its last operation must be a torch.nn.Linear"),
+        (
+            torch.sigmoid,
+            "does not end with 'own.classifier.2'; its last operation must be a torch.nn.Linear",
+        ),
         (lambda logits: logits.log_softmax(1), "does not end with"),
         (lambda logits: logits.view(-1, 4) * 2, "does not end with"),
         (lambda logits: {"logits": logits}, "must return a tensor of logits, it returns dict"),
-        (lambda logits: logits[:, :3], r"must return logits of shape \(16, 4\), it returns \(16, 3\)"),
+        (
+            lambda logits: logits[:, :3],
+            r"must return logits of shape \(16, 4\), it returns \(16, 3\)",
+        ),
     ],
 )
 def test_a_model_that_does_not_end_with_its_head_is_refused(end, message):
@@ -434,7 +489,10 @@ def test_the_head_is_the_last_layer_with_as_many_outputs_or_the_named_one(model)
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        ("classifer.2", "head='classifer.2' is no torch.nn.Linear of the model, did you mean 'classifier.2'"),
+        (
+            "classifer.2",
+            "head='classifer.2' is no torch.nn.Linear of the model, did you mean 'classifier.2'",
+        ),
         ("stem.0", "is no torch.nn.Linear"),
         ("classifier.0", "has 24 outputs, but there are 4 labels"),
     ],
@@ -456,9 +514,13 @@ def test_what_cannot_be_read_is_refused_in_one_line(model):
         "loader has an iterable data set": DataLoader(Rows(), batch_size=4),
         "loader has batch_size=None": DataLoader(TensorDataset(images, targets), batch_size=None),
         r"a batch must be \(images, targets": DataLoader([{"image": image} for image in images]),
-        r"targets must have shape \(n,\) for classes or \(n, 4\) .* got \(n, 3\)": loader_of(images, targets[:, :3]),
+        r"targets must have shape \(n,\) for classes or \(n, 4\) .* got \(n, 3\)": loader_of(
+            images, targets[:, :3]
+        ),
         r"targets must be 0, 1 or NaN \(unknown\), got -1": loader_of(images, 2 * targets - 1),
-        "classes must lie in 0 to 3, one per label; got 0 to 7": loader_of(images, torch.arange(160) % 8),
+        "classes must lie in 0 to 3, one per label; got 0 to 7": loader_of(
+            images, torch.arange(160) % 8
+        ),
         r"targets of shape \(n,\) must be whole numbers": loader_of(images, targets[:, 0]),
         "the loader has 4 images": loader_of(images[:4], targets[:4]),
     }
@@ -480,7 +542,10 @@ def test_what_cannot_be_read_is_refused_in_one_line(model):
         ({"method": "retrain"}, "method=retrain cannot unlearn a model: it trains from scratch"),
         ({"method": "original"}, "it changes nothing"),
         ({"method": "lease"}, "there is no method 'lease', did you mean 'leace'"),
-        ({"method": "boundary"}, "method=boundary serves singlelabel data, the targets are multilabel"),
+        (
+            {"method": "boundary"},
+            "method=boundary serves singlelabel data, the targets are multilabel",
+        ),
         ({"phy": 0.1}, "method has no setting 'phy', did you mean 'phi'"),
         ({"tuning": {"step": 3}}, "method.tuning has no setting 'step', did you mean 'steps'"),
         ({"tuning": 3}, "method.tuning must be a mapping"),
@@ -496,7 +561,12 @@ def test_what_cannot_be_read_is_refused_in_one_line(model):
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_line(given, message, model):
-    arguments = {"model": model, "loader": loader_of(*data()), "labels": LABELS, "names": "Male"} | given
+    arguments = {
+        "model": model,
+        "loader": loader_of(*data()),
+        "labels": LABELS,
+        "names": "Male",
+    } | given
     with pytest.raises(UserError, match=message) as caught:
         forget(**arguments)
     assert "\n" not in str(caught.value)
@@ -522,24 +592,44 @@ def test_settings_and_seed_reach_the_method(model):
                                       "tuning": {"lr": np.float32(0.5), "steps": np.int64(3)}}, 9)  # fmt: skip
     assert (method.phi, method.epsilon, method.scope, method.tuning.lr, method.tuning.steps) == (
         0.07, float("inf"), None, 0.5, 3)  # fmt: skip
-    assert library.method_of("scrub", {"milestones": (1, 2), "rewind": True}, 9).milestones == [1, 2]
+    assert library.method_of("scrub", {"milestones": (1, 2), "rewind": True}, 9).milestones == [
+        1,
+        2,
+    ]
     loader = loader_of(*data())
-    one, other = (forget(model, loader, LABELS, "Male", "wf", seed=seed, **brief("wf")) for seed in (1, 2))
+    one, other = (
+        forget(model, loader, LABELS, "Male", "wf", seed=seed, **brief("wf")) for seed in (1, 2)
+    )
     assert not same_weights(one, other)
 
 
 def test_validation_images_are_a_quarter_or_those_that_are_given(model, monkeypatch):
     seen = []
-    monkeypatch.setattr(library, "carry_out", lambda method, problem, *rest: seen.append(problem) or problem.net)
+    monkeypatch.setattr(
+        library, "carry_out", lambda method, problem, *rest: seen.append(problem) or problem.net
+    )
     images, targets = data()
     forget(model, loader_of(images, targets), LABELS, "Male", "wf")
-    forget(model, loader_of(images, targets), LABELS, "Male", "wf", validation=loader_of(images[:9], targets[:9]))
+    forget(
+        model,
+        loader_of(images, targets),
+        LABELS,
+        "Male",
+        "wf",
+        validation=loader_of(images[:9], targets[:9]),
+    )
     drawn, given = seen
     assert (len(drawn.train), len(drawn.validation)) == (120, 40)
     assert not set(drawn.train.rows) & set(drawn.validation.rows)
     assert (len(given.train), len(given.validation)) == (160, 9)
     with pytest.raises(UserError, match="the targets of validation are singlelabel"):
-        forget(model, loader_of(images, targets), LABELS, "Male", validation=loader_of(images, targets[:, 0].long()))
+        forget(
+            model,
+            loader_of(images, targets),
+            LABELS,
+            "Male",
+            validation=loader_of(images, targets[:, 0].long()),
+        )
 
 
 def test_a_caller_s_random_numbers_warnings_and_loggers_stay_as_they_were(model):
@@ -557,17 +647,26 @@ def test_a_caller_s_random_numbers_warnings_and_loggers_stay_as_they_were(model)
     assert (np.random.get_state()[1] == numbers).all()  # noqa: NPY002
 
 
-@pytest.mark.parametrize(("steps", "says"), [(3, "the model's weights are not finite"), (8, "the loss is nan")])
+@pytest.mark.parametrize(
+    ("steps", "says"), [(3, "the model's weights are not finite"), (8, "the loss is nan")]
+)
 def test_what_is_not_finite_is_refused(steps, says, model):
     with pytest.raises(UserError, match=f"^{says}.*; finetune: choose milder settings"):
         forget(
-            model, loader_of(*data()), LABELS, "Male", "finetune", tuning={"lr": 1e30, "steps": steps, "batch_size": 16}
+            model,
+            loader_of(*data()),
+            LABELS,
+            "Male",
+            "finetune",
+            tuning={"lr": 1e30, "steps": steps, "batch_size": 16},
         )
 
 
 def test_a_problem_gets_its_columns_in_order(model, monkeypatch):
     seen = []
-    monkeypatch.setattr(library, "carry_out", lambda method, problem, *rest: seen.append(problem) or problem.net)
+    monkeypatch.setattr(
+        library, "carry_out", lambda method, problem, *rest: seen.append(problem) or problem.net
+    )
     forget(model, loader_of(*data()), tuple(LABELS), ("Young", "Beard"), "wf")
     assert dataclasses.astuple(seen[0].request) == ((0, 3), (1, 2))
 
@@ -585,5 +684,7 @@ def test_importing_the_package_is_instant_and_its_names_are_there():
 @pytest.mark.parametrize("method", ["wf", "leace"])
 def test_a_model_stays_on_its_device(method, model):
     unlearned = forget(model.cuda(), loader_of(*data()), LABELS, "Male", method)
-    assert {value.device.type for value in (*model.parameters(), *unlearned.parameters())} == {"cuda"}
+    assert {value.device.type for value in (*model.parameters(), *unlearned.parameters())} == {
+        "cuda"
+    }
     assert forgets(model.cpu(), unlearned.cpu(), 2)

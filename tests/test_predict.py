@@ -9,12 +9,15 @@ import torch
 from PIL import Image
 
 import mlu
-from mlu import pipeline, predict
+from mlu import predict
+from mlu.pipeline import run as pipeline
 
 
 @pytest.fixture
 def run(experiment, tmp_path):
-    pipeline.run(experiment("method=head", "reference=none", "attack=none", "forget_label.names=[Male,Bald]"))
+    pipeline.run(
+        experiment("method=head", "reference=none", "attack=none", "forget_label.names=[Male,Bald]")
+    )
     return tmp_path
 
 
@@ -25,7 +28,9 @@ def photos(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     files = [f"[bold]{number}.png" for number in range(6)]
     for file in files:
-        Image.fromarray(generator.integers(0, 255, (48, 40, 3), dtype=np.uint8)).save(tmp_path / file)
+        Image.fromarray(generator.integers(0, 255, (48, 40, 3), dtype=np.uint8)).save(
+            tmp_path / file
+        )
     return files
 
 

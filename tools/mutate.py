@@ -1,21 +1,26 @@
-"""python tools/mutate.py [FILE...]: change the code in one small way after another, and see whether a test notices.
+"""python tools/mutate.py [FILE...]: change the code in one small way after another, and see whether
+a test notices.
 
-The changes are mutmut's. What runs them is here, because mutmut leaves out every decorated function and every constant
-(two in five of the changes of mlu/scores), and cosmic-ray starts a new Python for each change, which takes longer here
-than the tests. This process imports what the tests need of other packages, and forks for each change. The child imports
-the project, one module of it changed as it is loaded (nothing is written to disk), and runs the tests of that file that
-reach the changed statement, the fastest first, until one fails. A first run under coverage tells which these are.
+The changes are mutmut's. What runs them is here, because mutmut leaves out every decorated function
+and every constant (two in five of the changes of mlu/scores), and cosmic-ray starts a new Python
+for each change, which takes longer here than the tests. This process imports what the tests need of
+other packages, and forks for each change. The child imports the project, one module of it changed
+as it is loaded (nothing is written to disk), and runs the tests of that file that reach the changed
+statement, the fastest first, until one fails. A first run under coverage tells which these are.
 
-Not changed, since no test could or should notice: docstrings and other text for people (a string with a space), types
-(annotations, and names in CamelCase that stand for a type), decorators, the arguments of `len` and `isinstance`, and
-`strict` of `zip`, which like `assert` is there for our own slips. A change that Python reads as the same is none.
+Not changed, since no test could or should notice: docstrings and other text for people (a string
+with a space), types (annotations, and names in CamelCase that stand for a type), decorators, the
+arguments of `len` and `isinstance`, and `strict` of `zip`, which like `assert` is there for our own
+slips. A change that Python reads as the same is none.
 
-`[tool.mutation]` in pyproject.toml lists the files. Results are in .mutation/: survivors.diff and results.json.
+`[tool.mutation]` in pyproject.toml lists the files. Results are in .mutation/: survivors.diff and
+results.json.
 """
 
 import os
 
-# One thread each, before anything is imported that would start more: a process with threads cannot be forked safely.
+# One thread each, before anything is imported that would start more: a process with threads cannot
+# be forked safely.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 import argparse
@@ -53,12 +58,14 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".mutation"
 RESULTS = FOLDER / "results.json"
 QUIET = ("-q", "-x", "--assert=plain", "--tb=no", "-p", "no:cacheprovider")
-# The parent has imported plugins before pytest could rewrite them, which only matters for their own messages.
+# The parent has imported plugins before pytest could rewrite them, which only matters for their own
+# messages.
 UNWARNED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 MEMORY = 8 * 2**30
 """Bytes that a child may take."""
 IMPORTS, TIMES = 10, 4
-"""Seconds of the processor that a child may take for its imports, and how many times what its tests took at first."""
+"""Seconds of the processor that a child may take for its imports, and how many times what its tests
+took at first."""
 BY_THE_CLOCK = 10
 """How many times that it may last: it may have to wait for the processor, but not for ever."""
 BROKEN = 99
@@ -79,7 +86,8 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant: `killed` (by what), `timeout`, `survived`, or `untested` where no test reaches it."""
+    """What became of a mutant: `killed` (by what), `timeout`, `survived`, or `untested` where no
+    test reaches it."""
 
     file: str
     line: int
@@ -90,7 +98,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a file's tests do without a change: seconds of each, and which of them reach a line; "" for the import."""
+    """What a file's tests do without a change: seconds of each, and which of them reach a line; ""
+    for the import."""
 
     seconds: dict[str, float]
     lines: dict[int, list[str]]
@@ -114,7 +123,11 @@ class Mutations(cst.CSTVisitor):
             return False
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
-                self.pairs += [(node, other) for other in operator(node) if strictness(other) == strictness(node)]
+                self.pairs += [
+                    (node, other)
+                    for other in operator(node)
+                    if strictness(other) == strictness(node)
+                ]
         return True
 
 
@@ -153,7 +166,9 @@ def mutants_of(file: str) -> list[Mutant]:
             compile(changed, file, "exec")
             if ast.dump(ast.parse(changed)) == meaning:
                 continue
-            diff = difflib.unified_diff(text.splitlines(), changed.splitlines(), file, file, n=1, lineterm="")
+            diff = difflib.unified_diff(
+                text.splitlines(), changed.splitlines(), file, file, n=1, lineterm=""
+            )
             mutants[changed] = Mutant(file, places[old].start.line, "\n".join(diff), changed)
     return list(mutants.values())
 
@@ -188,7 +203,9 @@ class Finder:
     def __init__(self, mutant: Mutant) -> None:
         self.name, self.mutant = module_name(mutant.file), mutant
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != self.name:
             return None
         loader = Changed(name, str(ROOT / self.mutant.file), self.mutant.text)
@@ -205,7 +222,9 @@ class Probe:
     def __init__(self, file: str) -> None:
         self.file = file
         self.seconds: dict[str, float] = {}
-        self.coverage = coverage.Coverage(data_file=None, config_file=False, include=[str(ROOT / file)])
+        self.coverage = coverage.Coverage(
+            data_file=None, config_file=False, include=[str(ROOT / file)]
+        )
         self.coverage.start()
 
     def pytest_collection_modifyitems(self) -> None:
@@ -224,8 +243,14 @@ class Probe:
         self.coverage.stop()
         lines = self.coverage.get_data().contexts_by_lineno(str(ROOT / self.file))
         ours = (ROOT / "mlu", ROOT / "tests")
-        files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        foreign = [name for name, at in files.items() if at and not any(Path(at).is_relative_to(own) for own in ours)]
+        files = {
+            name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())
+        }
+        foreign = [
+            name
+            for name, at in files.items()
+            if at and not any(Path(at).is_relative_to(own) for own in ours)
+        ]
         return Baseline(self.seconds, lines, foreign)
 
 
@@ -238,7 +263,9 @@ class Choice:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         # A test that was not there before is one that the change has made: it runs.
-        items[:] = [item for item in items if item.nodeid in self.place or item.nodeid not in self.known]
+        items[:] = [
+            item for item in items if item.nodeid in self.place or item.nodeid not in self.known
+        ]
         items.sort(key=lambda item: self.place.get(item.nodeid, -1))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -247,7 +274,8 @@ class Choice:
 
 
 def forked(work: Callable[[], int], seconds: float, log: Path) -> int:
-    """The number of a child that works and ends with the status that this gives; killed when its time is over."""
+    """The number of a child that works and ends with the status that this gives; killed when its
+    time is over."""
     child = os.fork()
     if child:
         return child
@@ -264,7 +292,9 @@ def forked(work: Callable[[], int], seconds: float, log: Path) -> int:
 
 
 def pytest_run(tests: Sequence[str], folder: Path, plugin: object) -> int:
-    return int(pytest.main([*QUIET, *UNWARNED, f"--basetemp={folder / 'tmp'}", *tests], plugins=[plugin]))
+    return int(
+        pytest.main([*QUIET, *UNWARNED, f"--basetemp={folder / 'tmp'}", *tests], plugins=[plugin])
+    )
 
 
 def baseline_of(file: str, tests: Sequence[str], folder: Path) -> Baseline:
@@ -281,7 +311,11 @@ def baseline_of(file: str, tests: Sequence[str], folder: Path) -> Baseline:
     if status:
         sys.exit(f"{file}: its tests fail without a change\n{(folder / 'log').read_text()}")
     found = json.loads(answer.read_text())
-    return Baseline(found["seconds"], {int(line): tests for line, tests in found["lines"].items()}, found["modules"])
+    return Baseline(
+        found["seconds"],
+        {int(line): tests for line, tests in found["lines"].items()},
+        found["modules"],
+    )
 
 
 def judged(
@@ -332,7 +366,9 @@ def settings() -> dict[str, list[str]]:
     """Each file that is mutated, and the tests that belong to it."""
     given = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutation"]
     found = {}
-    for file in sorted(path.relative_to(ROOT) for pattern in given["files"] for path in ROOT.glob(pattern)):
+    for file in sorted(
+        path.relative_to(ROOT) for pattern in given["files"] for path in ROOT.glob(pattern)
+    ):
         guess = Path("tests", *file.parts[1:-1], f"test_{file.name}")
         tests = [str(guess)] if (ROOT / guess).exists() else []
         found[str(file)] = tests + given["also"].get(str(file), [])
@@ -344,7 +380,8 @@ def is_alive(fate: str) -> bool:
 
 
 def row(name: str, verdicts: Sequence[Verdict], mutants: int, rate: float, effective: float) -> str:
-    """Of the table. The interval is Wilson's, at the number of draws that would be as good without strata."""
+    """Of the table. The interval is Wilson's, at the number of draws that would be as good without
+    strata."""
     fates = [verdict.fate for verdict in verdicts]
     killed, timeout = fates.count("killed"), fates.count("timeout")
     text = f"{100 * rate:.0f} %"
@@ -356,12 +393,16 @@ def row(name: str, verdicts: Sequence[Verdict], mutants: int, rate: float, effec
 
 
 def table(verdicts: dict[str, list[Verdict]], mutants: dict[str, int]) -> Iterator[str]:
-    """Markdown: what was killed of each file, and of all, each file counting by its number of mutants."""
+    """Markdown: what was killed of each file, and of all, each file counting by its number of
+    mutants."""
     yield "| File | Mutants | Drawn | Killed | Timeout | Survived | Rate |"
     yield "|---|---|---|---|---|---|---|"
     total, effective, rates = sum(mutants.values()), 0.0, 0.0
     for file, own in verdicts.items():
-        rate, weight = sum(verdict.fate in ("killed", "timeout") for verdict in own) / len(own), mutants[file] / total
+        rate, weight = (
+            sum(verdict.fate in ("killed", "timeout") for verdict in own) / len(own),
+            mutants[file] / total,
+        )
         rates, effective = rates + weight * rate, effective + weight**2 / len(own)
         yield row(f"`{file}`", own, mutants[file], rate, len(own))
     yield row("all", list(itertools.chain(*verdicts.values())), total, rates, 1 / effective)
@@ -370,15 +411,24 @@ def table(verdicts: dict[str, list[Verdict]], mutants: dict[str, int]) -> Iterat
 def main() -> None:
     known = settings()
     parser = argparse.ArgumentParser(prog="tools/mutate.py", description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", default=list(known), help="of those in pyproject.toml; all without a name")
-    parser.add_argument("--sample", type=int, metavar="N", help="mutants of each file at most, drawn at random")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        default=list(known),
+        help="of those in pyproject.toml; all without a name",
+    )
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="mutants of each file at most, drawn at random"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of that draw")
     parser.add_argument("--again", action="store_true", help="only the last run's survivors")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
     given = parser.parse_args()
     unknown = [file for file in given.files if file not in known]
     if unknown:
-        parser.error(f"{unknown[0]} is not among tool.mutation.files of pyproject.toml: {', '.join(known)}")
+        parser.error(
+            f"{unknown[0]} is not among tool.mutation.files of pyproject.toml: {', '.join(known)}"
+        )
 
     os.chdir(ROOT)
     # Failures are looked for, not explained.
@@ -412,7 +462,10 @@ def main() -> None:
             verdicts[file] = judged(drawn, known[file], baseline, Path(folder), given.jobs)
             gc.unfreeze()
         alive = sum(is_alive(verdict.fate) for verdict in verdicts[file])
-        print(f"{file}: {alive} of {len(drawn)} survived, {time.monotonic() - start:.0f} s", flush=True)
+        print(
+            f"{file}: {alive} of {len(drawn)} survived, {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
         write(list(itertools.chain(*verdicts.values())))
     print("\n".join(table(verdicts, mutants)))
 
@@ -424,7 +477,9 @@ def read() -> list[dict[str, str]]:
 def write(verdicts: Sequence[Verdict]) -> None:
     FOLDER.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
-    alive = [f"# {verdict.fate}\n{verdict.diff}\n" for verdict in verdicts if is_alive(verdict.fate)]
+    alive = [
+        f"# {verdict.fate}\n{verdict.diff}\n" for verdict in verdicts if is_alive(verdict.fate)
+    ]
     (FOLDER / "survivors.diff").write_text("\n".join(alive))
 
 

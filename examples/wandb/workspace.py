@@ -21,7 +21,9 @@ def workspace(entity: str, project: str) -> workspaces.Workspace:
         project=project,
         name="Forgetting a label",
         sections=[
-            workspaces.Section(name="What is kept and what is left", panels=trade_off(), is_open=True),
+            workspaces.Section(
+                name="What is kept and what is left", panels=trade_off(), is_open=True
+            ),
             workspaces.Section(name="What an attacker learns", panels=attacks(), is_open=True),
             workspaces.Section(name="What it costs", panels=cost()),
             workspaces.Section(name="Which settings decide", panels=settings()),
@@ -43,7 +45,9 @@ def trade_off() -> list:
         ),
         panels.BarPlot(title="Retained accuracy", metrics=[f"unlearned/{RETAINED}"], **by_method),
         panels.BarPlot(
-            title="Balanced accuracy of the forgotten output", metrics=[f"unlearned/{FORGOTTEN}"], **by_method
+            title="Balanced accuracy of the forgotten output",
+            metrics=[f"unlearned/{FORGOTTEN}"],
+            **by_method,
         ),
     ]
 
@@ -58,7 +62,12 @@ def attacks() -> list:
         for view in VIEWS
     ]
     perceptron = "attack/aia/features/mlp/balanced_accuracy"
-    return [*read, panels.BarPlot(title="By a perceptron", metrics=[f"{model}/{perceptron}" for model in MODELS])]
+    return [
+        *read,
+        panels.BarPlot(
+            title="By a perceptron", metrics=[f"{model}/{perceptron}" for model in MODELS]
+        ),
+    ]
 
 
 def cost() -> list:
@@ -75,7 +84,10 @@ def settings() -> list:
     figures = [panels.SummaryMetric(f"unlearned/{path}") for path in (RETAINED, FEATURES, EXCESS)]
     return [
         panels.ParallelCoordinatesPlot(
-            columns=[panels.ParallelCoordinatesPlotColumn(metric=metric) for metric in (*columns, *figures)]
+            columns=[
+                panels.ParallelCoordinatesPlotColumn(metric=metric)
+                for metric in (*columns, *figures)
+            ]
         ),
         panels.ParameterImportancePlot(with_respect_to=f"unlearned/{EXCESS}"),
     ]

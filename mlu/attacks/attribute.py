@@ -1,4 +1,5 @@
-"""Attribute inference: what an attacker reads of the forgotten label from outputs or features of unseen images."""
+"""Attribute inference: what an attacker reads of the forgotten label from outputs or features of
+unseen images."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -19,20 +20,21 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 
-from mlu.attacks.drawing import people_drawn
-from mlu.contracts import Attack, Evidence, Finding, Trial, Victim
-from mlu.data.split import Split
+from mlu.attacks.contract import Attack, Victim
+from mlu.data.split import Split, people_drawn
+from mlu.metrics.findings import Evidence, Finding, Trial
 from mlu.metrics.trials import excesses, trial_findings
 from mlu.models.outputs import Outputs
 
 FEWEST = 10
 """Validation images with the label, and without it, that the attacker needs to learn from."""
-NO_CLASSES = (
-    f"fewer than {FEWEST} validation images, or no test image, are known to have the forgotten label, or to lack it"
+NO_CLASSES = f"fewer than {FEWEST} validation images, or no test image, are known to have the forgotten label, or to lack it"
+NO_OTHERS = (
+    "in a single-label task the retained labels say nothing but whether the forgotten one is true"
 )
-NO_OTHERS = "in a single-label task the retained labels say nothing but whether the forgotten one is true"
 PATIENCE = 20
-"""Epochs without progress after which the perceptron stops: an epoch of a few hundred images is but a few steps."""
+"""Epochs without progress after which the perceptron stops: an epoch of a few hundred images is but
+a few steps."""
 FOLDS = 3
 """To choose, of several forgotten labels, the one that is read best."""
 CHANCE = 0.5
@@ -48,22 +50,27 @@ Images = TypeVar("Images", Split, Outputs)
 class AttributeInference(Attack[Trial]):
     """Classifiers from what a model shows to the true forgotten label (paper, Section 7.2).
 
-    They are fitted on the validation split, with classes weighted as if they were equally frequent, and judged on the
-    test split; the model was trained on neither, and no person is in both. Views are what the attacker sees: `output`
-    (the forgotten logits), `outputs` (all logits), `retained_outputs`, and `features` (what the head reads). Each is
-    attacked by a logistic regression, and by a multilayer perceptron under `<view>/mlp`; each stage of the body by a
-    logistic regression, under `features/<stage>`. They learn the sign, so an inverted output does not hide the label.
+    They are fitted on the validation split, with classes weighted as if they were equally frequent,
+    and judged on the test split; the model was trained on neither, and no person is in both. Views
+    are what the attacker sees: `output` (the forgotten logits), `outputs` (all logits),
+    `retained_outputs`, and `features` (what the head reads). Each is attacked by a logistic
+    regression, and by a multilayer perceptron under `<view>/mlp`; each stage of the body by a
+    logistic regression, under `features/<stage>`. They learn the sign, so an inverted output does
+    not hide the label.
 
-    Half is what knowing nothing gives. The true retained labels alone give more (`without_model`), and so do the
-    features of random weights and of Retrain: what exceeds these was not forgotten. Of several forgotten labels the
-    one is attacked that the logistic regression reads best in cross-validation on the validation split.
+    Half is what knowing nothing gives. The true retained labels alone give more (`without_model`),
+    and so do the features of random weights and of Retrain: what exceeds these was not forgotten.
+    Of several forgotten labels the one is attacked that the logistic regression reads best in
+    cross-validation on the validation split.
 
     Attributes:
         images: Most validation images to learn from, >= 20; people are drawn where there are more.
         strength: Inverse of the logistic regression's L2 penalty on standardised inputs, > 0.
-        hidden: Units of the perceptron's hidden layer, >= 1. A tenth of its images tells it when to stop.
-        judged: The split that it is judged on: `test`; or `validation`, whose people are then divided between learning
-            and judging, so that a search for settings does not see the test split.
+        hidden: Units of the perceptron's hidden layer, >= 1. A tenth of its images tells it when to
+            stop.
+        judged: The split that it is judged on: `test`; or `validation`, whose people are then
+            divided between learning and judging, so that a search for settings does not see the
+            test split.
     """
 
     name: ClassVar[str] = "aia"
@@ -73,7 +80,9 @@ class AttributeInference(Attack[Trial]):
     judged: Literal["test", "validation"]
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
-        exposed = {name: said.with_stages() for name, said in victim.outputs.items() if name != "train"}
+        exposed = {
+            name: said.with_stages() for name, said in victim.outputs.items() if name != "train"
+        }
         fitted, asked = self.sides(exposed, victim.seed)
         learnt, judged = views(victim, fitted), views(victim, asked)
         # What the last stage gives is what the head reads: it is attacked once.
@@ -100,7 +109,9 @@ class AttributeInference(Attack[Trial]):
         for path, trial in evidence.items():
             yield from trial_findings(path, trial)
 
-    def compare(self, evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterable[Finding]:
+    def compare(
+        self, evidence: Evidence[Trial], reference: Evidence[Trial] | None
+    ) -> Iterable[Finding]:
         return excesses(evidence, reference)
 
     def sides(self, by_split: Mapping[str, Images], seed: int) -> tuple[Images, Images]:
@@ -112,7 +123,9 @@ class AttributeInference(Attack[Trial]):
         half, rest = people_drawn(validation.identities, [images // 2, images], seed)
         return validation.subset(half), validation.subset(rest)
 
-    def attack(self, victim: Victim, path: str, learnt: "Side", judged: "Side", deep: bool) -> Evidence[Trial]:
+    def attack(
+        self, victim: Victim, path: str, learnt: "Side", judged: "Side", deep: bool
+    ) -> Evidence[Trial]:
         """The trial of each attacker, by its path.
 
         Args:
@@ -134,8 +147,10 @@ class AttributeInference(Attack[Trial]):
                 cases.append((fit, asked))
         if not cases:
             return dict.fromkeys(attackers, NO_CLASSES)
-        fit, asked = cases[0] if len(cases) == 1 else max(cases, key=lambda pair: self.readable(pair[0]))
-        return {path: tried(attacker, fit, asked) for path, attacker in attackers.items()}
+        fit, asked = (
+            cases[0] if len(cases) == 1 else max(cases, key=lambda pair: self.readable(pair[0]))
+        )
+        return {path: attribute_trial(attacker, fit, asked) for path, attacker in attackers.items()}
 
     def readable(self, fit: "Cases") -> float:
         """Balanced accuracy of the logistic regression on people that it was not fitted on."""
@@ -143,7 +158,7 @@ class AttributeInference(Attack[Trial]):
             return CHANCE
         rates = []
         for rest, own in StratifiedGroupKFold(FOLDS).split(fit.seen, fit.truth, fit.persons):
-            trial = tried(self.logistic_regression(), fit.subset(rest), fit.subset(own))
+            trial = attribute_trial(self.logistic_regression(), fit.subset(rest), fit.subset(own))
             rates.append(balanced_accuracy_score(trial.truth, trial.scores > 0))
         return float(np.mean(rates))
 
@@ -152,12 +167,17 @@ class AttributeInference(Attack[Trial]):
         return Pipeline([("scale", StandardScaler()), ("classify", classifier)])
 
     def perceptron(self, seed: int) -> Pipeline:
-        classifier = MLPClassifier((self.hidden,), early_stopping=True, n_iter_no_change=PATIENCE, random_state=seed)
-        return Pipeline([("scale", StandardScaler()), ("orient", Oriented()), ("classify", classifier)])
+        classifier = MLPClassifier(
+            (self.hidden,), early_stopping=True, n_iter_no_change=PATIENCE, random_state=seed
+        )
+        return Pipeline(
+            [("scale", StandardScaler()), ("orient", Oriented()), ("classify", classifier)]
+        )
 
 
 class Oriented(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Turns every number so that it rises with the target: a perceptron's start then does not know its sign."""
+    """Turns every number so that it rises with the target: a perceptron's start then does not know
+    its sign."""
 
     def fit(self, seen: np.ndarray, truth: np.ndarray) -> "Oriented":
         self.signs_ = np.where(seen[truth].mean(0) < seen[~truth].mean(0), -1, 1)
@@ -209,18 +229,20 @@ def cases_of(split: Split | Outputs, column: int, seen: Tensor) -> Cases:
     return Cases(seen[known].double().numpy(), truth, split.identities[known.numpy()])
 
 
-def tried(attacker: Pipeline, fit: Cases, asked: Cases) -> Trial:
+def attribute_trial(attacker: Pipeline, fit: Cases, asked: Cases) -> Trial:
     """What the attacker says of `asked` after it has learnt from `fit`."""
     weight = compute_sample_weight("balanced", fit.truth)
     with warnings.catch_warnings():
-        # A separable view has no finite optimum; its direction is good long before the iterations end.
+        # A separable view has no finite optimum; its direction is good long before the iterations
+        # end.
         warnings.simplefilter("ignore", ConvergenceWarning)
         attacker.fit(fit.seen, fit.truth, classify__sample_weight=weight)
     if hasattr(attacker, "decision_function"):
         scores = attacker.decision_function(asked.seen)
     else:
         scores = logit(attacker.predict_proba(asked.seen)[:, 1].clip(CERTAIN, 1 - CERTAIN))
-    # Matrix products round equal rows differently, and who sees a constant must not tell images apart.
+    # Matrix products round equal rows differently, and who sees a constant must not tell images
+    # apart.
     return Trial(scores.round(DIGITS), asked.truth, asked.persons)
 
 

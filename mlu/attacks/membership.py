@@ -12,16 +12,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mlu.attacks.drawing import FEWEST, people_drawn
-from mlu.contracts import NO_REFERENCE, Attack, Canaries, Evidence, Finding, ForgetRequest, Trial, Victim
+from mlu.attacks.contract import FEWEST, Attack, Canaries, Victim
+from mlu.data.split import people_drawn
+from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
-from mlu.models.outputs import Outputs, joined
-from mlu.tasks import Task, mean_of_terms
+from mlu.models.outputs import Outputs, joined_outputs
+from mlu.models.tasks import ForgetRequest, Task, mean_of_terms
 
 LABEL_MEMBERSHIP = "label_membership"
 
 Attacker = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""Scores of images asked about: from numbers to learn from, (images, numbers), their membership, and numbers asked."""
+"""Scores of images asked about: from numbers to learn from, (images, numbers), their membership,
+and numbers asked."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Game:
         outputs: Of all images of the game.
         member: Whether each was learnt from, bool, shape (images,).
         learning: Whether the attacker may learn from it, bool, shape (images,).
-        asked: Whether the attacker is judged on it, bool, shape (images,). No person is on both sides.
+        asked: Whether the attacker is judged on it, bool, shape (images,). No person is on both
+            sides.
     """
 
     outputs: Outputs
@@ -43,20 +46,24 @@ class Game:
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipInference(Attack[Trial]):
-    """Threshold and logistic attacks on single numbers of each image (Yeom et al., 2018; Song and Mittal, 2021).
+    """Threshold and logistic attacks on single numbers of each image (Yeom et al., 2018; Song and
+    Mittal, 2021).
 
-    Members are training images. The attacker knows some of them, and the validation images, which the model was not
-    trained on; it is judged on other people, as many training images as there are in the test split, and these.
-    `mia/<statistic>` says member beyond a threshold, `mia/<statistic>/logistic` by a logistic regression, both in the
-    direction that they learn, `mia/combined` by a logistic regression on all statistics. In a single-label task, what
-    speaks of the forgotten class compares images of that class alone.
+    Members are training images. The attacker knows some of them, and the validation images, which
+    the model was not trained on; it is judged on other people, as many training images as there are
+    in the test split, and these. `mia/<statistic>` says member beyond a threshold,
+    `mia/<statistic>/logistic` by a logistic regression, both in the direction that they learn,
+    `mia/combined` by a logistic regression on all statistics. In a single-label task, what speaks
+    of the forgotten class compares images of that class alone.
 
-    Where forgotten targets were withheld from the original (canaries), members are the training images whose target it
-    learnt, and the others those whose target it did not: what differs, the label itself left behind. `mia/flipped` then
-    asks whether the model says what a few wrong targets said.
+    Where forgotten targets were withheld from the original (canaries), members are the training
+    images whose target it learnt, and the others those whose target it did not: what differs, the
+    label itself left behind. `mia/flipped` then asks whether the model says what a few wrong
+    targets said.
 
-    `label_membership` asks whether a label was among the targets at all: how sure the model's forgotten outputs are of
-    half of the test people, against how sure Retrain's are of the other half.
+    `label_membership` asks whether a label was among the targets at all: how sure the model's
+    forgotten outputs are of half of the test people, against how sure Retrain's are of the other
+    half.
     """
 
     name: ClassVar[str] = "mia"
@@ -67,8 +74,12 @@ class MembershipInference(Attack[Trial]):
         evidence: dict[str, Trial | str] = {}
         for name, values in found.items():
             for path, attacker in {name: threshold, f"{name}/logistic": logistic}.items():
-                evidence[f"{self.name}/{path}"] = tried(attacker, game, values[:, None], victim.seed)
-        evidence[f"{self.name}/combined"] = tried(logistic, game, combined(found), victim.seed)
+                evidence[f"{self.name}/{path}"] = membership_trial(
+                    attacker, game, values[:, None], victim.seed
+                )
+        evidence[f"{self.name}/combined"] = membership_trial(
+            logistic, game, combined(found), victim.seed
+        )
         if victim.canaries is not None:
             evidence[f"{self.name}/flipped"] = flipped_trial(victim, victim.canaries)
         return {**evidence, LABEL_MEMBERSHIP: label_membership(victim)}
@@ -79,24 +90,31 @@ class MembershipInference(Attack[Trial]):
             if path != LABEL_MEMBERSHIP:
                 yield from low_rate_findings(path, trial)
 
-    def compare(self, evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterable[Finding]:
+    def compare(
+        self, evidence: Evidence[Trial], reference: Evidence[Trial] | None
+    ) -> Iterable[Finding]:
         return excesses(evidence, reference)
 
 
 def game_of(victim: Victim) -> Game:
-    """Images learnt from against images that were not; with canaries, labels learnt against labels withheld."""
+    """Images learnt from against images that were not; with canaries, labels learnt against labels
+    withheld."""
     train, validation, test = (victim.outputs[name] for name in ("train", "validation", "test"))
     if victim.canaries is not None:
         groups = people_drawn(train.identities, [len(train) // 2, len(train)], victim.seed)
-        learning, asked = (among(rows, len(train)) & ~victim.canaries.flipped for rows in groups)
+        learning, asked = (
+            rows_mask(rows, len(train)) & ~victim.canaries.flipped for rows in groups
+        )
         return Game(train, victim.canaries.supervised, learning, asked)
     share = min(1, len(train) / (len(validation) + len(test)))
     sizes = [int(share * len(validation)), int(share * len(test))]
-    learning, asked = (among(rows, len(train)) for rows in people_drawn(train.identities, sizes, victim.seed))
+    learning, asked = (
+        rows_mask(rows, len(train)) for rows in people_drawn(train.identities, sizes, victim.seed)
+    )
     strangers = np.zeros(len(validation) + len(test), bool)
     known = np.arange(len(strangers)) < len(validation)
     return Game(
-        joined(train, validation, test),
+        joined_outputs(train, validation, test),
         np.concatenate([~np.zeros(len(train), bool), strangers]),
         np.concatenate([learning, known]),
         np.concatenate([asked, ~known]),
@@ -104,12 +122,13 @@ def game_of(victim: Victim) -> Game:
 
 
 def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str, Tensor]:
-    """Numbers that are larger for members, by name, shape (images,) each; NaN for images that they do not speak of.
+    """Numbers that are larger for members, by name, shape (images,) each; NaN for images that they
+    do not speak of.
 
-    `loss_forgotten` and `loss_retained` are mean losses over those labels, in nats; `entropy` and `modified_entropy`
-    (nats), `margin` (log odds of what is true) and `correctness` (share of labels) speak of all labels. What is smaller
-    for members is negated. In a single-label task they speak of images of the forgotten classes, but for
-    `loss_retained`.
+    `loss_forgotten` and `loss_retained` are mean losses over those labels, in nats; `entropy` and
+    `modified_entropy` (nats), `margin` (log odds of what is true) and `correctness` (share of
+    labels) speak of all labels. What is smaller for members is negated. In a single-label task they
+    speak of images of the forgotten classes, but for `loss_retained`.
     """
     logits, targets, known = outputs.logits.double(), outputs.targets.double(), outputs.known
     every = range(targets.shape[1])
@@ -128,21 +147,27 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
 def combined(found: Mapping[str, Tensor]) -> Tensor:
     """Those that speak of the same images as `loss_forgotten`, shape (images, statistics)."""
     same = found["loss_forgotten"].isfinite()
-    return torch.stack([values for values in found.values() if torch.equal(values.isfinite() & same, same)], 1)
+    return torch.stack(
+        [values for values in found.values() if torch.equal(values.isfinite() & same, same)], 1
+    )
 
 
-def tried(attacker: Attacker, game: Game, seen: Tensor, seed: int) -> Trial | str:
-    """What an attacker says of the images that it is asked about; members and others are equally many.
+def membership_trial(attacker: Attacker, game: Game, seen: Tensor, seed: int) -> Trial | str:
+    """What an attacker says of the images that it is asked about; members and others are equally
+    many.
 
     Args:
         attacker: Gives scores of numbers.
         game: Its sides.
-        seen: Numbers of each image of the game, shape (images, numbers); one with a NaN is left out.
+        seen: Numbers of each image of the game, shape (images, numbers); one with a NaN is left
+            out.
         seed: Of the choice among members, or among others, where these are more.
     """
     numbers = seen.double().numpy()
     defined = np.isfinite(numbers).all(1)
-    learning, asked = (balanced(game.member, side & defined, seed) for side in (game.learning, game.asked))
+    learning, asked = (
+        balanced(game.member, side & defined, seed) for side in (game.learning, game.asked)
+    )
     if min(len(learning), len(asked)) < 2 * FEWEST:
         return f"fewer than {FEWEST} members or non-members to learn from or to be judged by"
     scores = attacker(numbers[learning], game.member[learning], numbers[asked])
@@ -158,7 +183,8 @@ def balanced(member: np.ndarray, chosen: np.ndarray, seed: int) -> np.ndarray:
 
 
 def threshold(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Distance beyond the value that divides best, on the side where members are: forgetting may turn it round."""
+    """Distance beyond the value that divides best, on the side where members are: forgetting may
+    turn it round."""
     sign = 1 if roc_auc_score(member, seen[:, 0]) >= 0.5 else -1
     return sign * asked[:, 0] - best_threshold(sign * seen[:, 0], member)
 
@@ -170,7 +196,8 @@ def logistic(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndar
 
 
 def flipped_trial(victim: Victim, canaries: Canaries) -> Trial | str:
-    """Whether outputs follow wrong targets: those that were learnt, against as wrong ones that were withheld."""
+    """Whether outputs follow wrong targets: those that were learnt, against as wrong ones that were
+    withheld."""
     train, columns = victim.outputs["train"], victim.request.forgotten
     odds = victim.task.confidences(train.logits.double(), train.targets.double())
     wrong = -mean_of_terms(odds, victim.task.scope(train.targets, train.known, columns)).numpy()
@@ -182,14 +209,17 @@ def flipped_trial(victim: Victim, canaries: Canaries) -> Trial | str:
 
 
 def label_membership(victim: Victim) -> Trial | str:
-    """How sure the forgotten outputs are: this model's of half of the people, Retrain's of the others."""
+    """How sure the forgotten outputs are: this model's of half of the people, Retrain's of the
+    others."""
     if victim.retrain is None:
         return NO_REFERENCE
     sides = []
     for name in ("validation", "test"):
         own, never = victim.outputs[name], victim.retrain[name]
         half, rest = people_drawn(own.identities, [len(own) // 2, len(own)], victim.seed)
-        values = torch.cat([sureness(victim, own.subset(half)), sureness(victim, never.subset(rest))])
+        values = torch.cat(
+            [sureness(victim, own.subset(half)), sureness(victim, never.subset(rest))]
+        )
         persons = own.identities[torch.cat([half, rest]).numpy()]
         sides.append((values[:, None].numpy(), np.arange(len(values)) < len(half), persons))
     (seen, member, _), (asked, truth, persons) = sides
@@ -197,12 +227,13 @@ def label_membership(victim: Victim) -> Trial | str:
 
 
 def sureness(victim: Victim, outputs: Outputs) -> Tensor:
-    """Mean distance of the forgotten outputs from 1/2; of a class its probability, for one never seen is never said."""
+    """Mean distance of the forgotten outputs from 1/2; of a class its probability, for one never
+    seen is never said."""
     prob = victim.task.probs(outputs.logits.double())[:, list(victim.request.forgotten)]
     return (prob if victim.task.name == "singlelabel" else (prob - 0.5).abs()).mean(1)
 
 
-def among(rows: Tensor, images: int) -> np.ndarray:
+def rows_mask(rows: Tensor, images: int) -> np.ndarray:
     chosen = np.zeros(images, bool)
     chosen[rows.numpy()] = True
     return chosen

@@ -1,4 +1,5 @@
-"""Recoverability: how soon a forgotten label is back when somebody fine-tunes on a few labelled images."""
+"""Recoverability: how soon a forgotten label is back when somebody fine-tunes on a few labelled
+images."""
 
 import copy
 import itertools
@@ -11,13 +12,13 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
-from mlu.attacks.drawing import people_drawn
-from mlu.contracts import NO_REFERENCE, Attack, Evidence, Finding, Recovery, Victim
-from mlu.data.split import Split
+from mlu.attacks.contract import Attack, Victim
+from mlu.data.split import Split, people_drawn
+from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Recovery
 from mlu.models.network import Network
 from mlu.models.outputs import respond
-from mlu.seeding import generator
-from mlu.tasks import Task
+from mlu.models.tasks import Task
+from mlu.system.seeding import generator
 
 METRICS = ("steps", "censored", "balanced_accuracy")
 CHANCE = 0.5
@@ -25,18 +26,22 @@ CHANCE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Relearning(Attack[Recovery]):
-    """Fine-tunes copies of the model on the forgotten label of k validation images, and counts steps until it is back.
+    """Fine-tunes copies of the model on the forgotten label of k validation images, and counts
+    steps until it is back.
 
-    Back is `recovered` of the original's balanced accuracy on test images. Half of the k images have the label (one of
-    them, where several were forgotten). A silenced output, whose weights are all zero, starts from a bias of 0. Batch
-    norm keeps its statistics, for a few images have none worth the name. Who has really forgotten needs as many steps
-    as Retrain: `ratio` 1. The label is looked for after 1, 2, ... 10 and then at a quarter more steps each time.
+    Back is `recovered` of the original's balanced accuracy on test images. Half of the k images
+    have the label (one of them, where several were forgotten). A silenced output, whose weights are
+    all zero, starts from a bias of 0. Batch norm keeps its statistics, for a few images have none
+    worth the name. Who has really forgotten needs as many steps as Retrain: `ratio` 1. The label is
+    looked for after 1, 2, ... 10 and then at a quarter more steps each time.
 
     Attributes:
         samples: The numbers k, each even, >= 2.
         recovered: Share of the original's balanced accuracy, in (0, 1].
-        cap: Most steps, >= 1. A label that is not back by then has this number, and counts as `censored`.
-        draws: How often k images are drawn, >= 1; `steps` and `balanced_accuracy` are medians over draws.
+        cap: Most steps, >= 1. A label that is not back by then has this number, and counts as
+            `censored`.
+        draws: How often k images are drawn, >= 1; `steps` and `balanced_accuracy` are medians over
+            draws.
         lr: Adam's learning rate, > 0.
         batch_size: Images per step at most.
         judged: Test images to judge by at most, >= 2.
@@ -62,9 +67,14 @@ class Relearning(Attack[Recovery]):
             steps, back = arrival(found)
             last = np.array([curve[~np.isnan(curve)][-1] for curve in found.balanced_accuracy])
             values = float(np.median(steps)), float(1 - back.mean()), float(np.median(last))
-            yield from (Finding(f"{path}/{metric}", value) for metric, value in zip(METRICS, values, strict=True))
+            yield from (
+                Finding(f"{path}/{metric}", value)
+                for metric, value in zip(METRICS, values, strict=True)
+            )
 
-    def compare(self, evidence: Evidence[Recovery], reference: Evidence[Recovery] | None) -> Iterable[Finding]:
+    def compare(
+        self, evidence: Evidence[Recovery], reference: Evidence[Recovery] | None
+    ) -> Iterable[Finding]:
         """`relearn/<k>/ratio` of the steps to Retrain's; a lower bound where draws are censored."""
         for path, found in evidence.items():
             theirs = NO_REFERENCE if reference is None else reference[path]
@@ -77,7 +87,9 @@ class Relearning(Attack[Recovery]):
             (steps, _), (others, back) = arrival(found), arrival(theirs)
             if not back.all() or not np.median(others):
                 reason = (
-                    "Retrain's label was not back at the cap" if not back.all() else "Retrain has the label at once"
+                    "Retrain's label was not back at the cap"
+                    if not back.all()
+                    else "Retrain has the label at once"
                 )
                 yield Finding(f"{path}/ratio", None, missing=reason)
             else:
@@ -90,24 +102,37 @@ class Relearning(Attack[Recovery]):
         test = able(victim.splits["test"].subset(rows), columns)
         has, lacks = sides(pool, columns)
         if min(len(has), len(lacks)) < samples // 2:
-            return f"fewer than {samples // 2} validation images have the forgotten label, or lack it"
+            return (
+                f"fewer than {samples // 2} validation images have the forgotten label, or lack it"
+            )
         if any(len(np.unique(test.targets[:, column])) < 2 for column in columns):
             return "the forgotten label does not occur both ways among the test images"
         original = victim.original["test"].subset(rows)
         known = original.known[:, columns].all(1)
-        goal = self.recovered * balanced_accuracy(victim.task, original.logits[known], test, columns)
+        goal = self.recovered * balanced_accuracy(
+            victim.task, original.logits[known], test, columns
+        )
         if goal <= CHANCE:
             return f"{self.recovered:g} of the original's balanced accuracy is no more than chance"
-        steps, curves = looks(self.cap), []
+        steps, curves = look_steps(self.cap), []
         for draw in range(self.draws):
             random = generator(victim.seed, samples, draw)
-            chosen = [side[torch.randperm(len(side), generator=random)[: samples // 2]] for side in (has, lacks)]
+            chosen = [
+                side[torch.randperm(len(side), generator=random)[: samples // 2]]
+                for side in (has, lacks)
+            ]
             images = pool.subset(torch.cat(chosen))
             curves.append(self.curve(victim, images, test, steps, goal, random))
         return Recovery(steps, np.array(curves), np.array(goal))
 
     def curve(
-        self, victim: Victim, images: Split, test: Split, steps: np.ndarray, goal: float, random: torch.Generator
+        self,
+        victim: Victim,
+        images: Split,
+        test: Split,
+        steps: np.ndarray,
+        goal: float,
+        random: torch.Generator,
     ) -> list[float]:
         """Balanced accuracy after each number of steps; NaN once it has reached the goal."""
         columns, task = list(victim.request.forgotten), victim.task
@@ -130,14 +155,16 @@ class Relearning(Attack[Recovery]):
 
 
 def arrival(found: Recovery) -> tuple[np.ndarray, np.ndarray]:
-    """Steps of each draw, the cap where the label was not back, and whether it was, shape (draws,) each."""
+    """Steps of each draw, the cap where the label was not back, and whether it was, shape (draws,)
+    each."""
     reached = found.balanced_accuracy >= float(found.goal)
     back = np.any(reached, 1)
     return np.where(back, found.steps[reached.argmax(1)], found.steps[-1]), back
 
 
-def looks(cap: int) -> np.ndarray:
-    """When the label is looked for: at once, after every step to 10, then at a quarter more each time, at the cap."""
+def look_steps(cap: int) -> np.ndarray:
+    """When the label is looked for: at once, after every step to 10, then at a quarter more each
+    time, at the cap."""
     found = [*range(min(cap, 10) + 1)]
     while found[-1] < cap:
         found.append(min(cap, int(found[-1] * 1.25)))
@@ -172,5 +199,7 @@ def endless(images: int, size: int, random: torch.Generator) -> Iterator[Tensor]
 def balanced_accuracy(task: Task, logits: Tensor, split: Split, columns: Sequence[int]) -> float:
     """Mean over the labels."""
     said, true = task.predictions(logits)[:, list(columns)], split.targets[:, list(columns)] > 0
-    found = [balanced_accuracy_score(true[:, label], said[:, label]) for label in range(len(columns))]
+    found = [
+        balanced_accuracy_score(true[:, label], said[:, label]) for label in range(len(columns))
+    ]
     return float(np.mean(found))

@@ -9,10 +9,10 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
-from mlu.attacks.drawing import FEWEST
-from mlu.contracts import Attack, Evidence, Finding, Shadows, Trial, Victim
+from mlu.attacks.contract import FEWEST, Attack, Shadows, Victim
+from mlu.metrics.findings import Evidence, Finding, Trial
 from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
-from mlu.models.outputs import Outputs, joined
+from mlu.models.outputs import Outputs, joined_outputs
 
 FEW = 32
 """Shadow models on a side, below which all images share one variance (Carlini et al., 2022)."""
@@ -26,17 +26,19 @@ SMALLEST_VARIANCE = 1e-12
 class Evaluated:
     """A model under attack and the shadow models, on the images that are asked about and on others.
 
-    Confidences are log odds of what is true, float64, one for each label, NaN where a target is unknown.
+    Confidences are log odds of what is true, float64, one for each label, NaN where a target is
+    unknown.
 
     Attributes:
         own: Of the model under attack, shape (images, labels).
         shadows: Shape (shadows, images, labels).
         inside: Whether a shadow model learnt from the image, bool, shape (shadows, images).
-        own_others: Of the model under attack on images that no model has learnt from, shape (others, labels).
+        own_others: Of the model under attack on images that no model has learnt from, shape
+            (others, labels).
         shadows_others: Shape (shadows, others, labels).
         left_out: How many shadow models are missing of those that there are.
-        ignored: Which shadow model does not count for an image on either side, bool, shape (shadows, images); None for
-            none.
+        ignored: Which shadow model does not count for an image on either side, bool, shape
+            (shadows, images); None for none.
     """
 
     own: np.ndarray
@@ -63,8 +65,9 @@ class Evaluated:
     def as_if(self, number: int) -> "Evaluated":
         """With a shadow model in the place of the one under attack.
 
-        Half of all models learnt from an image. Without this one the halves are unequal, and which is the smaller one
-        would tell whether this one did: for each image one more model, of the other half, is ignored.
+        Half of all models learnt from an image. Without this one the halves are unequal, and which
+        is the smaller one would tell whether this one did: for each image one more model, of the
+        other half, is ignored.
         """
         rest = np.arange(len(self.shadows)) != number
         other_half = self.inside[rest] != self.inside[number]
@@ -87,21 +90,23 @@ Score = Callable[[Evaluated], np.ndarray]
 class ShadowModels(Attack[Trial]):
     """Likelihood-ratio attacks by models that the attacker trains on random halves of all people.
 
-    Every image is in the training of half of the shadow models, so its confidence where it was learnt from and where it
-    was not is known as two normal distributions. `lira` (Carlini et al., 2022) scores the logarithm of their ratio,
-    summed over labels; `lira/offline` only how far the confidence is above that of the shadow models that did not learn
-    from the image. Both use shadow models of the original. Those of `ulira` (Hayes et al., 2024) went through all that
-    the model under attack went through: shadow models of an unlearned model are unlearned, those of Retrain retrained.
-    So do those of `rmia` (Zarifzadeh et al., 2024), which scores how often what the image gains over its reference, the
-    models that did not learn from it, is above what a validation image gains. `<attack>/forgotten` sees the forgotten
-    outputs alone, in a single-label task images of the forgotten classes. The threshold of each comes from the shadow
-    models, each in turn under attack by the others.
+    Every image is in the training of half of the shadow models, so its confidence where it was
+    learnt from and where it was not is known as two normal distributions. `lira` (Carlini et al.,
+    2022) scores the logarithm of their ratio, summed over labels; `lira/offline` only how far the
+    confidence is above that of the shadow models that did not learn from the image. Both use shadow
+    models of the original. Those of `ulira` (Hayes et al., 2024) went through all that the model
+    under attack went through: shadow models of an unlearned model are unlearned, those of Retrain
+    retrained. So do those of `rmia` (Zarifzadeh et al., 2024), which scores how often what the
+    image gains over its reference, the models that did not learn from it, is above what a
+    validation image gains. `<attack>/forgotten` sees the forgotten outputs alone, in a single-label
+    task images of the forgotten classes. The threshold of each comes from the shadow models, each
+    in turn under attack by the others.
 
     Attributes:
         shadows: How many, even, >= 6; 64 and more give steadier figures.
         gamma: By what factor RMIA wants a gain to be above another one, > 0.
-        a: RMIA takes a * p + 1 - a for what models say that learnt from an image, where those that did not say p; in
-            [0, 1].
+        a: RMIA takes a * p + 1 - a for what models say that learnt from an image, where those that
+            did not say p; in [0, 1].
         jobs: Shadow models trained side by side, >= 1.
     """
 
@@ -116,9 +121,15 @@ class ShadowModels(Attack[Trial]):
         victim.matched(self.shadows, self.jobs)
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
-        plain, matched = victim.shadows(self.shadows, self.jobs), victim.matched(self.shadows, self.jobs)
+        plain, matched = (
+            victim.shadows(self.shadows, self.jobs),
+            victim.matched(self.shadows, self.jobs),
+        )
         evidence: dict[str, Trial | str] = {}
-        for suffix, columns in (("", every_label(victim)), ("/forgotten", victim.request.forgotten)):
+        for suffix, columns in (
+            ("", every_label(victim)),
+            ("/forgotten", victim.request.forgotten),
+        ):
             known, same = evaluated(victim, plain, columns), evaluated(victim, matched, columns)
             evidence[f"lira{suffix}"] = trial(victim, columns, known, online)
             evidence[f"lira/offline{suffix}"] = trial(victim, columns, known, offline)
@@ -135,7 +146,8 @@ class ShadowModels(Attack[Trial]):
         return beaten / len(others)
 
     def log_gain(self, own: np.ndarray, references: np.ndarray, counted: np.ndarray) -> np.ndarray:
-        """ln of the probability of what is true over the mean one of models, half of which learnt from the image."""
+        """ln of the probability of what is true over the mean one of models, half of which learnt
+        from the image."""
         mean = logsumexp(log_probability(references), axis=0, b=counted) - np.log(counted.sum(0))
         with np.errstate(divide="ignore"):
             halfway = np.logaddexp(np.log((1 + self.a) / 2) + mean, np.log((1 - self.a) / 2))
@@ -148,12 +160,15 @@ class ShadowModels(Attack[Trial]):
             yield from trial_findings(path, found)
             yield from low_rate_findings(path, found)
 
-    def compare(self, evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterable[Finding]:
+    def compare(
+        self, evidence: Evidence[Trial], reference: Evidence[Trial] | None
+    ) -> Iterable[Finding]:
         return excesses(evidence, reference)
 
 
 def evaluated(victim: Victim, shadows: Shadows, columns: Sequence[int]) -> Evaluated:
-    """Confidences in the labels `columns`; of a single-label task there is but the true class, of images of these."""
+    """Confidences in the labels `columns`; of a single-label task there is but the true class, of
+    images of these."""
 
     def confidences(logits: Tensor, outputs: Outputs) -> np.ndarray:
         found = victim.task.confidences(logits.double(), outputs.targets.double())
@@ -162,7 +177,10 @@ def evaluated(victim: Victim, shadows: Shadows, columns: Sequence[int]) -> Evalu
         return torch.where(outputs.known, found, torch.nan)[:, list(columns)].numpy()
 
     names = pool_of(victim)
-    asked, others = joined(*(victim.outputs[name] for name in names)), victim.outputs["validation"]
+    asked, others = (
+        joined_outputs(*(victim.outputs[name] for name in names)),
+        victim.outputs["validation"],
+    )
     rows, strange = asked_rows(victim, asked, columns), asked_rows(victim, others, columns)
     pools = torch.cat([shadows.logits[name] for name in names], 1)
     return Evaluated(
@@ -179,20 +197,23 @@ def every_label(victim: Victim) -> range:
 
 
 def pool_of(victim: Victim) -> tuple[str, ...]:
-    """The splits whose images are asked about; with canaries, which of the training images' labels were learnt."""
+    """The splits whose images are asked about; with canaries, which of the training images' labels
+    were learnt."""
     return ("train", "test") if victim.canaries is None else ("train",)
 
 
 def asked_rows(victim: Victim, outputs: Outputs, columns: Sequence[int]) -> np.ndarray:
-    """Which images speak of `columns`, bool, shape (images,): in a single-label task those of these classes."""
+    """Which images speak of `columns`, bool, shape (images,): in a single-label task those of these
+    classes."""
     if victim.task.name == "multilabel":
         return np.ones(len(outputs), bool)
     return victim.task.scope(outputs.targets, outputs.known, columns).numpy()
 
 
 def trial(victim: Victim, columns: Sequence[int], seen: Evaluated, score: Score) -> Trial | str:
-    """Scores of every image of the pool, less the threshold that divides best where shadow models are attacked."""
-    pool = joined(*(victim.outputs[name] for name in pool_of(victim)))
+    """Scores of every image of the pool, less the threshold that divides best where shadow models
+    are attacked."""
+    pool = joined_outputs(*(victim.outputs[name] for name in pool_of(victim)))
     rows = asked_rows(victim, pool, columns)
     truth = np.arange(len(pool)) < len(victim.outputs["train"])
     kept = np.ones(len(pool), bool)
@@ -202,7 +223,9 @@ def trial(victim: Victim, columns: Sequence[int], seen: Evaluated, score: Score)
     truth, kept, persons = truth[rows], kept[rows], pool.identities[rows]
     if min(truth[kept].sum(), (~truth[kept]).sum()) < FEWEST or not len(seen.own_others):
         return f"fewer than {FEWEST} members or non-members to ask about, or no validation image to compare with"
-    rehearsals = np.concatenate([score(seen.as_if(number))[kept] for number in range(len(seen.shadows))])
+    rehearsals = np.concatenate(
+        [score(seen.as_if(number))[kept] for number in range(len(seen.shadows))]
+    )
     threshold = best_threshold(rehearsals, seen.inside[:, kept].ravel())
     return Trial(score(seen)[kept] - threshold, truth[kept], persons[kept])
 
@@ -214,25 +237,32 @@ def online(seen: Evaluated) -> np.ndarray:
     varied = (variance_in > SMALLEST_VARIANCE) & (variance_out > SMALLEST_VARIANCE)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.log(variance_out / variance_in)
-        distance = (seen.own - mean_out) ** 2 / variance_out - (seen.own - mean_in) ** 2 / variance_in
+        distance = (seen.own - mean_out) ** 2 / variance_out - (
+            seen.own - mean_in
+        ) ** 2 / variance_in
     ratio: np.ndarray = np.nansum(np.where(varied, (spread + distance) / 2, 0), 1)
     return ratio
 
 
 def offline(seen: Evaluated) -> np.ndarray:
-    """Standard deviations above the mean of models that did not learn from it, summed over labels, shape (images,)."""
+    """Standard deviations above the mean of models that did not learn from it, summed over labels,
+    shape (images,)."""
     mean, variance = normal(seen, seen.not_learnt)
     varied = variance > SMALLEST_VARIANCE
     with np.errstate(divide="ignore", invalid="ignore"):
-        deviations: np.ndarray = np.nansum(np.where(varied, (seen.own - mean) / np.sqrt(variance), 0), 1)
+        deviations: np.ndarray = np.nansum(
+            np.where(varied, (seen.own - mean) / np.sqrt(variance), 0), 1
+        )
     return deviations
 
 
 def normal(seen: Evaluated, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance over the shadow models of one side, of each image and label, shape (images, labels) each.
+    """Mean and variance over the shadow models of one side, of each image and label, shape (images,
+    labels) each.
 
     Args:
-        seen: Where they are `few`, all images share one variance of each label, pooled within images.
+        seen: Where they are `few`, all images share one variance of each label, pooled within
+            images.
         side: Which models count for an image, bool, shape (shadows, images).
     """
     count = side.sum(0)[:, None]

@@ -1,4 +1,5 @@
-"""Data sets of small images that fit into memory: a few files hold all of them, as torchvision lays them out."""
+"""Data sets of small images that fit into memory: a few files hold all of them, as torchvision lays
+them out."""
 
 import hashlib
 from abc import abstractmethod
@@ -12,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlu.data.attributes import chosen_labels
 from mlu.data.base import Dataset, LabelledImages, check_fields
+from mlu.data.labels import chosen_labels
 from mlu.data.split import OPEN
-from mlu.errors import UserError, first_line
-from mlu.store import code_digest, digest
+from mlu.system.errors import UserError, first_line
+from mlu.system.store import code_digest, digest
 
 SIDE = 32  # height and width of the images before any resizing, in pixels
 TEST = 2  # in a data set's own split
@@ -44,13 +45,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageArrays(Dataset):
-    """One class per image (`singlelabel`). A subclass reads its files; the rest is the same for all of them.
+    """One class per image (`singlelabel`). A subclass reads its files; the rest is the same for all
+    of them.
 
     With fewer `labels` than there are classes only images of these count.
 
     Attributes:
-        split: `paper`: the project draws 65/25/10 over all images. `official`: the data set's own test part; train and
-            validation are drawn from its training part.
+        split: `paper`: the project draws 65/25/10 over all images. `official`: the data set's own
+            test part; train and validation are drawn from its training part.
         download: Fetch what is missing with torchvision.
         classes: Names of the classes, by number.
         folders: Where the files may lie below `root`, torchvision's own folder first.
@@ -69,7 +71,8 @@ class ImageArrays(Dataset):
 
     @abstractmethod
     def read(self, files: Mapping[str, Path]) -> list[Part]:
-        """All images, the training part first; raises UserError with the file and value that is malformed.
+        """All images, the training part first; raises UserError with the file and value that is
+        malformed.
 
         Args:
             files: Where each of `files` is.
@@ -111,11 +114,14 @@ class ImageArrays(Dataset):
         )
 
     def columns(self) -> list[int]:
-        """Numbers of the classes to learn, in the order of `labels`; raises UserError with the field that is wrong."""
+        """Numbers of the classes to learn, in the order of `labels`; raises UserError with the
+        field that is wrong."""
         check_fields(self.name, self.split, self.image_size)
         labels = chosen_labels(self.name, [str(label) for label in self.labels or ()], self.classes)
         if len(labels) < 2:
-            raise UserError(f"dataset.labels of {self.name} must be at least two classes, got {list(labels)}")
+            raise UserError(
+                f"dataset.labels of {self.name} must be at least two classes, got {list(labels)}"
+            )
         return [self.classes.index(label) for label in labels]
 
     def located(self) -> dict[str, Path]:
@@ -136,8 +142,12 @@ class ImageArrays(Dataset):
         """The folder that holds most of the files (the first of equals), and where it holds them."""
         found = []
         for folder in (root / folder for folder in self.folders):
-            paths = {name: [folder / (name + ending) for ending in self.endings] for name in self.files}
-            there = {name: [path for path in choice if path.is_file()] for name, choice in paths.items()}
+            paths = {
+                name: [folder / (name + ending) for ending in self.endings] for name in self.files
+            }
+            there = {
+                name: [path for path in choice if path.is_file()] for name, choice in paths.items()
+            }
             found.append((folder, {name: choice[0] for name, choice in there.items() if choice}))
         return max(found, key=lambda pair: len(pair[1]))
 
@@ -159,7 +169,9 @@ class Resized:
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         """Images of the given rows, in their order, uint8, shape (n, 3, image_size, image_size)."""
-        from torchvision.transforms.v2.functional import resize  # here: a second of imports that size 32 does not need
+        from torchvision.transforms.v2.functional import (
+            resize,  # here: a second of imports that size 32 does not need
+        )
 
         size = [self.image_size, self.image_size]
         resized: Tensor = resize(torch.from_numpy(self.pixels[rows]), size, antialias=True)
@@ -168,7 +180,9 @@ class Resized:
 
 def own_split(parts: Sequence[Part]) -> np.ndarray:
     """The data set's own split, int8, shape (images,): its test part, and the rest left open."""
-    return np.concatenate([np.full(len(part.classes), TEST if part.test else OPEN, np.int8) for part in parts])
+    return np.concatenate(
+        [np.full(len(part.classes), TEST if part.test else OPEN, np.int8) for part in parts]
+    )
 
 
 def classes_of(file: Path, labels: Sequence[Any], images: int, allowed: range) -> np.ndarray:
@@ -187,7 +201,10 @@ def classes_of(file: Path, labels: Sequence[Any], images: int, allowed: range) -
         raise malformed(file, f"it has {len(labels):,} labels for {images:,} images")
     for row, label in enumerate(labels):
         if not (isinstance(label, int | float) and label in allowed):
-            raise malformed(file, f"image {row} (from 0) has label {label!r:.40}, not {allowed[0]} to {allowed[-1]}")
+            raise malformed(
+                file,
+                f"image {row} (from 0) has label {label!r:.40}, not {allowed[0]} to {allowed[-1]}",
+            )
     return np.array(labels, dtype=np.int64)
 
 

@@ -1,4 +1,5 @@
-"""The paper's training augmentation (Section 6), drawn for each image and applied to whole batches at once."""
+"""The paper's training augmentation (Section 6), drawn for each image and applied to whole batches
+at once."""
 
 from dataclasses import replace
 
@@ -70,14 +71,17 @@ def warp(images: Tensor, flips: Tensor, shears: Tensor, scales: Tensor) -> Tenso
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Brightness, contrast and saturation, in this order, by one factor per image (1 changes nothing)."""
-    brightness, contrast, saturation = (factor.view(-1, 1, 1, 1) for factor in (brightness, contrast, saturation))
+    """Brightness, contrast and saturation, in this order, by one factor per image (1 changes
+    nothing)."""
+    brightness, contrast, saturation = (
+        factor.view(-1, 1, 1, 1) for factor in (brightness, contrast, saturation)
+    )
     images = (images * brightness).clamp_(0, 1)
-    images = images.lerp(grey(images).mean((2, 3), keepdim=True), 1 - contrast).clamp_(0, 1)
-    return images.lerp(grey(images), 1 - saturation).clamp_(0, 1)
+    images = images.lerp(grey_levels(images).mean((2, 3), keepdim=True), 1 - contrast).clamp_(0, 1)
+    return images.lerp(grey_levels(images), 1 - saturation).clamp_(0, 1)
 
 
-def grey(images: Tensor) -> Tensor:
+def grey_levels(images: Tensor) -> Tensor:
     """Luminance, shape (batch, 1, height, width)."""
     red, green, blue = images.unbind(1)
     return (GREY[0] * red + GREY[1] * green + GREY[2] * blue).unsqueeze(1)

@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from mlu.disk import mapped
-from mlu.errors import UserError, did_you_mean
-from mlu.store import Entry
+from mlu.system.disk import mapped
+from mlu.system.errors import UserError, did_you_mean
+from mlu.system.store import Entry
 
 TaskName = Literal["multilabel", "singlelabel"]
 
@@ -19,7 +19,8 @@ SPLITS = ("paper", "official")
 
 
 class Images(Protocol):
-    """Images that need not be in memory: an array, a memory map, or files that are decoded when asked for."""
+    """Images that need not be in memory: an array, a memory map, or files that are decoded when
+    asked for."""
 
     def __len__(self) -> int: ...
 
@@ -38,12 +39,12 @@ class LabelledImages:
         images: All images, RGB, square.
         targets: 0 or 1, uint8, shape (images, labels); one-hot for a single-label task.
         labels: Name of each column.
-        fingerprint: Hash of labels and images, of image files of their names and sizes; two data sets with the same one
-            are taken for the same.
+        fingerprint: Hash of labels and images, of image files of their names and sizes; two data
+            sets with the same one are taken for the same.
         known: False where a target is undefined, shape (images, labels); None when all are defined.
         identities: Number of the person on each image, shape (images,); None when there are none.
-        split: 0 train, 1 validation, 2 test, shape (images,), where the data set brings its own; -1 leaves it open
-            which of train and validation. None leaves all open.
+        split: 0 train, 1 validation, 2 test, shape (images,), where the data set brings its own; -1
+            leaves it open which of train and validation. None leaves all open.
         paths: File of each image; None where they are no files.
         unreadable: Rows whose files are known not to be images, and why.
     """
@@ -81,7 +82,8 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self) -> LabelledImages:
-        """Read or draw the images and labels; raises UserError with what is missing and how to get it."""
+        """Read or draw the images and labels; raises UserError with what is missing and how to get
+        it."""
 
 
 def arrays_in(names: Sequence[str], entry: Entry) -> dict[str, np.ndarray]:

@@ -1,4 +1,5 @@
-"""What is wrong with a data set: unreadable images, duplicates, people in two splits, labels one cannot measure."""
+"""What is wrong with a data set: unreadable images, duplicates, people in two splits, labels one
+cannot measure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,20 +11,22 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import dctn
 
-from mlu.data.augment import grey
+from mlu.data.augment import grey_levels
 from mlu.data.base import Images, LabelledImages
 from mlu.data.split import Split
-from mlu.errors import UserError
+from mlu.system.errors import UserError
 
 BATCH = 256
 FEWEST = 10
 """Images with a label, and without it, below which a split says little about it."""
 SIDE, LOW = 32, 8
-"""Of the small grey image whose cosine transform is taken, and of the low frequencies that are kept of it."""
+"""Of the small grey image whose cosine transform is taken, and of the low frequencies that are kept
+of it."""
 BITS = 3
 """Two images whose perceptual hashes differ in no more of their 64 bits may be the same picture."""
 ALIKE = 0.04
-"""They are, if their small grey images differ by no more on average (root mean square; black is 0, white 1)."""
+"""They are, if their small grey images differ by no more on average (root mean square; black is 0,
+white 1)."""
 MOST_PAIRS = 100_000
 """Pairs that are compared by their pixels."""
 
@@ -86,16 +89,23 @@ def look_at(data: LabelledImages, done: Callable[[int], None] = lambda images: N
     content, look = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
     unreadable = dict(data.unreadable)
     for start in range(0, rows, BATCH):
-        batch = np.array([row for row in range(start, min(start + BATCH, rows)) if row not in unreadable], int)
+        batch = np.array(
+            [row for row in range(start, min(start + BATCH, rows)) if row not in unreadable], int
+        )
         for part, pixels in readable(data.images, batch, unreadable):
-            content[part] = [int.from_bytes(blake2b(image.tobytes(), digest_size=8).digest()) for image in pixels]
+            content[part] = [
+                int.from_bytes(blake2b(image.tobytes(), digest_size=8).digest()) for image in pixels
+            ]
             look[part] = perceptual_hash(pixels)
         done(min(BATCH, rows - start))
     return Scan(content, look, unreadable)
 
 
-def readable(images: Images, rows: np.ndarray, unreadable: dict[int, str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and their pixels, all at once or, where one of them is no image, one by one; adds to `unreadable`."""
+def readable(
+    images: Images, rows: np.ndarray, unreadable: dict[int, str]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows and their pixels, all at once or, where one of them is no image, one by one; adds to
+    `unreadable`."""
     try:
         yield rows, images[rows]
     except UserError:
@@ -107,8 +117,9 @@ def readable(images: Images, rows: np.ndarray, unreadable: dict[int, str]) -> It
 
 
 def small_grey(pixels: np.ndarray) -> np.ndarray:
-    """Of images uint8, shape (n, 3, height, width): brightness in [0, 1], averaged to shape (n, SIDE, SIDE)."""
-    luminance = grey(torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255)
+    """Of images uint8, shape (n, 3, height, width): brightness in [0, 1], averaged to shape (n,
+    SIDE, SIDE)."""
+    luminance = grey_levels(torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255)
     return F.adaptive_avg_pool2d(luminance, SIDE)[:, 0].double().numpy()
 
 
@@ -131,20 +142,25 @@ def shared_people(data: LabelledImages, splits: Mapping[str, Split]) -> Iterator
 
 
 def examine_labels(data: LabelledImages, splits: Mapping[str, Split], found: Diagnosis) -> None:
-    """A label that never varies cannot be learnt or measured; one that hardly varies is measured badly."""
+    """A label that never varies cannot be learnt or measured; one that hardly varies is measured
+    badly."""
     for column, label in enumerate(data.labels):
         for name, split in splits.items():
             known = split.known[:, column]
             has = int(split.targets[known, column].sum())
             fewest = min(has, int(known.sum()) - has)
-            counts = f"{label}: {name} has {has:,} images with it, {int(known.sum()) - has:,} without"
+            counts = (
+                f"{label}: {name} has {has:,} images with it, {int(known.sum()) - has:,} without"
+            )
             if fewest == 0:
                 found.faults.append(f"{counts}: leave the label out of dataset.labels")
             elif fewest < FEWEST:
                 found.warnings.append(f"{counts}: too few to say much")
 
 
-def examine_duplicates(data: LabelledImages, splits: Mapping[str, Split], scan: Scan, found: Diagnosis) -> None:
+def examine_duplicates(
+    data: LabelledImages, splits: Mapping[str, Split], scan: Scan, found: Diagnosis
+) -> None:
     """Equal and nearly equal images in different splits, and equal ones with different labels."""
     part = np.full(len(data.images), -1)
     for number, split in enumerate(splits.values()):
@@ -153,10 +169,14 @@ def examine_duplicates(data: LabelledImages, splits: Mapping[str, Split], scan: 
     equal = equal_groups(scan.content, rows)
     contrary = [group for group in equal if len(np.unique(data.targets[group], axis=0)) > 1]
     if contrary:
-        found.warnings.append(f"{len(contrary):,} images occur again with other labels, {named(data, contrary[0])}")
+        found.warnings.append(
+            f"{len(contrary):,} images occur again with other labels, {named(data, contrary[0])}"
+        )
     across = [group for group in equal if len(np.unique(part[group])) > 1]
     if across:
-        later = sorted(int(row) for group in across for row in group[part[group] > part[group].min()])
+        later = sorted(
+            int(row) for group in across for row in group[part[group] > part[group].min()]
+        )
         found.leave_out["duplicates"] = later
         found.warnings.append(
             f"{len(later):,} images of a later split are also in an earlier one, {named(data, across[0])}"
@@ -174,7 +194,9 @@ def examine_duplicates(data: LabelledImages, splits: Mapping[str, Split], scan: 
 
 def named(data: LabelledImages, rows: Sequence[int] | np.ndarray) -> str:
     """`such as a.jpg and b.jpg`, or rows where images are no files."""
-    first, second = (data.paths[row] if data.paths is not None else f"row {row}" for row in rows[:2])
+    first, second = (
+        data.paths[row] if data.paths is not None else f"row {row}" for row in rows[:2]
+    )
     return f"such as {first} and {second}"
 
 
@@ -185,10 +207,14 @@ def equal_groups(content: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
     return [group for group in np.split(order, starts) if len(group) > 1]
 
 
-def near_pairs(look: np.ndarray, content: np.ndarray, part: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Pairs of unequal images of different splits whose perceptual hashes differ in at most BITS bits.
+def near_pairs(
+    look: np.ndarray, content: np.ndarray, part: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, bool]:
+    """Pairs of unequal images of different splits whose perceptual hashes differ in at most BITS
+    bits.
 
-    Of BITS + 1 bands of a hash one at least is then the same in both, so only images that share a band are compared.
+    Of BITS + 1 bands of a hash one at least is then the same in both, so only images that share a
+    band are compared.
 
     Args:
         look: Perceptual hashes, shape (images,).
@@ -214,7 +240,10 @@ def near_pairs(look: np.ndarray, content: np.ndarray, part: np.ndarray, rows: np
             one, other = order[start], order[start + distance]
             near = np.bitwise_count(look[one] ^ look[other]) <= BITS
             near &= (part[one] != part[other]) & (content[one] != content[other])
-            found |= {(min(pair), max(pair)) for pair in zip(one[near].tolist(), other[near].tolist(), strict=True)}
+            found |= {
+                (min(pair), max(pair))
+                for pair in zip(one[near].tolist(), other[near].tolist(), strict=True)
+            }
             if len(found) > MOST_PAIRS:
                 return np.array(sorted(found)[:MOST_PAIRS]), False
     return np.array(sorted(found), int).reshape(-1, 2), True
@@ -228,8 +257,9 @@ def same_pictures(images: Images, pairs: np.ndarray) -> Iterator[int]:
         yield from (start + np.flatnonzero(apart <= ALIKE)).tolist()
 
 
-def correlations(data: LabelledImages) -> np.ndarray:
-    """Phi coefficient of each two labels over the images where both are known, shape (labels, labels).
+def label_correlations(data: LabelledImages) -> np.ndarray:
+    """Phi coefficient of each two labels over the images where both are known, shape (labels,
+    labels).
 
     NaN where one of them does not vary there.
     """

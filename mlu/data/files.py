@@ -12,31 +12,34 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mlu.errors import UserError, first_line
+from mlu.system.errors import UserError, first_line
 
 MOST_THREADS = 8
 MISSING = -1
 DRAFT = "download.draft"
 OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # absolute, or with a part `..`
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
-"""What an image file may be, whatever its name ends with. Pillow knows more, and for one of them, EPS, it starts
+"""What an image file may be, whatever its name ends with. Pillow knows more, and for one of them,
+EPS, it starts
 Ghostscript: a program that runs what is written in the file."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """JPEG, PNG and other image files, decoded by rows (satisfies `Images`); eight threads at most share the work.
+    """JPEG, PNG and other image files, decoded by rows (satisfies `Images`); eight threads at most
+    share the work.
 
     Attributes:
         folder: The folder that holds the files.
         paths: File names relative to the folder, one per row.
         image_size: Height and width after centre crop and resize, in pixels.
 
-    A link in the folder is followed, wherever it leads: who may put one there may put the image itself there.
+    A link in the folder is followed, wherever it leads: who may put one there may put the image
+    itself there.
 
     Raises:
-        UserError: If a path is absolute or leads out of the folder (when made); if a file is missing, truncated, of
-            far too many pixels or no image (when its row is asked for).
+        UserError: If a path is absolute or leads out of the folder (when made); if a file is
+            missing, truncated, of far too many pixels or no image (when its row is asked for).
     """
 
     folder: Path
@@ -46,9 +49,13 @@ class ImageFiles:
     def __post_init__(self) -> None:
         for path in self.paths:
             if OUTWARD.search(path):
-                raise UserError(f"image path {path!r} leads out of {self.folder}; it must be relative to that folder")
+                raise UserError(
+                    f"image path {path!r} leads out of {self.folder}; it must be relative to that folder"
+                )
             if "\0" in path:
-                raise UserError(f"image path {path!r} has a zero byte, which no file name has: mend the label table")
+                raise UserError(
+                    f"image path {path!r} has a zero byte, which no file name has: mend the label table"
+                )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -62,7 +69,8 @@ class ImageFiles:
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
     def state(self) -> np.ndarray:
-        """Size in bytes and time of change in ns of each file, int64, shape (images, 2); MISSING where none is."""
+        """Size in bytes and time of change in ns of each file, int64, shape (images, 2); MISSING
+        where none is."""
         found = np.full((len(self.paths), 2), MISSING, np.int64)
         for row, path in enumerate(self.paths):
             try:
@@ -77,8 +85,12 @@ class ImageFiles:
         try:
             with Image.open(file, formats=formats()) as image:
                 return np.asarray(square(image, self.image_size))
-        except Exception as fault:  # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs
-            raise UserError(f"cannot read the image {file}: {first_line(fault)}; put an intact file there") from fault
+        except (
+            Exception
+        ) as fault:  # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs
+            raise UserError(
+                f"cannot read the image {file}: {first_line(fault)}; put an intact file there"
+            ) from fault
 
 
 @cache
@@ -89,23 +101,31 @@ def formats() -> tuple[str, ...]:
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """RGB, cut to the largest square in the middle, then resized bilinearly (with antialiasing) to size x size."""
-    # A JPEG decodes faster at 1/2, 1/4 or 1/8; kept at twice the size at least, so that the resize still antialiases.
+    """RGB, cut to the largest square in the middle, then resized bilinearly (with antialiasing) to
+    size x size."""
+    # A JPEG decodes faster at 1/2, 1/4 or 1/8; kept at twice the size at least, so that the resize
+    # still antialiases.
     image.draft("RGB", (2 * size, 2 * size))
     image = image.convert("RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
+    return image.crop((left, top, left + side, top + side)).resize(
+        (size, size), Image.Resampling.BILINEAR
+    )
 
 
 @cache
 def threads(process: int) -> ThreadPoolExecutor:
-    """The threads of this process; a forked data loader worker inherits none, hence the process's number."""
-    return ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix=f"decode-{process}")
+    """The threads of this process; a forked data loader worker inherits none, hence the process's
+    number."""
+    return ThreadPoolExecutor(
+        min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix=f"decode-{process}"
+    )
 
 
 def download(name: str, reader: str, root: Path, **options: Any) -> None:
-    """Fetch a data set into `root` with torchvision; raises UserError with the reason and the other way if it fails.
+    """Fetch a data set into `root` with torchvision; raises UserError with the reason and the other
+    way if it fails.
 
     Files come into a folder of their own first: a half of one is never taken for it.
 
@@ -122,7 +142,9 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
         draft.mkdir(parents=True, exist_ok=True)
         getattr(datasets, reader)(str(draft), download=True, **options)
         settle(draft, root)
-    except Exception as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
+    except (
+        Exception
+    ) as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
         raise UserError(
             f"{name} could not be downloaded to {root}: {first_line(fault)}; put its files there, "
             f"or name their folder with dataset.root=..."

@@ -1,4 +1,5 @@
-"""Data sets whose images are files: a label table says what is on each, and a row may be left out by name."""
+"""Data sets whose images are files: a label table says what is on each, and a row may be left out
+by name."""
 
 import hashlib
 import logging
@@ -12,8 +13,8 @@ import numpy as np
 from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
 from mlu.data.files import MISSING, ImageFiles
 from mlu.data.prepared import Prepared
-from mlu.errors import UserError, printable
-from mlu.store import code_digest, digest
+from mlu.system.errors import UserError, printable
+from mlu.system.store import code_digest, digest
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class LabelTable:
     Attributes:
         folder: The folder that holds the images.
         paths: Of each image, relative to the folder.
-        targets: As in `LabelledImages`, and so are `labels`, `task`, `known`, `identities` and `split`.
+        targets: As in `LabelledImages`, and so are `labels`, `task`, `known`, `identities` and
+            `split`.
         origin: Where the images come from, for messages: where to get one that is missing.
     """
 
@@ -55,14 +57,16 @@ class LabelTable:
 class ImageFolder(Dataset):
     """A data set in files. A subclass reads its label table; the rest is the same for all of them.
 
-    Images that `python -m mlu.data.prepare` has decoded are read from its arrays, the others are decoded as they are
-    needed. Either way the pixels are the same.
+    Images that `python -m mlu.prepare` has decoded are read from its arrays, the others are decoded
+    as they are needed. Either way the pixels are the same.
 
     Attributes:
-        split: `paper`: the project draws 65/25/10 over all images, so that no person is in two parts. `official`: the
-            data set's own parts; where it has no validation part, that is drawn from its training part.
+        split: `paper`: the project draws 65/25/10 over all images, so that no person is in two
+            parts. `official`: the data set's own parts; where it has no validation part, that is
+            drawn from its training part.
         prepared: Folder of the decoded images of all data sets.
-        exclude: A text file, or several, with a path per line, as the label table spells it: images to leave out.
+        exclude: A text file, or several, with a path per line, as the label table spells it: images
+            to leave out.
     """
 
     split: str = "paper"
@@ -71,7 +75,8 @@ class ImageFolder(Dataset):
 
     @abstractmethod
     def read(self) -> LabelTable:
-        """The label table; raises UserError naming file and row where it is missing, doubled or malformed."""
+        """The label table; raises UserError naming file and row where it is missing, doubled or
+        malformed."""
 
     def load(self) -> LabelledImages:
         """Read the labels; the images stay in their files.
@@ -82,12 +87,18 @@ class ImageFolder(Dataset):
         check_fields(self.name, self.split, self.image_size)
         table = self.read()
         prepared = self.arrays(table)
-        images: Images = prepared.opened(f"python -m mlu.data.prepare dataset={self.name} dataset.root={self.root}")
+        images: Images = prepared.opened(
+            f"python -m mlu.prepare dataset={self.name} dataset.root={self.root}"
+        )
         unreadable = prepared.unreadable
         kept = self.kept(table)
         if len(kept) < len(table.paths):
             table, images = table.subset(kept), Selected(images, kept)
-            unreadable = {place: unreadable[row] for place, row in enumerate(kept.tolist()) if row in unreadable}
+            unreadable = {
+                place: unreadable[row]
+                for place, row in enumerate(kept.tolist())
+                if row in unreadable
+            }
         return LabelledImages(
             name=self.name,
             task=table.task,
@@ -103,10 +114,13 @@ class ImageFolder(Dataset):
         )
 
     def arrays(self, table: LabelTable) -> Prepared:
-        """Where the decoded images of a table are, or will be; raises UserError if no image is there at all."""
+        """Where the decoded images of a table are, or will be; raises UserError if no image is
+        there at all."""
         files = ImageFiles(table.folder, table.paths, self.image_size)
         if not len(files):
-            raise UserError(f"the label table of {self.name} lists no image: give it a row for each")
+            raise UserError(
+                f"the label table of {self.name} lists no image: give it a row for each"
+            )
         prepared = Prepared.of(Path(self.prepared), self.name, files)
         if (prepared.state == MISSING).all():
             raise UserError(
@@ -120,12 +134,17 @@ class ImageFolder(Dataset):
         if self.exclude is None:
             return np.arange(len(table.paths))
         files = [self.exclude] if isinstance(self.exclude, Path | str) else list(self.exclude)
-        lines = {line for file in files for line in listed(Path(file))}
+        lines = {line for file in files for line in listed_paths(Path(file))}
         out = np.fromiter((path in lines for path in table.paths), bool, len(table.paths))
         log.info("%s: %d of %d images are left out", self.name, out.sum(), len(out))
         if unknown := lines - set(table.paths):
             first = printable(min(unknown))
-            log.warning("dataset.exclude names %d images that %s lacks, such as %s", len(unknown), self.name, first)
+            log.warning(
+                "dataset.exclude names %d images that %s lacks, such as %s",
+                len(unknown),
+                self.name,
+                first,
+            )
         return np.flatnonzero(~out)
 
 
@@ -148,7 +167,7 @@ class Selected:
         return self.images[self.rows[rows]]
 
 
-def listed(file: Path) -> set[str]:
+def listed_paths(file: Path) -> set[str]:
     """The lines of a text file with anything on them."""
     try:
         return {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
@@ -159,7 +178,8 @@ def listed(file: Path) -> set[str]:
 def fingerprint(table: LabelTable, sizes: np.ndarray, image_size: int) -> str:
     """Hash of all that a table says, and of the images' names and sizes in bytes.
 
-    It does not depend on where the files lie, so another machine with the same files finds the same one.
+    It does not depend on where the files lie, so another machine with the same files finds the same
+    one.
     """
     content = hashlib.sha256("\n".join(table.paths).encode())
     for values in (sizes, table.targets, table.known, table.identities, table.split):

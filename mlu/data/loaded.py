@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from mlu.data.base import TaskName
 from mlu.data.prepared import progress
 from mlu.data.split import Split
-from mlu.errors import UserError
+from mlu.system.errors import UserError
 
 BATCH = 64
 """Images at once where the loader does not say."""
@@ -41,14 +41,16 @@ class LoadedImages:
 
 
 def split_of(loader: Any, labels: Sequence[str], what: str = "loader") -> tuple[Split, TaskName]:
-    """All images of a loader's data set with their targets, and the kind of task that the targets show.
+    """All images of a loader's data set with their targets, and the kind of task that the targets
+    show.
 
-    Targets are read in one pass, in the order of the data set; images are read again whenever they are needed.
+    Targets are read in one pass, in the order of the data set; images are read again whenever they
+    are needed.
 
     Args:
-        loader: A DataLoader of a map-style data set; its sampler, shuffling and `drop_last` do not matter. Its batches
-            are (images, targets, ...). Whole numbers of shape (n,) are classes; 0, 1 and NaN (unknown) of shape
-            (n, labels) are independent labels.
+        loader: A DataLoader of a map-style data set; its sampler, shuffling and `drop_last` do not
+            matter. Its batches are (images, targets, ...). Whole numbers of shape (n,) are classes;
+            0, 1 and NaN (unknown) of shape (n, labels) are independent labels.
         labels: Name of each output, in order.
         what: Name of the argument, for messages.
 
@@ -59,16 +61,18 @@ def split_of(loader: Any, labels: Sequence[str], what: str = "loader") -> tuple[
     found = []
     with progress() as bar:
         task = bar.add_task(f"reading the targets of {what}", total=len(loader.dataset))
-        for batch in in_order(loader):
+        for batch in loader_in_order(loader):
             images, targets = parts_of(batch)
             found.append(targets.detach().cpu())
             bar.advance(task, len(images))
     targets = torch.cat(found)
     if targets.ndim == 1:
         targets = one_hot(targets, labels)
-        return whole(loader, targets, torch.ones_like(targets, dtype=torch.bool)), "singlelabel"
+        return whole_loader(
+            loader, targets, torch.ones_like(targets, dtype=torch.bool)
+        ), "singlelabel"
     known = multi_hot(targets, labels)
-    return whole(loader, torch.where(known, targets, 0).float(), known), "multilabel"
+    return whole_loader(loader, torch.where(known, targets, 0).float(), known), "multilabel"
 
 
 def check_loader(loader: Any, what: str) -> None:
@@ -76,15 +80,19 @@ def check_loader(loader: Any, what: str) -> None:
     if not isinstance(loader, DataLoader):
         raise UserError(f"{what} must be a torch DataLoader, got {type(loader).__name__}")
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__getitem__"):
-        raise UserError(f"{what} has an iterable data set: give it one with a length that is indexed by row")
+        raise UserError(
+            f"{what} has an iterable data set: give it one with a length that is indexed by row"
+        )
     if loader.batch_size is None and loader.batch_sampler is None:
-        raise UserError(f"{what} has batch_size=None: give it a batch size and a data set of single samples")
+        raise UserError(
+            f"{what} has batch_size=None: give it a batch size and a data set of single samples"
+        )
     dataset: Any = loader.dataset
     if len(dataset) == 0:
         raise UserError(f"{what} has no images")
 
 
-def in_order(loader: Any) -> DataLoader[Any]:
+def loader_in_order(loader: Any) -> DataLoader[Any]:
     """A loader's data set from its first row to its last."""
     return DataLoader(
         loader.dataset,
@@ -97,9 +105,15 @@ def in_order(loader: Any) -> DataLoader[Any]:
 
 def parts_of(batch: Any) -> tuple[Tensor, Tensor]:
     """Images and targets of a batch."""
-    if not isinstance(batch, tuple | list) or len(batch) < 2 or not all(isinstance(part, Tensor) for part in batch[:2]):
+    if (
+        not isinstance(batch, tuple | list)
+        or len(batch) < 2
+        or not all(isinstance(part, Tensor) for part in batch[:2])
+    ):
         kind = type(batch).__name__
-        raise UserError(f"a batch must be (images, targets, ...), two tensors first; got {kind}: set a collate_fn")
+        raise UserError(
+            f"a batch must be (images, targets, ...), two tensors first; got {kind}: set a collate_fn"
+        )
     if batch[0].dtype == torch.bfloat16:
         raise UserError("images are bfloat16, which NumPy does not know: give float32")
     return batch[0], batch[1]
@@ -108,10 +122,14 @@ def parts_of(batch: Any) -> tuple[Tensor, Tensor]:
 def one_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
     """Classes as 0 or 1, shape (n, labels)."""
     if targets.is_floating_point() or targets.dtype == torch.bool:
-        raise UserError(f"targets of shape (n,) must be whole numbers, one class per image; got {targets.dtype}")
+        raise UserError(
+            f"targets of shape (n,) must be whole numbers, one class per image; got {targets.dtype}"
+        )
     if targets.min() < 0 or targets.max() >= len(labels):
         low, high = int(targets.min()), int(targets.max())
-        raise UserError(f"classes must lie in 0 to {len(labels) - 1}, one per label; got {low} to {high}")
+        raise UserError(
+            f"classes must lie in 0 to {len(labels) - 1}, one per label; got {low} to {high}"
+        )
     return F.one_hot(targets.long(), len(labels)).float()
 
 
@@ -123,14 +141,20 @@ def multi_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
             f"targets must have shape (n,) for classes or (n, {len(labels)}) for independent labels, got "
             f"({', '.join(map(str, shape))})"
         )
-    known = ~targets.isnan() if targets.is_floating_point() else torch.ones_like(targets, dtype=torch.bool)
+    known = (
+        ~targets.isnan()
+        if targets.is_floating_point()
+        else torch.ones_like(targets, dtype=torch.bool)
+    )
     strange = known & (targets != 0) & (targets != 1)
     if strange.any():
-        raise UserError(f"targets must be 0, 1 or NaN (unknown), got {targets[strange][0].item():g}")
+        raise UserError(
+            f"targets must be 0, 1 or NaN (unknown), got {targets[strange][0].item():g}"
+        )
     return known
 
 
-def whole(loader: Any, targets: Tensor, known: Tensor) -> Split:
+def whole_loader(loader: Any, targets: Tensor, known: Tensor) -> Split:
     """All images of a loader, each of a person of its own."""
     rows = np.arange(len(targets))
     return Split(LoadedImages(loader.dataset, loader.collate_fn), rows, targets, known, rows)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mlu.data.attributes import resolve_label
 from mlu.data.base import LabelledImages
+from mlu.data.labels import resolve_label
 from mlu.data.split import Batch, Split, count_batches, partition
-from mlu.errors import UserError
-from mlu.seeding import generator
-from mlu.sharing import Place, own_part, place
+from mlu.system.collectives import Place, own_part, place
+from mlu.system.errors import UserError
+from mlu.system.seeding import generator
 
 FEWEST_IMAGES = 20
 """Below this the test split has not even two images."""
@@ -22,7 +22,8 @@ FEWEST_IMAGES = 20
 class ImageData(L.LightningDataModule):
     """A data set in three splits.
 
-    Only training needs a loader that Lightning knows; scores and evaluation read plain images, `splits[name].batches`.
+    Only training needs a loader that Lightning knows; scores and evaluation read plain images,
+    `splits[name].batches`.
 
     Attributes:
         source: The whole data set.
@@ -47,18 +48,23 @@ class ImageData(L.LightningDataModule):
             raise UserError(
                 f"{len(data.unreadable)} of the {len(data.images)} images of {data.name} cannot be read; the first: "
                 f"{next(iter(data.unreadable.values()))}; or leave them all out with dataset.exclude=FILE, which "
-                f"python -m mlu.data.doctor dataset={data.name} writes"
+                f"python -m mlu.doctor dataset={data.name} writes"
             )
         self.source, self.task, self.labels = data, data.task, data.labels
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
         self.splits = partition(data, seed)
         for name, split in self.splits.items():
             if len(split) < 2:
-                raise UserError(f"the {name} split of {data.name} has {len(split)} images: give it more")
+                raise UserError(
+                    f"the {name} split of {data.name} has {len(split)} images: give it more"
+                )
 
     def columns(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Columns of labels, in their order; raises UserError with the nearest name for an unknown one."""
-        return tuple(self.labels.index(resolve_label(name, self.labels, self.source.name)) for name in names)
+        """Columns of labels, in their order; raises UserError with the nearest name for an unknown
+        one."""
+        return tuple(
+            self.labels.index(resolve_label(name, self.labels, self.source.name)) for name in names
+        )
 
     def train_batches(
         self, split: Split, batch_size: int | None = None, seed: int | None = None, epoch: int = 0
@@ -74,7 +80,9 @@ class ImageData(L.LightningDataModule):
         return self.train_batches(self.splits["train"])
 
 
-def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0, epoch: int = 0) -> DataLoader[Batch]:
+def shuffled_batches(
+    split: Split, batch_size: int, seed: int, workers: int = 0, epoch: int = 0
+) -> DataLoader[Batch]:
     """Batches of a split for training, in another order in every epoch."""
     # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
     return DataLoader(
@@ -89,7 +97,8 @@ def shuffled_batches(split: Split, batch_size: int, seed: int, workers: int = 0,
 
 @dataclass(frozen=True)
 class Shared(Dataset[Batch]):
-    """A split as training reads it: of each batch all targets, and the images of this process's part."""
+    """A split as training reads it: of each batch all targets, and the images of this process's
+    part."""
 
     split: Split
     here: Place | None

@@ -1,7 +1,9 @@
-"""Images that were decoded once: arrays on disk in shards, read by memory map, made in parallel and again where stale.
+"""Images that were decoded once: arrays on disk in shards, read by memory map, made in parallel and
+again where stale.
 
-A shard is `00012.npy` (uint8, shape (images, 3, size, size)) and `00012.json`, which is written last and says of which
-state of which files it is. A run that is killed leaves whole shards, and the next one makes the others.
+A shard is `00012.npy` (uint8, shape (images, 3, size, size)) and `00012.json`, which is written
+last and says of which state of which files it is. A run that is killed leaves whole shards, and the
+next one makes the others.
 """
 
 import hashlib
@@ -9,7 +11,7 @@ import json
 import logging
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,15 +22,23 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from mlu.data.base import Images
 from mlu.data.files import MISSING, ImageFiles
-from mlu.disk import mapped
-from mlu.errors import UserError, first_line
-from mlu.process import end_with_parent
-from mlu.store import checksum, code_digest, digest, now
+from mlu.system.disk import mapped
+from mlu.system.errors import UserError, first_line, printable
+from mlu.system.process import end_with_parent
+from mlu.system.store import checksum, code_digest, digest, now
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +86,10 @@ class Prepared:
     def unreadable(self) -> dict[int, str]:
         """Rows whose files are missing, or could not be decoded, and why."""
         missing = np.flatnonzero(self.state[:, 0] == MISSING).tolist()
-        found = {row: f"{self.files.folder / self.files.paths[row]} is missing: put it there" for row in missing}
+        found = {
+            row: f"{self.files.folder / self.files.paths[row]} is missing: put it there"
+            for row in missing
+        }
         for part, record in zip(self.parts, self.records, strict=True):
             for place, reason in ({} if record is None else record["unreadable"]).items():
                 found[part.start + int(place)] = reason
@@ -91,15 +104,20 @@ class Prepared:
         paths, file = self.files.paths[part], shard_file(self.folder, number)
         try:
             record = json.loads(record_file(self.folder, number).read_text())
-            whole = file.stat().st_size == record["bytes"] and fits(mapped(file), len(paths), self.files)
+            whole = file.stat().st_size == record["bytes"] and fits(
+                mapped(file), len(paths), self.files
+            )
             current = record["state"] == state_of(paths, self.state[part])
-            placed = {int(place) for place, _ in record["unreadable"].items()} <= {*range(len(paths))}
+            placed = {int(place) for place, _ in record["unreadable"].items()} <= {
+                *range(len(paths))
+            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
             return None
         return record if whole and current and placed else None
 
     def opened(self, command: str) -> Images:
-        """All images: from the shards, and where there is none from the files; `command` is what makes them."""
+        """All images: from the shards, and where there is none from the files; `command` is what
+        makes them."""
         stale = self.records.count(None)
         if stale == len(self.records):
             log.info("images are decoded as they are needed: %s does that once for all", command)
@@ -109,7 +127,9 @@ class Prepared:
                 "%s: %d of %d shards are missing or older than their files, which are decoded instead: run %s",
                 self.folder, stale, len(self.records), command,
             )  # fmt: skip
-        return PreparedImages(self.folder, self.files, self.rows, [record is not None for record in self.records])
+        return PreparedImages(
+            self.folder, self.files, self.rows, [record is not None for record in self.records]
+        )
 
     def make(self, jobs: int) -> dict[int, str]:
         """Make the shards that are missing or stale; returns `unreadable`, afterwards.
@@ -132,7 +152,9 @@ class Prepared:
                 for number in missing:
                     part = self.parts[number]
                     batch = replace(self.files, paths=self.files.paths[part])
-                    waiting[pool.submit(make_shard, self.folder, number, batch, self.state[part])] = len(batch)
+                    waiting[
+                        pool.submit(make_shard, self.folder, number, batch, self.state[part])
+                    ] = len(batch)
                 task = bar.add_task("decoding", total=sum(waiting.values()))
                 for done in as_completed(waiting):
                     done.result()
@@ -181,12 +203,22 @@ class PreparedImages:
 
     @cached_property
     def arrays(self) -> list[np.ndarray | None]:
-        return [mapped(shard_file(self.folder, number)) if made else None for number, made in enumerate(self.made)]
+        return [
+            mapped(shard_file(self.folder, number)) if made else None
+            for number, made in enumerate(self.made)
+        ]
 
     def damaged(self) -> list[Path]:
         """Shards whose bytes are not those that were written."""
-        shards = [(shard_file(self.folder, number), number) for number, made in enumerate(self.made) if made]
-        records = [(file, json.loads(record_file(self.folder, number).read_text())) for file, number in shards]
+        shards = [
+            (shard_file(self.folder, number), number)
+            for number, made in enumerate(self.made)
+            if made
+        ]
+        records = [
+            (file, json.loads(record_file(self.folder, number).read_text()))
+            for file, number in shards
+        ]
         return [file for file, record in records if checksum(file) != record["checksum"]]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -195,7 +227,8 @@ class PreparedImages:
 
 
 def make_shard(folder: Path, number: int, files: ImageFiles, state: np.ndarray) -> None:
-    """Decode all images of a shard and write it, then its record; an image that cannot be decoded is black."""
+    """Decode all images of a shard and write it, then its record; an image that cannot be decoded
+    is black."""
     record_file(folder, number).unlink(missing_ok=True)
     images = np.zeros((len(files), 3, files.image_size, files.image_size), np.uint8)
     unreadable: dict[int, str] = {}
@@ -234,18 +267,28 @@ def record_file(folder: Path, number: int) -> Path:
 
 def fits(array: np.ndarray, images: int, files: ImageFiles) -> bool:
     """Whether these can be the decoded images."""
-    return array.dtype == np.uint8 and array.shape == (images, 3, files.image_size, files.image_size)
+    return array.dtype == np.uint8 and array.shape == (
+        images,
+        3,
+        files.image_size,
+        files.image_size,
+    )
 
 
 def state_of(paths: Sequence[str], state: np.ndarray) -> str:
     """Hash of names, sizes and times of change of some files."""
-    return hashlib.sha256("\n".join(paths).encode() + np.ascontiguousarray(state).tobytes()).hexdigest()
+    return hashlib.sha256(
+        "\n".join(paths).encode() + np.ascontiguousarray(state).tobytes()
+    ).hexdigest()
 
 
 @contextmanager
 def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end when this one does, however it ends; what they have not begun is dropped on a fault."""
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=end_with_parent)
+    """Processes that end when this one does, however it ends; what they have not begun is dropped
+    on a fault."""
+    pool = ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), initializer=end_with_parent
+    )
     try:
         yield pool
     finally:
@@ -261,5 +304,35 @@ class Rate(ProgressColumn):
 
 def progress() -> Progress:
     """A bar on standard error with counts, rate and time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+UNREADABLE = "unreadable.txt"
+SHOWN = 10
+
+
+def refused(unreadable: Mapping[int, str], paths: Sequence[str], folder: Path) -> int:
+    """Say which images cannot be read and list them in a file of `folder`; 1 if there are any, else
+    0.
+
+    Args:
+        unreadable: Why, by row.
+        paths: Of all images.
+        folder: Where the list goes, for `dataset.exclude`.
+    """
+    if not unreadable:
+        return 0
+    file = folder / UNREADABLE
+    file.write_text("".join(f"{paths[row]}\n" for row in sorted(unreadable)), encoding="utf-8")
+    print(f"{len(unreadable):,} images cannot be read:")
+    for row in sorted(unreadable)[:SHOWN]:
+        print(f"  {printable(unreadable[row])}")
+    print(f"leave them all out: dataset.exclude={file}")
+    return 1

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlu.data.base import Images, LabelledImages
+from mlu.system.seeding import generator
 
 FRACTIONS = {"train": 0.65, "validation": 0.25, "test": 0.10}
 """Shares of the three splits (paper, Section 6)."""
@@ -46,7 +47,9 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """Where a GPU can fetch it while it computes; a DataLoader calls this."""
-        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.known.pin_memory(), self.part)
+        return Batch(
+            self.images.pin_memory(), self.targets.pin_memory(), self.known.pin_memory(), self.part
+        )
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Split:
         rows: Where this part's images are in it, shape (n,).
         targets: 0 or 1, float32, shape (n, labels).
         known: False where a target is undefined or withheld, shape (n, labels).
-        identities: Number of the person on each image, shape (n,); each image is its own where there are none.
+        identities: Number of the person on each image, shape (n,); each image is its own where
+            there are none.
     """
 
     images: Images
@@ -103,15 +107,19 @@ class Split:
         """
         hidden = torch.zeros_like(self.known)
         hidden[:, list(columns)] = True if rows is None else rows[:, None]
-        return replace(self, targets=self.targets.masked_fill(hidden, 0), known=self.known & ~hidden)
+        return replace(
+            self, targets=self.targets.masked_fill(hidden, 0), known=self.known & ~hidden
+        )
 
     def base_rates(self) -> Tensor:
         """Share of positives among the known targets, shape (labels,); 0.5 where none is known."""
         counts = self.known.sum(0)
-        return torch.where(counts > 0, (self.targets * self.known).sum(0) / counts.clamp(min=1), 0.5)
+        return torch.where(
+            counts > 0, (self.targets * self.known).sum(0) / counts.clamp(min=1), 0.5
+        )
 
 
-def united(first: Split, second: Split) -> Split:
+def united_splits(first: Split, second: Split) -> Split:
     """The images of one split and then those of another one of the same data set."""
     return Split(
         first.images,
@@ -123,16 +131,19 @@ def united(first: Split, second: Split) -> Split:
 
 
 def count_batches(images: int, size: int) -> int:
-    """Steps of one epoch of training: a rest of a single image is left out, since batch norm cannot learn from it."""
+    """Steps of one epoch of training: a rest of a single image is left out, since batch norm cannot
+    learn from it."""
     whole, rest = divmod(images, size)
     return whole + (rest > 1)
 
 
 def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
-    """Train, validation and test: complete, disjoint, identity-disjoint where there are identities, stratified.
+    """Train, validation and test: complete, disjoint, identity-disjoint where there are identities,
+    stratified.
 
     Args:
-        data: The whole data set; a split of its own is kept as it is, what it leaves open is train or validation.
+        data: The whole data set; a split of its own is kept as it is, what it leaves open is train
+            or validation.
         seed: Which of the many such partitions.
     """
     identities = np.arange(len(data.images)) if data.identities is None else data.identities
@@ -156,12 +167,15 @@ def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
     return splits
 
 
-def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int, parts: int = 3) -> np.ndarray:
-    """Part (0, 1, 2) of each image by the shares of FRACTIONS; all images of an identity get the same one.
+def stratified_parts(
+    targets: np.ndarray, identities: np.ndarray, seed: int, parts: int = 3
+) -> np.ndarray:
+    """Part (0, 1, 2) of each image by the shares of FRACTIONS; all images of an identity get the
+    same one.
 
-    People with the same labels stand side by side, rarest label first and random within, and are dealt along a
-    golden-ratio sequence: on *every* stretch of it each part has its share to within a few, so every group of alike
-    people is divided fairly.
+    People with the same labels stand side by side, rarest label first and random within, and are
+    dealt along a golden-ratio sequence: on *every* stretch of it each part has its share to within
+    a few, so every group of alike people is divided fairly.
 
     Args:
         targets: 0 or 1, shape (images, labels).
@@ -174,7 +188,9 @@ def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int, par
     """
     generator = np.random.default_rng([seed, 65_25_10])
     people, person, sizes = np.unique(identities, return_inverse=True, return_counts=True)
-    totals = np.stack([np.bincount(person, weights=column, minlength=len(people)) for column in targets.T], 1)
+    totals = np.stack(
+        [np.bincount(person, weights=column, minlength=len(people)) for column in targets.T], 1
+    )
     mostly = (2 * totals > sizes[:, None]).astype(np.int8)
     rarest_last = np.argsort(-mostly.mean(0), kind="stable")
     order = np.lexsort([generator.random(len(people)), *mostly[:, rarest_last].T])
@@ -185,3 +201,27 @@ def stratified_parts(targets: np.ndarray, identities: np.ndarray, seed: int, par
     part = np.empty(len(people), np.int8)
     part[order] = np.searchsorted(bounds, dealt, side="right")
     return part[person]
+
+
+def people_drawn(persons: np.ndarray, sizes: Sequence[int], seed: int) -> list[Tensor]:
+    """Images of disjoint groups of people, drawn at random.
+
+    Args:
+        persons: Person on each image, shape (images,).
+        sizes: Images of each group. Of its last person only as many are taken as it lacks; the
+            others are nobody's.
+        seed: Of the drawing.
+
+    Returns:
+        Row numbers of each group, ascending; fewer where the images do not suffice.
+    """
+    people, person = np.unique(persons, return_inverse=True)
+    rank = torch.randperm(len(people), generator=generator(seed)).numpy()[person]
+    order = np.argsort(rank, kind="stable")
+    groups, at = [], 0
+    for size in sizes:
+        groups.append(torch.from_numpy(np.sort(order[at : at + size])))
+        at += size
+        while 0 < at < len(order) and rank[order[at]] == rank[order[at - 1]]:
+            at += 1
+    return groups

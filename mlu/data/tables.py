@@ -9,13 +9,16 @@ import pyarrow.csv
 import pyarrow.parquet
 from pyarrow import ArrowException, DataType, Table
 
-from mlu.errors import UserError, did_you_mean, first_line
+from mlu.system.errors import UserError, did_you_mean, first_line
 
 PARQUET = (".parquet", ".pq")
 
 
-def read_table(file: Path, columns: Sequence[str] | None = None, types: Mapping[str, DataType] | None = None) -> Table:
-    """The columns of a CSV file (with a header, UTF-8) or a Parquet file, in the order that is asked for.
+def read_table(
+    file: Path, columns: Sequence[str] | None = None, types: Mapping[str, DataType] | None = None
+) -> Table:
+    """The columns of a CSV file (with a header, UTF-8) or a Parquet file, in the order that is
+    asked for.
 
     Args:
         file: Ends with .parquet or .pq, or is CSV. A gzipped CSV file (.gz) is read too.
@@ -23,7 +26,8 @@ def read_table(file: Path, columns: Sequence[str] | None = None, types: Mapping[
         types: Of the columns of a CSV file; those that are not named are text.
 
     Raises:
-        UserError: If the file is missing or malformed (with its row), or lacks a column, or has one twice.
+        UserError: If the file is missing or malformed (with its row), or lacks a column, or has one
+            twice.
     """
     if not file.is_file():
         raise UserError(f"there is no label table {file}")
@@ -32,11 +36,17 @@ def read_table(file: Path, columns: Sequence[str] | None = None, types: Mapping[
         header = pyarrow.parquet.read_schema(file).names if parquet else csv_header(file)
         refuse_wrong_columns(file, header, columns)
         if parquet:
-            return pyarrow.parquet.read_table(file, columns=None if columns is None else list(columns))
+            return pyarrow.parquet.read_table(
+                file, columns=None if columns is None else list(columns)
+            )
         texts = dict.fromkeys(header, pa.string())
-        convert = pyarrow.csv.ConvertOptions(column_types={**texts, **(types or {})}, include_columns=columns or header)
+        convert = pyarrow.csv.ConvertOptions(
+            column_types={**texts, **(types or {})}, include_columns=columns or header
+        )
         # One thread finds the row of a fault; it reads a few million rows in seconds.
-        return pyarrow.csv.read_csv(file, pyarrow.csv.ReadOptions(use_threads=False), convert_options=convert)
+        return pyarrow.csv.read_csv(
+            file, pyarrow.csv.ReadOptions(use_threads=False), convert_options=convert
+        )
     except (ArrowException, OSError, UnicodeDecodeError) as fault:
         kind = "Parquet" if parquet else "CSV (UTF-8, with a header)"
         raise UserError(f"{file}: {first_line(fault)}: it must be {kind}") from fault

@@ -1,24 +1,32 @@
-"""Where a single-label task's images of forgotten classes go (paper, Section 7.1). Reported, never trained on."""
+"""Where a single-label task's images of forgotten classes go (paper, Section 7.1). Reported, never
+trained on."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mlu.contracts import Finding, ForgetRequest
+from mlu.metrics.findings import Finding
 from mlu.models.outputs import Outputs
-from mlu.tasks import Task
+from mlu.models.tasks import ForgetRequest, Task
 
 MULTILABEL = "an image of a multi-label task has no neighbouring class"
 NO_IMAGES = "the split has no image of a forgotten class"
 
 
 def reassignment_findings(
-    task: Task, outputs: Outputs, original: Tensor, head: nn.Linear, request: ForgetRequest, labels: Sequence[str]
+    task: Task,
+    outputs: Outputs,
+    original: Tensor,
+    head: nn.Linear,
+    request: ForgetRequest,
+    labels: Sequence[str],
 ) -> list[Finding]:
-    """`reassigned/neighbour` and `reassigned/<Class>`: shares of the forgotten classes' images, by what is predicted.
+    """`reassigned/neighbour` and `reassigned/<Class>`: shares of the forgotten classes' images, by
+    what is predicted.
 
-    A neighbour is the retained class whose decision boundary is nearest to the image in the original's features.
+    A neighbour is the retained class whose decision boundary is nearest to the image in the
+    original's features.
 
     Args:
         task: Of the outputs.
@@ -37,7 +45,8 @@ def reassignment_findings(
     said = outputs.logits[rows].argmax(1)
     nearest = neighbours(original[rows], outputs.targets[rows].argmax(1), head, request.retained)
     shares = [
-        Finding(f"reassigned/{labels[column]}", (said == column).float().mean().item()) for column in request.retained
+        Finding(f"reassigned/{labels[column]}", (said == column).float().mean().item())
+        for column in request.retained
     ]
     return [Finding("reassigned/neighbour", (said == nearest).float().mean().item()), *shares]
 
@@ -45,8 +54,8 @@ def reassignment_findings(
 def neighbours(logits: Tensor, classes: Tensor, head: nn.Linear, retained: Sequence[int]) -> Tensor:
     """The retained class nearest to each image, shape (images,).
 
-    The boundary between the image's class u and class c lies (z_u - z_c) / |w_u - w_c| away in the space of features;
-    this is negative on the other side of it.
+    The boundary between the image's class u and class c lies (z_u - z_c) / |w_u - w_c| away in the
+    space of features; this is negative on the other side of it.
 
     Args:
         logits: Shape (images, labels).

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlu.contracts import Finding
+from mlu.metrics.findings import Finding
 from mlu.metrics.intervals import mean_rate_interval, rate_and_residual
 from mlu.metrics.labels import METRICS, Figures, finding, label_figures, none_if_nan
 from mlu.models.outputs import Outputs
-from mlu.tasks import Task
+from mlu.models.tasks import Task
 
 
 def label_findings(figures: dict[str, Figures], labels: Sequence[str]) -> list[Finding]:
@@ -29,7 +29,8 @@ def label_findings(figures: dict[str, Figures], labels: Sequence[str]) -> list[F
 def retained_findings(task: Task, outputs: Outputs, retained: Sequence[int]) -> list[Finding]:
     """`retained/<metric>`: the mean over the retained labels for which it is defined.
 
-    Of a single-label task only images of retained classes count, and `accuracy` is the share of them that is right.
+    Of a single-label task only images of retained classes count, and `accuracy` is the share of
+    them that is right.
     """
     columns = list(retained)
     if task.name == "singlelabel":
@@ -37,14 +38,16 @@ def retained_findings(task: Task, outputs: Outputs, retained: Sequence[int]) -> 
         outputs = outputs.subset(rows)
     figures = label_figures(task, outputs)
     findings = [
-        Finding(f"retained/{metric}", *value_or_reason(mean_defined(figures[metric].value[columns])))
+        Finding(
+            f"retained/{metric}", *value_or_reason(mean_defined(figures[metric].value[columns]))
+        )
         for metric in METRICS
         if metric != "accuracy"
     ]
-    return [retained_accuracy(task, outputs, columns), *findings]
+    return [retained_accuracy_finding(task, outputs, columns), *findings]
 
 
-def retained_accuracy(task: Task, outputs: Outputs, columns: list[int]) -> Finding:
+def retained_accuracy_finding(task: Task, outputs: Outputs, columns: list[int]) -> Finding:
     """Mean accuracy over the retained labels, or share of right classes, with its interval."""
     right = (task.predictions(outputs.logits) == (outputs.targets > 0)).numpy()
     known = outputs.known.numpy()
@@ -65,5 +68,10 @@ def mean_defined(values: np.ndarray) -> float:
 
 def value_or_reason(value: float) -> tuple[float | None, None, None, str | None]:
     if math.isnan(value):
-        return None, None, None, "no retained label occurs both ways among the known targets of this split"
+        return (
+            None,
+            None,
+            None,
+            "no retained label occurs both ways among the known targets of this split",
+        )
     return value, None, None, None

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.base import TaskName
 from mlu.data.split import Batch
-from mlu.meter import phase
 from mlu.methods.parts import repeated
 from mlu.models.batch_norm import batch_norms
 from mlu.models.network import Network
-from mlu.optimise import Tuning
+from mlu.training.meter import phase
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 BATCH = 256
 """Most images per pass of the attack."""
@@ -22,14 +22,17 @@ BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryShrink(Method):
-    """Boundary Shrink: gives each image of a forgotten class to the class across its nearest border (Chen, 2023).
+    """Boundary Shrink: gives each image of a forgotten class to the class across its nearest border
+    (Chen, 2023).
 
-    That class is what the original says once the image has taken one step of size `step` up its loss, forgotten classes
-    excluded. Fine-tuning goes through images of the forgotten classes alone; batch norms are frozen, since such batches
-    have statistics of their own. Only for one class per image: across a binary label's border lies its inversion.
+    That class is what the original says once the image has taken one step of size `step` up its
+    loss, forgotten classes excluded. Fine-tuning goes through images of the forgotten classes
+    alone; batch norms are frozen, since such batches have statistics of their own. Only for one
+    class per image: across a binary label's border lies its inversion.
 
     Attributes:
-        step: Of the fast gradient sign attack, pixels in [0, 1] (or on the scale that the network takes).
+        step: Of the fast gradient sign attack, pixels in [0, 1] (or on the scale that the network
+            takes).
         tuning: Fine-tuning.
     """
 
@@ -41,7 +44,9 @@ class BoundaryShrink(Method):
 
     def edit(self, problem: Problem) -> Edit:
         frozen = torch.zeros((), device=problem.device)
-        names = [f"{norm}.{kind}" for norm in batch_norms(problem.net) for kind in ("weight", "bias")]
+        names = [
+            f"{norm}.{kind}" for norm in batch_norms(problem.net) for kind in ("weight", "bias")
+        ]
         return Edit(radius=dict.fromkeys(names, frozen))
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
@@ -49,7 +54,9 @@ class BoundaryShrink(Method):
             return []
         with phase("score"):
             batches = problem.forget.batches(BATCH)
-            targets = torch.cat([nearest(problem, batch.to(problem.device), self.step).cpu() for batch in batches])
+            targets = torch.cat(
+                [nearest(problem, batch.to(problem.device), self.step).cpu() for batch in batches]
+            )
         images = replace(problem.forget, targets=targets)
         return repeated(self.tuning, Pass(images=images, loss=partial(reassigning_loss, problem)))
 
@@ -64,7 +71,9 @@ def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
     moved = moved.clamp(0, 1) if pixels else moved
     with torch.no_grad():
         logits = problem.original(moved)
-    classes = problem.task.ignorant(logits, problem.request.forgotten, problem.train.base_rates()).argmax(1)
+    classes = problem.task.ignorant(
+        logits, problem.request.forgotten, problem.train.base_rates()
+    ).argmax(1)
     return F.one_hot(classes, logits.shape[1]).to(batch.targets)
 
 

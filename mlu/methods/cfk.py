@@ -5,26 +5,28 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.methods.parts import every_weight, frozen_rows, retain_passes, silent_head
 from mlu.models.network import Network, matrices
-from mlu.optimise import Tuning
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class CFk(Method):
-    """CF-k: fine-tunes the last k layers on the retained labels; EU-k: trains them anew (Goel et al., 2022).
+    """CF-k: fine-tunes the last k layers on the retained labels; EU-k: trains them anew (Goel et
+    al., 2022).
 
-    Layers are counted from the output: convolutions, linear layers, and what attention reads its tokens by. The norms
-    among them move too. All that comes before is frozen, with the statistics of its batch norms. The head's forgotten
-    row gets no gradient, and the features before the last k layers are the original's, so CF-k barely forgets anything
-    in a multi-label task.
+    Layers are counted from the output: convolutions, linear layers, and what attention reads its
+    tokens by. The norms among them move too. All that comes before is frozen, with the statistics
+    of its batch norms. The head's forgotten row gets no gradient, and the features before the last
+    k layers are the original's, so CF-k barely forgets anything in a multi-label task.
 
     Attributes:
         k: Number of layers, >= 1.
-        reinit: Whether they start anew (EU-k): Kaiming-normal weights, zero biases, neutral norms (the source leaves
-            those as they were trained), and all else, such as positions, drawn with the mean and spread that it had.
-            The forgotten output, which nothing trains then, is set to its base rate.
+        reinit: Whether they start anew (EU-k): Kaiming-normal weights, zero biases, neutral norms
+            (the source leaves those as they were trained), and all else, such as positions, drawn
+            with the mean and spread that it had. The forgotten output, which nothing trains then,
+            is set to its base rate.
         tuning: Fine-tuning.
     """
 
@@ -38,7 +40,9 @@ class CFk(Method):
         moving = last_layers(problem.net, self.k)
         weights = every_weight(problem.net)
         radius = {
-            name: torch.zeros((), device=problem.device) for name in weights if name.rpartition(".")[0] not in moving
+            name: torch.zeros((), device=problem.device)
+            for name in weights
+            if name.rpartition(".")[0] not in moving
         }
         if not self.reinit:
             return Edit(radius=radius)
@@ -71,7 +75,11 @@ def new_start(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
     """What a parameter starts from anew, on the CPU."""
     start = torch.zeros(old.shape)
     if name.endswith("weight"):
-        return nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator) if old.ndim > 1 else start + 1
+        return (
+            nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator)
+            if old.ndim > 1
+            else start + 1
+        )
     if name.endswith("bias"):
         return start
     mean, spread = old.mean().item(), old.std(correction=0).item()

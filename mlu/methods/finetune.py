@@ -2,14 +2,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.methods.parts import retain_passes
-from mlu.optimise import Tuning
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Method):
-    """Goes on training on the retained labels alone, and hopes that the others fade (catastrophic forgetting).
+    """Goes on training on the retained labels alone, and hopes that the others fade (catastrophic
+    forgetting).
 
     The forgotten output gets no gradient, so in a multi-label task nothing pushes it.
     """

@@ -2,15 +2,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.methods.parts import silent_head
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Method):
-    """Only the forgotten output is made constant: perfect forgetting to whoever reads that output alone.
+    """Only the forgotten output is made constant: perfect forgetting to whoever reads that output
+    alone.
 
-    The features keep all they knew. It costs nothing, so it is the baseline that every method must beat elsewhere.
+    The features keep all they knew. It costs nothing, so it is the baseline that every method must
+    beat elsewhere.
     """
 
     reads_forgotten: ClassVar[bool] = False

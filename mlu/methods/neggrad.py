@@ -6,25 +6,28 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch
 from mlu.methods.parts import forgotten_loss, repeated, retained_loss
 from mlu.models.network import Network
-from mlu.optimise import Tuning
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class NegGrad(Method):
-    """NegGrad+: descends on the retained loss and ascends on the forgotten one (Kurmanji et al., 2023).
+    """NegGrad+: descends on the retained loss and ascends on the forgotten one (Kurmanji et al.,
+    2023).
 
-    The loss is alpha L_retained - (1 - alpha) L_forgotten, both means over one batch of all training images. Ascent
-    without an end turns a binary label round, which an attacker reads as well as the label itself; so a batch on which
-    the forgotten output is as wrong as its base rate pushes no further. Momentum and other batches may still carry it
-    past that point, since nothing pulls it back: keep steps small.
+    The loss is alpha L_retained - (1 - alpha) L_forgotten, both means over one batch of all
+    training images. Ascent without an end turns a binary label round, which an attacker reads as
+    well as the label itself; so a batch on which the forgotten output is as wrong as its base rate
+    pushes no further. Momentum and other batches may still carry it past that point, since nothing
+    pulls it back: keep steps small.
 
     Attributes:
         alpha: Weight of the retained loss, in [0, 1].
-        capped: Whether a batch stops pushing at the loss of the constant base rate; the source does not stop.
+        capped: Whether a batch stops pushing at the loss of the constant base rate; the source does
+            not stop.
         tuning: Fine-tuning.
     """
 
@@ -39,8 +42,14 @@ class NegGrad(Method):
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         forgotten = problem.request.forgotten
-        cap = problem.task.ignorance(problem.train.base_rates(), forgotten) if self.capped else math.inf
-        return repeated(self.tuning, Pass(images=problem.train, loss=partial(self.loss, problem, cap)))
+        cap = (
+            problem.task.ignorance(problem.train.base_rates(), forgotten)
+            if self.capped
+            else math.inf
+        )
+        return repeated(
+            self.tuning, Pass(images=problem.train, loss=partial(self.loss, problem, cap))
+        )
 
     def loss(self, problem: Problem, cap: float, net: Network, batch: Batch) -> Tensor:
         logits = net(batch.images)

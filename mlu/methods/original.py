@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlu.contracts import Edit, Method, Pass, Problem
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
 @dataclass(frozen=True, kw_only=True)

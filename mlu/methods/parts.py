@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from mlu.contracts import Pass, Problem
 from mlu.data.split import Batch, Split, count_batches
-from mlu.errors import UserError
 from mlu.models.network import Network, Weights
 from mlu.models.outputs import respond
-from mlu.optimise import Tuning
+from mlu.system.errors import UserError
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Pass, Problem
 
 MEAN_BATCH = 64
 """Images per pass where only their mean gradient counts."""
@@ -37,7 +37,8 @@ def frozen_rows(problem: Problem) -> dict[str, Tensor]:
 
 
 def speaking(problem: Problem) -> Network:
-    """The network to score: with the forgotten outputs as the original has them, for a silent one has no gradient."""
+    """The network to score: with the forgotten outputs as the original has them, for a silent one
+    has no gradient."""
     net = copy.deepcopy(problem.net)
     rows, head = list(problem.request.forgotten), problem.original.head
     with torch.no_grad():
@@ -48,7 +49,9 @@ def speaking(problem: Problem) -> Network:
 def refuse_silence(scores: Weights) -> Weights:
     """The scores, or UserError where all are zero."""
     if not any(layer.any() for layer in scores.values()):
-        raise UserError("the forgotten outputs depend on no weight of the network: they are forgotten already")
+        raise UserError(
+            "the forgotten outputs depend on no weight of the network: they are forgotten already"
+        )
     return scores
 
 
@@ -93,7 +96,8 @@ def retained_loss(
 
 
 def forgotten_loss(logits: Tensor, batch: Batch, problem: Problem) -> Tensor:
-    """Mean loss over the forgotten labels (of a single-label task: over images of the forgotten classes)."""
+    """Mean loss over the forgotten labels (of a single-label task: over images of the forgotten
+    classes)."""
     scope = problem.task.scope(batch.targets, batch.known, problem.request.forgotten)
     return problem.task.loss(logits, batch.targets, scope)
 
@@ -106,7 +110,8 @@ def teacher_logits(problem: Problem, images: Tensor) -> Tensor:
 
 
 def forgotten_aurocs(net: Network, problem: Problem, images: Split) -> list[float]:
-    """AUROC of each forgotten output against the rest, of those labels that occur both ways among known targets."""
+    """AUROC of each forgotten output against the rest, of those labels that occur both ways among
+    known targets."""
     odds, found = problem.task.log_odds(respond(net, images)[0]), []
     for column in problem.request.forgotten:
         known, targets = images.known[:, column], images.targets[:, column].long()
@@ -124,8 +129,8 @@ def share_of(split: Split, fraction: float, generator: torch.Generator) -> Split
 def calibration(problem: Problem, images: int) -> Split:
     """At most `images` plain training images, seeded, as many with the forgotten labels as without.
 
-    Of several forgotten labels each brings its share; a label with too few positives or negatives brings fewer. Raises
-    UserError where all targets are unknown.
+    Of several forgotten labels each brings its share; a label with too few positives or negatives
+    brings fewer. Raises UserError where all targets are unknown.
     """
     order = torch.randperm(len(problem.train), generator=problem.generator())
     share = max(1, images // (2 * len(problem.request.forgotten)))
@@ -159,12 +164,14 @@ def on_device(problem: Problem, points: Split, size: int) -> Iterator[Batch]:
 
 
 def multiple_correlation(features: Tensor, batch: Batch, problem: Problem) -> Tensor:
-    """Share of the forgotten targets' variance that a linear map of the features explains in a batch: in [0, 1].
+    """Share of the forgotten targets' variance that a linear map of the features explains in a
+    batch: in [0, 1].
 
-    The map is a ridge regression, t' K (K + n I)^-1 t / n of standardised targets t, with K the features' scalar
-    products after each has been standardised: the penalty of 1 for each unit of feature variance keeps a batch smaller
-    than the number of features from explaining everything. Differentiable; a mean over the forgotten labels, of which
-    one that does not vary in the batch counts 0. Ours, not the paper's.
+    The map is a ridge regression, t' K (K + n I)^-1 t / n of standardised targets t, with K the
+    features' scalar products after each has been standardised: the penalty of 1 for each unit of
+    feature variance keeps a batch smaller than the number of features from explaining everything.
+    Differentiable; a mean over the forgotten labels, of which one that does not vary in the batch
+    counts 0. Ours, not the paper's.
     """
     columns = list(problem.request.forgotten)
     known = batch.known[:, columns].all(1)
@@ -182,13 +189,17 @@ def multiple_correlation(features: Tensor, batch: Batch, problem: Problem) -> Te
 
 
 def standardised(columns: Tensor) -> Tensor:
-    """Columns with mean 0 and variance 1; less where one has a variance below FLAT, zeros where it does not vary."""
+    """Columns with mean 0 and variance 1; less where one has a variance below FLAT, zeros where it
+    does not vary."""
     centred = columns - columns.mean(0)
     return centred / centred.square().mean(0).clamp(min=FLAT).sqrt()
 
 
-def tune_loss(problem: Problem, soft: float, decorrelation: float, net: Network, batch: Batch) -> Tensor:
-    """What Weight Filtering and Weight Pruning minimise after their edit: retained loss plus decorrelation.
+def tune_loss(
+    problem: Problem, soft: float, decorrelation: float, net: Network, batch: Batch
+) -> Tensor:
+    """What Weight Filtering and Weight Pruning minimise after their edit: retained loss plus
+    decorrelation.
 
     Args:
         problem: The original, the task and the columns.
@@ -208,4 +219,6 @@ def tune_loss(problem: Problem, soft: float, decorrelation: float, net: Network,
 def tune_passes(problem: Problem, tuning: Tuning, soft: float, decorrelation: float) -> list[Pass]:
     """Fine-tuning after an edit; without decorrelation on what may be retained alone."""
     images = problem.train if decorrelation else problem.retain
-    return repeated(tuning, Pass(images=images, loss=partial(tune_loss, problem, soft, decorrelation)))
+    return repeated(
+        tuning, Pass(images=images, loss=partial(tune_loss, problem, soft, decorrelation))
+    )

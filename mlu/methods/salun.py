@@ -7,30 +7,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch, Split, count_batches
-from mlu.edits import top_fraction
-from mlu.meter import phase
 from mlu.methods.parts import MEAN_BATCH, every_weight, speaking
 from mlu.models.network import Network
-from mlu.optimise import Tuning
 from mlu.scores.gradients import sensitivity
+from mlu.training.meter import phase
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
+from mlu.unlearning.edits import top_fraction
 
 
 @dataclass(frozen=True, kw_only=True)
 class SalUn(Method):
-    """SalUn: teaches random forgotten labels to the weights that these labels depend on most (Fan et al., 2024).
+    """SalUn: teaches random forgotten labels to the weights that these labels depend on most (Fan
+    et al., 2024).
 
-    A weight's saliency is |dL_forgotten/dw| of the mean training loss. The body's weights, biases and batch norms are
-    ranked together, the head's apart from them: a forgotten label's own row would fill the mask. All other weights are
-    put back after each step, since momentum and weight decay walk through a mask of gradients.
+    A weight's saliency is |dL_forgotten/dw| of the mean training loss. The body's weights, biases
+    and batch norms are ranked together, the head's apart from them: a forgotten label's own row
+    would fill the mask. All other weights are put back after each step, since momentum and weight
+    decay walk through a mask of gradients.
 
     Attributes:
-        fraction: Share of the body's and of the head's weights that may move, in [0, 1]; 1 is plain relabelling. A
-            weight without any saliency never moves below 1.
-        relabel: New forgotten targets. Multi-label: `prior` draws from the base rate, `uniform` tosses a coin, `flip`
-            inverts, and so keeps the label readable for everyone. Single-label: `prior` draws a retained class by its
-            base rate, `uniform` any class, `flip` any class but the true one.
+        fraction: Share of the body's and of the head's weights that may move, in [0, 1]; 1 is plain
+            relabelling. A weight without any saliency never moves below 1.
+        relabel: New forgotten targets. Multi-label: `prior` draws from the base rate, `uniform`
+            tosses a coin, `flip` inverts, and so keeps the label readable for everyone.
+            Single-label: `prior` draws a retained class by its base rate, `uniform` any class,
+            `flip` any class but the true one.
         resample: Whether every epoch draws anew; a fixed draw can be learnt by heart.
         tuning: Fine-tuning on all images, retained labels included.
     """
@@ -47,7 +50,9 @@ class SalUn(Method):
             net = speaking(problem)
             batches = (batch.to(problem.device) for batch in problem.forget.batches(MEAN_BATCH))
             columns = {"forgotten": problem.request.forgotten}
-            saliency = sensitivity(net, problem.task, batches, columns, every_weight(net))["forgotten"]
+            saliency = sensitivity(net, problem.task, batches, columns, every_weight(net))[
+                "forgotten"
+            ]
         with phase("edit"):
             radius = {}
             for part in ("body.", "head."):
@@ -64,7 +69,8 @@ class SalUn(Method):
         first = self.relabelled(problem, generator)
         epochs = range(self.tuning.epochs_of(count_batches(len(first), self.tuning.batch_size)))
         splits = (
-            first if not number or not self.resample else self.relabelled(problem, generator) for number in epochs
+            first if not number or not self.resample else self.relabelled(problem, generator)
+            for number in epochs
         )
         return [Pass(images=split, loss=loss) for split in splits]
 
@@ -102,7 +108,8 @@ def new_classes(problem: Problem, relabel: str, generator: torch.Generator) -> T
 
 
 def relabelled_loss(problem: Problem, net: Network, batch: Batch) -> Tensor:
-    """Mean loss over the retained labels plus that over the forgotten ones; of a single-label task over all images."""
+    """Mean loss over the retained labels plus that over the forgotten ones; of a single-label task
+    over all images."""
     logits, task = net(batch.images), problem.task
     if task.name == "singlelabel":
         return task.loss(logits, batch.targets, batch.known.any(1))

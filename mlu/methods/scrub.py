@@ -7,12 +7,18 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch, Split
-from mlu.methods.parts import every_weight, forgotten_aurocs, retained_loss, share_of, teacher_logits
+from mlu.methods.parts import (
+    every_weight,
+    forgotten_aurocs,
+    retained_loss,
+    share_of,
+    teacher_logits,
+)
 from mlu.models.network import Network
 from mlu.models.outputs import respond
-from mlu.optimise import Tuning
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 JITTER = 1e-3
 """Of the start under a maximising objective, in root mean squares of each layer."""
@@ -20,29 +26,34 @@ JITTER = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Scrub(Method):
-    """SCRUB: away from the original where it must forget, near it where it must not (Kurmanji et al., 2023).
+    """SCRUB: away from the original where it must forget, near it where it must not (Kurmanji et
+    al., 2023).
 
-    The original is a frozen teacher in evaluation mode. Each of the first `max_passes` epochs begins with a pass that
-    drives the forgotten outputs away from it; every epoch ends with one that minimises
-    gamma L_retained + alpha KL(teacher || student) on the retained outputs. The divergence of a multi-label task is
-    that of a Bernoulli for each label, never of a softmax over labels.
+    The original is a frozen teacher in evaluation mode. Each of the first `max_passes` epochs
+    begins with a pass that drives the forgotten outputs away from it; every epoch ends with one
+    that minimises gamma L_retained + alpha KL(teacher || student) on the retained outputs. The
+    divergence of a multi-label task is that of a Bernoulli for each label, never of a softmax over
+    labels.
 
     Attributes:
-        objective: Of the first kind of pass. `kl_max` maximises the divergence, as the source does; it has no bound,
-            and of a binary label it often ends with the inverted one. `kl_max_clipped` stops at ln 2 for each image.
-            `kl_prior` minimises the divergence from what knows nothing: the base rate, or the teacher's distribution
-            over the retained classes.
+        objective: Of the first kind of pass. `kl_max` maximises the divergence, as the source does;
+            it has no bound, and of a binary label it often ends with the inverted one.
+            `kl_max_clipped` stops at ln 2 for each image. `kl_prior` minimises the divergence from
+            what knows nothing: the base rate, or the teacher's distribution over the retained
+            classes.
         alpha: Weight of the divergence in the second kind, >= 0.
         gamma: Weight of the retained loss in it, >= 0.
         temperature: Of the divergences, > 0.
         max_passes: Epochs that begin with a pass of the first kind.
-        forget_fraction: Share of the forgetting images that such a pass goes through, in (0, 1]; drawn anew each time.
+        forget_fraction: Share of the forgetting images that such a pass goes through, in (0, 1];
+            drawn anew each time.
         forget_batch_size: Images per step in such a pass.
         milestones: Epochs after which the learning rate is multiplied by `decay`.
         decay: See above.
-        rewind: Whether the epoch is kept, from the second on, whose forgotten output knows least on the validation
-            split (AUROC nearest 0.5). Of a single-label task the one whose error on the training images of the
-            forgotten classes is nearest to the last epoch's on such validation images, as in the source.
+        rewind: Whether the epoch is kept, from the second on, whose forgotten output knows least on
+            the validation split (AUROC nearest 0.5). Of a single-label task the one whose error on
+            the training images of the forgotten classes is nearest to the last epoch's on such
+            validation images, as in the source.
         tuning: Fine-tuning; its epochs are those above.
     """
 
@@ -61,7 +72,8 @@ class Scrub(Method):
     tuning: Tuning
 
     def edit(self, problem: Problem) -> Edit:
-        """At the teacher itself a divergence has no slope: where it is maximised, the start is moved a little."""
+        """At the teacher itself a divergence has no slope: where it is maximised, the start is
+        moved a little."""
         if self.objective == "kl_prior" or not self.max_passes:
             return Edit()
         generator, moved = problem.generator(), {}
@@ -73,13 +85,24 @@ class Scrub(Method):
     def passes(self, problem: Problem) -> Sequence[Pass]:
         generator, passes = problem.generator(), []
         for epoch in range(1, (self.tuning.epochs or 0) + 1):
-            lr = self.tuning.lr * self.decay ** sum(epoch > milestone for milestone in self.milestones)
+            lr = self.tuning.lr * self.decay ** sum(
+                epoch > milestone for milestone in self.milestones
+            )
             if epoch <= self.max_passes:
                 images = share_of(problem.forget, self.forget_fraction, generator)
                 drive = partial(self.forgetting_loss, problem)
-                passes.append(Pass(images=images, loss=drive, lr=lr, batch_size=self.forget_batch_size))
+                passes.append(
+                    Pass(images=images, loss=drive, lr=lr, batch_size=self.forget_batch_size)
+                )
             judge = partial(self.judge, problem) if self.rewind and epoch > 1 else None
-            passes.append(Pass(images=problem.retain, loss=partial(self.retaining_loss, problem), lr=lr, judge=judge))
+            passes.append(
+                Pass(
+                    images=problem.retain,
+                    loss=partial(self.retaining_loss, problem),
+                    lr=lr,
+                    judge=judge,
+                )
+            )
         return passes
 
     def forgetting_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
@@ -103,7 +126,11 @@ class Scrub(Method):
         loss = self.gamma * retained_loss(logits, batch, problem)
         if self.alpha:
             teacher, columns = teacher_logits(problem, batch.images), problem.request.retained
-            loss = loss + self.alpha * problem.task.distillation(teacher, logits, columns, self.temperature).mean()
+            loss = (
+                loss
+                + self.alpha
+                * problem.task.distillation(teacher, logits, columns, self.temperature).mean()
+            )
         return loss
 
     def judge(self, problem: Problem, net: Network) -> tuple[float, float]:
@@ -124,5 +151,9 @@ def forgotten_error(net: Network, split: Split, problem: Problem) -> float:
 
 
 def furthest_auroc(net: Network, problem: Problem) -> float:
-    """On the validation split, of the forgotten label whose AUROC is furthest from 0.5; 0.5 where none is defined."""
-    return max([0.5, *forgotten_aurocs(net, problem, problem.validation)], key=lambda auroc: abs(auroc - 0.5))
+    """On the validation split, of the forgotten label whose AUROC is furthest from 0.5; 0.5 where
+    none is defined."""
+    return max(
+        [0.5, *forgotten_aurocs(net, problem, problem.validation)],
+        key=lambda auroc: abs(auroc - 0.5),
+    )

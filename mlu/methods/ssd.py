@@ -4,23 +4,25 @@ from typing import ClassVar
 
 import torch
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Split
-from mlu.meter import phase
 from mlu.methods.parts import both_sides, every_weight, on_device, refuse_silence, speaking
 from mlu.models.network import Weights
 from mlu.scores.gradients import fisher
+from mlu.training.meter import phase
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectiveDampening(Method):
-    """SSD: shrinks the weights that matter more to what must be forgotten than to the rest (Foster et al., 2024).
+    """SSD: shrinks the weights that matter more to what must be forgotten than to the rest (Foster
+    et al., 2024).
 
-    A weight's importance is its mean squared gradient, to the forgotten labels F_u and to the others F_R. Where
-    F_u > alpha F_R the weight is multiplied by min(lambda F_R / F_u, 1). Nothing is fine-tuned. The source squares the
-    mean gradient of a batch, which depends on the batch's size; this squares each image's. F_R is that of the retained
-    labels or classes, not of all images as in the source: the mean over all is at least the forgotten class's share of
-    F_u, so that no weight could be alpha times as important to a class of 1 / alpha of the images or more.
+    A weight's importance is its mean squared gradient, to the forgotten labels F_u and to the
+    others F_R. Where F_u > alpha F_R the weight is multiplied by min(lambda F_R / F_u, 1). Nothing
+    is fine-tuned. The source squares the mean gradient of a batch, which depends on the batch's
+    size; this squares each image's. F_R is that of the retained labels or classes, not of all
+    images as in the source: the mean over all is at least the forgotten class's share of F_u, so
+    that no weight could be alpha times as important to a class of 1 / alpha of the images or more.
 
     Attributes:
         alpha: How many times more a weight must matter to the forgotten labels, > 0.
@@ -41,7 +43,9 @@ class SelectiveDampening(Method):
             scores = self.importances(problem)
             forgotten = refuse_silence(scores["forgotten"])
         with phase("edit"):
-            return Edit(weights=self.dampened(every_weight(problem.net), forgotten, scores["retained"]))
+            return Edit(
+                weights=self.dampened(every_weight(problem.net), forgotten, scores["retained"])
+            )
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return ()
@@ -53,19 +57,27 @@ class SelectiveDampening(Method):
             return self.fisher_of(problem, problem.train, sides)
         found: dict[str, Weights] = {}
         for name, columns in sides.items():
-            found |= self.fisher_of(problem, problem.task.only(problem.train, columns), {name: columns})
+            found |= self.fisher_of(
+                problem, problem.task.only(problem.train, columns), {name: columns}
+            )
         return found
 
-    def fisher_of(self, problem: Problem, part: Split, columns: dict[str, tuple[int, ...]]) -> dict[str, Weights]:
+    def fisher_of(
+        self, problem: Problem, part: Split, columns: dict[str, tuple[int, ...]]
+    ) -> dict[str, Weights]:
         net = speaking(problem)
         rows = torch.randperm(len(part), generator=problem.generator())[: self.images]
         batches = on_device(problem, part.subset(rows), self.score_batch)
         return fisher(net, problem.task, batches, columns, every_weight(net), problem.generator())
 
-    def dampened(self, weights: Weights, forgotten: Weights, retained: Weights) -> dict[str, torch.Tensor]:
+    def dampened(
+        self, weights: Weights, forgotten: Weights, retained: Weights
+    ) -> dict[str, torch.Tensor]:
         changed = {}
         for name, value in weights.items():
             ours, theirs = forgotten[name], retained[name]
-            factor = (self.dampening * theirs / ours.clamp(min=torch.finfo(ours.dtype).tiny)).clamp(max=1)
+            factor = (self.dampening * theirs / ours.clamp(min=torch.finfo(ours.dtype).tiny)).clamp(
+                max=1
+            )
             changed[name] = torch.where(ours > self.alpha * theirs, factor * value, value)
         return changed

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Batch
-from mlu.meter import phase
 from mlu.methods.parts import loss_of_retained, retained_loss, share_of
 from mlu.models.network import Network
-from mlu.optimise import Tuning
+from mlu.training.meter import phase
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 TUNED_PIXELS = 3 * 32 * 32
 """Numbers in an image of the source, for which its `penalty` was chosen."""
@@ -20,22 +20,26 @@ TUNED_PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True, kw_only=True)
 class Unsir(Method):
-    """UNSIR: learns noise that the network is most wrong about, impairs it with that noise, repairs it (Tarun et al.).
+    """UNSIR: learns noise that the network is most wrong about, impairs it with that noise, repairs
+    it (Tarun et al.).
 
-    Noise images stand for the forgotten label. They start from a normal distribution (in normalised pixels) and climb
-    the forgotten loss of the frozen network. Then one pass teaches them together with retained images, half and half,
-    and one pass repairs on retained images alone. In a multi-label task each noise image has a random target for each
-    forgotten label, so that no side of it is favoured, and none for the others; in a single-label task it has a
-    forgotten class. No image is asked for its forgotten target.
+    Noise images stand for the forgotten label. They start from a normal distribution (in normalised
+    pixels) and climb the forgotten loss of the frozen network. Then one pass teaches them together
+    with retained images, half and half, and one pass repairs on retained images alone. In a
+    multi-label task each noise image has a random target for each forgotten label, so that no side
+    of it is favoured, and none for the others; in a single-label task it has a forgotten class. No
+    image is asked for its forgotten target.
 
     Attributes:
         noise_images: Number of noise images.
         noise_steps: Steps of Adam that they are learnt in.
         noise_lr: Of these steps, in normalised pixels.
-        penalty: Weight of the mean squared norm of a noise image, for 3 x 32 x 32 numbers; scaled to other sizes.
+        penalty: Weight of the mean squared norm of a noise image, for 3 x 32 x 32 numbers; scaled
+            to other sizes.
         share: Of the retained training images that both passes go through, in (0, 1].
         repair_lr: Learning rate of the repairing pass, which has an optimiser of its own.
-        tuning: Optimiser of both passes; `lr` is that of the impairing one, `epochs` counts passes of each kind.
+        tuning: Optimiser of both passes; `lr` is that of the impairing one, `epochs` counts passes
+            of each kind.
     """
 
     reads_forgotten: ClassVar[bool] = False
@@ -60,7 +64,9 @@ class Unsir(Method):
             targets = noise_targets(problem, self.noise_images, generator)
             noise = self.learn_noise(problem, targets, generator)
         images = share_of(problem.retain, self.share, generator)
-        impair = Pass(images=images, loss=partial(self.impairing_loss, problem, noise, targets, generator))
+        impair = Pass(
+            images=images, loss=partial(self.impairing_loss, problem, noise, targets, generator)
+        )
         repair = Pass(images=images, loss=partial(loss_of_retained, problem), lr=self.repair_lr)
         fresh = Pass(images=images, loss=repair.loss, lr=self.repair_lr, fresh=True)
         return [impair] * epochs + [fresh] + [repair] * (epochs - 1)
@@ -68,7 +74,11 @@ class Unsir(Method):
     def learn_noise(self, problem: Problem, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Noise images on the scale of images, shape (noise_images, 3, height, width)."""
         net, (_, *shape) = problem.net, problem.train[[0]].images.shape
-        noise = torch.randn(len(targets), *shape, generator=generator).to(problem.device).requires_grad_()
+        noise = (
+            torch.randn(len(targets), *shape, generator=generator)
+            .to(problem.device)
+            .requires_grad_()
+        )
         optimiser = torch.optim.Adam([noise], lr=self.noise_lr)
         penalty = self.penalty * TUNED_PIXELS / noise[0].numel()
         for _ in range(self.noise_steps):
@@ -79,9 +89,16 @@ class Unsir(Method):
         return net.denormalised(noise.detach())
 
     def impairing_loss(
-        self, problem: Problem, noise: Tensor, targets: Tensor, generator: torch.Generator, net: Network, batch: Batch
+        self,
+        problem: Problem,
+        noise: Tensor,
+        targets: Tensor,
+        generator: torch.Generator,
+        net: Network,
+        batch: Batch,
     ) -> Tensor:
-        """Of half a batch of noise and half of retained images, passed together as batch norm demands."""
+        """Of half a batch of noise and half of retained images, passed together as batch norm
+        demands."""
         rows = torch.randint(len(noise), (len(batch),), generator=generator).to(noise.device)
         images = batch.images.float() / 255 if batch.images.dtype == torch.uint8 else batch.images
         # In turn, so that both halves of a batch can be shared by several processes.
@@ -91,11 +108,14 @@ class Unsir(Method):
 
 
 def noise_targets(problem: Problem, images: int, generator: torch.Generator) -> Tensor:
-    """What noise images stand for, shape (images, labels): random and balanced, or a forgotten class in turn."""
+    """What noise images stand for, shape (images, labels): random and balanced, or a forgotten
+    class in turn."""
     forgotten = list(problem.request.forgotten)
     targets = torch.zeros(images, problem.train.targets.shape[1])
     if problem.task.name == "singlelabel":
-        targets[torch.arange(images), torch.tensor(forgotten)[torch.arange(images) % len(forgotten)]] = 1
+        targets[
+            torch.arange(images), torch.tensor(forgotten)[torch.arange(images) % len(forgotten)]
+        ] = 1
     else:
         for column in forgotten:
             targets[torch.randperm(images, generator=generator)[: images // 2], column] = 1

@@ -6,10 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlu.contracts import Edit, Method, Pass, Problem
 from mlu.data.split import Split
-from mlu.edits import bound, halving_decay, highest, per_mean, ratio, shrink
-from mlu.meter import phase
 from mlu.methods.parts import (
     MEAN_BATCH,
     both_sides,
@@ -26,9 +23,12 @@ from mlu.methods.parts import (
 from mlu.models.batch_norm import recalibrate
 from mlu.models.network import Network, Weights
 from mlu.models.outputs import respond
-from mlu.optimise import Tuning
 from mlu.scores.curvature import Estimator, diagonal
 from mlu.scores.gradients import all_weights, body_weights, sensitivity
+from mlu.training.meter import phase
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
+from mlu.unlearning.edits import bound, halving_decay, highest, per_mean, ratio, shrink
 
 FOLDS = 3
 GRID = (0.25, 0.5, 0.75)
@@ -50,45 +50,50 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightPruning(Method):
-    """Weight Pruning: zero, shrink or slow the weights of the forgotten labels, by what the others need of them.
+    """Weight Pruning: zero, shrink or slow the weights of the forgotten labels, by what the others
+    need of them.
 
-    Paper, Section 4.2. Importance is I = alpha S + beta H w^2 / 2 (Eq. 3). The printed rule does not say for which
-    label, so there are three readings:
+    Paper, Section 4.2. Importance is I = alpha S + beta H w^2 / 2 (Eq. 3). The printed rule does
+    not say for which label, so there are three readings:
 
-    - `selective`: in the body, the fraction `phi` of weights whose importance for the forgotten labels is largest
-      relative to that for the retained ones. Of these, by their importance for the *retained* labels: the lowest
-      quarter is zeroed, the middle half shrunk by exp(-lambda I_forgotten), the highest quarter kept and slowed. The
-      forgotten output is set to its base rate.
-    - `above`: the same treatment of the fraction `phi` of all weights, head included, that is largest in importance for
-      the forgotten labels alone (Section 6); the importance for the retained ones is that for whichever of them needs
-      the weight most.
-    - `printed`: importance for the forgotten labels alone, and percentiles over all weights, head included. It zeroes
-      what the forgotten label does *not* need and is reported as what it is. Where three quarters of the weights have
-      no importance at all, as behind units that are always off, the upper percentile is 0, all are kept, and nothing
-      is done.
+    - `selective`: in the body, the fraction `phi` of weights whose importance for the forgotten
+      labels is largest relative to that for the retained ones. Of these, by their importance for
+      the *retained* labels: the lowest quarter is zeroed, the middle half shrunk by exp(-lambda
+      I_forgotten), the highest quarter kept and slowed. The forgotten output is set to its base
+      rate.
+    - `above`: the same treatment of the fraction `phi` of all weights, head included, that is
+      largest in importance for the forgotten labels alone (Section 6); the importance for the
+      retained ones is that for whichever of them needs the weight most.
+    - `printed`: importance for the forgotten labels alone, and percentiles over all weights, head
+      included. It zeroes what the forgotten label does *not* need and is reported as what it is.
+      Where three quarters of the weights have no importance at all, as behind units that are always
+      off, the upper percentile is 0, all are kept, and nothing is done.
 
-    S is |g w| with g the root mean square gradient over images, since at an optimum the mean gradient is noise; under
-    `printed` it is |mean gradient|, as Eq. 1 says. Except under `printed`, S and H w^2 / 2 are relative to their means
-    over the layer.
+    S is |g w| with g the root mean square gradient over images, since at an optimum the mean
+    gradient is noise; under `printed` it is |mean gradient|, as Eq. 1 says. Except under `printed`,
+    S and H w^2 / 2 are relative to their means over the layer.
 
     Attributes:
         reading: See above.
         phi: Fraction of the weights that is treated, in [0, 1]; `printed` treats all.
-        scope: Whether `phi`, or under `printed` the percentiles, are meant for each `layer` or for the whole network
-            (`global`); None: `global` under `printed`, else `layer`.
+        scope: Whether `phi`, or under `printed` the percentiles, are meant for each `layer` or for
+            the whole network (`global`); None: `global` under `printed`, else `layer`.
         epsilon: How far a treated weight may drift afterwards, >= 0 (Section 4.3); inf is free.
         epsilon_mode: `relative` to the root mean square of the weight's layer, or `absolute`.
-        alpha: Weight of the sensitivity, >= 0; `cv` chooses it by cross-validation on the scored images.
+        alpha: Weight of the sensitivity, >= 0; `cv` chooses it by cross-validation on the scored
+            images.
         beta: Weight of the curvature, >= 0, or `cv`.
-        curvature: Estimator of H: `fisher`, `ggn` or `hutchinson` (whose negative values count as 0).
+        curvature: Estimator of H: `fisher`, `ggn` or `hutchinson` (whose negative values count as
+            0).
         slow: Factor on the learning rate of the kept quarter (the paper's alpha_r), in [0, 1].
         rounds: How often scores, edit and fine-tuning are repeated.
         images: Most images that scores are computed on.
         score_batch: Images per random-sign draw of the scores.
         delta: Keeps the ratio of scores finite, in units of the layer's mean score.
-        soft: Share of the original's outputs in the retained targets, in [0, 1]; 0 unless `selective`.
-        decorrelation: Weight of what a linear map of the features tells of the forgotten target; ours, 0 unless
+        soft: Share of the original's outputs in the retained targets, in [0, 1]; 0 unless
             `selective`.
+        decorrelation: Weight of what a linear map of the features tells of the forgotten target;
+            ours, 0 unless `selective`.
         tuning: Fine-tuning after each edit.
     """
 
@@ -124,7 +129,8 @@ class WeightPruning(Method):
             return chosen.treat(problem, scores)
 
     def scores(self, problem: Problem, points: Split) -> dict[str, Scores]:
-        """Of the forgotten labels, and of what they are held against: the retained ones jointly, or each of them."""
+        """Of the forgotten labels, and of what they are held against: the retained ones jointly, or
+        each of them."""
         net, batches = speaking(problem), list(on_device(problem, points, self.score_batch))
         weights = body_weights(net) if self.reading == "selective" else all_weights(net)
         columns = {
@@ -132,18 +138,27 @@ class WeightPruning(Method):
             "above": {"forgotten": problem.request.forgotten} | each_label(problem),
             "printed": {"forgotten": problem.request.forgotten},
         }[self.reading]
-        squares = diagonal("fisher", net, problem.task, batches, columns, weights, problem.generator())
+        squares = diagonal(
+            "fisher", net, problem.task, batches, columns, weights, problem.generator()
+        )
         bends = squares
         if self.curvature != "fisher":
-            bends = diagonal(self.curvature, net, problem.task, batches, columns, weights, problem.generator())
+            bends = diagonal(
+                self.curvature, net, problem.task, batches, columns, weights, problem.generator()
+            )
         refuse_silence(squares["forgotten"])
         if self.reading == "printed":
             larger = on_device(problem, points, MEAN_BATCH)
             slopes = sensitivity(net, problem.task, larger, columns, weights)
         else:
-            slopes = {name: {layer: value.sqrt() for layer, value in map_.items()} for name, map_ in squares.items()}
+            slopes = {
+                name: {layer: value.sqrt() for layer, value in map_.items()}
+                for name, map_ in squares.items()
+            }
         return {
-            name: Scores(slopes[name], {layer: value.clamp(min=0) for layer, value in bends[name].items()})
+            name: Scores(
+                slopes[name], {layer: value.clamp(min=0) for layer, value in bends[name].items()}
+            )
             for name in columns
         }
 
@@ -158,7 +173,10 @@ class WeightPruning(Method):
 
     def importances(self, problem: Problem, scores: Scores) -> Weights:
         layers = all_weights(problem.net)
-        return {name: self.importance(layers[name], slope, scores.bend[name]) for name, slope in scores.slope.items()}
+        return {
+            name: self.importance(layers[name], slope, scores.bend[name])
+            for name, slope in scores.slope.items()
+        }
 
     def treat(self, problem: Problem, scores: dict[str, Scores]) -> Edit:
         """Zero, shrink or slow."""
@@ -171,13 +189,17 @@ class WeightPruning(Method):
             contrast = {name: ratio(ours[name], theirs[name], self.delta) for name in ours}
             chosen = highest(contrast, fractions, self.scope or "layer")
         else:
-            each = [self.importances(problem, scores[str(column)]) for column in problem.request.retained]
+            each = [
+                self.importances(problem, scores[str(column)])
+                for column in problem.request.retained
+            ]
             theirs = {name: torch.stack([one[name] for one in each]).amax(0) for name in ours}
             chosen = highest(ours, fractions, self.scope or "layer")
         weights, radius, rate = {}, {}, {}
         for name, hit in chosen.items():
             low, high = quartiles(theirs[name][hit])
-            # What the retained labels do not need at all lies *on* the lowest threshold: it goes as well.
+            # What the retained labels do not need at all lies *on* the lowest threshold: it goes as
+            # well.
             zeroed = hit & (theirs[name] <= low)
             kept = ~hit | (theirs[name] >= high) & ~zeroed
             weights[name] = treated(layers[name], ours[name], zeroed, kept)
@@ -202,24 +224,32 @@ class WeightPruning(Method):
     def cross_validated(self, problem: Problem, points: Split) -> tuple[float, float]:
         """The weights of Eq. 3 that forget most and cost least on images which were not scored.
 
-        Images are divided by people in three folds. Each candidate's edit is applied without fine-tuning, the forgotten
-        output left as it speaks; what counts is the mean over folds of F - drop, with F = 2 (1 - max(A, 1 - A)) of the
-        forgotten output's AUROC A, and drop the loss of retained accuracy. Only the ratio of alpha and beta matters, so
-        two open weights add up to 1.
+        Images are divided by people in three folds. Each candidate's edit is applied without
+        fine-tuning, the forgotten output left as it speaks; what counts is the mean over folds of F
+        - drop, with F = 2 (1 - max(A, 1 - A)) of the forgotten output's AUROC A, and drop the loss
+        of retained accuracy. Only the ratio of alpha and beta matters, so two open weights add up
+        to 1.
         """
         candidates = self.candidates()
         people, person = np.unique(points.identities, return_inverse=True)
         folds = torch.from_numpy(np.arange(len(people))[person] % FOLDS)
         gains = np.zeros(len(candidates))
         for fold in range(FOLDS):
-            seen, held = (points.subset(rows.nonzero().squeeze(1)) for rows in (folds != fold, folds == fold))
+            seen, held = (
+                points.subset(rows.nonzero().squeeze(1)) for rows in (folds != fold, folds == fold)
+            )
             if not len(seen) or not len(held):
                 continue
-            scores, before = self.scores(problem, seen), retained_accuracy(problem.net, problem, held)
+            scores, before = (
+                self.scores(problem, seen),
+                retained_accuracy(problem.net, problem, held),
+            )
             for number, (alpha, beta) in enumerate(candidates):
                 edit = replace(self, alpha=alpha, beta=beta).treat(problem, scores)
                 net = without_tuning(problem, edit, seen)
-                gains[number] += forgetting(net, problem, held) - (before - retained_accuracy(net, problem, held))
+                gains[number] += forgetting_score(net, problem, held) - (
+                    before - retained_accuracy(net, problem, held)
+                )
         return candidates[int(gains.argmax())]
 
     def candidates(self) -> list[tuple[float, float]]:
@@ -232,7 +262,9 @@ class WeightPruning(Method):
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         ours = self.reading == "selective"
-        return tune_passes(problem, self.tuning, self.soft if ours else 0, self.decorrelation if ours else 0)
+        return tune_passes(
+            problem, self.tuning, self.soft if ours else 0, self.decorrelation if ours else 0
+        )
 
 
 def without_tuning(problem: Problem, edit: Edit, images: Split) -> Network:
@@ -246,8 +278,9 @@ def without_tuning(problem: Problem, edit: Edit, images: Split) -> Network:
     return net
 
 
-def forgetting(net: Network, problem: Problem, images: Split) -> float:
-    """2 (1 - max(A, 1 - A)), A the AUROC of a forgotten output: 1 where it knows nothing; the mean over labels."""
+def forgetting_score(net: Network, problem: Problem, images: Split) -> float:
+    """2 (1 - max(A, 1 - A)), A the AUROC of a forgotten output: 1 where it knows nothing; the mean
+    over labels."""
     found = [2 * (1 - max(auroc, 1 - auroc)) for auroc in forgotten_aurocs(net, problem, images)]
     return float(np.mean(found)) if found else 0.0
 
@@ -256,12 +289,15 @@ def retained_accuracy(net: Network, problem: Problem, images: Split) -> float:
     """Share of right retained outputs; of a single-label task, of images of the retained classes."""
     right = problem.task.predictions(respond(net, images)[0]) == (images.targets > 0)
     columns = list(problem.request.retained)
-    scope = problem.task.rows(problem.task.scope(images.targets, images.known, columns), right.shape[1])[:, columns]
+    scope = problem.task.rows(
+        problem.task.scope(images.targets, images.known, columns), right.shape[1]
+    )[:, columns]
     return ((right[:, columns] & scope).sum() / scope.sum().clamp(min=1)).item()
 
 
 def treated(layer: Tensor, importance: Tensor, zeroed: Tensor, kept: Tensor) -> Tensor:
-    """Zero some weights, keep some, and shrink the others so that one of median importance is halved (Section 4.2)."""
+    """Zero some weights, keep some, and shrink the others so that one of median importance is
+    halved (Section 4.2)."""
     shrunk = ~zeroed & ~kept
     smaller = shrink(layer, importance, halving_decay(importance[shrunk]))
     return torch.where(shrunk, smaller, layer).masked_fill(zeroed, 0)

@@ -11,10 +11,12 @@ Ends = tuple[np.ndarray, np.ndarray]
 
 
 def rate_interval(success: np.ndarray, trial: np.ndarray, clusters: np.ndarray) -> Ends:
-    """Interval of each column's rate: Wilson's, at the number of independent images that the sample is worth.
+    """Interval of each column's rate: Wilson's, at the number of independent images that the sample
+    is worth.
 
-    Images of one person are not independent: the variance between persons gives the effective number, with Student's
-    quantile for few persons (Korn and Graubard, 1998). Where persons do not differ at all, each counts once.
+    Images of one person are not independent: the variance between persons gives the effective
+    number, with Student's quantile for few persons (Korn and Graubard, 1998). Where persons do not
+    differ at all, each counts once.
 
     Args:
         success: In [0, 1], shape (images, columns); read only where `trial`.
@@ -29,15 +31,20 @@ def rate_interval(success: np.ndarray, trial: np.ndarray, clusters: np.ndarray) 
     return effective_wilson(rate, person_sums(residual, clusters), persons, trial.sum(0))
 
 
-def mean_rate_interval(success: np.ndarray, trial: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
-    """Interval of the mean of all columns' rates, as in `rate_interval`; columns without trial are left out."""
+def mean_rate_interval(
+    success: np.ndarray, trial: np.ndarray, clusters: np.ndarray
+) -> tuple[float, float]:
+    """Interval of the mean of all columns' rates, as in `rate_interval`; columns without trial are
+    left out."""
     tried = trial.any(0)
     if not tried.any():
         return np.nan, np.nan
     rate, residual = rate_and_residual(success[:, tried], trial[:, tried])
     together = person_sums(residual, clusters).mean(1, keepdims=True)
     persons = np.array([len(np.unique(clusters[trial.any(1)]))])
-    low, high = effective_wilson(rate.mean(keepdims=True), together, persons, np.array([trial.sum()]))
+    low, high = effective_wilson(
+        rate.mean(keepdims=True), together, persons, np.array([trial.sum()])
+    )
     return float(low[0]), float(high[0])
 
 
@@ -56,8 +63,11 @@ def person_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     return np.add.reduceat(values[order].astype(float), starts, axis=0)
 
 
-def effective_wilson(rate: np.ndarray, errors: np.ndarray, persons: np.ndarray, most: np.ndarray) -> Ends:
-    """Wilson's interval at the effective number of trials, `most` at most; `errors` of shape (persons, columns)."""
+def effective_wilson(
+    rate: np.ndarray, errors: np.ndarray, persons: np.ndarray, most: np.ndarray
+) -> Ends:
+    """Wilson's interval at the effective number of trials, `most` at most; `errors` of shape
+    (persons, columns)."""
     normal = stats.norm.ppf((1 + CONFIDENCE) / 2)
     student = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(persons - 1, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -77,13 +87,20 @@ def wilson(rate: np.ndarray, count: np.ndarray, quantile: float) -> Ends:
 
 
 def mean_interval(
-    first: np.ndarray, second: np.ndarray, first_ends: Ends, second_ends: Ends, correlation: np.ndarray | float = 0.0
+    first: np.ndarray,
+    second: np.ndarray,
+    first_ends: Ends,
+    second_ends: Ends,
+    correlation: np.ndarray | float = 0.0,
 ) -> Ends:
-    """Interval of the mean of two rates from theirs (Newcombe, 1998; of correlated ones: Zou and Donner, 2008)."""
+    """Interval of the mean of two rates from theirs (Newcombe, 1998; of correlated ones: Zou and
+    Donner, 2008)."""
     middle = (first + second) / 2
 
     def reach(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        length: np.ndarray = np.sqrt(np.maximum(one**2 + other**2 + 2 * correlation * one * other, 0))
+        length: np.ndarray = np.sqrt(
+            np.maximum(one**2 + other**2 + 2 * correlation * one * other, 0)
+        )
         return length / 2
 
     low = middle - reach(first - first_ends[0], second - second_ends[0])
@@ -91,8 +108,11 @@ def mean_interval(
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def error_correlation(success: np.ndarray, first: np.ndarray, second: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Correlation, over persons, of the errors of two rates of the same images, shape (columns,); 0 for none.
+def error_correlation(
+    success: np.ndarray, first: np.ndarray, second: np.ndarray, clusters: np.ndarray
+) -> np.ndarray:
+    """Correlation, over persons, of the errors of two rates of the same images, shape (columns,); 0
+    for none.
 
     Args:
         success: In [0, 1], shape (images, columns).
@@ -100,7 +120,11 @@ def error_correlation(success: np.ndarray, first: np.ndarray, second: np.ndarray
         second: Trials of the other.
         clusters: Person on each image, shape (images,).
     """
-    one, other = (person_sums(rate_and_residual(success, trial)[1], clusters) for trial in (first, second))
+    one, other = (
+        person_sums(rate_and_residual(success, trial)[1], clusters) for trial in (first, second)
+    )
     scale = np.sqrt((one**2).sum(0) * (other**2).sum(0))
-    found: np.ndarray = np.divide((one * other).sum(0), scale, out=np.zeros_like(scale), where=scale > NO_VARIANCE)
+    found: np.ndarray = np.divide(
+        (one * other).sum(0), scale, out=np.zeros_like(scale), where=scale > NO_VARIANCE
+    )
     return found

@@ -8,17 +8,18 @@ import numpy as np
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-from mlu.contracts import Finding
+from mlu.metrics.findings import Finding
 from mlu.metrics.intervals import error_correlation, mean_interval, rate_interval
 from mlu.models.outputs import Outputs
-from mlu.tasks import Task
+from mlu.models.tasks import Task
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "f1", "average_precision")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One metric of every label, shape (labels,); NaN where it is undefined. Ends of its interval, where it has one."""
+    """One metric of every label, shape (labels,); NaN where it is undefined. Ends of its interval,
+    where it has one."""
 
     value: np.ndarray
     low: np.ndarray | None = None
@@ -28,16 +29,25 @@ class Figures:
 def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
     """Every metric of every label, one against the rest, over the images whose target is known.
 
-    Besides METRICS: `recall` (share of positives predicted positive), `positive_rate` (share predicted positive) and
-    `mutual_information` (between prediction and target, in bits). Rates have intervals.
+    Besides METRICS: `recall` (share of positives predicted positive), `positive_rate` (share
+    predicted positive) and `mutual_information` (between prediction and target, in bits). Rates
+    have intervals.
 
-    An output that is the same for all images has a balanced accuracy and an AUROC of 0.5, an average precision of the
-    share p of positives, no mutual information, and an F1 of 0 where it says no, 2 p / (1 + p) where it says yes.
-    Without a positive image, F1, average precision, recall and balanced accuracy are NaN; without a negative one,
-    balanced accuracy is, and without either the AUROC.
+    An output that is the same for all images has a balanced accuracy and an AUROC of 0.5, an
+    average precision of the share p of positives, no mutual information, and an F1 of 0 where it
+    says no, 2 p / (1 + p) where it says yes. Without a positive image, F1, average precision,
+    recall and balanced accuracy are NaN; without a negative one, balanced accuracy is, and without
+    either the AUROC.
     """
-    probs, predictions = task.probs(outputs.logits.double()), task.predictions(outputs.logits).numpy()
-    known, persons, positive = outputs.known.numpy(), outputs.identities, (outputs.targets > 0).numpy()
+    probs, predictions = (
+        task.probs(outputs.logits.double()),
+        task.predictions(outputs.logits).numpy(),
+    )
+    known, persons, positive = (
+        outputs.known.numpy(),
+        outputs.identities,
+        (outputs.targets > 0).numpy(),
+    )
     tp, fn = (predictions & positive & known).sum(0), (~predictions & positive & known).sum(0)
     fp, tn = (predictions & ~positive & known).sum(0), (~predictions & ~positive & known).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -45,20 +55,25 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
         accuracy, positive_rate = (tp + tn) / known.sum(0), (tp + fp) / known.sum(0)
         f1 = np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
     right, positives, negatives = predictions == positive, known & positive, known & ~positive
-    recall_ends, specificity_ends = (rate_interval(right, trial, persons) for trial in (positives, negatives))
+    recall_ends, specificity_ends = (
+        rate_interval(right, trial, persons) for trial in (positives, negatives)
+    )
     shared = error_correlation(right, positives, negatives, persons)
 
     def curve(metric: Callable[..., Tensor], defined: np.ndarray) -> np.ndarray:
         values = np.full(len(defined), np.nan)
         for column in np.flatnonzero(defined):
             rows = outputs.known[:, column]
-            values[column] = metric(probs[rows, column], outputs.targets[rows, column].long()).item()
+            values[column] = metric(
+                probs[rows, column], outputs.targets[rows, column].long()
+            ).item()
         return values
 
     return {
         "accuracy": Figures(accuracy, *rate_interval(right, known, persons)),
         "balanced_accuracy": Figures(
-            (recall + specificity) / 2, *mean_interval(recall, specificity, recall_ends, specificity_ends, shared)
+            (recall + specificity) / 2,
+            *mean_interval(recall, specificity, recall_ends, specificity_ends, shared),
         ),
         "auroc": Figures(curve(binary_auroc, positives.any(0) & negatives.any(0))),
         "f1": Figures(f1),
@@ -69,8 +84,11 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
     }
 
 
-def mutual_information(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
-    """Plug-in mutual information of prediction and target, from their counts, in bits, shape (labels,).
+def mutual_information(
+    tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray
+) -> np.ndarray:
+    """Plug-in mutual information of prediction and target, from their counts, in bits, shape
+    (labels,).
 
     An inverted predictor has as much as a right one. NaN where there is no image.
     """

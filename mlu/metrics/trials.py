@@ -1,4 +1,5 @@
-"""How much an attacker's answers tell: figures of a trial, with bootstrap intervals and permutation tests.
+"""How much an attacker's answers tell: figures of a trial, with bootstrap intervals and permutation
+tests.
 
 Both draw people, not images: images of one person are not independent.
 """
@@ -11,7 +12,7 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import roc_curve
 
-from mlu.contracts import NO_REFERENCE, Evidence, Finding, Trial
+from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.intervals import CONFIDENCE
 from mlu.metrics.labels import mutual_information
 
@@ -38,7 +39,8 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Sample:
-    """Statistics of a trial under several weightings of its images, or under several truths, each of shape (draws,)."""
+    """Statistics of a trial under several weightings of its images, or under several truths, each
+    of shape (draws,)."""
 
     balanced_accuracy: np.ndarray
     accuracy: np.ndarray
@@ -54,15 +56,16 @@ class Sample:
 def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
     """`path/<metric>` for all METRICS.
 
-    An attacker who is mostly wrong has a `balanced_accuracy` and `auroc` below 0.5; the `folded_` ones turn it round.
-    `mutual_information` is between answer and truth, in bits (plug-in). `information_bound` is 1 - H(p) bits of the
-    folded balanced accuracy p (paper, Corollary 1): so much at least was learnt of a label that is as often true as
-    not, for then Fano's inequality bounds what is still unknown by H(p). Folded figures and bits err upwards where
-    there is nothing to learn, so they have the p-value of a permutation test; `mutual_information_corrected` is less
+    An attacker who is mostly wrong has a `balanced_accuracy` and `auroc` below 0.5; the `folded_`
+    ones turn it round. `mutual_information` is between answer and truth, in bits (plug-in).
+    `information_bound` is 1 - H(p) bits of the folded balanced accuracy p (paper, Corollary 1): so
+    much at least was learnt of a label that is as often true as not, for then Fano's inequality
+    bounds what is still unknown by H(p). Folded figures and bits err upwards where there is nothing
+    to learn, so they have the p-value of a permutation test; `mutual_information_corrected` is less
     what that test finds on average.
 
-    Percentile intervals of a strong attacker's AUROC are a little narrow where people are few (about 92 % of them hold
-    the true value with 120 people, of whom few have the label).
+    Percentile intervals of a strong attacker's AUROC are a little narrow where people are few
+    (about 92 % of them hold the true value with 120 people, of whom few have the label).
 
     Args:
         path: Prefix of the findings.
@@ -73,36 +76,48 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
         return
     seen, drawn, chance = observed(trial), bootstrapped(trial), permuted(trial)
     for metric in ("balanced_accuracy", "auroc", "accuracy"):
-        yield Finding(f"{path}/{metric}", getattr(seen, metric).item(), *ends(getattr(drawn, metric)))
+        yield Finding(
+            f"{path}/{metric}",
+            getattr(seen, metric).item(),
+            *percentile_interval(getattr(drawn, metric)),
+        )
     for metric in ("balanced_accuracy", "auroc"):
         value = seen.folded(metric).item()
-        low, high = folded_ends(*ends(getattr(drawn, metric)))
+        low, high = folded_ends(*percentile_interval(getattr(drawn, metric)))
         p_value = exceedance(chance.folded(metric), value)
         yield Finding(f"{path}/folded_{metric}", value, low, high, p_value=p_value)
         if metric == "balanced_accuracy":
             name = f"{path}/information_bound"
-            bound = Finding(name, information(value), information(low), information(high), p_value=p_value)
+            bound = Finding(
+                name, information(value), information(low), information(high), p_value=p_value
+            )
     shared = seen.mutual_information.item()
     p_value = exceedance(chance.mutual_information, shared)
-    low, high = ends(drawn.mutual_information)
-    # Resamples add bits of their own, so they never come down to none; and few have classes as even as these.
+    low, high = percentile_interval(drawn.mutual_information)
+    # Resamples add bits of their own, so they never come down to none; and few have classes as even
+    # as these.
     low, high = 0.0 if p_value > 1 - CONFIDENCE else low, max(high, shared)
     yield Finding(f"{path}/mutual_information", shared, low, high, p_value=p_value)
-    yield Finding(f"{path}/mutual_information_corrected", shared - chance.mutual_information.mean().item())
+    yield Finding(
+        f"{path}/mutual_information_corrected", shared - chance.mutual_information.mean().item()
+    )
     yield bound
 
 
 def excesses(evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterator[Finding]:
     """`path/excess` of every trial over that of Retrain under the same path."""
     for path, trial in evidence.items():
-        yield excess_finding(path, trial, NO_REFERENCE if reference is None else reference.get(path, NO_SUCH))
+        yield excess_finding(
+            path, trial, NO_REFERENCE if reference is None else reference.get(path, NO_SUCH)
+        )
 
 
 def excess_finding(path: str, trial: Trial | str, reference: Trial | str) -> Finding:
     """`path/excess`: folded balanced accuracy less that of the same attack on the reference.
 
-    The interval draws the same people for both, where both are of the same people. Each side is folded as it was
-    observed, not anew in every draw, so that a difference of nothing is not read into chance.
+    The interval draws the same people for both, where both are of the same people. Each side is
+    folded as it was observed, not anew in every draw, so that a difference of nothing is not read
+    into chance.
 
     Args:
         path: Prefix of the finding.
@@ -120,14 +135,16 @@ def excess_finding(path: str, trial: Trial | str, reference: Trial | str) -> Fin
         sign = 1 if value >= 0.5 else -1
         values.append(sign * (value - 0.5))
         draws.append(sign * (bootstrapped(side).balanced_accuracy - 0.5))
-    return Finding(f"{path}/excess", (values[0] - values[1]).item(), *ends(draws[0] - draws[1]))
+    return Finding(
+        f"{path}/excess", (values[0] - values[1]).item(), *percentile_interval(draws[0] - draws[1])
+    )
 
 
 def low_rate_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
     """`path/tpr_at_fpr_<rate>`: the most true positives at that rate of false ones or less.
 
-    The interval is Clopper and Pearson's and counts images, not people. A rate that the images at hand cannot show is
-    missing.
+    The interval is Clopper and Pearson's and counts images, not people. A rate that the images at
+    hand cannot show is missing.
     """
     for rate in FALSE_POSITIVE_RATES:
         name = f"{path}/tpr_at_fpr_{rate:g}"
@@ -137,7 +154,11 @@ def low_rate_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
         positive, negative = trial.scores[trial.truth], np.sort(trial.scores[~trial.truth])[::-1]
         fewest = round(FEWEST_FALSE_POSITIVES / rate)
         if len(negative) < fewest:
-            yield Finding(name, None, missing=f"{len(negative)} non-members, at least {fewest} are needed at this rate")
+            yield Finding(
+                name,
+                None,
+                missing=f"{len(negative)} non-members, at least {fewest} are needed at this rate",
+            )
             continue
         caught = int((positive > negative[int(rate * len(negative) + ROUNDING)]).sum())
         low, high = stats.binomtest(caught, len(positive)).proportion_ci(CONFIDENCE, "exact")
@@ -151,9 +172,11 @@ def roc(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_threshold(values: np.ndarray, truth: np.ndarray) -> float:
-    """Above which to say yes for the best balanced accuracy, halfway between two of the values, shape (images,)."""
+    """Above which to say yes for the best balanced accuracy, halfway between two of the values,
+    shape (images,)."""
     false, true, steps = roc_curve(truth, values, drop_intermediate=False)
-    # The first one is infinite: nobody is above it. To say yes to everybody, the last one, is as good.
+    # The first one is infinite: nobody is above it. To say yes to everybody, the last one, is as
+    # good.
     best = 1 + int(np.argmax((true - false)[1:]))
     below = steps[best + 1] if best + 1 < len(steps) else steps[best] - 1
     return float(steps[best] + below) / 2
@@ -168,9 +191,9 @@ def observed(trial: Trial) -> Sample:
 def bootstrapped(trial: Trial) -> Sample:
     """Figures of RESAMPLES draws of as many people, with replacement, shape (RESAMPLES,).
 
-    Trials of the same people get the same draws. Draws from a class that was answered without one exception would
-    never show an exception: one more person of that class, answered the other way, is then there to be drawn (0 of n
-    seen leaves about 3 in n possible).
+    Trials of the same people get the same draws. Draws from a class that was answered without one
+    exception would never show an exception: one more person of that class, answered the other way,
+    is then there to be drawn (0 of n seen leaves about 3 in n possible).
     """
     _, person = np.unique(trial.persons, return_inverse=True)
     people = person.max() + 1
@@ -180,23 +203,33 @@ def bootstrapped(trial: Trial) -> Sample:
         if said.all() or not said.any():
             size = len(said) / len(np.unique(person[trial.truth == positive]))
             scores = np.append(scores, -np.inf if said.all() else np.inf)
-            truth, mass, slot = np.append(truth, positive), np.append(mass, size), np.append(slot, people + positive)
+            truth, mass, slot = (
+                np.append(truth, positive),
+                np.append(mass, size),
+                np.append(slot, people + positive),
+            )
     counts = drawn_people(people + 2)
     rows = max(1, CELLS // len(scores))
-    blocks = [weighted(scores, truth, counts[slot, at : at + rows] * mass[:, None]) for at in range(0, RESAMPLES, rows)]
-    return joined(blocks)
+    blocks = [
+        weighted(scores, truth, counts[slot, at : at + rows] * mass[:, None])
+        for at in range(0, RESAMPLES, rows)
+    ]
+    return joined_samples(blocks)
 
 
 @functools.lru_cache(maxsize=4)
 def drawn_people(slots: int) -> np.ndarray:
     """How often each of `slots` people is drawn, shape (slots, RESAMPLES)."""
     random = np.random.default_rng(slots)
-    columns = [np.bincount(random.integers(slots, size=slots), minlength=slots) for _ in range(RESAMPLES)]
+    columns = [
+        np.bincount(random.integers(slots, size=slots), minlength=slots) for _ in range(RESAMPLES)
+    ]
     return np.stack(columns, 1).astype(np.uint8)
 
 
 def permuted(trial: Trial) -> Sample:
-    """Figures under PERMUTATIONS truths that have nothing to do with the scores, shape (PERMUTATIONS,).
+    """Figures under PERMUTATIONS truths that have nothing to do with the scores, shape
+    (PERMUTATIONS,).
 
     All that is true of one person is given to another one with as many images.
     """
@@ -217,7 +250,7 @@ def permuted(trial: Trial) -> Sample:
         tp = truth @ said
         wins = truth @ ranks - positives * (positives + 1) / 2
         blocks.append(sample(tp, said.sum() - tp, positives, images - positives, wins))
-    return joined(blocks)
+    return joined_samples(blocks)
 
 
 def weighted(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Sample:
@@ -227,15 +260,22 @@ def weighted(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Samp
     yes, no = weights[truth], weights[~truth]
     # Mass of the negatives below each of them, and of all.
     below = np.concatenate([np.zeros((1, weights.shape[1])), no.cumsum(0)])
-    lower, equal = (np.searchsorted(scores[~truth], scores[truth], side) for side in ("left", "right"))
+    lower, equal = (
+        np.searchsorted(scores[~truth], scores[truth], side) for side in ("left", "right")
+    )
     wins = (yes * (below[lower] + below[equal])).sum(0) / 2
     return sample((scores[truth] > 0) @ yes, (scores[~truth] > 0) @ no, yes.sum(0), below[-1], wins)
 
 
 def sample(
-    tp: np.ndarray, fp: np.ndarray, positives: np.ndarray | int, negatives: np.ndarray | int, wins: np.ndarray
+    tp: np.ndarray,
+    fp: np.ndarray,
+    positives: np.ndarray | int,
+    negatives: np.ndarray | int,
+    wins: np.ndarray,
 ) -> Sample:
-    """Figures from counts; `wins` are the pairs in which the positive has the higher score, ties count half."""
+    """Figures from counts; `wins` are the pairs in which the positive has the higher score, ties
+    count half."""
     fn, tn = positives - tp, negatives - fp
     with np.errstate(divide="ignore", invalid="ignore"):
         return Sample(
@@ -246,11 +286,16 @@ def sample(
         )
 
 
-def joined(blocks: list[Sample]) -> Sample:
-    return Sample(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Sample)))
+def joined_samples(blocks: list[Sample]) -> Sample:
+    return Sample(
+        *(
+            np.concatenate([getattr(block, field.name) for block in blocks])
+            for field in fields(Sample)
+        )
+    )
 
 
-def ends(draws: np.ndarray) -> tuple[float, float]:
+def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
     """Percentile interval. A draw without any person of one class has no figure."""
     low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

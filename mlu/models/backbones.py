@@ -12,9 +12,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from mlu.errors import UserError, did_you_mean, first_line
 from mlu.models.network import POOL, WHOLE, Network, Stage
 from mlu.models.weights import our_names, read_weights, start_from
+from mlu.system.errors import UserError, did_you_mean, first_line
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
@@ -25,7 +25,8 @@ class Backbone(ABC):
 
     Attributes:
         name: Name in results and caches.
-        weights: None (random), the name of torchvision weights, or a path (safetensors, or a state dict of torch).
+        weights: None (random), the name of torchvision weights, or a path (safetensors, or a state
+            dict of torch).
     """
 
     name: str
@@ -33,12 +34,14 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(self, labels: int) -> Network:
-        """A network with one logit per label; what `weights` does not hold is random, from torch's global generator."""
+        """A network with one logit per label; what `weights` does not hold is random, from torch's
+        global generator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny(Backbone):
-    """Five blocks of convolution, pooling, batch norm and ReLU: about 0.3 million weights, fast on a CPU.
+    """Five blocks of convolution, pooling, batch norm and ReLU: about 0.3 million weights, fast on
+    a CPU.
 
     Attributes:
         widths: Channels of the five blocks.
@@ -51,7 +54,8 @@ class Tiny(Backbone):
         channels = 3
         for number, width in enumerate(self.widths, start=1):
             conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-            # Half of torch's usual size: batch norm makes a convolution learn at lr / |weight|^2; budgets are short.
+            # Half of torch's usual size: batch norm makes a convolution learn at lr / |weight|^2;
+            # budgets are short.
             conv.weight.data.mul_(0.5)
             stages[f"block{number}"] = nn.Sequential(
                 OrderedDict(
@@ -77,17 +81,25 @@ class ResNet(Backbone):
     def __post_init__(self) -> None:
         if self.name not in RESNETS:
             hint = did_you_mean(self.name, RESNETS)
-            raise UserError(f"backbone.name={self.name} is no residual network of torchvision{hint or ':'} {RESNETS}")
+            raise UserError(
+                f"backbone.name={self.name} is no residual network of torchvision{hint or ':'} {RESNETS}"
+            )
 
     def build(self, labels: int) -> Network:
         start = None if self.weights is None else torchvision_weights(self.name, self.weights)
         source = torchvision.models.get_model(self.name, weights=None)
-        stem = OrderedDict(conv1=source.conv1, bn1=source.bn1, relu=source.relu, maxpool=source.maxpool)
+        stem = OrderedDict(
+            conv1=source.conv1, bn1=source.bn1, relu=source.relu, maxpool=source.maxpool
+        )
         stages: OrderedDict[str, nn.Module] = OrderedDict(stem=nn.Sequential(stem))
         for number in range(1, 5):
             stages[f"layer{number}"] = getattr(source, f"layer{number}")
         stages[POOL] = nn.Sequential(source.avgpool, nn.Flatten())
-        renames = ((r"^(conv1|bn1)\.", r"body.stem.\1."), (r"^layer", "body.layer"), (r"^fc\.", "head."))
+        renames = (
+            (r"^(conv1|bn1)\.", r"body.stem.\1."),
+            (r"^layer", "body.layer"),
+            (r"^fc\.", "head."),
+        )
         net = Network(stages, source.fc.in_features, labels, renames=renames)
         if start is not None:
             start_from(net, our_names(start, renames))
@@ -98,11 +110,12 @@ class ResNet(Backbone):
 class VisionTransformer(Backbone):
     """torchvision's vision transformers; `name` is torchvision's (`vit_b_16`).
 
-    Stages are the patches with their positions, four groups of blocks, and the class token, which is what the head
-    reads. Weights for images of another size get interpolated positions.
+    Stages are the patches with their positions, four groups of blocks, and the class token, which
+    is what the head reads. Weights for images of another size get interpolated positions.
 
     Attributes:
-        image_size: Height and width of all images: a multiple of the patch size, with which the name ends.
+        image_size: Height and width of all images: a multiple of the patch size, with which the
+            name ends.
     """
 
     image_size: int
@@ -111,7 +124,9 @@ class VisionTransformer(Backbone):
         known = torchvision.models.list_models(include="vit_*")
         if self.name not in known:
             hint = did_you_mean(self.name, known)
-            raise UserError(f"backbone.name={self.name} is no vision transformer of torchvision{hint or ':'} {known}")
+            raise UserError(
+                f"backbone.name={self.name} is no vision transformer of torchvision{hint or ':'} {known}"
+            )
         refuse_remainder(self.name, self.image_size, self.patch)
 
     @property
@@ -122,9 +137,14 @@ class VisionTransformer(Backbone):
         start = None if self.weights is None else torchvision_weights(self.name, self.weights)
         source = torchvision.models.get_model(self.name, weights=None, image_size=self.image_size)
         source.heads = nn.Identity()
-        blocks, stages = list(source.encoder.layers), {"patches": Stage(f"{WHOLE}.encoder.dropout", axis=-1)}
+        blocks, stages = (
+            list(source.encoder.layers),
+            {"patches": Stage(f"{WHOLE}.encoder.dropout", axis=-1)},
+        )
         for last in range(len(blocks) // 4, len(blocks) + 1, len(blocks) // 4):
-            stages[f"block{last}"] = Stage(f"{WHOLE}.encoder.layers.encoder_layer_{last - 1}", axis=-1)
+            stages[f"block{last}"] = Stage(
+                f"{WHOLE}.encoder.layers.encoder_layer_{last - 1}", axis=-1
+            )
         stages[POOL] = Stage(WHOLE)
         renames = (
             (r"\.mlp\.linear_1\.", ".mlp.0."),
@@ -132,7 +152,9 @@ class VisionTransformer(Backbone):
             (r"^heads\.head\.", "head."),
             (r"^(class_token|conv_proj|encoder)\b", rf"body.{WHOLE}.\1"),
         )
-        net = Network(OrderedDict({WHOLE: source}), source.hidden_dim, labels, within=stages, renames=renames)
+        net = Network(
+            OrderedDict({WHOLE: source}), source.hidden_dim, labels, within=stages, renames=renames
+        )
         if start is not None:
             start_from(net, self.resized(our_names(start, renames)))
         return net
@@ -144,14 +166,19 @@ class VisionTransformer(Backbone):
         if ours not in state:
             return dict(state)
         try:
-            fitting = interpolate_embeddings(self.image_size, self.patch, OrderedDict({theirs: state[ours]}))
+            fitting = interpolate_embeddings(
+                self.image_size, self.patch, OrderedDict({theirs: state[ours]})
+            )
         except ValueError as fault:
-            raise UserError(f"backbone.weights has no positions of a square of patches: {first_line(fault)}") from fault
+            raise UserError(
+                f"backbone.weights has no positions of a square of patches: {first_line(fault)}"
+            ) from fault
         return {**state, ours: fitting[theirs]}
 
 
 def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
-    """What training starts from: a file's weights, or those that torchvision has of a model under a name."""
+    """What training starts from: a file's weights, or those that torchvision has of a model under a
+    name."""
     if Path(weights).is_file():
         return read_weights(Path(weights))
     known = torchvision.models.get_model_weights(name)
@@ -162,13 +189,20 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
             f"{did_you_mean(weights, names) or '.'} There are {', '.join(names)}"
         )
     try:
-        # Its folder of downloads is as open as any other, and what lies there already is not checked.
-        state: Mapping[str, Tensor] = known[weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
+        # Its folder of downloads is as open as any other, and what lies there already is not
+        # checked.
+        state: Mapping[str, Tensor] = known[weights].get_state_dict(
+            progress=True, check_hash=True, weights_only=True
+        )
     except OSError as fault:
-        raise UserError(f"backbone.weights={weights} cannot be downloaded: {first_line(fault)}") from fault
+        raise UserError(
+            f"backbone.weights={weights} cannot be downloaded: {first_line(fault)}"
+        ) from fault
     except (RuntimeError, pickle.UnpicklingError) as fault:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise UserError(f"backbone.weights={weights}: what {folder} holds of it are no weights, delete it") from fault
+        raise UserError(
+            f"backbone.weights={weights}: what {folder} holds of it are no weights, delete it"
+        ) from fault
     return state
 
 

@@ -6,28 +6,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlu.errors import UserError
 from mlu.models.network import Network
-from mlu.sharing import total
+from mlu.system.collectives import total
+from mlu.system.errors import UserError
 
 
 def batch_norms(net: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
     """Every batch norm by its name."""
-    return {name: module for name, module in net.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    return {
+        name: module
+        for name, module in net.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    }
 
 
 def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = ()) -> None:
-    """Replace the running mean and variance of every batch norm by the plain average over batches, in place.
+    """Replace the running mean and variance of every batch norm by the plain average over batches,
+    in place.
 
-    Editing a convolution changes what flows into the batch norm behind it, so that the stored statistics no longer
-    describe it. Batches count alike, so they should be of one size. Uses images only, no targets. Leaves `net` in the
-    mode it was in; without images nothing changes, nor do the batch norms whose names are in `kept`.
+    Editing a convolution changes what flows into the batch norm behind it, so that the stored
+    statistics no longer describe it. Batches count alike, so they should be of one size. Uses
+    images only, no targets. Leaves `net` in the mode it was in; without images nothing changes, nor
+    do the batch norms whose names are in `kept`.
     """
     norms = [norm for name, norm in batch_norms(net).items() if name not in kept]
     images = list(images)
     if not images or not norms:
         return
-    momenta, modes = [norm.momentum for norm in norms], {module: module.training for module in net.modules()}
+    momenta, modes = (
+        [norm.momentum for norm in norms],
+        {module: module.training for module in net.modules()},
+    )
     net.eval()
     for norm in norms:
         norm.reset_running_stats()
@@ -45,7 +54,8 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
 
 
 class Pooled(nn.modules.batchnorm._BatchNorm):
-    """In training, normalises by the mean and variance of the rows of all processes (while they are `pooling`)."""
+    """In training, normalises by the mean and variance of the rows of all processes (while they are
+    `pooling`)."""
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
@@ -66,7 +76,11 @@ class Pooled(nn.modules.batchnorm._BatchNorm):
     @torch.no_grad()
     def remember(self, mean: Tensor, variance: Tensor) -> None:
         """Let the running statistics follow."""
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+        if (
+            self.running_mean is None
+            or self.running_var is None
+            or self.num_batches_tracked is None
+        ):
             return
         self.num_batches_tracked += 1
         share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
@@ -86,12 +100,17 @@ class Pooled3d(Pooled, nn.BatchNorm3d):
     pass
 
 
-POOLED: dict[type[Any], type[Any]] = {nn.BatchNorm1d: Pooled1d, nn.BatchNorm2d: Pooled2d, nn.BatchNorm3d: Pooled3d}
+POOLED: dict[type[Any], type[Any]] = {
+    nn.BatchNorm1d: Pooled1d,
+    nn.BatchNorm2d: Pooled2d,
+    nn.BatchNorm3d: Pooled3d,
+}
 SEPARATE = {pooled: separate for separate, pooled in POOLED.items()}
 
 
 def pool_norms(net: nn.Module) -> None:
-    """Make every batch norm see the rows of all processes, in place: the same objects, of another class.
+    """Make every batch norm see the rows of all processes, in place: the same objects, of another
+    class.
 
     Raises:
         UserError: For a kind of batch norm that is not torch's own.

@@ -7,26 +7,37 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mlu.errors import UserError, did_you_mean, first_line
 from mlu.models.network import ERASER, WHOLE, Network, matrices
+from mlu.system.errors import UserError, did_you_mean, first_line
 
 Module = TypeVar("Module", bound=nn.Module)
 
-REMEDY = "its last operation must be a torch.nn.Linear that gives the logits: name that with head=..."
+REMEDY = (
+    "its last operation must be a torch.nn.Linear that gives the logits: name that with head=..."
+)
 
 
 def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
-    """Name of the linear layer that gives the logits: the last one with so many outputs where none is named.
+    """Name of the linear layer that gives the logits: the last one with so many outputs where none
+    is named.
 
     Raises:
-        UserError: If there is none, if the named one is none, or if it has another number of outputs.
+        UserError: If there is none, if the named one is none, or if it has another number of
+            outputs.
     """
-    linears = {place: module for place, module in model.named_modules() if isinstance(module, nn.Linear)}
+    linears = {
+        place: module for place, module in model.named_modules() if isinstance(module, nn.Linear)
+    }
     if name is None:
         fitting = [place for place, linear in linears.items() if linear.out_features == labels]
         if not fitting:
-            sizes = ", ".join(f"{place}: {linear.out_features}" for place, linear in linears.items()) or "none"
-            raise UserError(f"the model has no torch.nn.Linear with {labels} outputs, one per label; it has {sizes}")
+            sizes = (
+                ", ".join(f"{place}: {linear.out_features}" for place, linear in linears.items())
+                or "none"
+            )
+            raise UserError(
+                f"the model has no torch.nn.Linear with {labels} outputs, one per label; it has {sizes}"
+            )
         name = fitting[-1]
     if name not in linears:
         raise UserError(
@@ -34,9 +45,13 @@ def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
             f"it has {', '.join(linears) or 'none'}"
         )
     if linears[name].out_features != labels:
-        raise UserError(f"head={name!r} has {linears[name].out_features} outputs, but there are {labels} labels")
+        raise UserError(
+            f"head={name!r} has {linears[name].out_features} outputs, but there are {labels} labels"
+        )
     if name == "":
-        raise UserError("the model is a single linear layer: there is nothing below its head to forget in")
+        raise UserError(
+            "the model is a single linear layer: there is nothing below its head to forget in"
+        )
     return name
 
 
@@ -46,10 +61,12 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
     Args:
         model: Not changed.
         head: Name of its last linear layer; one without a bias gets a bias of zero.
-        images: Some that the model takes, on its device: on them the network must say what the model says.
+        images: Some that the model takes, on its device: on them the network must say what the
+            model says.
 
     Raises:
-        UserError: If it does not, since something follows the head; or if the model cannot be taken apart.
+        UserError: If it does not, since something follows the head; or if the model cannot be taken
+            apart.
     """
     try:
         whole = copy.deepcopy(model).eval().requires_grad_(False)
@@ -58,7 +75,7 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
     linear = whole.get_submodule(head)
     assert isinstance(linear, nn.Linear)
     said = logits_of(whole, images, linear.out_features)
-    put(whole, head, nn.Identity())
+    replace_module(whole, head, nn.Identity())
     net = Network.around(whole, with_bias(linear)).eval().requires_grad_(False).to(images.device)
     refuse_shared(net)
     if not same(net, images, said):
@@ -67,7 +84,8 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
 
 
 def as_module(net: Network, model: Module, head: str) -> Module:
-    """The module that a network stands for: a model of `model`'s class, in its modes, with the network's weights.
+    """The module that a network stands for: a model of `model`'s class, in its modes, with the
+    network's weights.
 
     Args:
         net: Made of `model` by `as_network`, then edited; taken apart.
@@ -76,7 +94,7 @@ def as_module(net: Network, model: Module, head: str) -> Module:
     """
     module, eraser = net.body.get_submodule(WHOLE), getattr(net.body, ERASER, None)
     last = net.head if eraser is None else nn.Sequential(OrderedDict(erase=eraser, head=net.head))
-    put(module, head, last)
+    replace_module(module, head, last)
     module.requires_grad_(False).zero_grad(set_to_none=True)
     old = model.get_submodule(head)
     last.train(old.training).requires_grad_(old.get_parameter("weight").requires_grad)
@@ -89,14 +107,15 @@ def as_module(net: Network, model: Module, head: str) -> Module:
     return module
 
 
-def put(model: nn.Module, name: str, module: nn.Module) -> None:
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     """Replace a part of a model, in place."""
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, module)
 
 
 def with_bias(linear: nn.Linear) -> nn.Linear:
-    """A linear layer itself, or one that gives the same and has a bias: a silent output is nothing but its bias."""
+    """A linear layer itself, or one that gives the same and has a bias: a silent output is nothing
+    but its bias."""
     if linear.bias is None:
         linear.bias = nn.Parameter(torch.zeros(linear.out_features).to(linear.weight))
     return linear
@@ -107,7 +126,9 @@ def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
     with torch.no_grad():
         said = model(images)
     if not isinstance(said, Tensor):
-        raise UserError(f"the model must return a tensor of logits, it returns {type(said).__name__}; {REMEDY}")
+        raise UserError(
+            f"the model must return a tensor of logits, it returns {type(said).__name__}; {REMEDY}"
+        )
     if said.shape != (len(images), labels):
         raise UserError(
             f"the model must return logits of shape ({len(images)}, {labels}), it returns {tuple(said.shape)}"
@@ -122,14 +143,17 @@ def same(net: Network, images: Tensor, said: Tensor) -> bool:
             features = net.features(images)
             if features.shape != (len(images), net.head.in_features):
                 return False
-            return torch.allclose(net.head(features), said, rtol=1e-4, atol=1e-4 * said.abs().max().item())
+            return torch.allclose(
+                net.head(features), said, rtol=1e-4, atol=1e-4 * said.abs().max().item()
+            )
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
         # Whatever follows the head cannot work with what is put into it.
         return False
 
 
 def refuse_shared(net: Network) -> None:
-    """Raises UserError where a layer's weight is no parameter of its own, so that an edit of it would be lost."""
+    """Raises UserError where a layer's weight is no parameter of its own, so that an edit of it
+    would be lost."""
     own = dict(net.named_parameters())
     for name, module in net.named_modules():
         if any(f"{name}.{weight}" not in own for weight in matrices(module)):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlu.sharing import put_together
+from mlu.system.collectives import put_together
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -23,13 +23,15 @@ WHOLE = "whole"
 """Name of the only part of a body that was made elsewhere."""
 
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-"""What nn.MultiheadAttention has instead of linear layers: one matrix for queries, keys and values, or three."""
+"""What nn.MultiheadAttention has instead of linear layers: one matrix for queries, keys and values,
+or three."""
 
 Weights = Mapping[str, Tensor]
 """Tensors by the names of a network's parameters."""
 
 Renames = Sequence[tuple[str, str]]
-"""Regular expressions, applied in turn, and what takes their place: from somebody else's names of weights to ours."""
+"""Regular expressions, applied in turn, and what takes their place: from somebody else's names of
+weights to ours."""
 
 
 class Stage(NamedTuple):
@@ -52,12 +54,14 @@ class Network(nn.Module):
     """A classifier of images, uint8 or float in [0, 1], with one logit per label.
 
     Attributes:
-        body: Stages in order, of which the last pools and flattens; or one part that was made elsewhere.
+        body: Stages in order, of which the last pools and flattens; or one part that was made
+            elsewhere.
         head: Linear map from features to logits; row k belongs to label k.
-        stages: What an attacker may look at, by name and in order; the last gives what the head reads.
+        stages: What an attacker may look at, by name and in order; the last gives what the head
+            reads.
         renames: Of weights that were saved under the names of whoever made the architecture.
-        pixels: Whether images are what is said above, and normalised here; else they are whatever the body takes, which
-            gets them as they are.
+        pixels: Whether images are what is said above, and normalised here; else they are whatever
+            the body takes, which gets them as they are.
     """
 
     mean: Tensor
@@ -88,34 +92,41 @@ class Network(nn.Module):
         super().__init__()
         self.body = Body(stages)
         self.head = nn.Linear(features, labels)
-        self.stages = dict(ends(stages) if within is None else within)
+        self.stages = dict(stage_ends(stages) if within is None else within)
         self.renames = renames
         # Constants of the architecture, no state: a user's weights need not hold them.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        # Convolutions, on CPUs and GPUs alike, are fastest when the channels of a pixel lie side by side.
+        # Convolutions, on CPUs and GPUs alike, are fastest when the channels of a pixel lie side by
+        # side.
         self.to(memory_format=torch.channels_last)
 
     @classmethod
     def around(cls, body: nn.Module, head: nn.Linear) -> "Network":
-        """A network that was made elsewhere: `body` gives pooled features of whatever its images are."""
+        """A network that was made elsewhere: `body` gives pooled features of whatever its images
+        are."""
         net = cls(OrderedDict(), head.in_features, head.out_features)
         net.body.add_module(WHOLE, body)
         net.head, net.pixels, net.stages = head, False, {WHOLE: Stage(WHOLE)}
         return net
 
     def erase(self, matrix: Tensor, offset: Tensor) -> None:
-        """Add a last stage to the body: features become `matrix @ features + offset`; a second one joins the first."""
+        """Add a last stage to the body: features become `matrix @ features + offset`; a second one
+        joins the first."""
         earlier = getattr(self.body, ERASER, None)
         if earlier is not None:
-            matrix, offset = matrix @ earlier.weight.detach(), matrix @ earlier.bias.detach() + offset
+            matrix, offset = (
+                matrix @ earlier.weight.detach(),
+                matrix @ earlier.bias.detach() + offset,
+            )
         layer = nn.Linear(len(offset), len(offset)).to(offset)
         layer.load_state_dict({"weight": matrix, "bias": offset})
         self.body.add_module(ERASER, layer)
         self.stages[ERASER] = Stage(ERASER)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features, shape (batch, features); of all processes' images where these share a batch."""
+        """Pooled features, shape (batch, features); of all processes' images where these share a
+        batch."""
         if not self.pixels:
             return put_together(self.body(images))
         if images.dtype == torch.uint8:
@@ -124,7 +135,8 @@ class Network(nn.Module):
         return put_together(self.body(images.contiguous(memory_format=torch.channels_last)))
 
     def denormalised(self, images: Tensor) -> Tensor:
-        """What the network takes, of normalised images: in [0, 1] and beyond, shape (batch, 3, height, width)."""
+        """What the network takes, of normalised images: in [0, 1] and beyond, shape (batch, 3,
+        height, width)."""
         return images * self.std + self.mean if self.pixels else images
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,8 +145,9 @@ class Network(nn.Module):
         return logits
 
 
-def ends(stages: Iterable[str]) -> dict[str, Stage]:
-    """Where each stage of a sequence ends. What pooling gives are the means of the maps before it: no other stage."""
+def stage_ends(stages: Iterable[str]) -> dict[str, Stage]:
+    """Where each stage of a sequence ends. What pooling gives are the means of the maps before it:
+    no other stage."""
     found, last = {}, POOL
     for name in stages:
         last = last if name == POOL else name
@@ -143,7 +156,8 @@ def ends(stages: Iterable[str]) -> dict[str, Stage]:
 
 
 def channel_means(output: Tensor, axis: int) -> Tensor:
-    """Means of maps over pixels or of an image's tokens, shape (batch, channels); features are given back as they are.
+    """Means of maps over pixels or of an image's tokens, shape (batch, channels); features are
+    given back as they are.
 
     Args:
         output: Of a stage; images lie on the first axis.
@@ -154,7 +168,8 @@ def channel_means(output: Tensor, axis: int) -> Tensor:
 
 
 def matrices(module: nn.Module) -> list[str]:
-    """Names of the weights that a convolution, a linear layer or attention multiplies by; none of other modules."""
+    """Names of the weights that a convolution, a linear layer or attention multiplies by; none of
+    other modules."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         return ["weight"]
     if isinstance(module, nn.MultiheadAttention):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlu.data.split import Split
 from mlu.models.network import Network, channel_means
-from mlu.sharing import in_order, shared
+from mlu.system.collectives import all_gather_in_order, shared
 
 BATCH = 512
 
@@ -25,9 +25,9 @@ class Outputs:
         targets: 0 or 1, shape (images, labels).
         known: False where a target is undefined, shape (images, labels).
         identities: Number of the person on each image, shape (images,).
-        stages: By the name of each stage of the body, in order, the means of its channels over an image's pixels or
-            tokens, float32, shape (images, channels); the last are the features that the head reads. Empty where they
-            were not kept.
+        stages: By the name of each stage of the body, in order, the means of its channels over an
+            image's pixels or tokens, float32, shape (images, channels); the last are the features
+            that the head reads. Empty where they were not kept.
         traced: Rows that the stages are of, ascending; None where they are of all images.
     """
 
@@ -43,12 +43,24 @@ class Outputs:
 
     def subset(self, rows: Tensor) -> "Outputs":
         """The given images; without stages where these are of some images only."""
-        stages = {name: means[rows] for name, means in self.stages.items()} if self.traced is None else {}
-        return Outputs(self.logits[rows], self.targets[rows], self.known[rows], self.identities[rows.numpy()], stages)
+        stages = (
+            {name: means[rows] for name, means in self.stages.items()}
+            if self.traced is None
+            else {}
+        )
+        return Outputs(
+            self.logits[rows],
+            self.targets[rows],
+            self.known[rows],
+            self.identities[rows.numpy()],
+            stages,
+        )
 
     def with_stages(self) -> "Outputs":
         """The images whose stages were kept."""
-        return self if self.traced is None else replace(self.subset(self.traced), stages=self.stages)
+        return (
+            self if self.traced is None else replace(self.subset(self.traced), stages=self.stages)
+        )
 
 
 def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
@@ -58,7 +70,9 @@ def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
     return logits, stages[last]
 
 
-def respond_by_stage(net: Network, split: Split, traced: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+def respond_by_stage(
+    net: Network, split: Split, traced: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """As `respond`, with `Outputs.stages` of the images `traced` instead of the features of all."""
     return trace(net, split, list(net.stages), traced)
 
@@ -67,7 +81,8 @@ def respond_by_stage(net: Network, split: Split, traced: Tensor | None = None) -
 def trace(
     net: Network, split: Split, watched: list[str], traced: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and of each stage that is watched the means of its channels. Leaves the network in evaluation mode.
+    """Logits, and of each stage that is watched the means of its channels. Leaves the network in
+    evaluation mode.
 
     Args:
         net: To ask.
@@ -86,7 +101,8 @@ def trace(
         seen[name] = channel_means(output, net.stages[name].axis)
 
     hooks = [
-        net.body.get_submodule(net.stages[name].module).register_forward_hook(partial(keep, name)) for name in watched
+        net.body.get_submodule(net.stages[name].module).register_forward_hook(partial(keep, name))
+        for name in watched
     ]
     batches = zip(torch.arange(len(split)).split(BATCH), wanted.split(BATCH), strict=True)
     found: dict[int, list[Tensor]] = {}
@@ -94,21 +110,27 @@ def trace(
         for number, ((rows, now), mine) in enumerate(shared(batches)):
             if mine:
                 logits = net(split[rows].images.to(device)).float().cpu()
-                found[number] = [logits, *(seen[name][now.to(device)].float().cpu() for name in watched)]
+                found[number] = [
+                    logits,
+                    *(seen[name][now.to(device)].float().cpu() for name in watched),
+                ]
     finally:
         for hook in hooks:
             hook.remove()
-    logits, *means = map(torch.cat, zip(*in_order(found), strict=True))
+    logits, *means = map(torch.cat, zip(*all_gather_in_order(found), strict=True))
     return logits, dict(zip(watched, means, strict=True))
 
 
 def outputs_of(
-    split: Split, logits: Tensor, stages: Mapping[str, Tensor] | None = None, traced: Tensor | None = None
+    split: Split,
+    logits: Tensor,
+    stages: Mapping[str, Tensor] | None = None,
+    traced: Tensor | None = None,
 ) -> Outputs:
     return Outputs(logits, split.targets, split.known, split.identities, stages or {}, traced)
 
 
-def joined(*parts: Outputs) -> Outputs:
+def joined_outputs(*parts: Outputs) -> Outputs:
     """One after another, without stages."""
     return Outputs(
         torch.cat([part.logits for part in parts]),

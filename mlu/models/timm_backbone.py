@@ -13,24 +13,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlu.errors import UserError, did_you_mean
 from mlu.models.backbones import Backbone
 from mlu.models.foreign import refuse_shared
 from mlu.models.network import ERASER, POOL, WHOLE, Network, Renames, Stage, channel_means
 from mlu.models.weights import our_names, read_weights, start_from
+from mlu.system.errors import UserError, did_you_mean
 
 PRETRAINED = "pretrained"
 
 STAGES = 6
-"""Most stages besides the features: attackers read each of them, and the cache keeps what they read."""
+"""Most stages besides the features: attackers read each of them, and the cache keeps what they
+read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timm(Backbone):
-    """Any model of the library timm, up to what its classifier reads; `name` is timm's (`convnext_atto`).
+    """Any model of the library timm, up to what its classifier reads; `name` is timm's
+    (`convnext_atto`).
 
-    Stages are those of timm's `feature_info`, at most six of them, and the pooled features where these are not just the
-    means of the last one's maps. Images are normalised by the mean and deviation that timm names for the model.
+    Stages are those of timm's `feature_info`, at most six of them, and the pooled features where
+    these are not just the means of the last one's maps. Images are normalised by the mean and
+    deviation that timm names for the model.
 
     Attributes:
         weights: None (random), `pretrained` (timm's, downloaded), or a path.
@@ -61,7 +64,9 @@ class Timm(Backbone):
 
     @property
     def renames(self) -> Renames:
-        to_head = [(rf"^{re.escape(name)}\.(?=(weight|bias)$)", "head.") for name in self.classifiers[:1]]
+        to_head = [
+            (rf"^{re.escape(name)}\.(?=(weight|bias)$)", "head.") for name in self.classifiers[:1]
+        ]
         ours = rf"body\.({WHOLE}|{ERASER})\.|head\.(weight|bias)$"
         return (*to_head, (rf"^(?!{ours})", f"body.{WHOLE}."))
 
@@ -70,27 +75,40 @@ class Timm(Backbone):
         model = self.made(start)
         features, stages = self.look(model)
         whole = OrderedDict({WHOLE: model})
-        net = Network(whole, features, labels, within=stages, renames=renames, mean=about.mean, std=about.std)
+        net = Network(
+            whole, features, labels, within=stages, renames=renames, mean=about.mean, std=about.std
+        )
         refuse_shared(net)
         if start is not None:
             # The body as timm has fitted it to this size, and the head as it was.
-            start_from(net, start | {f"body.{name}": value for name, value in net.body.state_dict().items()})
+            start_from(
+                net,
+                start | {f"body.{name}": value for name, value in net.body.state_dict().items()},
+            )
         return net
 
     def start(self) -> dict[str, Tensor] | None:
-        """Weights of a file that training starts from, by our names; None where `weights` is no path."""
+        """Weights of a file that training starts from, by our names; None where `weights` is no
+        path."""
         if self.weights in (None, PRETRAINED):
             return None
         if not Path(self.weights).is_file():
             hint = did_you_mean(self.weights, [PRETRAINED])
-            raise UserError(f"backbone.weights={self.weights} is neither a file nor {PRETRAINED!r}{hint}")
+            raise UserError(
+                f"backbone.weights={self.weights} is neither a file nor {PRETRAINED!r}{hint}"
+            )
         return our_names(read_weights(Path(self.weights)), self.renames)
 
     def made(self, start: Mapping[str, Tensor] | None) -> nn.Module:
         """The model without its classifiers, with the weights that it starts from."""
-        settings: dict[str, Any] = {"img_size": self.image_size} if self.about.fixed_input_size else {}
+        settings: dict[str, Any] = (
+            {"img_size": self.image_size} if self.about.fixed_input_size else {}
+        )
         if start is not None:
-            prefix, others = f"body.{WHOLE}.", tuple(f"body.{WHOLE}.{name}." for name in self.classifiers)
+            prefix, others = (
+                f"body.{WHOLE}.",
+                tuple(f"body.{WHOLE}.{name}." for name in self.classifiers),
+            )
             body = {
                 name.removeprefix(prefix): value
                 for name, value in start.items()
@@ -99,14 +117,20 @@ class Timm(Backbone):
             if not body:
                 raise UserError(f"backbone.weights={self.weights} has no weights of a body")
             # Without classes, so that timm has none to leave out, and insists on all other weights.
-            settings["pretrained_cfg_overlay"] = {"state_dict": body, "num_classes": 0, "label_offset": 0}
+            settings["pretrained_cfg_overlay"] = {
+                "state_dict": body,
+                "num_classes": 0,
+                "label_offset": 0,
+            }
         try:
             model: nn.Module = timm_library().create_model(
                 self.name, pretrained=self.weights is not None, num_classes=0, **settings
             )
         except Exception as fault:
             source = "" if self.weights is None else f" from backbone.weights={self.weights}"
-            raise UserError(f"timm cannot make {self.name} for {self.images}{source}: {brief(fault)}") from fault
+            raise UserError(
+                f"timm cannot make {self.name} for {self.images}{source}: {brief(fault)}"
+            ) from fault
         assert isinstance(model.pretrained_cfg, dict)
         model.pretrained_cfg.pop("state_dict", None)
         return model
@@ -117,21 +141,36 @@ class Timm(Backbone):
 
     @torch.no_grad()
     def look(self, model: Any) -> tuple[int, dict[str, Stage]]:
-        """Number of features that a model gives of an image, and its stages. Leaves it in training mode."""
+        """Number of features that a model gives of an image, and its stages. Leaves it in training
+        mode."""
         stages, means = {}, {}
         rows = getattr(model, "output_fmt", "NCHW") == "NHWC"
 
         def see(name: str, channels: int, module: nn.Module, inputs: Any, output: Any) -> None:
             axis = channel_axis(output, channels, rows)
             if axis is not None:
-                stages[name], means[name] = Stage(f"{WHOLE}.{name}", axis), channel_means(output, axis)
+                stages[name], means[name] = (
+                    Stage(f"{WHOLE}.{name}", axis),
+                    channel_means(output, axis),
+                )
 
         # Some models name the whole of themselves, or what is only there in a rebuilt one.
-        modules, infos = dict(model.named_modules()), getattr(model.feature_info, "info", model.feature_info)
-        ends = {info["module"]: info["num_chs"] for info in infos if info["module"] in modules and info["module"]}
+        modules, infos = (
+            dict(model.named_modules()),
+            getattr(model.feature_info, "info", model.feature_info),
+        )
+        ends = {
+            info["module"]: info["num_chs"]
+            for info in infos
+            if info["module"] in modules and info["module"]
+        }
         watched = list(ends)[:: -math.ceil(len(ends) / STAGES)] if ends else []
-        hooks = [modules[name].register_forward_hook(partial(see, name, ends[name])) for name in watched]
-        image = torch.linspace(-1, 1, 3 * self.image_size**2).view(1, 3, self.image_size, self.image_size)
+        hooks = [
+            modules[name].register_forward_hook(partial(see, name, ends[name])) for name in watched
+        ]
+        image = torch.linspace(-1, 1, 3 * self.image_size**2).view(
+            1, 3, self.image_size, self.image_size
+        )
         try:
             features = model.eval()(image)
         except Exception as fault:
@@ -144,13 +183,18 @@ class Timm(Backbone):
                 hook.remove()
             model.train()
         last = next(reversed(means), POOL)
-        pooled = last in means and means[last].shape == features.shape and torch.allclose(means[last], features)
+        pooled = (
+            last in means
+            and means[last].shape == features.shape
+            and torch.allclose(means[last], features)
+        )
         stages[last if pooled else POOL] = Stage(WHOLE)
         return features.shape[1], stages
 
 
 def channel_axis(output: Any, channels: int, rows: bool) -> int | None:
-    """On which axis of a stage's output its channels lie; None where the output is not one tensor, or has others.
+    """On which axis of a stage's output its channels lie; None where the output is not one tensor,
+    or has others.
 
     Args:
         output: Of one image or several.

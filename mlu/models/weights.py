@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mlu.errors import UserError, did_you_mean, first_line
 from mlu.models.network import ERASER, Network, Renames
+from mlu.system.errors import UserError, did_you_mean, first_line
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     A Lightning checkpoint's `state_dict` is taken out of it.
     """
     if not path.is_file():
-        raise UserError(f"there are no weights at {path}: give the path of a .safetensors or .pt file")
+        raise UserError(
+            f"there are no weights at {path}: give the path of a .safetensors or .pt file"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -31,8 +33,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as fault:
         # torch advises here to read it all the same, and to run what is in it.
         pickled = isinstance(fault, pickle.UnpicklingError)
-        reason = "it holds other things, which may do harm, and was not read" if pickled else first_line(fault)
-        raise UserError(f"{path} is neither safetensors nor a plain state dict of tensors: {reason}") from fault
+        reason = (
+            "it holds other things, which may do harm, and was not read"
+            if pickled
+            else first_line(fault)
+        )
+        raise UserError(
+            f"{path} is neither safetensors nor a plain state dict of tensors: {reason}"
+        ) from fault
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(map(is_weight, state, state.values())):
         raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")
@@ -40,7 +48,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def is_weight(name: Any, value: Any) -> bool:
-    """Whether it is a named tensor that has all its numbers: no sparse or quantised one, nor one without memory."""
+    """Whether it is a named tensor that has all its numbers: no sparse or quantised one, nor one
+    without memory."""
     return (
         isinstance(name, str)
         and isinstance(value, Tensor)
@@ -51,7 +60,8 @@ def is_weight(name: Any, value: Any) -> bool:
 
 
 def our_names(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
-    """A state dict of ours, of a Lightning module around ours, or of whoever made the architecture, by our names."""
+    """A state dict of ours, of a Lightning module around ours, or of whoever made the architecture,
+    by our names."""
     renamed = {}
     for name, value in state.items():
         name = name.removeprefix("module.").removeprefix("net.")
@@ -80,7 +90,9 @@ def load_trained(net: Network, path: Path) -> None:
         if name.endswith("num_batches_tracked"):
             state.setdefault(name, value)
         if name not in state:
-            raise UserError(f"{path} has no weight {name!r}{did_you_mean(name, state)}: is it another backbone?")
+            raise UserError(
+                f"{path} has no weight {name!r}{did_you_mean(name, state)}: is it another backbone?"
+            )
         if state[name].shape != value.shape:
             raise UserError(
                 f"{path} has {name!r} of shape {tuple(state[name].shape)} where {tuple(value.shape)} is needed: "
@@ -90,13 +102,20 @@ def load_trained(net: Network, path: Path) -> None:
 
 
 def start_from(net: Network, state: Mapping[str, Tensor]) -> None:
-    """Fill the body of `net`, and its head where it fits, with what training starts from, by our names."""
+    """Fill the body of `net`, and its head where it fits, with what training starts from, by our
+    names."""
     own = net.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    fitting = {
+        name: value
+        for name, value in state.items()
+        if name in own and own[name].shape == value.shape
+    }
     lacking = [name for name in own if name.startswith("body.") and name not in fitting]
     lacking = [name for name in lacking if not name.endswith("num_batches_tracked")]
     if lacking:
-        raise UserError(f"backbone.weights lacks {len(lacking)} weights of the body, {lacking[0]!r} first")
+        raise UserError(
+            f"backbone.weights lacks {len(lacking)} weights of the body, {lacking[0]!r} first"
+        )
     if "head.weight" not in fitting:
         log.info("backbone.weights has no head for these labels: it starts at random")
     net.load_state_dict(fitting, strict=False)

@@ -1,4 +1,5 @@
-"""python -m mlu.report PATH... [--out FOLDER]: any number of runs and sweeps as one page, Markdown, LaTeX and CSV."""
+"""python -m mlu.report PATH... [--out FOLDER]: any number of runs and sweeps as one page, Markdown,
+LaTeX and CSV."""
 
 import sys
 import time
@@ -10,13 +11,14 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import Progress
 
-from mlu.errors import USAGE_ERROR, Arguments, UserError
-from mlu.report.collect import collect
-from mlu.report.groups import settings_of
-from mlu.report.page import Report, page
+from mlu.report.groups import settings_in
+from mlu.report.page import Report, report_page
+from mlu.report.paper import tables_of
 from mlu.report.published import published
-from mlu.report.tables import general, tables_of
+from mlu.report.tables import general
 from mlu.report.writers import latex, markdown, table_csv
+from mlu.runs.read import collect
+from mlu.system.errors import USAGE_ERROR, Arguments, UserError
 
 TITLE = "What was forgotten"
 PATIENCE = 2.0
@@ -27,13 +29,21 @@ Item = TypeVar("Item")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; returns the exit code."""
     parser = Arguments(
-        prog="python -m mlu.report", description="Tables and pictures of runs and sweeps, beside the paper's numbers."
+        prog="python -m mlu.report",
+        description="Tables and pictures of runs and sweeps, beside the paper's numbers.",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="folder of a run or a sweep, or any above them"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="folder of a run or a sweep, or any above them",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("outputs/report"), help="where to write (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("outputs/report"),
+        help="where to write (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -58,7 +68,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     # Only now, since it takes most of a second: a wrong path is told at once.
     from mlu.report.pictures import correlation_pictures, pictures_of, request_pictures
 
-    settings = settings_of(collection)
+    settings = settings_in(collection)
     paper = tables_of(settings)
     filled = {table.name for table in paper}
     absent = [table["where"] for name, table in published()["tables"].items() if name not in filled]
@@ -69,7 +79,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     report = Report(TITLE, collection, settings, overviews, paper, absent, pictures, together)
     tables = [*overviews, *paper]
     contents = {
-        "report.html": page(report, out),
+        "report.html": report_page(report, out),
         "report.md": markdown(tables, collection.gaps, TITLE, out),
         "report.tex": latex(tables, TITLE),
         "report.csv": table_csv(tables, out),

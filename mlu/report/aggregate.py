@@ -1,4 +1,5 @@
-"""From runs that differ in their seed to one number with an interval, and which number may be called the best."""
+"""From runs that differ in their seed to one number with an interval, and which number may be
+called the best."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,22 +8,25 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
-from mlu.report.collect import Figure, Gap, Run
+from mlu.runs.read import Figure, Gap, Run
 
 LEVEL = 0.95
 MARGIN = 0.05
 """Most that the strongest reader may find above Retrain where a method is said to have forgotten."""
 READERS = ("features", "features/mlp", "outputs", "outputs/mlp", "output", "output/mlp")
-"""Views and attackers of attribute inference among which the strongest is looked for; the first is the headline."""
+"""Views and attackers of attribute inference among which the strongest is looked for; the first is
+the headline."""
 STRONGEST = "attack/aia/strongest/excess"
-"""Path, after the model's, of what the strongest reader finds above Retrain: no run knows it, only `cell`."""
+"""Path, after the model's, of what the strongest reader finds above Retrain: no run knows it, only
+`cell`."""
 Better = Literal["high", "low"]
 Kind = Literal["seeds", "run", "runs"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """95 % interval; `kind` says of what: `seeds` Student's t over seeds, `run` the run's own, `runs` their mean."""
+    """95 % interval; `kind` says of what: `seeds` Student's t over seeds, `run` the run's own,
+    `runs` their mean."""
 
     low: float
     high: float
@@ -59,13 +63,13 @@ def deviation(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Interval | None:
+def seed_interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Interval | None:
     """Where the number lies that other seeds would give on average, with 95 % confidence.
 
-    Over two or more seeds Student's t, mean ± t(n - 1) sd / sqrt(n): a seed draws another split, other initial
-    weights and another order, so the spread between seeds holds all of that, which a run's own interval (people of
-    its test split alone) does not. Seeds that agree exactly have no spread to go by; then the mean of the runs' own
-    ends. One seed has its own interval.
+    Over two or more seeds Student's t, mean ± t(n - 1) sd / sqrt(n): a seed draws another split,
+    other initial weights and another order, so the spread between seeds holds all of that, which a
+    run's own interval (people of its test split alone) does not. Seeds that agree exactly have no
+    spread to go by; then the mean of the runs' own ends. One seed has its own interval.
 
     Args:
         figures: One with a value for each seed.
@@ -75,10 +79,18 @@ def interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Interval
     if any(figure.censored for figure in figures) or not values:
         return None
     if len(values) > 1 and np.ptp(values) > 1e-12:
-        half = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(len(values))
+        half = (
+            stdtrit(len(values) - 1, (1 + LEVEL) / 2)
+            * np.std(values, ddof=1)
+            / np.sqrt(len(values))
+        )
         low, high = np.clip([mean(values) - half, mean(values) + half], *limits)
         return Interval(float(low), float(high), "seeds")
-    ends = [(figure.low, figure.high) for figure in figures if figure.low is not None and figure.high is not None]
+    ends = [
+        (figure.low, figure.high)
+        for figure in figures
+        if figure.low is not None and figure.high is not None
+    ]
     if len(ends) < len(values):
         return None
     low, high = np.mean(ends, axis=0)
@@ -95,7 +107,8 @@ def cell(
     """The number at `path`, over seeds.
 
     Args:
-        runs: That differ in nothing else that matters to this number; the latest of each seed that has it counts.
+        runs: That differ in nothing else that matters to this number; the latest of each seed that
+            has it counts.
         path: As in `results.json`, or one that ends in STRONGEST.
         limits: Least and largest number possible.
         seeds: That other rows have: one that lacks here is a hole.
@@ -110,29 +123,40 @@ def cell(
     holes = holes_in(found, seeds, gaps)
     if not known:
         return Cell(None, holes=shortened(holes))
-    devices = {device for run, _ in known if (device := device_of(run, path))}
+    devices = {device for run, _ in known if (device := measured_on(run, path))}
     if len(devices) > 1:
         return Cell(None, holes=(f"measured on different devices: {', '.join(sorted(devices))}",))
     figures = [figure for _, figure in known]
     values = [figure.value for figure in figures if figure.value is not None]
     at_least = any(figure.censored for figure in figures)
     part = tuple(run for run, _ in known)
-    return Cell(mean(values), deviation(values), interval(figures, limits), part, holes, at_least)
+    return Cell(
+        mean(values), deviation(values), seed_interval(figures, limits), part, holes, at_least
+    )
 
 
-def holes_in(found: Mapping[int, tuple[Run, Figure]], seeds: Iterable[int], gaps: Iterable[Gap]) -> tuple[str, ...]:
+def holes_in(
+    found: Mapping[int, tuple[Run, Figure]], seeds: Iterable[int], gaps: Iterable[Gap]
+) -> tuple[str, ...]:
     """Seeds that have no number, those that should be there included, and why."""
-    holes = [f"seed {seed}: {figure.reason}" for seed, (_, figure) in found.items() if figure.value is None]
+    holes = [
+        f"seed {seed}: {figure.reason}"
+        for seed, (_, figure) in found.items()
+        if figure.value is None
+    ]
     failed = {gap.seed: gap.reason for gap in gaps}
     expected = {*seeds, *(seed for seed in failed if seed is not None)}
-    holes += [f"seed {seed}: {failed.get(seed, 'no run')}" for seed in sorted(expected - set(found))]
+    holes += [
+        f"seed {seed}: {failed.get(seed, 'no run')}" for seed in sorted(expected - set(found))
+    ]
     return (*holes, *([failed[None]] if None in failed else []))
 
 
 def strongest(readers: Sequence[Cell]) -> Cell:
     """The reader that finds most, with an interval that holds for the most that any of them finds.
 
-    Its ends are the highest of all readers' ends: that no reader finds more than x is shown where it is shown of each.
+    Its ends are the highest of all readers' ends: that no reader finds more than x is shown where
+    it is shown of each.
     """
     known = [found for found in readers if found.value is not None]
     if not known:
@@ -161,12 +185,14 @@ def by_seed(runs: Iterable[Run], path: str) -> dict[int, tuple[Run, Figure]]:
     return dict(sorted(found.items()))
 
 
-def device_of(run: Run, path: str) -> str | None:
+def measured_on(run: Run, path: str) -> str | None:
     """What a clock's number was measured on; None for numbers that do not depend on it."""
     if path.split("/")[0] not in ("seconds", "speedup"):
         return None
     stage = path.removeprefix("seconds/")
-    measured = run.results["measured"].get("unlearned" if stage not in ("original", "retrain") else stage)
+    measured = run.results["measured"].get(
+        "unlearned" if stage not in ("original", "retrain") else stage
+    )
     return (measured or {}).get("device") or run.device
 
 
@@ -179,26 +205,39 @@ def winner(cells: Sequence[Cell], better: Better, floor: float | None = None) ->
         floor: Where less than this is no merit; numbers below it count as this.
 
     Returns:
-        Its place, or None: fewer than two rivals, a rival without an interval, or intervals that overlap.
+        Its place, or None: fewer than two rivals, a rival without an interval, or intervals that
+        overlap.
     """
-    spans = {place: span(found, better, floor) for place, found in enumerate(cells) if found.value is not None}
+    spans = {
+        place: span(found, better, floor)
+        for place, found in enumerate(cells)
+        if found.value is not None
+    }
     known = {place: ends for place, ends in spans.items() if ends is not None}
     if len(known) < 2 or len(known) < len(spans):
         return None
     best = max(known, key=lambda place: known[place][0])
-    return best if all(known[best][0] > high for place, (_, high) in known.items() if place != best) else None
+    return (
+        best
+        if all(known[best][0] > high for place, (_, high) in known.items() if place != best)
+        else None
+    )
 
 
 def span(found: Cell, better: Better, floor: float | None) -> tuple[float, float] | None:
     """Ends of an interval, turned round where less is better."""
     if found.interval is None:
         return None
-    low, high = (end if floor is None else max(floor, end) for end in (found.interval.low, found.interval.high))
+    low, high = (
+        end if floor is None else max(floor, end)
+        for end in (found.interval.low, found.interval.high)
+    )
     return (low, high) if better == "high" else (-high, -low)
 
 
 def has_forgotten(excess: Cell) -> bool | None:
-    """Whether the strongest reader finds at most MARGIN more than on Retrain; None where the runs cannot tell."""
+    """Whether the strongest reader finds at most MARGIN more than on Retrain; None where the runs
+    cannot tell."""
     if excess.interval is None:
         return None
     if excess.interval.high <= MARGIN:

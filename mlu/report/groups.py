@@ -1,13 +1,14 @@
-"""Which runs belong together: a setting holds what is compared, a group what differs in the seed alone."""
+"""Which runs belong together: a setting holds what is compared, a group what differs in the seed
+alone."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlu.record import PLACES, UNDECISIVE
-from mlu.report.collect import Collection, Gap, Run
+from mlu.runs.layout import PLACES, UNDECISIVE
+from mlu.runs.read import Collection, Gap, Run
 
 NOT_OF_A_GROUP = (*UNDECISIVE, "seed", "preset")
 """Keys in which the runs of a group may differ; what a preset means stands under other keys."""
@@ -28,7 +29,8 @@ class Group:
 
     Attributes:
         method: Its name.
-        identity: Keys and values that all runs share, and those of every attack that some of them made.
+        identity: Keys and values that all runs share, and those of every attack that some of them
+            made.
         runs: All of them; of one seed that was run again the latest counts, number by number.
         gaps: Jobs of this kind that left nothing.
         variant: What tells it from other groups of its method in the same setting.
@@ -113,7 +115,9 @@ class Setting:
             f"{training['epochs']} epochs" if training.get("epochs") else "",
             f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}",
             f"on {', '.join(sorted({run.device for run in self.runs}))}",
-            "" if config else "without their config.yaml, so that what else these runs differ in is not known",
+            ""
+            if config
+            else "without their config.yaml, so that what else these runs differ in is not known",
         ]
         return ", ".join(filter(None, facts))
 
@@ -122,12 +126,17 @@ class Setting:
         return f"{self.title}; {self.budget}"
 
 
-def settings_of(collection: Collection) -> list[Setting]:
-    """All settings of a collection, each with its groups; jobs that left nothing stand where they belong."""
+def settings_in(collection: Collection) -> list[Setting]:
+    """All settings of a collection, each with its groups; jobs that left nothing stand where they
+    belong."""
     together: dict[str, list[Run]] = defaultdict(list)
     for run in collection.runs:
-        together[key(shared(identity_of(run)))].append(run)
-    places = {composed_key(run.composed, of_group=False): name for name, runs in together.items() for run in runs}
+        together[key(shared_identity(identity_of(run)))].append(run)
+    places = {
+        composed_key(run.composed, of_group=False): name
+        for name, runs in together.items()
+        for run in runs
+    }
     lost: dict[str, list[Gap]] = defaultdict(list)
     for gap in collection.gaps:
         if gap.composed and (place := places.get(composed_key(gap.composed, of_group=False))):
@@ -138,24 +147,40 @@ def settings_of(collection: Collection) -> list[Setting]:
 def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
     """One setting, its groups in order and with what tells them apart."""
     groups = grouped(runs)
-    places = {composed_key(run.composed): number for number, group in enumerate(groups) for run in group.runs}
+    places = {
+        composed_key(run.composed): number
+        for number, group in enumerate(groups)
+        for run in group.runs
+    }
     placed = [places.get(composed_key(gap.composed)) for gap in gaps]
     groups = [
-        replace(group, gaps=tuple(gap for gap, place in zip(gaps, placed, strict=True) if place == number))
+        replace(
+            group,
+            gaps=tuple(gap for gap, place in zip(gaps, placed, strict=True) if place == number),
+        )
         for number, group in enumerate(groups)
     ]
-    alone = without_runs([gap for gap, place in zip(gaps, placed, strict=True) if place is None], runs)
-    return Setting(shared(identity_of(runs[0])), tuple(sorted([*varied(groups), *alone], key=order)), tuple(runs))
+    alone = without_runs(
+        [gap for gap, place in zip(gaps, placed, strict=True) if place is None], runs
+    )
+    return Setting(
+        shared_identity(identity_of(runs[0])),
+        tuple(sorted([*varied(groups), *alone], key=order)),
+        tuple(runs),
+    )
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
-    """Runs that share all but the seed; an attack that one made and another did not is no difference between models."""
+    """Runs that share all but the seed; an attack that one made and another did not is no
+    difference between models."""
     groups: list[Group] = []
     for run in sorted(runs, key=lambda run: (run.seed, run.date)):
         identity = identity_of(run)
         for number, group in enumerate(groups):
             if agree(identity, group.identity):
-                groups[number] = replace(group, identity={**group.identity, **identity}, runs=(*group.runs, run))
+                groups[number] = replace(
+                    group, identity={**group.identity, **identity}, runs=(*group.runs, run)
+                )
                 break
         else:
             groups.append(Group(run.method, identity, (run,)))
@@ -163,12 +188,17 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def agree(one: Identity, other: Identity) -> bool:
-    """Whether two runs may be told apart by their seed and by the attacks that only one of them made."""
-    models = [{name: value for name, value in run.items() if attack(name) is None} for run in (one, other)]
+    """Whether two runs may be told apart by their seed and by the attacks that only one of them
+    made."""
+    models = [
+        {name: value for name, value in run.items() if attack(name) is None} for run in (one, other)
+    ]
     if models[0] != models[1]:
         return False
     common = {attack(name) for name in one} & {attack(name) for name in other} - {None}
-    return all(one.get(name) == other.get(name) for name in {*one, *other} if attack(name) in common)
+    return all(
+        one.get(name) == other.get(name) for name in {*one, *other} if attack(name) in common
+    )
 
 
 def attack(name: str) -> str | None:
@@ -178,7 +208,8 @@ def attack(name: str) -> str | None:
 
 
 def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
-    """Groups of which no job left anything, told from others of their method by what was asked of them."""
+    """Groups of which no job left anything, told from others of their method by what was asked of
+    them."""
     together: dict[str, list[Gap]] = defaultdict(list)
     for gap in gaps:
         together[composed_key(gap.composed)].append(gap)
@@ -193,13 +224,23 @@ def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
 
 
 def identity_of(run: Run) -> Identity:
-    """All that decides a run's numbers but its seed: dotted keys of its configuration, values as JSON."""
+    """All that decides a run's numbers but its seed: dotted keys of its configuration, values as
+    JSON."""
     facts = run.results["run"]
     # Of a run without its configuration this is all that is known.
-    sure = {"dataset.name": facts["dataset"], "backbone.name": facts["backbone"], "method.name": facts["method"]}
-    sure |= {"forget_label.names": sorted(map(str, facts["forget_label"])), "data": facts.get("data")}
+    sure = {
+        "dataset.name": facts["dataset"],
+        "backbone.name": facts["backbone"],
+        "method.name": facts["method"],
+    }
+    sure |= {
+        "forget_label.names": sorted(map(str, facts["forget_label"])),
+        "data": facts.get("data"),
+    }
     config = {name: value for name, value in run.config.items() if name not in ("epsilon", "phi")}
-    return flattened(config) | {name: json.dumps(value) for name, value in sure.items() if value is not None}
+    return flattened(config) | {
+        name: json.dumps(value) for name, value in sure.items() if value is not None
+    }
 
 
 def flattened(config: Mapping[str, Any]) -> dict[str, str]:
@@ -220,14 +261,17 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def composed_key(composed: Mapping[str, Any], of_group: bool = True) -> str:
-    """Identity of a configuration whose references were not resolved: it can be compared with its like alone."""
+    """Identity of a configuration whose references were not resolved: it can be compared with its
+    like alone."""
     flat = flattened(composed)
-    return key(flat if of_group else shared(flat))
+    return key(flat if of_group else shared_identity(flat))
 
 
-def shared(identity: Identity) -> Identity:
+def shared_identity(identity: Identity) -> Identity:
     """The part that all rows of a table have in common."""
-    return {name: value for name, value in identity.items() if name.split(".")[0] not in OF_A_METHOD}
+    return {
+        name: value for name, value in identity.items() if name.split(".")[0] not in OF_A_METHOD
+    }
 
 
 def key(identity: Identity) -> str:
@@ -238,10 +282,12 @@ def order(group: Group) -> tuple[int, tuple[tuple[float, str], ...]]:
     """The order of METHODS, others last; variants by their values."""
     place = METHODS.index(group.method) if group.method in METHODS else len(METHODS)
     values = (word.split("=", 1)[-1] for word in group.variant.split())
-    return place, tuple((float(value) if is_number(value) else 0.0, value) for value in values)
+    return place, tuple(
+        (float(value) if reads_as_number(value) else 0.0, value) for value in values
+    )
 
 
-def is_number(text: str) -> bool:
+def reads_as_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -255,7 +301,10 @@ def varied(groups: Sequence[Group]) -> list[Group]:
     for group in groups:
         named[group.method].append(group)
     return [
-        replace(group, variant=difference(group.identity, [other.identity for other in named[group.method]]))
+        replace(
+            group,
+            variant=difference(group.identity, [other.identity for other in named[group.method]]),
+        )
         for group in groups
     ]
 
@@ -266,7 +315,9 @@ def distinguished(settings: Sequence[Setting]) -> list[Setting]:
     for setting in settings:
         named[setting.dataset, setting.backbone, setting.order].append(setting)
     return [
-        replace(setting, distinction=difference(setting.identity, [other.identity for other in others]))
+        replace(
+            setting, distinction=difference(setting.identity, [other.identity for other in others])
+        )
         for others in named.values()
         for setting in others
     ]
@@ -283,10 +334,94 @@ def difference(identity: Identity, others: Sequence[Identity]) -> str:
     # Other drawn images follow from another key; their fingerprint tells more than nothing alone.
     different = [name for name in different if name != "data"] or different
     return " ".join(
-        f"{name.removeprefix('method.').removeprefix('dataset.')}={plain(identity[name])}" for name in different
+        f"{name.removeprefix('method.').removeprefix('dataset.')}={plain_value(identity[name])}"
+        for name in different
     )
 
 
-def plain(value: str) -> str:
+def plain_value(value: str) -> str:
     """A JSON value as one would write it on the command line."""
     return "default" if value == "null" else value.replace('"', "").replace(", ", ",")
+
+
+REQUESTED = ("requests", "forget_label.names")
+"""Keys that say what is to be forgotten, and in which order."""
+
+
+def asked(
+    table: str, settings: Iterable[Setting], fits: Callable[[Setting], bool] = lambda setting: True
+) -> list[Setting]:
+    """Settings of the runs that were made for a table.
+
+    Where there are none, those whose content fits; of these rather runs of no other experiment,
+    which may vary what the table does not.
+    """
+    settings = list(settings)
+    named = [setting for setting in settings if table in experiments(setting)]
+    fitting = [setting for setting in settings if fits(setting) and setting.methods]
+    free = [setting for setting in fitting if any(run.experiment is None for run in setting.runs)]
+    return named or free or fitting
+
+
+def experiments(found: Setting | Group) -> set[str]:
+    """Names of the experiments that its runs belong to; variants of a table count as the table."""
+    return {name.removesuffix("_selective") for run in found.runs if (name := run.experiment)}
+
+
+def request_families(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Settings that differ in what was asked for alone, where some of them were asked for several
+    times in turn."""
+    found = families(
+        asked("requests", settings, lambda setting: len(setting.requests) > 1), *REQUESTED
+    )
+    return [
+        sorted(
+            family, key=lambda setting: (len(setting.forget), -len(setting.requests), setting.order)
+        )
+        for family in found
+        if any(len(setting.requests) > 1 for setting in family)
+    ]
+
+
+def families(settings: Iterable[Setting], *varies: str) -> list[list[Setting]]:
+    """Settings that differ in some keys alone, together."""
+    found: dict[str, list[Setting]] = defaultdict(list)
+    for setting in settings:
+        # The drawn images, and so their fingerprint, follow from the configuration.
+        found[
+            key(
+                {
+                    name: value
+                    for name, value in setting.identity.items()
+                    if name not in (*varies, "data")
+                }
+            )
+        ].append(setting)
+    return list(found.values())
+
+
+def has_strengths(group: Group) -> bool:
+    """Whether its runs have an epsilon and a phi, and left them."""
+    method = (group.runs[0].config.get("method") or {}) if group.runs else {}
+    return all(isinstance(method.get(name), int | float) for name in ("epsilon", "phi"))
+
+
+def strengths(group: Group) -> tuple[float, float]:
+    """Epsilon and phi of a group."""
+    method = group.runs[0].config["method"]
+    return float(method["epsilon"]), float(method["phi"])
+
+
+def run_labels(run: Run) -> list[str]:
+    """Names of all labels of a run, in the order of its outputs."""
+    start, end = "unlearned/test/label/", "/accuracy"
+    return [
+        path[len(start) : -len(end)]
+        for path in run.figures
+        if path.startswith(start) and path.endswith(end)
+    ]
+
+
+def correlation_of(setting: Setting) -> float:
+    value: Any = setting.identity.get("dataset.correlation", "nan")
+    return float(value)

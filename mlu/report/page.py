@@ -12,9 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mlu.record import RESULTS
 from mlu.report.aggregate import Cell
-from mlu.report.collect import Collection, Gap, Run
 from mlu.report.groups import Setting
 from mlu.report.pictures import Picture
 from mlu.report.published import printed
@@ -27,10 +25,12 @@ from mlu.report.writers import (
     holes_of,
     interval_text,
     main_text,
-    place,
     printed_text,
+    relative_link,
     standing,
 )
+from mlu.runs.layout import RESULTS
+from mlu.runs.read import Collection, Gap, Run
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -60,7 +60,7 @@ class Report:
     together: Sequence[Picture]
 
 
-def page(report: Report, folder: Path) -> str:
+def report_page(report: Report, folder: Path) -> str:
     """The page's HTML; links are relative to `folder`, in which it will lie."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -71,7 +71,7 @@ def page(report: Report, folder: Path) -> str:
     )
     script = (TEMPLATES / "page.js").read_text()
     sections = [
-        {"id": f"setting-{number}", "title": setting.title, "table": shown(table, folder), "about": setting.budget,
+        {"id": f"setting-{number}", "title": setting.title, "table": page_table(table, folder), "about": setting.budget,
          "pictures": pictures}
         for number, (setting, table, pictures) in enumerate(
             zip(report.settings, report.general, report.pictures, strict=True), 1)
@@ -81,7 +81,10 @@ def page(report: Report, folder: Path) -> str:
         rules=RULES,
         counts=counts(report),
         sections=sections,
-        paper=[{"id": f"table-{number}", **shown(table, folder)} for number, table in enumerate(report.paper, 1)],
+        paper=[
+            {"id": f"table-{number}", **page_table(table, folder)}
+            for number, table in enumerate(report.paper, 1)
+        ],
         contents=contents(report.paper),
         absent=report.absent,
         together=report.together,
@@ -106,7 +109,11 @@ def counts(report: Report) -> str:
     """What was found, in a line."""
     runs, gaps = len(report.collection.runs), len(report.collection.gaps)
     dates = sorted(run.date[:10] for run in report.collection.runs if run.date)
-    when = f", made {dates[0]}" + (f" to {dates[-1]}" if dates[-1] != dates[0] else "") if dates else ""
+    when = (
+        f", made {dates[0]}" + (f" to {dates[-1]}" if dates[-1] != dates[0] else "")
+        if dates
+        else ""
+    )
     lost = f"; {gaps} job{'s' * (gaps != 1)} without results" if gaps else ""
     where = f"{len(report.settings)} setting{'s' * (len(report.settings) != 1)}"
     return f"{runs} run{'s' * (runs != 1)} in {where}{when}{lost}."
@@ -119,16 +126,20 @@ def link(run: Run, folder: Path) -> str:
 
 def address(path: Path, folder: Path) -> str:
     """Of something on disk, for a link from the page; a name may be of any bytes."""
-    return quote(os.fsencode(place(path, folder)))
+    return quote(os.fsencode(relative_link(path, folder)))
 
 
 def run_title(run: Run) -> str:
     facts = run.results["run"]
     commit = facts.get("commit")
-    return ", ".join(filter(None, (f"seed {run.seed}", run.date, run.device, f"commit {commit}" if commit else "")))
+    return ", ".join(
+        filter(
+            None, (f"seed {run.seed}", run.date, run.device, f"commit {commit}" if commit else "")
+        )
+    )
 
 
-def shown(table: Table, folder: Path) -> dict[str, Any]:
+def page_table(table: Table, folder: Path) -> dict[str, Any]:
     """A table as the template takes it."""
     best = table.best
     rows = [
@@ -138,10 +149,18 @@ def shown(table: Table, folder: Path) -> dict[str, Any]:
             "reference": row.reference,
             "standing": standing(row),
             "mark": next(
-                (name for name, text in (("yes", FORGOTTEN[True]), ("no", FORGOTTEN[False])) if standing(row) == text),
+                (
+                    name
+                    for name, text in (("yes", FORGOTTEN[True]), ("no", FORGOTTEN[False]))
+                    if standing(row) == text
+                ),
                 "",
             ),
-            "cells": list(shown_cells(row, table.columns, folder, {column for line, column in best if line == number})),
+            "cells": list(
+                shown_cells(
+                    row, table.columns, folder, {column for line, column in best if line == number}
+                )
+            ),
         }
         for number, row in enumerate(table.rows)
     ]
@@ -160,24 +179,38 @@ def shown(table: Table, folder: Path) -> dict[str, Any]:
 
 def shown_headers(columns: Iterable[Column]) -> Iterable[dict[str, Any]]:
     for column in columns:
-        yield {"title": column.title, "unit": column.unit.name, "about": column.about, "paper": False}
+        yield {
+            "title": column.title,
+            "unit": column.unit.name,
+            "about": column.about,
+            "paper": False,
+        }
         if column.printed is not None:
             title = column.called or column.title
             yield {"title": title, "unit": "", "about": "as the paper prints it", "paper": True}
 
 
-def shown_cells(row: Row, columns: Sequence[Column], folder: Path, best: Iterable[int]) -> Iterable[dict[str, Any]]:
+def shown_cells(
+    row: Row, columns: Sequence[Column], folder: Path, best: Iterable[int]
+) -> Iterable[dict[str, Any]]:
     for number, (column, found) in enumerate(zip(columns, row.cells, strict=True)):
-        yield {"paper": False, "best": number in best, **cell_facts(found, column, folder)}
+        yield {"paper": False, "best": number in best, **page_cell(found, column, folder)}
         if column.printed is not None:
             value = row.printed[number]
             reason = "" if value is not None else "the paper prints no such number"
-            yield {"paper": True, "sort": "" if value is None else value, "text": printed_text(value), "title": reason}
+            yield {
+                "paper": True,
+                "sort": "" if value is None else value,
+                "text": printed_text(value),
+                "title": reason,
+            }
 
 
-def cell_facts(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
+def page_cell(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
     """One of our numbers as the template takes it."""
-    runs = [{"href": link(run, folder), "seed": run.seed, "title": run_title(run)} for run in found.runs]
+    runs = [
+        {"href": link(run, folder), "seed": run.seed, "title": run_title(run)} for run in found.runs
+    ]
     return {
         "sort": "" if found.value is None else repr(found.value * column.unit.scale),
         "text": main_text(found, column.unit) if found.value is not None else ABSENT,
@@ -189,7 +222,7 @@ def cell_facts(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
 
 
 def gap_facts(gap: Gap, folder: Path) -> dict[str, str]:
-    where = place(gap.folder, folder)
+    where = relative_link(gap.folder, folder)
     return {
         "place": where,
         "href": address(gap.folder, folder),
@@ -202,7 +235,7 @@ def run_facts(run: Run, folder: Path) -> dict[str, Any]:
     facts = run.results["run"]
     return {
         "href": link(run, folder),
-        "place": place(run.folder, folder),
+        "place": relative_link(run.folder, folder),
         "method": run.method,
         "forget": ", ".join(map(str, facts["forget_label"])),
         "dataset": f"{facts['dataset']}, {facts['backbone']}",

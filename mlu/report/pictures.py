@@ -13,13 +13,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlu.errors import printable
-from mlu.record import DISTRIBUTIONS, LABELS, ROC
 from mlu.report.aggregate import STRONGEST, Cell, cell
-from mlu.report.collect import Run
-from mlu.report.groups import Group, Setting
-from mlu.report.style import AXES, COLOURS, LOWEST_RATE, tidy
-from mlu.report.tables import correlation_of, families, has_strengths, labels_of, request_families, strengths
+from mlu.report.groups import (
+    Group,
+    Setting,
+    correlation_of,
+    families,
+    has_strengths,
+    request_families,
+    run_labels,
+    strengths,
+)
+from mlu.runs.layout import DISTRIBUTIONS, LABELS, ROC
+from mlu.runs.read import Run
+from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, tidy
+from mlu.system.errors import printable
 
 INK, DARK_INK = "#1c2127", "#e4e8ee"
 """Of text and axes, on a light and on a dark page."""
@@ -46,7 +54,8 @@ KEPT, EXCESS = "unlearned/test/retained/accuracy", "unlearned/attack/aia/feature
 
 @dataclass(frozen=True)
 class Picture:
-    """An image within the page: `light` and `dark` are data URIs, `alt` what one who cannot see it must know.
+    """An image within the page: `light` and `dark` are data URIs, `alt` what one who cannot see it
+    must know.
 
     Width and height are in CSS pixels.
     """
@@ -63,7 +72,7 @@ class Picture:
 def pictures_of(setting: Setting) -> Iterator[Picture]:
     """Those of one setting for which its runs left something."""
     with mpl.rc_context(RC):
-        for draw in (trade_off, spill_over, run_time, entropies, rates, responses):
+        for draw in (trade_off, spill_over, run_time, entropy_picture, rates, response_picture):
             picture = draw(setting)
             if picture is not None:
                 yield picture
@@ -76,7 +85,9 @@ def embedded(figure: Figure, title: str, alt: str, caption: str) -> Picture:
     figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     svg = text.getvalue()
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Picture(title, alt, caption, data_uri(svg), data_uri(svg.replace(INK, DARK_INK)), width, height)
+    return Picture(
+        title, alt, caption, data_uri(svg), data_uri(svg.replace(INK, DARK_INK)), width, height
+    )
 
 
 def data_uri(svg: str) -> str:
@@ -133,7 +144,9 @@ def leading(setting: Setting) -> list[Group]:
     """One group of each method: of several variants the one with most seeds, the first of those."""
     found: dict[str, Group] = {}
     for group in setting.methods:
-        if group.runs and seeds(group) > (seeds(found[group.method]) if group.method in found else 0):
+        if group.runs and seeds(group) > (
+            seeds(found[group.method]) if group.method in found else 0
+        ):
             found[group.method] = group
     return list(found.values())
 
@@ -150,8 +163,12 @@ def once(axes: Axes) -> tuple[list[Any], list[str]]:
 
 
 def trade_off(setting: Setting) -> Picture | None:
-    """What is kept against what can still be read above Retrain, by the headline reader and by the strongest."""
-    paths = {"logistic regression on the features": EXCESS, "strongest of six readers": f"unlearned/{STRONGEST}"}
+    """What is kept against what can still be read above Retrain, by the headline reader and by the
+    strongest."""
+    paths = {
+        "logistic regression on the features": EXCESS,
+        "strongest of six readers": f"unlearned/{STRONGEST}",
+    }
     found = [group for group in setting.methods if rate(group.runs, EXCESS).value is not None]
     if not found:
         return None
@@ -183,26 +200,34 @@ def trade_off(setting: Setting) -> Picture | None:
 def spill_over(setting: Setting) -> Picture | None:
     """Change of each label's balanced accuracy, methods by labels, beside the labels' correlations."""
     groups = [group for group in setting.methods if group.runs]
-    labels = labels_of(setting.runs[0])
+    labels = run_labels(setting.runs[0])
     changes = np.array([[change(group.runs, label) for label in labels] for group in groups], float)
     if not groups or not labels or np.isnan(changes).all():
         return None
-    together = correlations(setting.runs, labels)
+    together = recorded_correlations(setting.runs, labels)
     height = 1.6 + 0.34 * max(len(groups), len(labels) if together is not None else 0)
     figure = Figure(
-        figsize=(4.2 + 0.5 * len(labels) * (2 if together is not None else 1), height), layout="constrained"
+        figsize=(4.2 + 0.5 * len(labels) * (2 if together is not None else 1), height),
+        layout="constrained",
     )
     panels = figure.subplots(1, 1 if together is None else 2, squeeze=False)[0]
     # The forgotten label's own change is meant, and would pale all others.
     kept = changes[:, [label not in setting.forget for label in labels]]
     limit = max(1.0, float(np.nanmax(np.abs(kept), initial=0)))
-    names = [f"{short(label)} (forgotten)" if label in setting.forget else short(label) for label in labels]
+    names = [
+        f"{short(label)} (forgotten)" if label in setting.forget else short(label)
+        for label in labels
+    ]
     matrix(panels[0], changes, [short(group.title) for group in groups], names, limit, 0)
     panels[0].set_title("change of balanced accuracy (points)")
     if together is not None:
         matrix(panels[1], together, names, names, 1.0, 1)
         panels[1].set_title("correlation of the labels")
-    beside = "" if together is not None else f" The labels' correlations are left out: no run left {LABELS}."
+    beside = (
+        ""
+        if together is not None
+        else f" The labels' correlations are left out: no run left {LABELS}."
+    )
     return embedded(
         figure,
         "What forgetting does to each label",
@@ -223,18 +248,20 @@ def most(groups: Sequence[Group], labels: Sequence[str], changes: np.ndarray) ->
 
 
 def change(runs: Iterable[Run], label: str) -> float:
-    """Balanced accuracy of a label after less before, mean over seeds, in points; NaN where no run has both."""
+    """Balanced accuracy of a label after less before, mean over seeds, in points; NaN where no run
+    has both."""
     found = []
     for run in {run.seed: run for run in sorted(runs, key=lambda run: run.date)}.values():
         after, before = (
-            run.figures.get(f"{m}/test/label/{label}/balanced_accuracy") for m in ("unlearned", "original")
+            run.figures.get(f"{m}/test/label/{label}/balanced_accuracy")
+            for m in ("unlearned", "original")
         )
         if after is not None and before is not None:
             found.append(100 * (after - before))
     return float(np.mean(found)) if found else np.nan
 
 
-def correlations(runs: Iterable[Run], labels: Sequence[str]) -> np.ndarray | None:
+def recorded_correlations(runs: Iterable[Run], labels: Sequence[str]) -> np.ndarray | None:
     """Of the labels, from the first run that left them; None where none did."""
     for run in runs:
         try:
@@ -248,11 +275,23 @@ def correlations(runs: Iterable[Run], labels: Sequence[str]) -> np.ndarray | Non
 
 
 def matrix(
-    axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], limit: float, digits: int
+    axes: Axes,
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    limit: float,
+    digits: int,
 ) -> None:
     """A heat map with its numbers; red is less than nothing, blue more."""
     image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="equal")
-    axes.set_xticks(range(len(columns)), columns, rotation=50, ha="right", rotation_mode="anchor", fontsize="small")
+    axes.set_xticks(
+        range(len(columns)),
+        columns,
+        rotation=50,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize="small",
+    )
     axes.set_yticks(range(len(rows)), rows, fontsize="small")
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
@@ -263,7 +302,13 @@ def matrix(
             # Adding zero turns -0.0 into 0.0.
             shown = f"{round(value, digits) + 0.0:.{digits}f}"
             axes.text(
-                column, row, shown, ha="center", va="center", fontsize=7.5, color="#000000" if light else "#ffffff"
+                column,
+                row,
+                shown,
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="#000000" if light else "#ffffff",
             )
 
 
@@ -289,7 +334,9 @@ def run_time(setting: Setting) -> Picture | None:
     seconds.set_yticks(range(len(known)), list(map(short, known)))
     seconds.invert_yaxis()
     seconds.set_xlim(left=0)
-    figure.legend(*once(seconds), loc="outside lower center", ncols=5, frameon=False, fontsize="small")
+    figure.legend(
+        *once(seconds), loc="outside lower center", ncols=5, frameon=False, fontsize="small"
+    )
     tidy(seconds, "seconds", "time")
     tidy(passes, "images passed forward and backward", "work")
     said = "; ".join(f"{title} {found[0].value:.3g} s" for title, found in known.items())
@@ -314,7 +361,10 @@ def bar(axes: Axes, place: int, total: Cell, runs: Sequence[Run], trained: bool)
     rest, colour = ("training", "retrain") if trained else ("loading, batch norm, rest", "random")
     axes.barh(place, max(0.0, total.value - start), left=start, color=COLOURS[colour], label=rest)
     if total.interval:
-        ends = [[max(total.value - total.interval.low, 0)], [max(total.interval.high - total.value, 0)]]
+        ends = [
+            [max(total.value - total.interval.low, 0)],
+            [max(total.interval.high - total.value, 0)],
+        ]
         axes.errorbar(total.value, place, xerr=ends, color=INK, capsize=2, elinewidth=0.9)
 
 
@@ -322,9 +372,13 @@ def first_run(group: Group) -> Run:
     return group.runs[0]
 
 
-def entropies(setting: Setting) -> Picture | None:
+def entropy_picture(setting: Setting) -> Picture | None:
     """Entropy of the outputs by split: the paper's Figure 3, of the lowest seed."""
-    curves = {group.title: found for group in leading(setting) if (found := arrays(first_run(group), DISTRIBUTIONS))}
+    curves = {
+        group.title: found
+        for group in leading(setting)
+        if (found := arrays(first_run(group), DISTRIBUTIONS))
+    }
     if not curves:
         return None
     reference = next(iter(curves.values()))
@@ -333,7 +387,9 @@ def entropies(setting: Setting) -> Picture | None:
     panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
     for axes, split in zip(panels, splits, strict=True):
         for model in ("original", "retrain"):
-            stairs(axes, reference, f"{model}/{split}", model, COLOURS[model], fill=model == "original")
+            stairs(
+                axes, reference, f"{model}/{split}", model, COLOURS[model], fill=model == "original"
+            )
         for (title, found), colour in zip(curves.items(), cycle(HUES), strict=False):
             stairs(axes, found, f"unlearned/{split}", short(title), colour)
         tidy(axes, AXES["entropy"].replace(" of the retained outputs", ""), short(split))
@@ -350,31 +406,47 @@ def entropies(setting: Setting) -> Picture | None:
     )
 
 
-def stairs(axes: Axes, found: dict[str, np.ndarray], path: str, label: str, colour: str, fill: bool = False) -> None:
+def stairs(
+    axes: Axes, found: dict[str, np.ndarray], path: str, label: str, colour: str, fill: bool = False
+) -> None:
     """One histogram as a density."""
     start = f"{path}/entropy/histogram"
     counts, edges = found.get(f"{start}/counts"), found.get(f"{start}/edges")
     if counts is not None and edges is not None and len(edges) == len(counts) + 1:
         density = counts / (counts.sum() * np.diff(edges))
-        axes.stairs(density, edges, label=label, color=colour, fill=fill, alpha=0.3 if fill else 1, linewidth=1.3)
+        axes.stairs(
+            density,
+            edges,
+            label=label,
+            color=colour,
+            fill=fill,
+            alpha=0.3 if fill else 1,
+            linewidth=1.3,
+        )
 
 
 def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
-    """Rows of finite numbers that a run left in a file of arrays; nothing where it left none that can be read."""
+    """Rows of finite numbers that a run left in a file of arrays; nothing where it left none that
+    can be read."""
     try:
         # NumPy leaves a file open that it cannot read.
         with (run.folder / name).open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             rows = {path: found[path] for path in found.files}
     except Exception:  # zipfile and zlib have kinds of their own for damaged files
         return {}
-    sound = (row.ndim == 1 and row.dtype.kind in "iuf" and np.isfinite(row).all() for row in rows.values())
+    sound = (
+        row.ndim == 1 and row.dtype.kind in "iuf" and np.isfinite(row).all()
+        for row in rows.values()
+    )
     return {path: row for (path, row), whole in zip(rows.items(), sound, strict=True) if whole}
 
 
 def rates(setting: Setting) -> Picture | None:
-    """Membership attacks at low false positive rates, a panel for each attack; of the lowest seed that has them."""
+    """Membership attacks at low false positive rates, a panel for each attack; of the lowest seed
+    that has them."""
     curves = {
-        group.title: next(filter(None, (arrays(run, ROC) for run in group.runs)), {}) for group in leading(setting)
+        group.title: next(filter(None, (arrays(run, ROC) for run in group.runs)), {})
+        for group in leading(setting)
     }
     curves = {title: found for title, found in curves.items() if found}
     if not curves:
@@ -384,7 +456,9 @@ def rates(setting: Setting) -> Picture | None:
     figure = Figure(figsize=(3.8 * len(attacks) + 1.4, 3.6), layout="constrained")
     panels = figure.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
     for axes, attack in zip(panels, attacks, strict=True):
-        axes.plot([LOWEST_RATE, 1], [LOWEST_RATE, 1], ":", color=INK, linewidth=1, label="knowing nothing")
+        axes.plot(
+            [LOWEST_RATE, 1], [LOWEST_RATE, 1], ":", color=INK, linewidth=1, label="knowing nothing"
+        )
         for model in ("original", "retrain"):
             curve(axes, reference, f"{model}/{attack}", model, COLOURS[model])
         for (title, found), colour in zip(curves.items(), cycle(HUES), strict=False):
@@ -412,23 +486,32 @@ def curve(axes: Axes, found: dict[str, np.ndarray], path: str, label: str, colou
         axes.plot(false, true, label=label, color=colour, linewidth=1.4)
 
 
-def responses(setting: Setting) -> Picture | None:
-    """Retained accuracy and excess by phi and by epsilon, a row for each method that was run on several of either."""
+def response_picture(setting: Setting) -> Picture | None:
+    """Retained accuracy and excess by phi and by epsilon, a row for each method that was run on
+    several of either."""
     grids = {
         name: [group for group in setting.methods if group.method == name and has_strengths(group)]
         for name in ("wf", "wp")
     }
-    grids = {name: groups for name, groups in grids.items() if len({strengths(group) for group in groups}) > 1}
+    grids = {
+        name: groups
+        for name, groups in grids.items()
+        if len({strengths(group) for group in groups}) > 1
+    }
     if not grids:
         return None
-    attacked = any(rate(group.runs, EXCESS).value is not None for groups in grids.values() for group in groups)
-    shown = {KEPT: "retained accuracy (%)"} | ({EXCESS: "read above Retrain (points)"} if attacked else {})
+    attacked = any(
+        rate(group.runs, EXCESS).value is not None for groups in grids.values() for group in groups
+    )
+    shown = {KEPT: "retained accuracy (%)"} | (
+        {EXCESS: "read above Retrain (points)"} if attacked else {}
+    )
     figure = Figure(figsize=(9.2, 2.8 * len(shown) * len(grids)), layout="constrained")
     panels = figure.subplots(len(shown) * len(grids), 2, squeeze=False, sharey="row")
     rows = [(name, groups, path) for name, groups in grids.items() for path in shown]
     for (name, groups, path), pair in zip(rows, panels, strict=True):
         for axes, along in zip(pair, (1, 0), strict=True):
-            lines(axes, groups, path, along)
+            strength_lines(axes, groups, path, along)
             tidy(axes, ("epsilon", "phi")[along], name)
             axes.legend(frameon=False, fontsize="small")
         pair[0].set_ylabel(shown[path])
@@ -446,40 +529,68 @@ def responses(setting: Setting) -> Picture | None:
     )
 
 
-def lines(axes: Axes, groups: Sequence[Group], path: str, along: int) -> None:
+def strength_lines(axes: Axes, groups: Sequence[Group], path: str, along: int) -> None:
     """A line along one strength (0 epsilon, 1 phi) for each value of the other."""
     other = 1 - along
     for value, colour, marker in zip(
-        sorted({strengths(group)[other] for group in groups}), cycle(HUES), cycle(MARKERS), strict=False
+        sorted({strengths(group)[other] for group in groups}),
+        cycle(HUES),
+        cycle(MARKERS),
+        strict=False,
     ):
         line = sorted(
-            (group for group in groups if strengths(group)[other] == value), key=lambda group: strengths(group)[along]
+            (group for group in groups if strengths(group)[other] == value),
+            key=lambda group: strengths(group)[along],
         )
         found = [(strengths(group)[along], rate(group.runs, path)) for group in line]
         series(axes, found, f"{('epsilon', 'phi')[other]} {value:g}", colour, marker)
     axes.set_xscale("log")
-    places = sorted({strengths(group)[along] for group in groups if 0 < strengths(group)[along] < np.inf})
+    places = sorted(
+        {strengths(group)[along] for group in groups if 0 < strengths(group)[along] < np.inf}
+    )
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.set_xticks([], minor=True)
 
 
 def series(
-    axes: Axes, found: Sequence[tuple[float, Cell]], label: str, colour: str, marker: str, line: str = "-"
+    axes: Axes,
+    found: Sequence[tuple[float, Cell]],
+    label: str,
+    colour: str,
+    marker: str,
+    line: str = "-",
 ) -> None:
     """Points with their intervals, in percent, joined."""
     known = [(x, y.value, y.interval) for x, y in found if y.value is not None and np.isfinite(x)]
     if not known:
         return
     x, y = np.array([[place, 100 * value] for place, value, _ in known]).T
-    ends = np.array([[value - ends.low, ends.high - value] if ends else [0, 0] for _, value, ends in known]).T * 100
+    ends = (
+        np.array(
+            [[value - ends.low, ends.high - value] if ends else [0, 0] for _, value, ends in known]
+        ).T
+        * 100
+    )
     axes.errorbar(
-        x, y, np.maximum(ends, 0), label=label, color=colour, marker=marker, ls=line, capsize=2, elinewidth=0.9, ms=5
+        x,
+        y,
+        np.maximum(ends, 0),
+        label=label,
+        color=colour,
+        marker=marker,
+        ls=line,
+        capsize=2,
+        elinewidth=0.9,
+        ms=5,
     )
 
 
 def correlation_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:
-    """What is read above Retrain by how entangled the labels are, for settings that differ in nothing else."""
-    for family in families((setting for setting in settings if not setting.single_label), "dataset.correlation"):
+    """What is read above Retrain by how entangled the labels are, for settings that differ in
+    nothing else."""
+    for family in families(
+        (setting for setting in settings if not setting.single_label), "dataset.correlation"
+    ):
         if len(family) > 1:
             with mpl.rc_context(RC):
                 yield residue(sorted(family, key=correlation_of))
@@ -515,7 +626,8 @@ def residue(family: Sequence[Setting]) -> Picture:
 
 
 def request_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:
-    """What is kept and what is left by how many labels were forgotten, for settings that differ in nothing else."""
+    """What is kept and what is left by how many labels were forgotten, for settings that differ in
+    nothing else."""
     for family in request_families(settings):
         with mpl.rc_context(RC):
             yield over_time(family)
@@ -526,20 +638,30 @@ APART = 0.06
 
 
 def over_time(family: Sequence[Setting]) -> Picture:
-    """One family: for each method a line, request after request, and a point where all came at once."""
+    """One family: for each method a line, request after request, and a point where all came at
+    once."""
     figure = Figure(figsize=(9.2, 3.6), layout="constrained")
     panels = figure.subplots(1, 2)
     titles = list(dict.fromkeys(group.title for setting in family for group in setting.methods))
-    shown = (("retained accuracy (%)", KEPT), ("strongest reader above Retrain (points)", f"unlearned/{STRONGEST}"))
+    shown = (
+        ("retained accuracy (%)", KEPT),
+        ("strongest reader above Retrain (points)", f"unlearned/{STRONGEST}"),
+    )
     for axes, (name, path) in zip(panels, shown, strict=True):
-        for number, (title, colour, marker) in enumerate(zip(titles, cycle(HUES), cycle(MARKERS), strict=False)):
+        for number, (title, colour, marker) in enumerate(
+            zip(titles, cycle(HUES), cycle(MARKERS), strict=False)
+        ):
             aside = APART * (number - (len(titles) - 1) / 2)
-            for in_turn, label, line in ((True, short(title), "-"), (False, f"{short(title)}, all at once", "none")):
+            for in_turn, label, line in (
+                (True, short(title), "-"),
+                (False, f"{short(title)}, all at once", "none"),
+            ):
                 found = [
                     (len(setting.forget) + aside, rate(group.runs, path))
                     for setting in family
                     for group in setting.methods
-                    if group.title == title and (len(setting.requests) == len(setting.forget)) == in_turn
+                    if group.title == title
+                    and (len(setting.requests) == len(setting.forget)) == in_turn
                 ]
                 series(axes, found, label, colour, marker if in_turn else "*", line)
         axes.set_xticks(sorted({len(setting.forget) for setting in family}))

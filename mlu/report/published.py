@@ -9,7 +9,8 @@ import yaml
 
 FILE = Path(__file__).with_name("published.yaml")
 STANDS_IN = {"table3": "mufac", "appendix_single_label": "mnist"}
-"""Table -> the paper's data set beside which ours stands where it is none of the paper's; else CelebA."""
+"""Table -> the paper's data set beside which ours stands where it is none of the paper's; else
+CelebA."""
 
 
 @functools.cache
@@ -33,7 +34,9 @@ def beside(table: str, dataset: str, backbone: str) -> tuple[str, str]:
     return chosen, backbone if backbone in backbones else next(iter(backbones))
 
 
-def values_of(table: str, dataset: str, backbone: str) -> Mapping[str, Sequence[float | None]]:
+def published_values(
+    table: str, dataset: str, backbone: str
+) -> Mapping[str, Sequence[float | None]]:
     """Method -> numbers, in the order of the table's columns."""
     numbers: Mapping[str, Sequence[float | None]] = printed(table)["values"][dataset][backbone]
     return numbers

@@ -1,4 +1,5 @@
-"""The tables as Markdown, LaTeX and CSV, and how a number is written in all of them and on the page."""
+"""The tables as Markdown, LaTeX and CSV, and how a number is written in all of them and on the
+page."""
 
 import csv
 import io
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlu.report.aggregate import MARGIN, Cell
-from mlu.report.collect import Gap
 from mlu.report.published import printed
 from mlu.report.tables import NOT_ASKED, Column, Row, Table, Unit
+from mlu.runs.read import Gap
 
 ABSENT = "–"
 FORGOTTEN = {True: "forgotten", False: "not forgotten", None: "not shown"}
@@ -47,7 +48,7 @@ class Hole:
     reason: str
 
 
-def written(value: float, unit: Unit) -> str:
+def value_text(value: float, unit: Unit) -> str:
     """A number in its unit, without the unit: fixed digits, or three that count."""
     scaled = value * unit.scale
     size = abs(scaled)
@@ -62,21 +63,27 @@ def main_text(found: Cell, unit: Unit) -> str:
     """`95.4 ± 0.5`, or the sign for nothing."""
     if found.value is None:
         return ABSENT
-    spread = "" if found.sd is None else f" ± {written(found.sd, Unit(unit.name, unit.scale, unit.digits))}"
-    return f"{'≥ ' if found.at_least else ''}{written(found.value, unit)}{spread}"
+    spread = (
+        ""
+        if found.sd is None
+        else f" ± {value_text(found.sd, Unit(unit.name, unit.scale, unit.digits))}"
+    )
+    return f"{'≥ ' if found.at_least else ''}{value_text(found.value, unit)}{spread}"
 
 
 def interval_text(found: Cell, unit: Unit) -> str:
     """`[94.2, 96.6]`, or nothing."""
     ends = found.interval
-    return f"[{written(ends.low, unit)}, {written(ends.high, unit)}]" if ends else ""
+    return f"[{value_text(ends.low, unit)}, {value_text(ends.high, unit)}]" if ends else ""
 
 
 def cell_text(found: Cell, unit: Unit, best: bool, mark: str) -> str:
     """All of a cell in one line; `mark` stands before and after what is best."""
     if found.value is None:
         return ABSENT
-    text = " ".join(filter(None, (main_text(found, unit), interval_text(found, unit), f"({len(found.runs)})")))
+    text = " ".join(
+        filter(None, (main_text(found, unit), interval_text(found, unit), f"({len(found.runs)})"))
+    )
     return f"{mark}{text}{mark}" if best else text
 
 
@@ -95,7 +102,7 @@ def headers(table: Table) -> list[str]:
     return [*found, "forgotten?"]
 
 
-def lines(table: Table, mark: str = "") -> Iterator[list[str]]:
+def table_lines(table: Table, mark: str = "") -> Iterator[list[str]]:
     """Rows of text under `headers`."""
     best = table.best
     for place, row in enumerate(table.rows):
@@ -109,7 +116,11 @@ def lines(table: Table, mark: str = "") -> Iterator[list[str]]:
 
 def standing(row: Row) -> str:
     """Whether a row's method has forgotten; nothing for references and for rows without runs."""
-    return "" if row.reference or not any(found.runs for found in row.cells) else FORGOTTEN[row.forgotten]
+    return (
+        ""
+        if row.reference or not any(found.runs for found in row.cells)
+        else FORGOTTEN[row.forgotten]
+    )
 
 
 def holes_of(table: Table) -> list[Hole]:
@@ -135,16 +146,26 @@ def holes_of_row(row: Row, columns: Sequence[Column]) -> Iterator[Hole]:
 
 def markdown(tables: Sequence[Table], gaps: Sequence[Gap], title: str, folder: Path) -> str:
     """The whole report as Markdown; jobs are named relative to `folder`."""
-    parts = [f"# {plain(title)}", *RULES]
+    parts = [f"# {escaped_markdown(title)}", *RULES]
     for table in tables:
-        parts += [f"## {plain(heading(table))}", f"Ours: {plain(table.ours)}."]
-        parts += [f"The paper's: {plain(table.theirs)}."] if table.theirs else []
-        parts += ["\n".join(pipes(table)), *map(plain, table.notes)]
+        parts += [
+            f"## {escaped_markdown(heading(table))}",
+            f"Ours: {escaped_markdown(table.ours)}.",
+        ]
+        parts += [f"The paper's: {escaped_markdown(table.theirs)}."] if table.theirs else []
+        parts += ["\n".join(pipes(table)), *map(escaped_markdown, table.notes)]
         notes = [f"Missing: {hole.where}: {hole.reason}" for hole in holes_of(table)]
-        parts += ["\n".join(f"- {plain(note)}" for note in (*table.errata, *notes))] if table.errata or notes else []
+        parts += (
+            ["\n".join(f"- {escaped_markdown(note)}" for note in (*table.errata, *notes))]
+            if table.errata or notes
+            else []
+        )
     if gaps:
-        lost = (f"{place(gap.folder, folder)}: {gap.reason}" for gap in gaps)
-        parts += ["## Jobs without results", "\n".join(f"- {plain(line)}" for line in lost)]
+        lost = (f"{relative_link(gap.folder, folder)}: {gap.reason}" for gap in gaps)
+        parts += [
+            "## Jobs without results",
+            "\n".join(f"- {escaped_markdown(line)}" for line in lost),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -157,18 +178,18 @@ def heading(table: Table) -> str:
 
 def pipes(table: Table) -> Iterator[str]:
     names = headers(table)
-    yield f"| {' | '.join(map(plain, names))} |"
+    yield f"| {' | '.join(map(escaped_markdown, names))} |"
     yield f"|---|{'---:|' * (len(names) - 2)}---|"
-    for cells in lines(table, mark="**"):
-        yield f"| {plain(cells[0])} | {' | '.join(cells[1:])} |"
+    for cells in table_lines(table, mark="**"):
+        yield f"| {escaped_markdown(cells[0])} | {' | '.join(cells[1:])} |"
 
 
-def place(path: Path, folder: Path) -> str:
+def relative_link(path: Path, folder: Path) -> str:
     """Where something lies, seen from the report's folder."""
     return Path(os.path.relpath(path, folder.resolve())).as_posix()
 
 
-def plain(text: str) -> str:
+def escaped_markdown(text: str) -> str:
     """Text that Markdown shows as it is, in one line."""
     return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))
 
@@ -195,7 +216,10 @@ def latex(tables: Sequence[Table], title: str) -> str:
         r"\usepackage{booktabs,graphicx}", rf"\title{{{tex(title)}}}", r"\begin{document}", r"\maketitle",
     ]  # fmt: skip
     rules = [f"{tex(rule)}\n" for rule in RULES]
-    return "\n".join([*head, *rules, *(latex_table(table) for table in tables), r"\end{document}"]) + "\n"
+    return (
+        "\n".join([*head, *rules, *(latex_table(table) for table in tables), r"\end{document}"])
+        + "\n"
+    )
 
 
 def latex_table(table: Table) -> str:
@@ -204,7 +228,7 @@ def latex_table(table: Table) -> str:
     caption = " ".join((heading(table), "--", sides, *table.notes, *table.errata))
     best = table.best
     rows = []
-    for place, cells in enumerate(lines(table)):
+    for place, cells in enumerate(table_lines(table)):
         marked = marked_places(table, place, best)
         # Behind braces: the `\\` of the line before would take a bracket or a star for its own.
         row = " & ".join(bold(tex(cell), number in marked) for number, cell in enumerate(cells))
@@ -240,7 +264,8 @@ FIELDS = (
 
 
 def table_csv(tables: Sequence[Table], folder: Path) -> str:
-    """One line for each cell, numbers in the units of the page with all their digits; runs relative to `folder`."""
+    """One line for each cell, numbers in the units of the page with all their digits; runs relative
+    to `folder`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -248,15 +273,24 @@ def table_csv(tables: Sequence[Table], folder: Path) -> str:
         best = table.best
         for line, row in enumerate(table.rows):
             for number, column in enumerate(table.columns):
-                facts = cell_facts(row, row.cells[number], column, row.printed[number])
-                facts |= {"table": table.name, "title": table.title, "ours": table.ours, "theirs": table.theirs}
-                facts["runs"] = " ".join(place(run.folder, folder) for run in row.cells[number].runs)
+                facts = csv_cell(row, row.cells[number], column, row.printed[number])
+                facts |= {
+                    "table": table.name,
+                    "title": table.title,
+                    "ours": table.ours,
+                    "theirs": table.theirs,
+                }
+                facts["runs"] = " ".join(
+                    relative_link(run.folder, folder) for run in row.cells[number].runs
+                )
                 facts = {name: harmless(value) for name, value in facts.items()}
                 writer.writerow(facts | {"best": int((line, number) in best)})
     return text.getvalue()
 
 
-def cell_facts(row: Row, found: Cell, column: Column, paper: float | None) -> dict[str, str | float | None]:
+def csv_cell(
+    row: Row, found: Cell, column: Column, paper: float | None
+) -> dict[str, str | float | None]:
     """What a line of the CSV says of a cell."""
     scale, ends = column.unit.scale, found.interval
 
@@ -281,9 +315,11 @@ def cell_facts(row: Row, found: Cell, column: Column, paper: float | None) -> di
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the start of a formula, some only where they are as wide as Chinese letters."""
+"""What a spreadsheet takes for the start of a formula, some only where they are as wide as Chinese
+letters."""
 
 
 def harmless(value: str | float | None) -> str | float | None:
-    """Text that a spreadsheet does not take for a formula: with an apostrophe before it, which it does not show."""
+    """Text that a spreadsheet does not take for a formula: with an apostrophe before it, which it
+    does not show."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -9,18 +9,22 @@ from mlu.models.network import Weights
 
 
 def affinity(maps: Sequence[Weights]) -> dict[str, Tensor]:
-    """Cosine between the labels' scores in each layer: the composite score S^T S of the paper (Section 4.1), scaled.
+    """Cosine between the labels' scores in each layer: the composite score S^T S of the paper
+    (Section 4.1), scaled.
 
-    The printed product of a K x |w| and a |w| x |u| matrix sums over the weights, so it is one number for each pair of
-    labels and not one for each weight.
+    The printed product of a K x |w| and a |w| x |u| matrix sums over the weights, so it is one
+    number for each pair of labels and not one for each weight.
 
     Args:
         maps: Scores >= 0 of each label.
 
     Returns:
-        Layer -> shape (labels, labels), symmetric, in [0, 1]; a label without any score there is alike to none.
+        Layer -> shape (labels, labels), symmetric, in [0, 1]; a label without any score there is
+        alike to none.
     """
-    return {name: cosines(torch.stack([scores[name].flatten() for scores in maps])) for name in maps[0]}
+    return {
+        name: cosines(torch.stack([scores[name].flatten() for scores in maps])) for name in maps[0]
+    }
 
 
 def cosines(rows: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Within it attention goes step by step: torch's fused kernels have no second and no forward derivatives."""
+    """Within it attention goes step by step: torch's fused kernels have no second and no forward
+    derivatives."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

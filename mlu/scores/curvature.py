@@ -1,4 +1,5 @@
-"""How sharply a set of labels' loss bends along each weight: estimators of the diagonal of its second derivative."""
+"""How sharply a set of labels' loss bends along each weight: estimators of the diagonal of its
+second derivative."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -7,10 +8,10 @@ import torch
 
 from mlu.data.split import Batch
 from mlu.models.network import Network, Weights
+from mlu.models.tasks import Task
 from mlu.scores.attention import plain_attention
 from mlu.scores.gradients import Columns, Means, fisher, forward, random_signs, squared_slopes
-from mlu.sharing import shared
-from mlu.tasks import Task
+from mlu.system.collectives import shared
 
 Estimator = Literal["fisher", "ggn", "hutchinson"]
 
@@ -24,16 +25,18 @@ def diagonal(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Diagonal of the mean loss's curvature for each set of columns, in loss per squared unit of weight.
+    """Diagonal of the mean loss's curvature for each set of columns, in loss per squared unit of
+    weight.
 
     Args:
-        estimator: `fisher`, the mean squared gradient with the true targets: one backward pass per batch and set.
-            `ggn`, the Gauss-Newton matrix: the same cost, without the targets; equal to the Fisher matrix where the
-            targets are as the model says. `hutchinson`, the Hessian itself: two backward passes, noisy, and negative
-            where the loss bends down.
+        estimator: `fisher`, the mean squared gradient with the true targets: one backward pass per
+            batch and set. `ggn`, the Gauss-Newton matrix: the same cost, without the targets; equal
+            to the Fisher matrix where the targets are as the model says. `hutchinson`, the Hessian
+            itself: two backward passes, noisy, and negative where the loss bends down.
         net: In evaluation mode; not changed.
         task: Of the outputs.
-        batches: Images to average over; all estimators are unbiased, and steadier the more batches there are.
+        batches: Images to average over; all estimators are unbiased, and steadier the more batches
+            there are.
         columns: Name -> the columns whose loss is meant.
         weights: What to differentiate by: names and values of parameters of `net`.
         generator: Draws random signs; on the CPU.
@@ -53,9 +56,16 @@ def gauss_newton(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Of J^T H J, with J the logits' derivative by the weights and H the loss's second one by the logits; >= 0."""
+    """Of J^T H J, with J the logits' derivative by the weights and H the loss's second one by the
+    logits; >= 0."""
     return squared_slopes(
-        net, task, batches, columns, weights, generator, lambda logits, _: task.curvature_roots(logits)
+        net,
+        task,
+        batches,
+        columns,
+        weights,
+        generator,
+        lambda logits, _: task.curvature_roots(logits),
     )
 
 
@@ -69,7 +79,8 @@ def hutchinson(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Of the Hessian H: E[v * (H v)] = diag H for independent random signs v (Hutchinson; Bekas et al., 2007)."""
+    """Of the Hessian H: E[v * (H v)] = diag H for independent random signs v (Hutchinson; Bekas et
+    al., 2007)."""
     means = Means(weights, columns)
     for batch, mine in shared(batches):
         signs = [random_signs(value, generator) for value in weights.values()]
@@ -79,8 +90,12 @@ def hutchinson(
         terms = task.terms(logits, batch.targets)
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
-            first = torch.autograd.grad((terms * scope).sum(), tracked, create_graph=True, materialize_grads=True)
-            along = torch.stack([(slope * sign).sum() for slope, sign in zip(first, signs, strict=True)]).sum()
+            first = torch.autograd.grad(
+                (terms * scope).sum(), tracked, create_graph=True, materialize_grads=True
+            )
+            along = torch.stack(
+                [(slope * sign).sum() for slope, sign in zip(first, signs, strict=True)]
+            ).sum()
             second = torch.autograd.grad(along, tracked, retain_graph=True, materialize_grads=True)
             means.add(name, scope, [sign * bend for sign, bend in zip(signs, second, strict=True)])
     return means.found()

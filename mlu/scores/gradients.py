@@ -8,19 +8,21 @@ from torch.func import functional_call
 
 from mlu.data.split import Batch
 from mlu.models.network import Network, Weights, matrices
-from mlu.sharing import add_up, shared
-from mlu.tasks import Task
+from mlu.models.tasks import Task
+from mlu.system.collectives import add_up, shared
 
 Columns = Sequence[int]
 
 
 def body_weights(net: Network) -> Weights:
-    """The weights of convolutions, linear layers and attention below the head: what scores rank and edits change."""
+    """The weights of convolutions, linear layers and attention below the head: what scores rank and
+    edits change."""
     return {name: value for name, value in all_weights(net).items() if name.startswith("body.")}
 
 
 def all_weights(net: Network) -> Weights:
-    """The weights of convolutions, linear layers and attention, head included; no biases, no norms, no tokens."""
+    """The weights of convolutions, linear layers and attention, head included; no biases, no norms,
+    no tokens."""
     return {
         f"{name}.{own}": getattr(module, own).detach()
         for name, module in net.named_modules()
@@ -30,7 +32,11 @@ def all_weights(net: Network) -> Weights:
 
 @torch.enable_grad()
 def sensitivity(
-    net: Network, task: Task, batches: Iterable[Batch], columns: Mapping[str, Columns], weights: Weights
+    net: Network,
+    task: Task,
+    batches: Iterable[Batch],
+    columns: Mapping[str, Columns],
+    weights: Weights,
 ) -> dict[str, Weights]:
     """|dL/dw| of the mean loss of each set of columns (paper, Eq. 1), in loss per unit of weight.
 
@@ -53,7 +59,10 @@ def sensitivity(
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
             means.add(name, scope, slopes((terms * scope).sum(), tracked))
-    return {name: {layer: value.abs() for layer, value in map_.items()} for name, map_ in means.found().items()}
+    return {
+        name: {layer: value.abs() for layer, value in map_.items()}
+        for name, map_ in means.found().items()
+    }
 
 
 @torch.enable_grad()
@@ -66,11 +75,12 @@ def squared_slopes(
     generator: torch.Generator,
     numbers: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, Weights]:
-    """Sum of the squared gradients of each image's numbers, divided by the number of loss terms in scope.
+    """Sum of the squared gradients of each image's numbers, divided by the number of loss terms in
+    scope.
 
     Unbiased and without per-image gradients: signs s = +-1 drawn at random for every number give
-    E[(d/dw sum_n s_n l_n)^2] = sum_n (d l_n / dw)^2. Its relative error falls with the number of *batches* (about
-    sqrt(2 / batches)), so many small ones are better than few large ones.
+    E[(d/dw sum_n s_n l_n)^2] = sum_n (d l_n / dw)^2. Its relative error falls with the number of
+    *batches* (about sqrt(2 / batches)), so many small ones are better than few large ones.
 
     Args:
         net: In evaluation mode; not changed.
@@ -86,7 +96,8 @@ def squared_slopes(
     """
     means = Means(weights, columns)
     for batch, mine in shared(batches):
-        # Of any logits the numbers have this shape: so every process draws the signs of all batches.
+        # Of any logits the numbers have this shape: so every process draws the signs of all
+        # batches.
         signs = random_signs(numbers(batch.targets, batch.targets), generator)
         if not mine:
             continue
@@ -95,7 +106,9 @@ def squared_slopes(
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
             mask = scope if scope.shape == signed.shape else task.rows(scope, signed.shape[1])
-            means.add(name, scope, [slope.square() for slope in slopes((signed * mask).sum(), tracked)])
+            means.add(
+                name, scope, [slope.square() for slope in slopes((signed * mask).sum(), tracked)]
+            )
     return means.found()
 
 
@@ -107,7 +120,8 @@ def fisher(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Mean squared gradient of each image's and label's loss: the diagonal of the empirical Fisher matrix.
+    """Mean squared gradient of each image's and label's loss: the diagonal of the empirical Fisher
+    matrix.
 
     Arguments and result as of `squared_slopes`; in squared loss per squared unit of weight.
     """
@@ -115,10 +129,14 @@ def fisher(
 
 
 class Means:
-    """Means over the terms of a loss, of something that each weight has, for several sets of columns."""
+    """Means over the terms of a loss, of something that each weight has, for several sets of
+    columns."""
 
     def __init__(self, weights: Weights, columns: Mapping[str, Columns]) -> None:
-        self.sums = {name: {layer: torch.zeros_like(value) for layer, value in weights.items()} for name in columns}
+        self.sums = {
+            name: {layer: torch.zeros_like(value) for layer, value in weights.items()}
+            for name in columns
+        }
         self.counts = {name: torch.zeros((), dtype=torch.double) for name in columns}
 
     def add(self, name: str, scope: Tensor, values: Sequence[Tensor]) -> None:
@@ -129,7 +147,12 @@ class Means:
 
     def found(self) -> dict[str, Weights]:
         """Name -> parameter name -> mean, over what all processes have added."""
-        add_up([*self.counts.values(), *(total for sums in self.sums.values() for total in sums.values())])
+        add_up(
+            [
+                *self.counts.values(),
+                *(total for sums in self.sums.values() for total in sums.values()),
+            ]
+        )
         return {
             name: {layer: total / max(self.counts[name].item(), 1) for layer, total in sums.items()}
             for name, sums in self.sums.items()
@@ -143,7 +166,8 @@ def forward(net: Network, batch: Batch, weights: Weights) -> tuple[Tensor, list[
 
 
 def slopes(loss: Tensor, tracked: list[Tensor]) -> list[Tensor]:
-    """Gradient of a scalar; the graph stays for the next one. Zero where the loss does not depend on a weight."""
+    """Gradient of a scalar; the graph stays for the next one. Zero where the loss does not depend
+    on a weight."""
     return list(torch.autograd.grad(loss, tracked, retain_graph=True, materialize_grads=True))
 
 

@@ -9,20 +9,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from torch.nn import functional as F
-from victims import LABELS, outputs, split_of, victim_of
 
 from mlu.attacks import attribute
 from mlu.attacks.attribute import FEWEST, NO_CLASSES, NO_OTHERS, AttributeInference, Side, views
-from mlu.attacks.drawing import people_drawn
-from mlu.contracts import NO_REFERENCE, ForgetRequest, Trial
 from mlu.data.base import LabelledImages
-from mlu.data.split import partition
+from mlu.data.split import partition, people_drawn
 from mlu.metrics import trials
+from mlu.metrics.findings import NO_REFERENCE, Trial
 from mlu.metrics.trials import METRICS
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
+from tests.support.victims import LABELS, outputs, split_of, victim_of
 
 VIEWS = ("output", "outputs", "retained_outputs", "features")
-PATHS = (*(f"aia/{view}{deep}" for view in VIEWS for deep in ("", "/mlp")), "aia/features/first", "aia/features/last")
+PATHS = (
+    *(f"aia/{view}{deep}" for view in VIEWS for deep in ("", "/mlp")),
+    "aia/features/first",
+    "aia/features/last",
+)
 TWO = ForgetRequest((0, 1), (2,))
 by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 
@@ -65,12 +68,15 @@ def labels(images, seed, task=None, prevalence=0.5):
 
 
 def informed(images, seed, signal=1.0, task=None, prevalence=0.5):
-    """Logits and features tell the labels, with noise, and labels tell each other; one in ten targets is unknown."""
+    """Logits and features tell the labels, with noise, and labels tell each other; one in ten
+    targets is unknown."""
     targets = labels(images, seed, task, prevalence)
     if task is None or task.name == "multilabel":
         targets[::3, 1] = targets[::3, 0]
     logits = signal * (targets.double() - 0.5) + noise(3000 + seed, images, LABELS)
-    features = torch.cat([logits[:, :1] + noise(4000 + seed, images, 1), noise(5000 + seed, images, 3)], 1)
+    features = torch.cat(
+        [logits[:, :1] + noise(4000 + seed, images, 1), noise(5000 + seed, images, 3)], 1
+    )
     known = torch.rand(images, LABELS, generator=torch.Generator().manual_seed(seed)) < 0.9
     return outputs(targets, logits, features, known)
 
@@ -83,11 +89,14 @@ def showing(targets, features, seed, persons=None):
 def told(images, seed, distance=1.0, prevalence=0.5, column=0):
     """One feature: a label and normal noise, so many standard deviations apart."""
     targets = labels(images, seed, prevalence=prevalence)
-    return showing(targets, distance * targets[:, [column]].double() + noise(7000 + seed, images, 1), seed)
+    return showing(
+        targets, distance * targets[:, [column]].double() + noise(7000 + seed, images, 1), seed
+    )
 
 
 def pair(make, seed=0, **others):
-    """A victim with nothing but the splits that the attacker may look at: no network, no training images."""
+    """A victim with nothing but the splits that the attacker may look at: no network, no training
+    images."""
     return victim_of({"validation": make(2 * seed), "test": make(2 * seed + 1)}, **others)
 
 
@@ -104,7 +113,9 @@ def changed(victim, part, **fields):
 def assert_same(found, expected, atol=0.0):
     assert list(found) == list(expected)
     for path, trial in found.items():
-        np.testing.assert_allclose(trial.scores, expected[path].scores, rtol=0, atol=atol, err_msg=path)
+        np.testing.assert_allclose(
+            trial.scores, expected[path].scores, rtol=0, atol=atol, err_msg=path
+        )
         np.testing.assert_array_equal(trial.truth, expected[path].truth)
         np.testing.assert_array_equal(trial.persons, expected[path].persons)
 
@@ -114,7 +125,8 @@ def assert_all_differ(found, other):
 
 
 def tells(trial):
-    """Whether the AUROC is farther above a half than chance takes it; chance hardly takes it as far below."""
+    """Whether the AUROC is farther above a half than chance takes it; chance hardly takes it as far
+    below."""
     positives, negatives = trial.truth.sum(), (~trial.truth).sum()
     exact = math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
     assert auroc(trial) > 0.5 - 3 * exact
@@ -122,19 +134,25 @@ def tells(trial):
 
 
 def written_out(victim, look, strength=1.0, hidden=None):
-    """What scikit-learn's logistic regression, or its perceptron, says of the test images whose target is known."""
+    """What scikit-learn's logistic regression, or its perceptron, says of the test images whose
+    target is known."""
     known = {part: said.known[:, 0].nonzero().squeeze(1) for part, said in victim.outputs.items()}
     learnt, asked = (victim.outputs[part].subset(known[part]) for part in ("validation", "test"))
     truth, wanted = (said.targets[:, 0].numpy() == 1 for said in (learnt, asked))
-    fit, ask = ((look(said) - look(learnt).mean(0)).numpy() / look(learnt).numpy().std(0) for said in (learnt, asked))
+    fit, ask = (
+        (look(said) - look(learnt).mean(0)).numpy() / look(learnt).numpy().std(0)
+        for said in (learnt, asked)
+    )
     if hidden is None:
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000).fit(fit, truth)
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000).fit(
+            fit, truth
+        )
         return Trial(ask @ model.coef_[0] + model.intercept_[0], wanted, asked.identities)
     rising = np.sign(fit[truth].mean(0) - fit[~truth].mean(0))
     weight = np.where(truth, 0.5 / truth.mean(), 0.5 / (~truth).mean())
-    model = MLPClassifier((hidden,), early_stopping=True, n_iter_no_change=20, random_state=victim.seed).fit(
-        rising * fit, truth, weight
-    )
+    model = MLPClassifier(
+        (hidden,), early_stopping=True, n_iter_no_change=20, random_state=victim.seed
+    ).fit(rising * fit, truth, weight)
     active = np.maximum(rising * ask @ model.coefs_[0] + model.intercepts_[0], 0)
     return Trial((active @ model.coefs_[1] + model.intercepts_[1])[:, 0], wanted, asked.identities)
 
@@ -152,7 +170,9 @@ LOOKS = {
 @by_task
 @pytest.mark.parametrize(("strength", "hidden", "seed"), [(0.01, 64, 0), (1.0, 5, 3)])
 def test_attackers_are_balanced_classifiers_of_standardised_views(task, strength, hidden, seed):
-    victim = replace(pair(lambda part: informed(200, part, task=task, prevalence=0.3), task=task), seed=seed)
+    victim = replace(
+        pair(lambda part: informed(200, part, task=task, prevalence=0.3), task=task), seed=seed
+    )
     expected = {}
     for view, look in LOOKS.items():
         expected[f"aia/{view}"] = written_out(victim, look, strength)
@@ -168,8 +188,15 @@ def test_a_view_shows_the_columns_that_it_names():
     victim = pair(lambda part: informed(5, part), request=ForgetRequest((2, 0), (1,)))
     said = victim.outputs["test"]
     first, middle, last = said.logits.unbind(1)
-    shown = {"output": [last, first], "outputs": [first, middle, last], "retained_outputs": [middle]}
-    expected = {**{view: torch.stack(columns, 1) for view, columns in shown.items()}, "features": said.stages["last"]}
+    shown = {
+        "output": [last, first],
+        "outputs": [first, middle, last],
+        "retained_outputs": [middle],
+    }
+    expected = {
+        **{view: torch.stack(columns, 1) for view, columns in shown.items()},
+        "features": said.stages["last"],
+    }
     expected |= {f"features/{stage}": means for stage, means in said.stages.items()}
     torch.testing.assert_close(views(victim, said), expected, rtol=0, atol=0)
 
@@ -199,7 +226,8 @@ def test_a_label_copied_into_one_feature_is_found_by_both_and_nowhere_else():
 def tries(victim, deep=True):
     """The attack on the features alone."""
     learnt, judged = (
-        Side(victim.outputs[part], victim.outputs[part].stages["last"]) for part in ("validation", "test")
+        Side(victim.outputs[part], victim.outputs[part].stages["last"])
+        for part in ("validation", "test")
     )
     return attacker().attack(victim, "one", learnt, judged, deep)
 
@@ -223,7 +251,10 @@ def shuffled(seed):
     """Features told the label before it was dealt out anew."""
 
     def make(part):
-        said, order = informed(120, part, 3.0), torch.randperm(120, generator=torch.Generator().manual_seed(part))
+        said, order = (
+            informed(120, part, 3.0),
+            torch.randperm(120, generator=torch.Generator().manual_seed(part)),
+        )
         return replace(said, targets=said.targets[order], known=said.known[order])
 
     return pair(make, seed)
@@ -251,7 +282,8 @@ def test_a_feature_that_tells_the_label_with_noise_is_read_as_well_as_it_can_be(
 
 
 def rare(prevalence, path):
-    """How far from the best that there is the attack on one and the same feature stays, in standard errors."""
+    """How far from the best that there is the attack on one and the same feature stays, in standard
+    errors."""
     trial, best = tries(pair(lambda part: told(6000, part, 2.0, prevalence)))[path], norm.cdf(1.0)
     spread = math.sqrt(best * (1 - best) * (1 / trial.truth.sum() + 1 / (~trial.truth).sum())) / 2
     return (balanced(trial) - best) / spread
@@ -279,7 +311,10 @@ def assert_inversion_hides_nothing(victim):
 def test_an_inverted_output_hides_nothing(task):
     victim = pair(lambda part: informed(300, part, 3.0, task), task=task)
     found = observe(victim)
-    assert all(tells(found[path]) for path in ("aia/output", "aia/output/mlp", "aia/outputs", "aia/outputs/mlp"))
+    assert all(
+        tells(found[path])
+        for path in ("aia/output", "aia/output/mlp", "aia/outputs", "aia/outputs/mlp")
+    )
     assert_inversion_hides_nothing(victim)
 
 
@@ -316,8 +351,13 @@ def test_answers_do_not_depend_on_the_truth_that_they_are_scored_by():
     victim = pair(lambda part: informed(200, part))
     found = observe(victim)
     flipped = observe(changed(victim, "test", targets=1 - victim.outputs["test"].targets))
-    assert_same({path: replace(trial, truth=~trial.truth) for path, trial in flipped.items()}, found)
-    assert_all_differ(found, observe(changed(victim, "validation", targets=1 - victim.outputs["validation"].targets)))
+    assert_same(
+        {path: replace(trial, truth=~trial.truth) for path, trial in flipped.items()}, found
+    )
+    assert_all_differ(
+        found,
+        observe(changed(victim, "validation", targets=1 - victim.outputs["validation"].targets)),
+    )
 
 
 def test_the_answer_on_one_image_does_not_depend_on_the_other_images_of_its_split():
@@ -336,7 +376,10 @@ def test_the_answer_on_one_image_does_not_depend_on_the_other_images_of_its_spli
     }
     found, other = observe(victim), observe(changed(victim, "test", **fields))
     for path in PATHS:
-        one, alike = (trial.scores[trial.persons == said.identities[row]] for trial in (found[path], other[path]))
+        one, alike = (
+            trial.scores[trial.persons == said.identities[row]]
+            for trial in (found[path], other[path])
+        )
         assert len(one) == 1
         np.testing.assert_allclose(one, alike, atol=1e-9)
         assert np.ptp(other[path].scores) > 2 * np.ptp(found[path].scores)
@@ -356,7 +399,10 @@ def test_no_more_people_are_learnt_from_than_asked_for():
     beyond = torch.ones(200, 1, dtype=torch.bool).index_fill(0, drawn, False)
 
     def without(rows):
-        logits, targets = said.logits.masked_fill(rows, math.nan), torch.where(rows, 1 - said.targets, said.targets)
+        logits, targets = (
+            said.logits.masked_fill(rows, math.nan),
+            torch.where(rows, 1 - said.targets, said.targets),
+        )
         nan = {name: means.masked_fill(rows, math.nan) for name, means in said.stages.items()}
         return changed(victim, "validation", logits=logits, targets=targets, stages=nan)
 
@@ -371,7 +417,9 @@ def test_no_more_people_are_learnt_from_than_asked_for():
 def test_where_stages_of_some_images_were_kept_these_alone_are_attacked():
     victim, rows = pair(lambda part: informed(200, part)), torch.arange(0, 200, 2)
     some = {
-        part: replace(said, stages={name: means[rows] for name, means in said.stages.items()}, traced=rows)
+        part: replace(
+            said, stages={name: means[rows] for name, means in said.stages.items()}, traced=rows
+        )
         for part, said in victim.outputs.items()
     }
     smaller = meeting(victim, **{part: said.subset(rows) for part, said in victim.outputs.items()})
@@ -393,12 +441,21 @@ def test_judged_on_validation_it_never_sees_the_test_split_nor_a_person_twice():
     persons = set(said.identities[half.numpy()])
     assert all(not persons & set(trial.persons) for trial in found.values())
     proxy = attacker(judged="validation").without_model(blind)
-    assert_same(proxy, attacker().without_model(meeting(victim, validation=said.subset(half), test=said.subset(rest))))
+    assert_same(
+        proxy,
+        attacker().without_model(
+            meeting(victim, validation=said.subset(half), test=said.subset(rest))
+        ),
+    )
 
 
 def test_unknown_targets_are_ignored():
     """Whatever they hold: on either split the same as without those images."""
-    victim, both, rows = pair(lambda part: told(200, part)), ("validation", "test"), torch.arange(200) % 4 == 0
+    victim, both, rows = (
+        pair(lambda part: told(200, part)),
+        ("validation", "test"),
+        torch.arange(200) % 4 == 0,
+    )
 
     def spoilt(said, known):
         targets, kept = said.targets.clone(), said.known.clone()
@@ -416,7 +473,8 @@ def test_unknown_targets_are_ignored():
 
 
 def side_by_side(seed, first, features, persons=None):
-    """One label with features of its own; next to it a frequent one that one feature tells with noise."""
+    """One label with features of its own; next to it a frequent one that one feature tells with
+    noise."""
     said = told(len(first), 100 + seed)
     targets = torch.cat([first, said.targets[:, :2]], 1)
     return showing(targets, torch.cat([features, said.stages["last"]], 1), seed, persons)
@@ -452,11 +510,15 @@ def lonely(seed, persons):
         pytest.param(lambda part: lonely(part, 19), 1, id="nor one that but one person lacks"),
     ],
 )
-def test_of_several_forgotten_labels_the_one_is_attacked_that_validation_images_tell_best(make, column):
+def test_of_several_forgotten_labels_the_one_is_attacked_that_validation_images_tell_best(
+    make, column
+):
     victim = pair(make, request=TWO)
     swapped = changed(victim, "test", targets=victim.outputs["test"].targets[:, [1, 0, 2]])
     found, other = tries(victim), tries(swapped)
-    assert_same(found, tries(replace(victim, request=ForgetRequest((column,), tuple({0, 1, 2} - {column})))))
+    assert_same(
+        found, tries(replace(victim, request=ForgetRequest((column,), tuple({0, 1, 2} - {column}))))
+    )
     for path, trial in found.items():
         np.testing.assert_array_equal(trial.scores, other[path].scores)
         assert not np.array_equal(trial.truth, other[path].truth)
@@ -470,7 +532,10 @@ def test_a_handful_of_images_of_each_class_is_enough(rarer, learnt, judged, enou
     def make(part):
         """As many of the one class as of the other to learn from, or less."""
         said, count = informed(2 * FEWEST, part), judged if part else learnt
-        said.targets[:, 0], said.known[:] = torch.where(torch.arange(2 * FEWEST) < count, rarer, 1 - rarer), True
+        said.targets[:, 0], said.known[:] = (
+            torch.where(torch.arange(2 * FEWEST) < count, rarer, 1 - rarer),
+            True,
+        )
         return said
 
     for path, trial in observe(pair(make)).items():
@@ -503,7 +568,11 @@ def test_without_a_model_the_true_retained_labels_tell_what_they_tell():
 
     victim = pair(lambda part: informed(1500, part))
     found = attacker().without_model(replace(victim, outputs={}))
-    assert_same(found, {"aia": written_out(victim, look), "aia/mlp": written_out(victim, look, hidden=64)}, atol=1e-6)
+    assert_same(
+        found,
+        {"aia": written_out(victim, look), "aia/mlp": written_out(victim, look, hidden=64)},
+        atol=1e-6,
+    )
     assert all(map(tells, found.values()))
     # Control: next to other images' labels they tell nothing.
     test = victim.outputs["test"]
@@ -517,19 +586,25 @@ def test_without_a_model_classes_that_exclude_each_other_tell_nothing_new():
     assert found == {"aia": NO_OTHERS, "aia/mlp": NO_OTHERS}
     figures = findings(found)
     assert list(figures) == [f"{path}/{metric}" for path in found for metric in METRICS]
-    assert all(finding.value is None and "single-label" in finding.missing for finding in figures.values())
+    assert all(
+        finding.value is None and "single-label" in finding.missing for finding in figures.values()
+    )
 
 
 def test_answers_that_are_sure_keep_their_order():
-    """Also where a probability would round to 1: who reads the label off one number says each image's own."""
+    """Also where a probability would round to 1: who reads the label off one number says each
+    image's own."""
 
     def apart(part):
         targets = labels(200, part)
-        return showing(targets, (2 * targets[:, :1].double() - 1) * (1 + 50 * noise(part, 200, 1).abs()), part)
+        return showing(
+            targets, (2 * targets[:, :1].double() - 1) * (1 + 50 * noise(part, 200, 1).abs()), part
+        )
 
     victim = pair(apart)
     learnt, judged = (
-        Side(victim.outputs[part], victim.outputs[part].stages["last"]) for part in ("validation", "test")
+        Side(victim.outputs[part], victim.outputs[part].stages["last"])
+        for part in ("validation", "test")
     )
     (trial,) = attacker(strength=1e6).attack(victim, "one", learnt, judged, deep=False).values()
     assert np.abs(trial.scores).max() > 100
@@ -537,7 +612,10 @@ def test_answers_that_are_sure_keep_their_order():
 
 
 def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():
-    weak, strong = (observe(pair(lambda part, signal=signal: informed(200, part, signal))) for signal in (0.5, 3.0))
+    weak, strong = (
+        observe(pair(lambda part, signal=signal: informed(200, part, signal)))
+        for signal in (0.5, 3.0)
+    )
     for reference in (weak, strong):
         found = list(attacker().compare(strong, reference))
         assert [finding.path for finding in found] == [f"{path}/excess" for path in PATHS]
@@ -546,18 +624,23 @@ def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():
             assert finding.value == pytest.approx(folded[0] - folded[1], abs=1e-12)
             assert finding.low <= finding.value <= finding.high
             assert reference is weak or finding.low == finding.high == 0
-    assert {(finding.value, finding.missing) for finding in attacker().compare(strong, None)} == {(None, NO_REFERENCE)}
+    assert {(finding.value, finding.missing) for finding in attacker().compare(strong, None)} == {
+        (None, NO_REFERENCE)
+    }
 
 
 @pytest.mark.parametrize("path", ["aia/features", "aia/features/mlp"])
 def test_who_knows_the_persons_reads_them_again_unless_no_person_is_in_both_splits(path):
-    """Features tell who is on an image, and nothing else. The package's own split keeps persons apart."""
+    """Features tell who is on an image, and nothing else. The package's own split keeps persons
+    apart."""
     persons = np.arange(80).repeat(6)
     label = np.random.default_rng(0).integers(0, 2, (80, LABELS)).astype(np.uint8)[persons]
     codes, blank = noise(0, 80, 40)[persons], np.zeros((len(persons), 3, 1, 1), np.uint8)
     found = {}
     for name, known in (("disjoint", persons), ("overlapping", None)):
-        data = LabelledImages("codes", "multilabel", blank, label, ("a", "b", "c"), "", identities=known)
+        data = LabelledImages(
+            "codes", "multilabel", blank, label, ("a", "b", "c"), "", identities=known
+        )
         parts = list(partition(data, seed=0).values())[:2]
         said = [showing(part.targets, codes[part.rows], 0, persons[part.rows]) for part in parts]
         victim = victim_of(dict(zip(("validation", "test"), said, strict=True)))

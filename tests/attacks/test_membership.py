@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import entropy, norm
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 from torch.nn import functional as F
-from victims import LABELS, REQUEST, outputs, victim_of
 
 from mlu.attacks import membership
+from mlu.attacks.contract import Canaries
 from mlu.attacks.membership import (
     FEWEST,
     LABEL_MEMBERSHIP,
@@ -20,19 +20,27 @@ from mlu.attacks.membership import (
     combined,
     game_of,
     logistic,
+    membership_trial,
     statistics,
     sureness,
     threshold,
-    tried,
 )
-from mlu.contracts import NO_REFERENCE, Canaries, ForgetRequest
 from mlu.metrics import trials
+from mlu.metrics.findings import NO_REFERENCE
 from mlu.metrics.trials import FALSE_POSITIVE_RATES, METRICS, trial_findings
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
+from tests.support.victims import LABELS, REQUEST, outputs, victim_of
 
 law = settings(deadline=None, derandomize=True, max_examples=50)
 by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
-STATISTICS = ("loss_forgotten", "loss_retained", "entropy", "modified_entropy", "margin", "correctness")
+STATISTICS = (
+    "loss_forgotten",
+    "loss_retained",
+    "entropy",
+    "modified_entropy",
+    "margin",
+    "correctness",
+)
 ATTACK = MembershipInference()
 SPLITS = ("train", "validation", "test")
 
@@ -50,15 +58,34 @@ def said(task, images, seed, margin=0.0, unknown=0.0, per_person=1):
     sign = 2 * targets - 1 if task.name == "multilabel" else targets
     known = torch.rand(images, LABELS, generator=draw) >= unknown
     return outputs(
-        targets, margin * sign + noise(seed, images, LABELS), known=known, identities=np.arange(images) // per_person
+        targets,
+        margin * sign + noise(seed, images, LABELS),
+        known=known,
+        identities=np.arange(images) // per_person,
     )
 
 
-def world(task=None, sizes=(300, 150, 150), members=0.0, strangers=0.0, seed=0, unknown=0.0, per_person=1, **fields):
+def world(
+    task=None,
+    sizes=(300, 150, 150),
+    members=0.0,
+    strangers=0.0,
+    seed=0,
+    unknown=0.0,
+    per_person=1,
+    **fields,
+):
     """A victim that is surer of training images by `members`, of others by `strangers`."""
     task = task or MultiLabel()
     parts = {
-        name: said(task, size, 3 * seed + at, members if name == "train" else strangers, unknown, per_person)
+        name: said(
+            task,
+            size,
+            3 * seed + at,
+            members if name == "train" else strangers,
+            unknown,
+            per_person,
+        )
         for at, (name, size) in enumerate(zip(SPLITS, sizes, strict=True))
     }
     return victim_of(parts, task, **fields)
@@ -101,16 +128,22 @@ def plain_statistics(task, seen, request):
             true = int(y.argmax())
             cases = {true: (p, true)} if known[true] else {}
             spread = entropy(p)
-        for name, columns in (("loss_forgotten", request.forgotten), ("loss_retained", request.retained)):
+        for name, columns in (
+            ("loss_forgotten", request.forgotten),
+            ("loss_retained", request.retained),
+        ):
             told = [cases[k] for k in columns if k in cases]
             if told:
-                row[name] = -np.mean([log_loss([true], [q], labels=range(len(q))) for q, true in told])
+                row[name] = -np.mean(
+                    [log_loss([true], [q], labels=range(len(q))) for q, true in told]
+                )
         if task.name == "singlelabel":
             cases = {k: case for k, case in cases.items() if k in request.forgotten}
         if cases:
             sure = [q[true] for q, true in cases.values()]
             surprise = [
-                (1 - q[true]) * math.log(q[true]) + sum(r * math.log(1 - r) for r in np.delete(q, true))
+                (1 - q[true]) * math.log(q[true])
+                + sum(r * math.log(1 - r) for r in np.delete(q, true))
                 for q, true in cases.values()
             ]
             row |= {
@@ -136,10 +169,15 @@ def test_the_statistics_are_those_of_plain_formulas(task, request_):
 
 
 def test_the_combined_attacker_sees_all_that_speaks_of_the_same_images():
-    forgets = {task.name: statistics(task, said(task, 40, 0), REQUEST) for task in (MultiLabel(), SingleLabel())}
+    forgets = {
+        task.name: statistics(task, said(task, 40, 0), REQUEST)
+        for task in (MultiLabel(), SingleLabel())
+    }
     assert combined(forgets["multilabel"]).shape == (40, 6)
     without = [found for name, found in forgets["singlelabel"].items() if name != "loss_retained"]
-    torch.testing.assert_close(combined(forgets["singlelabel"]), torch.stack(without, 1), equal_nan=True)
+    torch.testing.assert_close(
+        combined(forgets["singlelabel"]), torch.stack(without, 1), equal_nan=True
+    )
     gaps = forgets["multilabel"] | {"loss_retained": torch.full((40,), math.nan)}
     assert combined(gaps).shape == (40, 5)
 
@@ -147,7 +185,9 @@ def test_the_combined_attacker_sees_all_that_speaks_of_the_same_images():
 def random_cases(seed, images=40, numbers=1):
     random = np.random.default_rng(seed)
     member = np.arange(images) % 2 == 0
-    return random.normal(size=(images, numbers)).round(1) + random.normal() * member[:, None], member
+    return random.normal(size=(images, numbers)).round(1) + random.normal() * member[
+        :, None
+    ], member
 
 
 @law
@@ -155,7 +195,10 @@ def random_cases(seed, images=40, numbers=1):
 def test_the_threshold_divides_as_well_as_any_on_the_side_where_members_are(seed):
     seen, member = random_cases(seed)
     sign = 1 if roc_auc_score(member, seen[:, 0]) >= 0.5 else -1
-    cuts = [(seen[member] * sign >= cut).mean() - (seen[~member] * sign >= cut).mean() for cut in sign * seen[:, 0]]
+    cuts = [
+        (seen[member] * sign >= cut).mean() - (seen[~member] * sign >= cut).mean()
+        for cut in sign * seen[:, 0]
+    ]
     said = threshold(seen, member, seen)
     assert (said[member] > 0).mean() - (said[~member] > 0).mean() == pytest.approx(max(cuts))
     np.testing.assert_allclose(said - said[0], sign * (seen - seen[0])[:, 0], atol=1e-12)
@@ -179,19 +222,25 @@ REPEATS = 400
 def ignorant(seed, numbers, images=40):
     """So many members and others on each side, and numbers that know nothing."""
     member, learning = np.arange(4 * images) % 2 == 0, np.arange(4 * images) < 2 * images
-    game = Game(outputs(torch.zeros(4 * images, 1), torch.zeros(4 * images, 1)), member, learning, ~learning)
+    game = Game(
+        outputs(torch.zeros(4 * images, 1), torch.zeros(4 * images, 1)), member, learning, ~learning
+    )
     return game, noise(seed, 4 * images, numbers)
 
 
 @pytest.mark.parametrize(
-    ("attacker", "numbers"), [(threshold, 1), (logistic, 1), (logistic, 4)], ids=["threshold", "logistic", "combined"]
+    ("attacker", "numbers"),
+    [(threshold, 1), (logistic, 1), (logistic, 4)],
+    ids=["threshold", "logistic", "combined"],
 )
-def test_who_knows_nothing_has_an_interval_around_one_half_as_often_as_it_promises(attacker, numbers, monkeypatch):
+def test_who_knows_nothing_has_an_interval_around_one_half_as_often_as_it_promises(
+    attacker, numbers, monkeypatch
+):
     monkeypatch.setattr(trials, "PERMUTATIONS", 1)
     hits = dict.fromkeys(("balanced_accuracy", "auroc"), 0)
     for seed in range(REPEATS):
         game, seen = ignorant(seed, numbers)
-        for finding in trial_findings("", tried(attacker, game, seen, 0)):
+        for finding in trial_findings("", membership_trial(attacker, game, seen, 0)):
             if (metric := finding.path.removeprefix("/")) in hits:
                 hits[metric] += finding.low <= 0.5 <= finding.high
     assert all(0.92 <= hit / REPEATS <= 0.98 for hit in hits.values()), hits
@@ -200,7 +249,9 @@ def test_who_knows_nothing_has_an_interval_around_one_half_as_often_as_it_promis
 def se(area, positives, negatives):
     """Standard error of an AUROC (Hanley and McNeil, 1982)."""
     one, other = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = area * (1 - area) + (positives - 1) * (one - area**2) + (negatives - 1) * (other - area**2)
+    variance = (
+        area * (1 - area) + (positives - 1) * (one - area**2) + (negatives - 1) * (other - area**2)
+    )
     return math.sqrt(variance / (positives * negatives))
 
 
@@ -220,7 +271,9 @@ def test_normal_margins_are_told_apart_as_well_as_they_can_be(distance):
 @by_task
 def test_members_of_whom_the_model_is_surer_are_found_by_every_statistic(task):
     victim = world(task, sizes=(900, 450, 450), members=4.0)
-    trained, strange = (statistics(task, victim.outputs[name], REQUEST) for name in ("train", "test"))
+    trained, strange = (
+        statistics(task, victim.outputs[name], REQUEST) for name in ("train", "test")
+    )
     found = ATTACK.observe(victim)
     for name in STATISTICS:
         assert trained[name].nanmean() > strange[name].nanmean()
@@ -240,14 +293,22 @@ def test_where_no_one_was_learnt_from_every_attack_is_by_chance(task):
 
 @pytest.fixture(scope="module", params=[MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 def networks(request):
-    """Victims with 64 training images whose targets are chance: of a network before and after it learnt them."""
-    task, parts = request.param, {name: said(request.param, 64, at) for at, name in enumerate(SPLITS)}
+    """Victims with 64 training images whose targets are chance: of a network before and after it
+    learnt them."""
+    task, parts = (
+        request.param,
+        {name: said(request.param, 64, at) for at, name in enumerate(SPLITS)},
+    )
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(192, 64), torch.nn.ReLU(), torch.nn.Linear(64, LABELS))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(192, 64), torch.nn.ReLU(), torch.nn.Linear(64, LABELS)
+    )
     images = {name: torch.randn(64, 192) for name in SPLITS}
 
     def victim():
-        seen = {name: replace(part, logits=net(images[name]).detach()) for name, part in parts.items()}
+        seen = {
+            name: replace(part, logits=net(images[name]).detach()) for name, part in parts.items()
+        }
         return victim_of(seen, task)
 
     fresh, optimiser = victim(), torch.optim.Adam(net.parameters(), 3e-3)
@@ -321,7 +382,11 @@ def test_of_canaries_one_half_is_learnt_from_and_the_other_asked_about():
 
 def test_members_and_others_are_exactly_as_many_and_learnt_from_so(monkeypatch):
     sides = []
-    monkeypatch.setattr(membership, "logistic", lambda seen, member, asked: sides.append(member) or np.ones(len(asked)))
+    monkeypatch.setattr(
+        membership,
+        "logistic",
+        lambda seen, member, asked: sides.append(member) or np.ones(len(asked)),
+    )
     for sizes in ((300, 90, 40), (80, 300, 200)):
         found = ATTACK.observe(world(sizes=sizes, unknown=0.3, per_person=3))
         for path in found.keys() - {LABEL_MEMBERSHIP}:
@@ -349,11 +414,14 @@ def test_inverted_outputs_hide_nothing(monkeypatch):
 
 
 def canary_world(strength, learnt, images=400, unknown=0.0):
-    """Members are surer by `strength`; where targets were flipped they say so, if that was `learnt`."""
+    """Members are surer by `strength`; where targets were flipped they say so, if that was
+    `learnt`."""
     random = np.random.default_rng(0)
     canaries = Canaries(random.random(images) < 0.5, random.random(images) < 0.2)
     victim = world(sizes=(images, 150, 150), canaries=canaries, unknown=unknown)
-    turned = torch.from_numpy(np.where(canaries.flipped, -1.0 if learnt else 0.0, 1.0) * canaries.supervised)
+    turned = torch.from_numpy(
+        np.where(canaries.flipped, -1.0 if learnt else 0.0, 1.0) * canaries.supervised
+    )
     true = 2 * victim.outputs["train"].targets - 1
     return changed(victim, lambda logits: logits + strength * turned[:, None] * true, "train")
 
@@ -374,13 +442,18 @@ def test_canaries_whose_target_was_learnt_are_members_and_strangers_count_for_no
 
 def test_flipped_targets_are_found_where_they_were_learnt():
     victim = canary_world(3.0, learnt=True)
-    found, blank = (ATTACK.observe(canary_world(3.0, learnt))["mia/flipped"] for learnt in (True, False))
+    found, blank = (
+        ATTACK.observe(canary_world(3.0, learnt))["mia/flipped"] for learnt in (True, False)
+    )
     rows = np.flatnonzero(victim.canaries.flipped)
     assert np.array_equal(found.persons, victim.outputs["train"].identities[rows])
     assert np.array_equal(found.truth, victim.canaries.supervised[rows])
     assert auroc(found) > 0.9
     assert_null(blank)
-    logits, targets = victim.outputs["train"].logits[rows, 0], victim.outputs["train"].targets[rows, 0]
+    logits, targets = (
+        victim.outputs["train"].logits[rows, 0],
+        victim.outputs["train"].targets[rows, 0],
+    )
     assert np.array_equal(found.scores > 0, (logits > 0).numpy() != (targets > 0).numpy())
 
 
@@ -391,10 +464,14 @@ def test_an_unknown_target_cannot_be_flipped():
     assert np.array_equal(ATTACK.observe(victim)["mia/flipped"].persons, flipped)
 
 
-@pytest.mark.parametrize("flipped", [[], [0, 2], [1], range(6)], ids=["none", "members", "others", "few"])
+@pytest.mark.parametrize(
+    "flipped", [[], [0, 2], [1], range(6)], ids=["none", "members", "others", "few"]
+)
 def test_without_flipped_targets_on_both_sides_there_is_a_reason(flipped):
     canaries = Canaries(np.arange(60) % 2 == 0, np.isin(np.arange(60), flipped))
-    assert isinstance(ATTACK.observe(world(sizes=(60, 30, 30), canaries=canaries))["mia/flipped"], str)
+    assert isinstance(
+        ATTACK.observe(world(sizes=(60, 30, 30), canaries=canaries))["mia/flipped"], str
+    )
 
 
 def test_what_speaks_of_a_forgotten_class_compares_its_images_alone():
@@ -408,13 +485,14 @@ def test_what_speaks_of_a_forgotten_class_compares_its_images_alone():
 def test_too_few_images_give_a_reason_and_no_figures():
     for fewest, enough in ((FEWEST, True), (FEWEST - 1, False)):
         game = Game(
-            outputs(torch.zeros(80, 1), torch.zeros(80, 1)), *(np.arange(80) // at % 2 == 0 for at in (1, 2, 2))
+            outputs(torch.zeros(80, 1), torch.zeros(80, 1)),
+            *(np.arange(80) // at % 2 == 0 for at in (1, 2, 2)),
         )
         game = replace(game, asked=~game.learning)
         rows = np.flatnonzero(game.asked & game.member)
         seen = noise(0, 80, 1)
         seen[rows[fewest:]] = math.nan
-        trial = tried(threshold, game, seen, 0)
+        trial = membership_trial(threshold, game, seen, 0)
         assert isinstance(trial, str) != enough
     found = {finding.path: finding for finding in ATTACK.conclude({"mia/margin": trial})}
     assert all(finding.value is None and finding.missing == trial for finding in found.values())
@@ -425,8 +503,13 @@ def test_retrain_against_itself_is_chance_and_a_surer_model_is_found(task):
     victim = world(task, sizes=(100, 600, 600))
 
     def against(model):
-        reference = {name: replace(part, logits=noise(9, 600, LABELS)) for name, part in model.outputs.items()}
-        return ATTACK.observe(replace(model, retrain=reference | {"train": model.outputs["train"]}))[LABEL_MEMBERSHIP]
+        reference = {
+            name: replace(part, logits=noise(9, 600, LABELS))
+            for name, part in model.outputs.items()
+        }
+        return ATTACK.observe(
+            replace(model, retrain=reference | {"train": model.outputs["train"]})
+        )[LABEL_MEMBERSHIP]
 
     same = ATTACK.observe(replace(victim, retrain=victim.outputs))[LABEL_MEMBERSHIP]
     assert_null(same)
@@ -438,7 +521,8 @@ def test_retrain_against_itself_is_chance_and_a_surer_model_is_found(task):
     assert auroc(against(changed(victim, lambda logits: logits - torch.tensor([30.0, 0, 0])))) > 0.9
     # Only forgotten outputs speak of the forgotten label; those of classes share one softmax.
     if task.name == "multilabel":
-        # Sure of either answer, of some people that they have the label and of others that they have not.
+        # Sure of either answer, of some people that they have the label and of others that they
+        # have not.
         assert auroc(against(changed(victim, lambda logits: 30 * logits))) > 0.9
         assert_null(against(changed(victim, lambda logits: logits + torch.tensor([0, 30.0, 30.0]))))
 
@@ -462,7 +546,9 @@ def test_the_threshold_of_label_membership_comes_from_validation_people():
 
 
 def test_sure_of_a_label_is_who_is_far_from_one_half_and_of_a_class_who_says_it():
-    logits = torch.tensor([[0.0, 0.0, 0.0], [-50.0, 50.0, 0.0], [math.log(4), math.log(4), 0.0]]).double()
+    logits = torch.tensor(
+        [[0.0, 0.0, 0.0], [-50.0, 50.0, 0.0], [math.log(4), math.log(4), 0.0]]
+    ).double()
     both = ForgetRequest((0, 1), (2,))
     for task, expected in ((MultiLabel(), [0, 0.5, 0.3]), (SingleLabel(), [1 / 3, 0.5, 4 / 9])):
         part = outputs(torch.eye(3), logits)
@@ -473,11 +559,15 @@ def test_sure_of_a_label_is_who_is_far_from_one_half_and_of_a_class_who_says_it(
 def test_every_path_has_every_figure_and_nothing_over_itself():
     victim = world()
     evidence = ATTACK.observe(replace(victim, retrain=victim.outputs))
-    games = [f"mia/{name}{end}" for name in STATISTICS for end in ("", "/logistic")] + ["mia/combined"]
+    games = [f"mia/{name}{end}" for name in STATISTICS for end in ("", "/logistic")] + [
+        "mia/combined"
+    ]
     assert list(evidence) == [*games, "label_membership"]
     low = {f"{path}/tpr_at_fpr_{rate:g}" for path in games for rate in FALSE_POSITIVE_RATES}
     paths = {finding.path for finding in ATTACK.conclude(evidence)}
     assert paths == low | {f"{path}/{metric}" for path in evidence for metric in METRICS}
-    assert [finding.value for finding in ATTACK.compare(evidence, evidence)] == [0.0] * len(evidence)
+    assert [finding.value for finding in ATTACK.compare(evidence, evidence)] == [0.0] * len(
+        evidence
+    )
     assert {finding.missing for finding in ATTACK.compare(evidence, None)} == {NO_REFERENCE}
     assert ATTACK.observe(victim)[LABEL_MEMBERSHIP] == NO_REFERENCE

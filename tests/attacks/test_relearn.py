@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 
 from mlu.attacks import relearn
-from mlu.attacks.relearn import METRICS, Relearning, arrival, looks
-from mlu.contracts import NO_REFERENCE, ForgetRequest, Recovery, Victim
+from mlu.attacks.contract import Victim
+from mlu.attacks.relearn import METRICS, Relearning, arrival, look_steps
 from mlu.data.split import Split
+from mlu.metrics.findings import NO_REFERENCE, Recovery
 from mlu.models.backbones import Tiny
 from mlu.models.outputs import outputs_of, respond
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 
 LABELS, SIZE = 3, 6
 UNREACHABLE = 2.0
@@ -55,7 +56,13 @@ def coloured(task, seed=0):
     pixels = Watched(pixels.clip(0, 255).astype(np.uint8))
     targets = torch.from_numpy(np.asarray(targets)).float()
     return {
-        name: Split(pixels, np.array(rows), targets[list(rows)], targets[list(rows)] >= 0, np.array(rows) // 2)
+        name: Split(
+            pixels,
+            np.array(rows),
+            targets[list(rows)],
+            targets[list(rows)] >= 0,
+            np.array(rows) // 2,
+        )
         for name, rows in SPLITS.items()
     }
 
@@ -70,7 +77,11 @@ def knowing():
         batch = coloured(task)["train"][range(40)]
         optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
         for _ in range(150):
-            loss = task.loss(net(batch.images), batch.targets, torch.ones(40, *[LABELS] * (task.name == "multilabel")))
+            loss = task.loss(
+                net(batch.images),
+                batch.targets,
+                torch.ones(40, *[LABELS] * (task.name == "multilabel")),
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -85,7 +96,8 @@ def silenced(net, task, columns=(0,)):
 
 
 def blind(net, task, columns=(0,)):
-    """Silent, and red is not seen (of classes, whose absence tells as much, no colour): it really lacks the label."""
+    """Silent, and red is not seen (of classes, whose absence tells as much, no colour): it really
+    lacks the label."""
     net = silenced(net, task, columns)
     with torch.no_grad():
         net.body.block1.conv.weight[:, columns if task.name == "multilabel" else slice(None)] = 0
@@ -98,7 +110,10 @@ def attacked(knowing):
 
     def one(task=TASKS[0], done=lambda net, task: net, columns=(0,), seed=0):
         splits = coloured(task)
-        outputs = {name: outputs_of(part, respond(knowing[task.name], part)[0]) for name, part in splits.items()}
+        outputs = {
+            name: outputs_of(part, respond(knowing[task.name], part)[0])
+            for name, part in splits.items()
+        }
         splits["test"].images.asked.clear()
         request = ForgetRequest(columns, tuple({0, 1, 2} - {*columns}))
         net = done(knowing[task.name], task)
@@ -122,7 +137,15 @@ def judged(monkeypatch):
 
 
 def attack(**settings):
-    given_ = {"samples": (8,), "recovered": 0.95, "cap": 40, "draws": 1, "lr": 0.01, "batch_size": 64, "judged": 80}
+    given_ = {
+        "samples": (8,),
+        "recovered": 0.95,
+        "cap": 40,
+        "draws": 1,
+        "lr": 0.01,
+        "batch_size": 64,
+        "judged": 80,
+    }
     return Relearning(**given_ | settings)
 
 
@@ -138,7 +161,7 @@ def steps_of(victim, **settings):
 @settings(deadline=None, derandomize=True)
 @given(st.integers(1, 5000))
 def test_the_label_is_looked_for_often_at_first_and_at_the_cap(cap):
-    found = looks(cap).tolist()
+    found = look_steps(cap).tolist()
     assert found[: min(cap, 10) + 1] == list(range(min(cap, 10) + 1))
     assert found[-1] == cap
     for before, after in itertools.pairwise(found[10:]):
@@ -146,7 +169,7 @@ def test_the_label_is_looked_for_often_at_first_and_at_the_cap(cap):
 
 
 def test_looks_at_fifty_steps_are_these():
-    assert looks(50).tolist() == [*range(11), 12, 15, 18, 22, 27, 33, 41, 50]
+    assert look_steps(50).tolist() == [*range(11), 12, 15, 18, 22, 27, 33, 41, 50]
 
 
 NEVER, NAN = [0.5, 0.6, 0.7, 0.7, 0.6], math.nan
@@ -184,7 +207,10 @@ def test_findings_are_medians_over_draws_and_the_share_that_never_came_back():
     assert {finding.missing for path, finding in found.items() if "64" in path} == {"no images"}
 
 
-AT = {steps: [0.5] * place + [0.9] + [NAN] * (4 - place) for place, steps in enumerate((0, 1, 2, 5, 9))}
+AT = {
+    steps: [0.5] * place + [0.9] + [NAN] * (4 - place)
+    for place, steps in enumerate((0, 1, 2, 5, 9))
+}
 
 
 @pytest.mark.parametrize(
@@ -202,17 +228,23 @@ AT = {steps: [0.5] * place + [0.9] + [NAN] * (4 - place) for place, steps in enu
     ],
 )
 def test_the_ratio_is_to_retrains_median_or_says_why_there_is_none(own, retrain, value, missing):
-    ours, theirs = (found if isinstance(found, str | None) else made(*found) for found in (own, retrain))
+    ours, theirs = (
+        found if isinstance(found, str | None) else made(*found) for found in (own, retrain)
+    )
     reference = None if theirs is None else {"relearn/8": theirs}
     (found,) = attack().compare({"relearn/8": ours}, reference)
-    assert (found.path, found.value) == ("relearn/8/ratio", value if value is None else pytest.approx(value))
+    assert (found.path, found.value) == (
+        "relearn/8/ratio",
+        value if value is None else pytest.approx(value),
+    )
     assert found.missing is None if missing is None else missing in found.missing
 
 
 @by_task
 def test_who_knows_needs_no_step_who_was_silenced_some_and_who_lacks_the_label_more(attacked, task):
     knows, silent, lacks = (
-        steps_of(attacked(task, done), samples=(32,), cap=150) for done in (lambda net, _: net, silenced, blind)
+        steps_of(attacked(task, done), samples=(32,), cap=150)
+        for done in (lambda net, _: net, silenced, blind)
     )
     assert knows == 0 <= silent < lacks
     # An image that is of no other class is of this one.
@@ -227,7 +259,9 @@ def test_labels_that_tell_nothing_bring_nothing_back(attacked, task):
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(1))
     wrong = replace(victim.splits["validation"], targets=targets[order])
     told, untold = (
-        recovery(replace(victim, splits=victim.splits | {"validation": part}), samples=(64,), cap=150)
+        recovery(
+            replace(victim, splits=victim.splits | {"validation": part}), samples=(64,), cap=150
+        )
         for part in (victim.splits["validation"], wrong)
     )
     assert [arrival(found)[1].item() for found in (told, untold)] == [True, False]
@@ -251,21 +285,29 @@ def test_only_silenced_rows_lose_their_bias_and_the_victim_stays_as_it_was(attac
         assert torch.equal(value, wanted[name]) == (name not in learnt), name
 
 
-@pytest.mark.parametrize(("samples", "batch_size", "columns"), [(8, 64, (0,)), (40, 16, (0,)), (40, 16, (0, 2))])
-def test_it_learns_from_validation_images_alone_half_of_them_with_the_label(attacked, samples, batch_size, columns):
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "columns"), [(8, 64, (0,)), (40, 16, (0,)), (40, 16, (0, 2))]
+)
+def test_it_learns_from_validation_images_alone_half_of_them_with_the_label(
+    attacked, samples, batch_size, columns
+):
     victim = attacked(done=lambda net, task: silenced(net, task, columns), columns=columns)
     recovery(victim, samples=(samples,), batch_size=batch_size, cap=6, recovered=UNREACHABLE)
     images, validation = victim.splits["test"].images, victim.splits["validation"]
     steps = images.learnt_from()
     assert [len(rows) for rows in steps] == ([8] * 6 if samples == 8 else [16, 16, 8, 16, 16, 8])
-    rounds = [np.concatenate(steps[:1] if samples == 8 else steps[start : start + 3]) for start in (0, 3)]
+    rounds = [
+        np.concatenate(steps[:1] if samples == 8 else steps[start : start + 3]) for start in (0, 3)
+    ]
     used = np.unique(np.concatenate(steps))
     assert len(used) == samples
     for rows in rounds[: 1 + (samples > 8)]:
         np.testing.assert_array_equal(np.sort(rows), used)
     assert samples == 8 or (rounds[0] != rounds[1]).any()
     assert set(used) <= set(validation.rows)
-    has = (validation.targets[:, list(columns)] > 0).any(1)[torch.from_numpy(used - SPLITS["validation"].start)]
+    has = (validation.targets[:, list(columns)] > 0).any(1)[
+        torch.from_numpy(used - SPLITS["validation"].start)
+    ]
     assert has.sum() == samples // 2
     # Judged on test images, and nothing else is ever looked at.
     looked_at = np.unique(np.concatenate([rows for rows, learning in images.asked if not learning]))
@@ -274,17 +316,26 @@ def test_it_learns_from_validation_images_alone_half_of_them_with_the_label(atta
 
 def mean_recall(true, said, columns):
     """Balanced accuracy by its definition."""
-    return np.mean([recall_score(true[:, at], said[:, at], pos_label=side) for at in columns for side in (0, 1)])
+    return np.mean(
+        [
+            recall_score(true[:, at], said[:, at], pos_label=side)
+            for at in columns
+            for side in (0, 1)
+        ]
+    )
 
 
 def by_hand(victim, columns, steps, taken, lr):
-    """Adam (Kingma and Ba, 2015) from its equations on given batches; logits and balanced accuracy at each look."""
+    """Adam (Kingma and Ba, 2015) from its equations on given batches; logits and balanced accuracy
+    at each look."""
     task, test, images = victim.task, victim.splits["test"], victim.splits["test"].images.pixels
     validation, net = victim.splits["validation"], copy.deepcopy(victim.net).eval()
     with torch.no_grad():
         net.head.bias[columns] = 0
     weights = {name: value.detach() for name, value in net.named_parameters()}
-    first, second = ({name: torch.zeros_like(value) for name, value in weights.items()} for _ in range(2))
+    first, second = (
+        {name: torch.zeros_like(value) for name, value in weights.items()} for _ in range(2)
+    )
     count, said, found = 0, [], []
 
     def loss(weights, rows):
@@ -316,8 +367,12 @@ def by_hand(victim, columns, steps, taken, lr):
 @pytest.mark.parametrize("columns", [[0], [0, 2]])
 @pytest.mark.parametrize("batch_size", [64, 6])
 def test_it_is_plain_adam_on_the_forgotten_label(attacked, judged, task, columns, batch_size):
-    victim = attacked(task, lambda net, task: blind(net, task, columns).double(), columns=tuple(columns))
-    found = recovery(victim, samples=(16,), batch_size=batch_size, cap=12, lr=0.003, recovered=UNREACHABLE)
+    victim = attacked(
+        task, lambda net, task: blind(net, task, columns).double(), columns=tuple(columns)
+    )
+    found = recovery(
+        victim, samples=(16,), batch_size=batch_size, cap=12, lr=0.003, recovered=UNREACHABLE
+    )
     taken = victim.splits["test"].images.learnt_from()
     said = torch.stack([logits for _, _, logits in judged])
     wanted, rates = by_hand(victim, columns, found.steps, taken, lr=0.003)
@@ -328,7 +383,8 @@ def test_it_is_plain_adam_on_the_forgotten_label(attacked, judged, task, columns
 
 def test_a_seed_decides_all_and_every_draw_is_another_one(attacked):
     first, again, other = (
-        recovery(attacked(done=silenced, seed=seed), draws=3, cap=12, recovered=UNREACHABLE) for seed in (5, 5, 6)
+        recovery(attacked(done=silenced, seed=seed), draws=3, cap=12, recovered=UNREACHABLE)
+        for seed in (5, 5, 6)
     )
     np.testing.assert_array_equal(first.balanced_accuracy, again.balanced_accuracy)
     assert not np.array_equal(first.balanced_accuracy, other.balanced_accuracy, equal_nan=True)
@@ -360,9 +416,15 @@ def test_the_goal_is_a_share_of_the_originals_on_the_images_judged(attacked, tas
     logits = victim.original["test"].logits
     logits += 4 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
     found = recovery(victim, recovered=0.9, judged=31)
-    rows = np.unique(np.concatenate([rows for rows, learning in victim.splits["test"].images.asked if not learning]))
+    rows = np.unique(
+        np.concatenate(
+            [rows for rows, learning in victim.splits["test"].images.asked if not learning]
+        )
+    )
     assert len(rows) == 31
-    assert np.sort(list(Counter(rows // 2).values())).tolist() == [1, *[2] * 15], "whole persons, but for the last"
+    assert np.sort(list(Counter(rows // 2).values())).tolist() == [1, *[2] * 15], (
+        "whole persons, but for the last"
+    )
     kept = torch.from_numpy(rows - SPLITS["test"].start)
     rate = mean_recall(victim.splits["test"].targets[kept], task.predictions(logits[kept]), [1, 2])
     assert rate < 1
@@ -378,14 +440,19 @@ def test_images_whose_target_is_unknown_are_neither_learnt_from_nor_judged(attac
     found = recovery(victim, samples=(40,), cap=1)
     asked = np.concatenate([rows for rows, _ in victim.splits["test"].images.asked])
     assert (asked % 2 == 1).all()
-    rate = mean_recall(victim.splits["test"].targets[1::2], victim.original["test"].logits[1::2] > 0, [0])
+    rate = mean_recall(
+        victim.splits["test"].targets[1::2], victim.original["test"].logits[1::2] > 0, [0]
+    )
     assert found.goal == pytest.approx(0.95 * rate)
 
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_too_few_images_on_a_side_are_a_reason(attacked, side):
     victim = attacked(done=silenced)
-    targets, known = victim.splits["validation"].targets[:, 0], victim.splits["validation"].known[:, 0]
+    targets, known = (
+        victim.splits["validation"].targets[:, 0],
+        victim.splits["validation"].known[:, 0],
+    )
     known[(targets == side).nonzero()[3:]] = False
     evidence = attack(samples=(6, 8)).observe(victim)
     assert isinstance(evidence["relearn/6"], Recovery)
@@ -396,6 +463,8 @@ def test_too_few_images_on_a_side_are_a_reason(attacked, side):
 
 @by_task
 def test_a_goal_that_a_constant_reaches_is_a_reason(attacked, task):
-    known, barely = (recovery(attacked(task, silenced), recovered=share, cap=1) for share in (0.5, 0.51))
+    known, barely = (
+        recovery(attacked(task, silenced), recovered=share, cap=1) for share in (0.5, 0.51)
+    )
     assert known == "0.5 of the original's balanced accuracy is no more than chance"
     assert isinstance(barely, Recovery)

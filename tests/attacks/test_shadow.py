@@ -9,19 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from victims import REQUEST, outputs, victim_of
 
+from mlu.attacks.contract import Canaries, Shadows
 from mlu.attacks.shadow import FEW, Evaluated, ShadowModels, evaluated, offline, online, trial
-from mlu.contracts import NO_REFERENCE, Canaries, Shadows
 from mlu.metrics import trials
+from mlu.metrics.findings import NO_REFERENCE
 from mlu.metrics.trials import FALSE_POSITIVE_RATES, METRICS, trial_findings
-from mlu.shadows import halves
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import MultiLabel, SingleLabel
+from mlu.pipeline.shadows import halves
+from tests.support.victims import REQUEST, outputs, victim_of
 
 law = settings(deadline=None, derandomize=True, max_examples=25)
 by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 SPLITS = ("train", "validation", "test")
-PATHS = [f"{name}{end}" for end in ("", "/forgotten") for name in ("lira", "lira/offline", "ulira", "rmia")]
+PATHS = [
+    f"{name}{end}"
+    for end in ("", "/forgotten")
+    for name in ("lira", "lira/offline", "ulira", "rmia")
+]
 LABELS = 3
 
 
@@ -34,7 +39,8 @@ SCORES = {"online": online, "offline": offline, "rmia": relative}
 
 
 def gaussian(seed, count=6, images=40, others=30, labels=2, delta=1.0, spread=1.0):
-    """Confidences N(mean of the image and label + delta where learnt from, spread^2); the first half is learnt from."""
+    """Confidences N(mean of the image and label + delta where learnt from, spread^2); the first
+    half is learnt from."""
     random = np.random.default_rng(seed)
     mean, member = random.normal(size=(images, labels)), np.arange(images) < images // 2
     inside, strange = halves(np.arange(images), count, seed), random.normal(size=(others, labels))
@@ -48,19 +54,30 @@ def gaussian(seed, count=6, images=40, others=30, labels=2, delta=1.0, spread=1.
 
 
 def plain_lira(seen, shared, known):
-    """Carlini et al. (2022), one label and image at a time: log likelihood ratio, and one-sided z-score."""
+    """Carlini et al. (2022), one label and image at a time: log likelihood ratio, and one-sided
+    z-score."""
     ratio, z_score = np.zeros((2, len(seen.own)))
     for label in range(seen.own.shape[1]):
         images = np.flatnonzero(known[:, label])
-        groups = {(x, side): seen.shadows[seen.inside[:, x] == side, x, label] for x in images for side in (0, 1)}
-        variance = {case: group.var(ddof=1) if len(group) > 1 else np.nan for case, group in groups.items()}
+        groups = {
+            (x, side): seen.shadows[seen.inside[:, x] == side, x, label]
+            for x in images
+            for side in (0, 1)
+        }
+        variance = {
+            case: group.var(ddof=1) if len(group) > 1 else np.nan for case, group in groups.items()
+        }
         if shared:
             for side in (0, 1):
                 own = [groups[x, side] for x in images]
                 squares = sum(((group - group.mean()) ** 2).sum() for group in own)
-                variance |= {(x, side): squares / sum(len(group) - 1 for group in own) for x in images}
+                variance |= {
+                    (x, side): squares / sum(len(group) - 1 for group in own) for x in images
+                }
         for x in images:
-            not_learnt, learnt = (norm(groups[x, side].mean(), math.sqrt(variance[x, side])) for side in (0, 1))
+            not_learnt, learnt = (
+                norm(groups[x, side].mean(), math.sqrt(variance[x, side])) for side in (0, 1)
+            )
             ratio[x] += learnt.logpdf(seen.own[x, label]) - not_learnt.logpdf(seen.own[x, label])
             z_score[x] += (seen.own[x, label] - not_learnt.mean()) / not_learnt.std()
     return {online: ratio, offline: z_score}
@@ -100,10 +117,13 @@ def spread_of(area, half):
 
 
 @pytest.mark.parametrize(("delta", "labels"), [(0.5, 1), (1.5, 1), (0.5, 4)])
-def test_with_many_shadow_models_lira_tells_members_as_well_as_can_be_and_with_few_worse(delta, labels):
+def test_with_many_shadow_models_lira_tells_members_as_well_as_can_be_and_with_few_worse(
+    delta, labels
+):
     """The optimum is Neyman and Pearson's, who know every mean.
 
-    Offline, half of the shadow models know it with an error of variance 2 / count, which adds to that of the output.
+    Offline, half of the shadow models know it with an error of variance 2 / count, which adds to
+    that of the output.
     """
     best = norm.cdf(delta * math.sqrt(labels / 2))
     error = 3 * spread_of(best, 2000)
@@ -126,11 +146,18 @@ def plain_rmia(seen, gamma, a, known, known_others):
     """Zarifzadeh et al. (2024), offline: share of the population z with ratio_x / ratio_z >= gamma."""
 
     def ratio(own, reference, told):
-        p, *others = (math.prod(1 / (1 + math.exp(-c)) for c in row[told]) for row in (own, *reference))
+        p, *others = (
+            math.prod(1 / (1 + math.exp(-c)) for c in row[told]) for row in (own, *reference)
+        )
         return p / (((1 + a) * np.mean(others) + 1 - a) / 2)
 
-    population = [ratio(own, seen.shadows_others[:, z], known_others[z]) for z, own in enumerate(seen.own_others)]
-    asked = [ratio(own, seen.shadows[~seen.inside[:, x], x], known[x]) for x, own in enumerate(seen.own)]
+    population = [
+        ratio(own, seen.shadows_others[:, z], known_others[z])
+        for z, own in enumerate(seen.own_others)
+    ]
+    asked = [
+        ratio(own, seen.shadows[~seen.inside[:, x], x], known[x]) for x, own in enumerate(seen.own)
+    ]
     return [np.mean([x / z >= gamma for z in population]) for x in asked]
 
 
@@ -147,7 +174,8 @@ def odds(*probs):
 
 @pytest.mark.parametrize(("gamma", "share"), [(0.6, 1.0), (1.0, 0.5), (1.69, 0.5), (1.7, 0.0)])
 def test_rmia_of_two_validation_images_by_hand(gamma, share):
-    """Gain 0.8 / 0.55 = 1.4545; validation images gain 0.6 / 0.7 = 0.8571 and 0.9 / 0.4 = 2.25; a = 0.5."""
+    """Gain 0.8 / 0.55 = 1.4545; validation images gain 0.6 / 0.7 = 0.8571 and 0.9 / 0.4 = 2.25; a =
+    0.5."""
     seen = Evaluated(
         odds(0.8)[:, None],
         odds(0.99, 0.5, 0.3)[:, None, None],
@@ -159,7 +187,10 @@ def test_rmia_of_two_validation_images_by_hand(gamma, share):
 
 
 def with_constant(seen, label, value):
-    parts = {name: getattr(seen, name).copy() for name in ("own", "shadows", "own_others", "shadows_others")}
+    parts = {
+        name: getattr(seen, name).copy()
+        for name in ("own", "shadows", "own_others", "shadows_others")
+    }
     for part in parts.values():
         part[..., label] = value
     return replace(seen, **parts)
@@ -224,7 +255,9 @@ def world(task=None, sizes=(40, 20, 40), delta=0.0, count=6, seed=0, known=None,
             targets = torch.rand(images, LABELS, generator=draw) < 0.5
         noise = torch.randn(images, LABELS, generator=draw, dtype=torch.float64)
         logits = (noise + delta * (name == "train")) * sign_of(targets, task)
-        parts[name] = outputs(targets.float(), logits, known=None if known is None else known(images, draw))
+        parts[name] = outputs(
+            targets.float(), logits, known=None if known is None else known(images, draw)
+        )
     victim = victim_of(parts, task, **fields)
     plain, matched = (shadows_of(victim, count, delta, 2 * seed + of) for of in (0, 1))
     return replace(victim, shadows=lambda count, jobs: plain, matched=lambda count, jobs: matched)
@@ -242,10 +275,14 @@ def auroc(found):
 def test_what_shadow_models_were_surer_of_is_found_and_pool_and_truth_are_the_splits(task):
     victim = world(task, delta=3.0)
     persons = np.r_[victim.outputs["train"].identities, victim.outputs["test"].identities]
-    of_class = torch.cat([victim.outputs[name].targets[:, 0] for name in ("train", "test")]).numpy() > 0
+    of_class = (
+        torch.cat([victim.outputs[name].targets[:, 0] for name in ("train", "test")]).numpy() > 0
+    )
     for path, found in observe(victim).items():
         # Of a class only its own images can say whether it was learnt from.
-        rows = of_class if path.endswith("/forgotten") and task.name == "singlelabel" else slice(None)
+        rows = (
+            of_class if path.endswith("/forgotten") and task.name == "singlelabel" else slice(None)
+        )
         assert np.array_equal(found.truth, (np.arange(80) < 40)[rows])
         assert np.array_equal(found.persons, persons[rows])
         assert auroc(found) > 0.5 + 3 * null_spread(found.truth.sum()), path
@@ -255,7 +292,9 @@ REPEATS = 400
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_shadow_models_that_know_nothing_have_an_interval_around_one_half_as_often_as_it_promises(name, monkeypatch):
+def test_shadow_models_that_know_nothing_have_an_interval_around_one_half_as_often_as_it_promises(
+    name, monkeypatch
+):
     monkeypatch.setattr(trials, "PERMUTATIONS", 1)
     hits, victim = dict.fromkeys(("balanced_accuracy", "auroc"), 0), world()
     for seed in range(REPEATS):
@@ -291,15 +330,21 @@ def test_a_shadow_model_under_attack_is_not_among_the_attackers():
         as_victim = seen.as_if(number)
         assert np.array_equal(as_victim.own, seen.shadows[number])
         assert np.array_equal(as_victim.own_others, seen.shadows_others[number])
-        left = [row for row in range(6) if (as_victim.shadows == seen.shadows[row]).all((1, 2)).any()]
+        left = [
+            row for row in range(6) if (as_victim.shadows == seen.shadows[row]).all((1, 2)).any()
+        ]
         assert number not in left
         assert len(left) >= 4
-        assert all(np.array_equal(getattr(as_victim, name), getattr(seen, name)[left]) for name in names)
+        assert all(
+            np.array_equal(getattr(as_victim, name), getattr(seen, name)[left]) for name in names
+        )
 
 
 @law
 @given(st.integers(0, 999), st.sampled_from([4, 6, 10]))
-def test_in_the_place_of_a_shadow_model_each_image_has_as_many_that_learnt_from_it_as_did_not(seed, count):
+def test_in_the_place_of_a_shadow_model_each_image_has_as_many_that_learnt_from_it_as_did_not(
+    seed, count
+):
     seen = gaussian(seed, count)
     assert np.array_equal(seen.learnt, seen.inside)
     assert np.array_equal(seen.not_learnt, ~seen.inside)
@@ -311,17 +356,26 @@ def test_in_the_place_of_a_shadow_model_each_image_has_as_many_that_learnt_from_
         assert not (one.not_learnt & one.inside).any()
 
 
-@pytest.mark.parametrize(("count", "delta"), [(6, 0.0), (2 * FEW - 2, 1.0), (2 * FEW, 1.0), (2 * FEW + 2, 1.0)])
+@pytest.mark.parametrize(
+    ("count", "delta"), [(6, 0.0), (2 * FEW - 2, 1.0), (2 * FEW, 1.0), (2 * FEW + 2, 1.0)]
+)
 @pytest.mark.parametrize("name", SCORES)
 def test_shadow_models_are_told_apart_as_well_as_the_model_under_attack(name, count, delta):
-    """Else a threshold that is best for them is not for it: each image has as many on both sides, judged alike."""
+    """Else a threshold that is best for them is not for it: each image has as many on both sides,
+    judged alike."""
     images = 6000
-    spread = np.random.default_rng(0).permutation(np.geomspace(0.1, 10, images))[:, None] if delta else 1.0
+    spread = (
+        np.random.default_rng(0).permutation(np.geomspace(0.1, 10, images))[:, None]
+        if delta
+        else 1.0
+    )
     seen = gaussian(6, count, images, 50, 1, delta, spread)
     said = np.concatenate([SCORES[name](seen.as_if(number)) for number in range(count)])
     rehearsed = roc_auc_score(np.concatenate(seen.inside), said)
     # The rehearsals' own error is no larger: they are several of every image.
-    assert abs(rehearsed - area_of(seen, SCORES[name])) < 3 * math.sqrt(2) * null_spread(images // 2)
+    assert abs(rehearsed - area_of(seen, SCORES[name])) < 3 * math.sqrt(2) * null_spread(
+        images // 2
+    )
 
 
 @pytest.mark.parametrize("count", [8, 2 * FEW, 2 * FEW + 8])
@@ -329,7 +383,10 @@ def test_at_its_threshold_lira_errs_as_little_as_it_can(count):
     """Scores of the model under attack and of those that set the threshold are alike."""
     images = 2000
     found = trial(
-        world(sizes=(images // 2, 1, images // 2)), range(LABELS), gaussian(5, count, images, 1, 1, 2.0), online
+        world(sizes=(images // 2, 1, images // 2)),
+        range(LABELS),
+        gaussian(5, count, images, 1, 1, 2.0),
+        online,
     )
     area, rate = auroc(found), balanced_accuracy_score(found.truth, found.scores > 0)
     optimum = norm.cdf(norm.ppf(area) / math.sqrt(2))
@@ -343,9 +400,14 @@ def masked(share):
 def test_unknown_targets_are_not_read():
     victim = world(delta=1.0, known=masked(0.3))
     upset = {name: torch.where(part.known, 0.0, 5.0) for name, part in victim.outputs.items()}
-    parts = {name: replace(part, logits=part.logits + upset[name]) for name, part in victim.outputs.items()}
+    parts = {
+        name: replace(part, logits=part.logits + upset[name])
+        for name, part in victim.outputs.items()
+    }
     plain = victim.shadows(6, 1)
-    shadows = replace(plain, logits={name: logits + upset[name] for name, logits in plain.logits.items()})
+    shadows = replace(
+        plain, logits={name: logits + upset[name] for name, logits in plain.logits.items()}
+    )
     other = replace(victim, outputs=parts, shadows=lambda count, jobs: shadows)
     before, after = observe(victim), observe(other)
     for path in PATHS:
@@ -355,11 +417,16 @@ def test_unknown_targets_are_not_read():
 @pytest.mark.parametrize("count", [6, 2 * FEW])
 @pytest.mark.parametrize("name", SCORES)
 def test_an_unknown_target_counts_for_nothing(name, count):
-    """It has no part in a sum or a product over labels, in a variance or in a validation image's gain."""
+    """It has no part in a sum or a product over labels, in a variance or in a validation image's
+    gain."""
     victim = world(delta=1.0, count=count, known=masked(0.3))
-    parts = {name: replace(part, known=torch.ones_like(part.known)) for name, part in victim.outputs.items()}
+    parts = {
+        name: replace(part, known=torch.ones_like(part.known))
+        for name, part in victim.outputs.items()
+    }
     part, whole = (
-        evaluated(one, victim.shadows(count, 1), range(LABELS)) for one in (victim, replace(victim, outputs=parts))
+        evaluated(one, victim.shadows(count, 1), range(LABELS))
+        for one in (victim, replace(victim, outputs=parts))
     )
     known = {name: part.known.numpy() for name, part in victim.outputs.items()}
     asked = np.concatenate([known["train"], known["test"]])
@@ -371,10 +438,15 @@ def test_an_unknown_target_counts_for_nothing(name, count):
 
 
 def louder(victim, columns, *which):
-    """Other logits of those labels: of the victim's own outputs, or of its `shadows` or `matched` ones."""
+    """Other logits of those labels: of the victim's own outputs, or of its `shadows` or `matched`
+    ones."""
 
     def loud(logits, name):
-        change = torch.randn(logits.shape[-2:], dtype=torch.float64, generator=torch.Generator().manual_seed(len(name)))
+        change = torch.randn(
+            logits.shape[-2:],
+            dtype=torch.float64,
+            generator=torch.Generator().manual_seed(len(name)),
+        )
         logits = logits.clone()
         logits[..., columns] = (3 * logits + change)[..., columns] ** 3
         return logits
@@ -382,10 +454,15 @@ def louder(victim, columns, *which):
     fields = {}
     for one in which:
         if one == "outputs":
-            fields[one] = {name: replace(part, logits=loud(part.logits, name)) for name, part in victim.outputs.items()}
+            fields[one] = {
+                name: replace(part, logits=loud(part.logits, name))
+                for name, part in victim.outputs.items()
+            }
         else:
             said = getattr(victim, one)(6, 1)
-            said = replace(said, logits={name: loud(logits, name) for name, logits in said.logits.items()})
+            said = replace(
+                said, logits={name: loud(logits, name) for name, logits in said.logits.items()}
+            )
             fields[one] = lambda count, jobs, said=said: said
     return replace(victim, **fields)
 
@@ -397,7 +474,9 @@ def differing(before, after):
 def test_the_forgotten_figures_see_forgotten_outputs_alone():
     victim = world(delta=1.0, request=replace(REQUEST, forgotten=(1,), retained=(0, 2)))
     before, which = observe(victim), ("outputs", "shadows", "matched")
-    assert differing(before, observe(louder(victim, [0, 2], *which))) == {path for path in PATHS if "/for" not in path}
+    assert differing(before, observe(louder(victim, [0, 2], *which))) == {
+        path for path in PATHS if "/for" not in path
+    }
     assert differing(before, observe(louder(victim, [1], *which))) == set(PATHS)
 
 
@@ -408,13 +487,20 @@ def test_lira_asks_plain_shadow_models_and_the_others_matched_ones():
     assert differing(before, observe(louder(victim, every, "shadows"))) == plain
     assert differing(before, observe(louder(victim, every, "matched"))) == set(PATHS) - plain
     same = observe(replace(victim, matched=victim.shadows))
-    assert all(np.array_equal(same[f"ulira{end}"].scores, same[f"lira{end}"].scores) for end in ("", "/forgotten"))
+    assert all(
+        np.array_equal(same[f"ulira{end}"].scores, same[f"lira{end}"].scores)
+        for end in ("", "/forgotten")
+    )
 
 
 def test_it_asks_for_as_many_shadow_models_and_jobs_as_it_is_told():
     asked, victim = [], world()
     recorded = replace(
-        victim, **{name: lambda *sizes: asked.append(sizes) or victim.shadows(6, 1) for name in ("shadows", "matched")}
+        victim,
+        **{
+            name: lambda *sizes: asked.append(sizes) or victim.shadows(6, 1)
+            for name in ("shadows", "matched")
+        },
     )
     attack = ShadowModels(shadows=6, gamma=1.0, a=0.3, jobs=2)
     for ask in (attack.prepare, attack.observe):
@@ -427,7 +513,11 @@ def test_of_a_class_the_log_odds_of_the_true_one_against_all_others_count():
     victim = world(SingleLabel(), delta=1.0)
     seen = evaluated(victim, victim.shadows(6, 1), range(LABELS))
     assert seen.shadows.shape == (6, 80, 1)
-    for name, own in (("train", seen.own[:40]), ("test", seen.own[40:]), ("validation", seen.own_others)):
+    for name, own in (
+        ("train", seen.own[:40]),
+        ("test", seen.own[40:]),
+        ("validation", seen.own_others),
+    ):
         part = victim.outputs[name]
         probs = part.logits.softmax(1)[part.targets > 0]
         np.testing.assert_allclose(own[:, 0], torch.logit(probs), rtol=1e-9)
@@ -439,7 +529,11 @@ def test_with_canaries_it_asks_which_training_images_targets_were_learnt():
     supervised = np.random.default_rng(0).random(60) < 0.5
     canaries = Canaries(supervised, np.zeros(60, bool))
     victim = world(sizes=(60, 20, 5), canaries=canaries)
-    sure = 4 * torch.from_numpy(supervised)[:, None] * sign_of(victim.outputs["train"].targets, victim.task)
+    sure = (
+        4
+        * torch.from_numpy(supervised)[:, None]
+        * sign_of(victim.outputs["train"].targets, victim.task)
+    )
     learnt = replace(victim.outputs["train"], logits=victim.outputs["train"].logits + sure)
     shadows = shadows_of(victim, 6, delta=4.0)
     asked = replace(
@@ -457,8 +551,13 @@ def test_with_canaries_it_asks_which_training_images_targets_were_learnt():
 @pytest.mark.parametrize("name", SCORES)
 def test_targets_that_were_turned_round_are_not_asked_about_and_set_no_threshold(name):
     canaries = Canaries(np.arange(60) < 30, np.arange(60) % 3 == 0)
-    victim, seen = world(sizes=(60, 20, 5), canaries=canaries), gaussian(7, 2 * FEW, images=60, delta=2.0)
-    own, shadows = (np.where(canaries.flipped[:, None], -(said**3), said) for said in (seen.own, seen.shadows))
+    victim, seen = (
+        world(sizes=(60, 20, 5), canaries=canaries),
+        gaussian(7, 2 * FEW, images=60, delta=2.0),
+    )
+    own, shadows = (
+        np.where(canaries.flipped[:, None], -(said**3), said) for said in (seen.own, seen.shadows)
+    )
     other = replace(seen, own=own, shadows=shadows)
     plain, turned = (trial(victim, range(LABELS), one, SCORES[name]) for one in (seen, other))
     assert np.array_equal(plain.truth, canaries.supervised[~canaries.flipped])
@@ -470,6 +569,8 @@ def test_every_path_has_every_figure_and_nothing_over_itself():
     evidence = observe(world())
     assert list(evidence) == PATHS
     ends = [*METRICS, *(f"tpr_at_fpr_{rate:g}" for rate in FALSE_POSITIVE_RATES)]
-    assert {finding.path for finding in attack().conclude(evidence)} == {f"{p}/{end}" for p in PATHS for end in ends}
+    assert {finding.path for finding in attack().conclude(evidence)} == {
+        f"{p}/{end}" for p in PATHS for end in ends
+    }
     assert [finding.value for finding in attack().compare(evidence, evidence)] == [0.0] * len(PATHS)
     assert {finding.missing for finding in attack().compare(evidence, None)} == {NO_REFERENCE}

@@ -5,9 +5,9 @@ import json
 import shutil
 
 import pytest
-from made_runs import draw, fail, leave, metrics_of
 
 from mlu.report.__main__ import main
+from tests.support.made_runs import draw, fail, leave, metrics_of
 
 pytestmark = pytest.mark.browser
 LABELS = (*(f"Label_{number}_with_a_long_name" for number in range(9)), "Male")
@@ -19,11 +19,20 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for place, name in enumerate(("wp", "wf", "head", "salun", "scrub")):
         for seed in (1, 2, 3):
-            metrics = metrics_of(retained=0.8 + place / 50 + seed / 500, excess=place / 50, labels=LABELS)
-            draw(leave(folder / f"{name}{seed}", metrics, method=name, seed=seed, seconds=3.0 + place), LABELS)
+            metrics = metrics_of(
+                retained=0.8 + place / 50 + seed / 500, excess=place / 50, labels=LABELS
+            )
+            draw(
+                leave(
+                    folder / f"{name}{seed}", metrics, method=name, seed=seed, seconds=3.0 + place
+                ),
+                LABELS,
+            )
     for number, phi in enumerate((0.02, 0.1, 0.3)):
         metrics = metrics_of(retained=0.9 - phi, labels=LABELS)
-        draw(leave(folder / f"grid{number}", metrics, phi=phi, epsilon=0.5, correlation=0.5), LABELS)
+        draw(
+            leave(folder / f"grid{number}", metrics, phi=phi, epsilon=0.5, correlation=0.5), LABELS
+        )
     fail(folder / "lost", error="<img src=x onerror=alert(1)>", method="unsir")
     assert main([str(folder), "--out", str(folder / "out")]) == 0
     return (folder / "out" / "report.html").as_uri()
@@ -69,7 +78,11 @@ def test_no_error_is_logged_and_nothing_is_asked_of_the_network(opened, page, sc
     browser = opened(scheme=scheme)
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     assert page in asked
     assert [url for url in asked if url != page and not url.startswith("data:")] == []
 
@@ -84,7 +97,9 @@ def test_all_pictures_are_there(opened, scheme):
         "  (fault) => done(String(fault)));"
     )
     assert len(sizes) >= 10
-    assert all(width > 100 and height > 50 and start == "data:image/svg" for width, height, start in sizes)
+    assert all(
+        width > 100 and height > 50 and start == "data:image/svg" for width, height, start in sizes
+    )
 
 
 def test_dark_pictures_have_another_ink(opened):
@@ -117,7 +132,10 @@ def test_a_header_sorts_by_click_and_by_key(opened):
     assert not in_order(column(browser, 1))
     header.click()
     assert in_order(column(browser, 1))
-    assert browser.find_elements("css selector", "thead th")[1].get_attribute("aria-sort") == "ascending"
+    assert (
+        browser.find_elements("css selector", "thead th")[1].get_attribute("aria-sort")
+        == "ascending"
+    )
     header.send_keys(Keys.ENTER)
     assert in_order(column(browser, 1), descending=True)
     assert None in column(browser, 1)
@@ -128,7 +146,9 @@ def test_a_header_sorts_by_click_and_by_key(opened):
 
 def test_rows_keep_their_cells_when_they_are_sorted(opened):
     browser = opened()
-    cells = "return [...document.querySelector('table').tBodies[0].rows].map((row) => row.innerText)"
+    cells = (
+        "return [...document.querySelector('table').tBodies[0].rows].map((row) => row.innerText)"
+    )
     before = browser.execute_script(cells)
     browser.find_elements("css selector", "table thead button")[4].click()
     after = browser.execute_script(cells)

@@ -7,25 +7,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from array_files import CIFAR_CLASSES, TEST, TRAIN, refusal, write_cifar, write_mnist, write_svhn
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from mlu.config import CONF, check, forgotten_names, register_resolvers
 from mlu.data.arrays import Resized
-from mlu.data.cifar import CIFAR10
-from mlu.data.mnist import MNIST
 from mlu.data.module import ImageData
+from mlu.data.sets.cifar import CIFAR10
+from mlu.data.sets.mnist import MNIST
+from mlu.data.sets.svhn import SVHN
 from mlu.data.split import OPEN, partition
-from mlu.data.svhn import SVHN
+from mlu.launch.check import check_config, forgotten_names
+from mlu.launch.compose import register_resolvers
+from mlu.launch.options import CONF
+from tests.support.array_files import (
+    CIFAR_CLASSES,
+    TEST,
+    TRAIN,
+    refusal,
+    write_cifar,
+    write_mnist,
+    write_svhn,
+)
 
 DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the three: its class, labels and torchvision's name, how to write it, and one of its files."""
+    """One of the three: its class, labels and torchvision's name, how to write it, and one of its
+    files."""
 
     reader: type
     labels: tuple[str, ...]
@@ -33,7 +44,9 @@ class Kind:
     file: str
 
     def at(self, root, **fields):
-        return self.reader(**{"name": "small", "root": root, "image_size": 32, "labels": self.labels, **fields})
+        return self.reader(
+            **{"name": "small", "root": root, "image_size": 32, "labels": self.labels, **fields}
+        )
 
 
 KINDS = {
@@ -184,7 +197,8 @@ def changed_print(kind, written, tmp_path, monkeypatch):
     def after(change, labels=kind.labels):
         def changed(self, files):
             parts = [
-                replace(part, pixels=part.pixels.copy(), classes=part.classes.copy()) for part in read(self, files)
+                replace(part, pixels=part.pixels.copy(), classes=part.classes.copy())
+                for part in read(self, files)
             ]
             change(parts)
             return parts
@@ -203,7 +217,17 @@ def test_one_pixel_or_one_label_changes_the_fingerprint(changed_print, data):
         parts[-1].classes[-1] = (parts[-1].classes[-1] + 1) % 10
 
     assert changed_print(lambda parts: None) == data.fingerprint
-    assert len({data.fingerprint, changed_print(brighten(0)), changed_print(brighten(-1)), changed_print(relabel)}) == 4
+    assert (
+        len(
+            {
+                data.fingerprint,
+                changed_print(brighten(0)),
+                changed_print(brighten(-1)),
+                changed_print(relabel),
+            }
+        )
+        == 4
+    )
 
 
 def test_the_names_of_the_classes_are_part_of_the_fingerprint(changed_print, kind):
@@ -216,7 +240,9 @@ def test_the_names_of_the_classes_are_part_of_the_fingerprint(changed_print, kin
 
         return change
 
-    assert changed_print(only_two(0), kind.labels[:2]) != changed_print(only_two(4), kind.labels[4:6])
+    assert changed_print(only_two(0), kind.labels[:2]) != changed_print(
+        only_two(4), kind.labels[4:6]
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,14 +268,22 @@ def test_a_doubled_or_a_single_label_is_refused(kind, written, tmp_path):
 
 def test_the_nearest_class_is_named(tmp_path):
     write_cifar(tmp_path)
-    assert "did you mean 'truck'?" in refusal(KINDS["CIFAR10"].at(tmp_path, labels=("trcuk", "cat")))
+    assert "did you mean 'truck'?" in refusal(
+        KINDS["CIFAR10"].at(tmp_path, labels=("trcuk", "cat"))
+    )
 
 
 def test_a_missing_file_says_what_is_expected_where(kind, written, tmp_path):
     file = tmp_path / kind.file
     file.unlink()
     message = refusal(kind.at(tmp_path))
-    words = [file.name, str(file.parent), kind.reader.origin, "dataset.root=", "dataset.download=true"]
+    words = [
+        file.name,
+        str(file.parent),
+        kind.reader.origin,
+        "dataset.root=",
+        "dataset.download=true",
+    ]
     assert all(word in message for word in words), message
 
 
@@ -277,7 +311,8 @@ def test_a_complete_folder_is_preferred_to_torchvisions(tmp_path):
 
 
 def downloads(kind, tmp_path, monkeypatch):
-    """What torchvision is asked for, while it writes a small data set instead of fetching the real one."""
+    """What torchvision is asked for, while it writes a small data set instead of fetching the real
+    one."""
     datasets, calls = pytest.importorskip("torchvision.datasets"), []
 
     def fetch(root, download, **options):
@@ -335,11 +370,15 @@ def test_a_failed_download_gives_the_reason_and_another_way(kind, tmp_path, monk
 
     monkeypatch.setattr(datasets, kind.reader.__name__, fail)
     message = refusal(kind.at(tmp_path, download=True))
-    assert all(word in message for word in (str(tmp_path), "no network", "dataset.root=", "small")), message
+    assert all(
+        word in message for word in (str(tmp_path), "no network", "dataset.root=", "small")
+    ), message
 
 
 def test_a_download_that_brings_too_little_is_no_success(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(pytest.importorskip("torchvision.datasets"), kind.reader.__name__, lambda *_, **__: None)
+    monkeypatch.setattr(
+        pytest.importorskip("torchvision.datasets"), kind.reader.__name__, lambda *_, **__: None
+    )
     assert "dataset.root=" in refusal(kind.at(tmp_path, download=True))
 
 
@@ -358,12 +397,16 @@ def test_a_file_that_ends_early_is_named(kind, written, tmp_path):
         assert "intact" in message
 
 
-@pytest.mark.parametrize(("dataset", "forget"), [("cifar10", "truck"), ("mnist", "3"), ("svhn", "3")])
+@pytest.mark.parametrize(
+    ("dataset", "forget"), [("cifar10", "truck"), ("mnist", "3"), ("svhn", "3")]
+)
 def test_its_config_makes_it(tmp_path, dataset, forget):
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"dataset={dataset}", f"dataset.root={tmp_path}"])
-    check(config)
+    check_config(config)
     made, kind = instantiate(config.dataset, _convert_="all"), KINDS[dataset.upper()]
-    assert made == kind.at(str(tmp_path), name=dataset, default_forget=forget, labels=list(kind.labels))
+    assert made == kind.at(
+        str(tmp_path), name=dataset, default_forget=forget, labels=list(kind.labels)
+    )
     assert forgotten_names(config) == (forget,)

@@ -4,7 +4,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from mlu.data.augment import DRAWS, JITTER, MAX_SHEAR, SCALES, augment, jitter, warp
-from mlu.seeding import generator
+from mlu.system.seeding import generator
 
 
 @pytest.fixture
@@ -20,13 +20,20 @@ def test_warp_equals_torchvisions_flip_then_affine(images):
     for image, flip, shear, scale, got in zip(images, flips, degrees, scales, ours, strict=True):
         expected = reference.horizontal_flip(image) if flip else image
         expected = reference.affine(
-            expected[None], 0.0, [0, 0], scale.item(), [shear.item(), 0.0], InterpolationMode.BILINEAR
+            expected[None],
+            0.0,
+            [0, 0],
+            scale.item(),
+            [shear.item(), 0.0],
+            InterpolationMode.BILINEAR,
         )[0]
         torch.testing.assert_close(got[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=2e-3, rtol=0)
 
 
 def test_jitter_equals_torchvisions(images):
-    brightness, contrast, saturation = 0.8 + 0.4 * torch.rand(3, len(images), generator=generator(1))
+    brightness, contrast, saturation = 0.8 + 0.4 * torch.rand(
+        3, len(images), generator=generator(1)
+    )
     for index, got in enumerate(jitter(images, brightness, contrast, saturation)):
         expected = reference.adjust_brightness(images[index], brightness[index].item())
         expected = reference.adjust_contrast(expected, contrast[index].item())
@@ -36,7 +43,9 @@ def test_jitter_equals_torchvisions(images):
 
 def test_the_identity_leaves_images_alone(images):
     ones = torch.ones(len(images))
-    torch.testing.assert_close(warp(images, torch.zeros(len(images), dtype=torch.bool), 0 * ones, ones), images)
+    torch.testing.assert_close(
+        warp(images, torch.zeros(len(images), dtype=torch.bool), 0 * ones, ones), images
+    )
     torch.testing.assert_close(jitter(images, ones, ones, ones), images)
 
 

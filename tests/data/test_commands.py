@@ -3,7 +3,8 @@ import sys
 
 import numpy as np
 import pytest
-from photo_folder import write_lines, write_photos
+
+from tests.support.photo_folder import write_lines, write_photos
 
 PATHS = [f"{number}.png" for number in range(200)]
 
@@ -18,9 +19,18 @@ def root(tmp_path):
 
 
 def command(name, root, *overrides):
-    given = ["dataset=csv", f"dataset.root={root}", "dataset.image_size=24", f"outputs={root / 'outputs'}", *overrides]
+    given = [
+        "dataset=csv",
+        f"dataset.root={root}",
+        "dataset.image_size=24",
+        f"outputs={root / 'outputs'}",
+        *overrides,
+    ]
     return subprocess.run(
-        [sys.executable, "-m", f"mlu.data.{name}", *given], capture_output=True, text=True, check=False
+        [sys.executable, "-m", f"mlu.{name}", *given],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -40,7 +50,10 @@ def test_prepare_then_doctor_then_exclude(root):
     assert f"dataset.exclude={listed}" in done.stdout
     assert listed.read_text() == "5.png\n"
     assert (root / "outputs/doctor/csv/labels.png").read_bytes().startswith(b"\x89PNG")
-    for name, says in (("prepare", "200 images"), ("doctor", "is fit for training and measuring: 0 faults")):
+    for name, says in (
+        ("prepare", "200 images"),
+        ("doctor", "is fit for training and measuring: 0 faults"),
+    ):
         done = command(name, root, f"dataset.exclude={listed}")
         assert done.returncode == 0, done.stdout + done.stderr
         assert says in done.stdout
@@ -62,7 +75,10 @@ def test_a_folder_that_cannot_be_is_one_line(root):
 
 def test_images_that_come_in_arrays_need_no_preparation(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "mlu.data.prepare", "dataset=digits"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mlu.prepare", "dataset=digits"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0
     assert "nothing to prepare" in done.stdout

@@ -11,17 +11,17 @@ from scipy.fft import dct
 from mlu.data.base import LabelledImages
 from mlu.data.examination import (
     BITS,
-    correlations,
     equal_groups,
     examine,
+    label_correlations,
     look_at,
     near_pairs,
     perceptual_hash,
     small_grey,
 )
+from mlu.data.sets.faces.dataset import Faces
 from mlu.data.split import partition
-from mlu.data.synthetic import Faces
-from mlu.errors import UserError
+from mlu.system.errors import UserError
 
 IMAGES, SIZE = 300, 64
 
@@ -29,8 +29,15 @@ IMAGES, SIZE = 300, 64
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     root = tmp_path_factory.mktemp("faces")
-    data = Faces(name="faces", root=root, image_size=SIZE, images=IMAGES, labels=("Male", "Young")).load()
-    return replace(data, images=np.array(data.images[np.arange(IMAGES)]), split=np.arange(IMAGES) % 3, identities=None)
+    data = Faces(
+        name="faces", root=root, image_size=SIZE, images=IMAGES, labels=("Male", "Young")
+    ).load()
+    return replace(
+        data,
+        images=np.array(data.images[np.arange(IMAGES)]),
+        split=np.arange(IMAGES) % 3,
+        identities=None,
+    )
 
 
 def diagnosis(data):
@@ -46,8 +53,12 @@ def with_image(data, row, image):
 def jpeg(image, quality):
     """The image after it was saved a little larger, and lossily."""
     stream = io.BytesIO()
-    Image.fromarray(image.transpose(1, 2, 0)).resize((100, 100)).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream).resize((SIZE, SIZE), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    Image.fromarray(image.transpose(1, 2, 0)).resize((100, 100)).save(
+        stream, "JPEG", quality=quality
+    )
+    return np.asarray(Image.open(stream).resize((SIZE, SIZE), Image.Resampling.BILINEAR)).transpose(
+        2, 0, 1
+    )
 
 
 def test_clean_data_has_nothing_wrong(faces):
@@ -74,10 +85,15 @@ def test_a_resized_and_compressed_copy_in_another_split_is_found(faces, quality)
     found = diagnosis(with_image(faces, 7, jpeg(faces.images[3], quality)))
     assert found.faults == []
     assert found.leave_out == {"near_duplicates": [7 if faces.split[7] > faces.split[3] else 3]}
-    assert "1 images of a later split look like one of an earlier split, such as row 3 and row 7" in found.warnings[0]
+    assert (
+        "1 images of a later split look like one of an earlier split, such as row 3 and row 7"
+        in found.warnings[0]
+    )
 
 
-def test_an_exact_copy_in_another_split_is_found_and_one_in_the_same_split_is_none_of_our_business(faces):
+def test_an_exact_copy_in_another_split_is_found_and_one_in_the_same_split_is_none_of_our_business(
+    faces,
+):
     found = diagnosis(with_image(faces, 8, faces.images[3]))
     assert found.leave_out == {"duplicates": [8]}
     assert "such as row 3 and row 8" in found.warnings[-1]
@@ -89,7 +105,9 @@ def test_an_exact_copy_in_another_split_is_found_and_one_in_the_same_split_is_no
 def test_a_copy_with_other_labels_is_found(faces):
     data = replace(with_image(faces, 9, faces.images[3]), targets=faces.targets.copy())
     data.targets[9] = 1 - data.targets[3]
-    assert diagnosis(data).warnings == ["1 images occur again with other labels, such as row 3 and row 9"]
+    assert diagnosis(data).warnings == [
+        "1 images occur again with other labels, such as row 3 and row 9"
+    ]
 
 
 class Broken:
@@ -110,9 +128,15 @@ class Broken:
 
 def test_unreadable_images_are_listed_and_the_others_still_looked_at(faces):
     copied = with_image(faces, 8, faces.images[3])
-    data = replace(copied, images=Broken(copied.images, {0, 100, 299}), unreadable={100: "known before"})
+    data = replace(
+        copied, images=Broken(copied.images, {0, 100, 299}), unreadable={100: "known before"}
+    )
     scan = look_at(data)
-    assert scan.unreadable == {0: "cannot read the image 0", 100: "known before", 299: "cannot read the image 299"}
+    assert scan.unreadable == {
+        0: "cannot read the image 0",
+        100: "known before",
+        299: "cannot read the image 299",
+    }
     found = examine(data, partition(data, seed=0), scan)
     assert found.faults == ["3 images cannot be read"]
     assert found.leave_out == {"duplicates": [8]}
@@ -132,7 +156,9 @@ def test_labels_that_do_not_vary_are_a_fault_and_rare_ones_a_warning(faces):
     data.targets[:, 0] = np.isin(np.arange(IMAGES), [*range(90), 92])  # 92 % 3 == 2: the test split
     data.targets[faces.split == 2, 1] = 1
     found = diagnosis(data)
-    assert found.faults == ["Young: test has 100 images with it, 0 without: leave the label out of dataset.labels"]
+    assert found.faults == [
+        "Young: test has 100 images with it, 0 without: leave the label out of dataset.labels"
+    ]
     assert found.warnings == []
     data.targets[90:, 0] = 0
     data.targets[:90, 0] = np.arange(90) < 12
@@ -142,7 +168,10 @@ def test_labels_that_do_not_vary_are_a_fault_and_rare_ones_a_warning(faces):
     ]
     # What is not known does not count on either side.
     data.known[12:, 0] = False
-    assert "Male: test has 4 images with it, 0 without: leave the label out of dataset.labels" in diagnosis(data).faults
+    assert (
+        "Male: test has 4 images with it, 0 without: leave the label out of dataset.labels"
+        in diagnosis(data).faults
+    )
 
 
 @given(seed=st.integers(0, 999), close=st.integers(0, 6))
@@ -181,11 +210,19 @@ def test_correlations_are_those_of_numpy_over_what_is_known():
     targets[:, 3] = 1
     known = rng.random((200, 4)) < 0.7
     data = LabelledImages(
-        "a", "multilabel", np.zeros((200, 3, 2, 2), np.uint8), targets * known, tuple("abcd"), "0", known
+        "a",
+        "multilabel",
+        np.zeros((200, 3, 2, 2), np.uint8),
+        targets * known,
+        tuple("abcd"),
+        "0",
+        known,
     )
-    found = correlations(data)
+    found = label_correlations(data)
     for one in range(3):
         for other in range(3):
             both = known[:, one] & known[:, other]
-            assert found[one, other] == pytest.approx(np.corrcoef(targets[both, one], targets[both, other])[0, 1])
+            assert found[one, other] == pytest.approx(
+                np.corrcoef(targets[both, one], targets[both, other])[0, 1]
+            )
     assert np.isnan(found[3]).all()

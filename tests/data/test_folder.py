@@ -2,11 +2,11 @@ import logging
 
 import numpy as np
 import pytest
-from photo_folder import SIZE, write_lines, write_photos
 
-from mlu.data.csv import Csv
 from mlu.data.module import ImageData
-from mlu.errors import UserError
+from mlu.data.sets.csv import Csv
+from mlu.system.errors import UserError
+from tests.support.photo_folder import SIZE, write_lines, write_photos
 
 PATHS = [f"bild {number} ü.png" for number in range(60)]
 
@@ -37,7 +37,10 @@ def test_excluded_images_are_left_out_of_everything(root, ready, files, caplog):
     if ready:
         prepare(root)
     gone = [3, 17, 18]
-    lists = [write_lines(root / "a.txt", PATHS[3], "", PATHS[17]), write_lines(root / "b.txt", PATHS[18], "who.png")]
+    lists = [
+        write_lines(root / "a.txt", PATHS[3], "", PATHS[17]),
+        write_lines(root / "b.txt", PATHS[18], "who.png"),
+    ]
     if files == 1:
         write_lines(lists[0], *(PATHS[row] for row in gone), "who.png")
     with caplog.at_level(logging.INFO):
@@ -83,8 +86,17 @@ def test_known_unreadable_images_stop_a_run_before_it_starts_and_excluding_them_
     data = photos(root).load()
     with pytest.raises(UserError) as error:
         ImageData(data, seed=0, batch_size=8)
-    words = ("2 of the 60 images", PATHS[4], "dataset.exclude=FILE", "python -m mlu.data.doctor dataset=csv")
+    words = (
+        "2 of the 60 images",
+        PATHS[4],
+        "dataset.exclude=FILE",
+        "python -m mlu.doctor dataset=csv",
+    )
     assert all(word in str(error.value) for word in words)
     mended = photos(root, exclude=write_lines(root / "bad.txt", PATHS[4])).load()
     assert sorted(mended.unreadable) == [10]  # the eleventh moved up
-    ImageData(photos(root, exclude=write_lines(root / "bad.txt", PATHS[4], PATHS[11])).load(), seed=0, batch_size=8)
+    ImageData(
+        photos(root, exclude=write_lines(root / "bad.txt", PATHS[4], PATHS[11])).load(),
+        seed=0,
+        batch_size=8,
+    )

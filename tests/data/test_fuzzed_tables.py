@@ -1,4 +1,5 @@
-"""Readers of label tables on files that nobody has looked at: a table, or one line that says what is wrong."""
+"""Readers of label tables on files that nobody has looked at: a table, or one line that says what
+is wrong."""
 
 import csv
 import io
@@ -9,18 +10,26 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from photo_folder import SIZE
 
-from mlu.data.celeba import read_attributes, read_joined, read_numbers, read_partition, read_targets
-from mlu.data.celeba_hq import image_number
-from mlu.data.csv import Csv
-from mlu.data.folder import listed
-from mlu.data.mufac import PARTS, part_file, read_part
+from mlu.data.folder import listed_paths
+from mlu.data.sets.celeba import (
+    read_attributes,
+    read_joined,
+    read_numbers,
+    read_partition,
+    read_targets,
+)
+from mlu.data.sets.celeba_hq import image_number
+from mlu.data.sets.csv import Csv
+from mlu.data.sets.mufac import PARTS, part_file, read_mufac_part
+from mlu.data.sets.vggface2 import VGGFace2
 from mlu.data.tables import read_table
-from mlu.data.vggface2 import VGGFace2
-from mlu.errors import UserError
+from mlu.system.errors import UserError
+from tests.support.photo_folder import SIZE
 
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def outcome(reader, *given, **more):
@@ -33,7 +42,9 @@ def outcome(reader, *given, **more):
     return None
 
 
-BYTES = st.binary(max_size=60) | st.text("01-,;|\"'\n\r\t \x00\x1c\x85.ajpgé²٣", max_size=60).map(str.encode)
+BYTES = st.binary(max_size=60) | st.text("01-,;|\"'\n\r\t \x00\x1c\x85.ajpgé²٣", max_size=60).map(
+    str.encode
+)
 
 
 @st.composite
@@ -43,7 +54,11 @@ def spoilt(draw, valid: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(content)))
         end = min(len(content), start + draw(st.integers(0, 8)))
-        content = content[:start] + draw(BYTES | st.sampled_from([b"\n", b",", b'"', b"9" * 5000])) + content[end:]
+        content = (
+            content[:start]
+            + draw(BYTES | st.sampled_from([b"\n", b",", b'"', b"9" * 5000]))
+            + content[end:]
+        )
     return content
 
 
@@ -76,9 +91,13 @@ def test_any_file_is_a_table_or_refused(name, tmp_path):
     claim()
 
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=8)
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=8
+)
 TABLES = st.lists(NAMES, min_size=1, max_size=4, unique=True).flatmap(
-    lambda names: st.lists(st.tuples(*[NAMES for _ in names]), min_size=1, max_size=5).map(lambda rows: (names, rows))
+    lambda names: st.lists(st.tuples(*[NAMES for _ in names]), min_size=1, max_size=5).map(
+        lambda rows: (names, rows)
+    )
 )
 
 
@@ -97,7 +116,9 @@ def test_what_was_written_is_read(table, tmp_path_factory):
 
 
 def own(root, table, **fields):
-    return Csv(name="csv", root=root, image_size=SIZE, table=table, prepared=root / "prepared", **fields)
+    return Csv(
+        name="csv", root=root, image_size=SIZE, table=table, prepared=root / "prepared", **fields
+    )
 
 
 MEANINGS = [
@@ -138,7 +159,11 @@ def test_any_types_of_columns_are_read_or_refused(fields, tmp_path):
     images = columns | st.just(["a.png", "b.png", "c.png"])
 
     @FUZZ
-    @given(st.fixed_dictionaries({"image": images, **dict.fromkeys(("who", "part", "Bald", "Young"), columns)}))
+    @given(
+        st.fixed_dictionaries(
+            {"image": images, **dict.fromkeys(("who", "part", "Bald", "Young"), columns)}
+        )
+    )
     def claim(values):
         (tmp_path / "labels.parquet").write_bytes(parquet(values))
         outcome(own(tmp_path, "labels.parquet", **fields).read)
@@ -150,7 +175,11 @@ SIGNS = st.lists(st.sampled_from(["1", "0", ""]), min_size=2, max_size=2)
 
 
 @FUZZ
-@given(rows=st.dictionaries(NAMES.map(lambda name: f"{name.strip()}.png"), SIGNS, min_size=1, max_size=6))
+@given(
+    rows=st.dictionaries(
+        NAMES.map(lambda name: f"{name.strip()}.png"), SIGNS, min_size=1, max_size=6
+    )
+)
 def test_labels_are_read_as_they_were_written(rows, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     with (folder / "signs.csv").open("w", encoding="utf-8", newline="") as file:
@@ -161,7 +190,9 @@ def test_labels_are_read_as_they_were_written(rows, tmp_path_factory):
     assert list(found.paths) == list(rows)
     cells = np.array(list(rows.values()))
     np.testing.assert_array_equal(found.targets, cells == "1")
-    np.testing.assert_array_equal(np.ones_like(found.targets) if found.known is None else found.known, cells != "")
+    np.testing.assert_array_equal(
+        np.ones_like(found.targets) if found.known is None else found.known, cells != ""
+    )
 
 
 ATTRIBUTES = b"2\nBald Male Young\n000001.jpg -1  1  1\n000002.jpg  1 -1 -1\n"
@@ -216,14 +247,20 @@ JPG = st.text("abc019_", min_size=1, max_size=6).map(lambda name: f"{name}.jpg")
 
 @FUZZ
 @given(
-    rows=st.dictionaries(JPG, st.lists(st.booleans(), min_size=2, max_size=2), min_size=1, max_size=6),
+    rows=st.dictionaries(
+        JPG, st.lists(st.booleans(), min_size=2, max_size=2), min_size=1, max_size=6
+    ),
     numbers=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=6, max_size=6),
 )
 def test_attributes_and_numbers_are_read_as_they_were_written(rows, numbers, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
-    lines = [f"{name} {' '.join(str(2 * sign - 1) for sign in signs)}" for name, signs in rows.items()]
+    lines = [
+        f"{name} {' '.join(str(2 * sign - 1) for sign in signs)}" for name, signs in rows.items()
+    ]
     (folder / "written.txt").write_text("\n".join([str(len(rows)), "Bald Male", *lines]))
-    (folder / "numbers.txt").write_text("\n".join(f"{name} {one}" for name, one in zip(rows, numbers, strict=False)))
+    (folder / "numbers.txt").write_text(
+        "\n".join(f"{name} {one}" for name, one in zip(rows, numbers, strict=False))
+    )
     header, names, table = read_attributes(folder / "written.txt")
     assert (header, names) == (["Bald", "Male"], list(rows))
     np.testing.assert_array_equal(table, list(rows.values()))
@@ -239,11 +276,11 @@ def test_any_table_of_mufac_is_read_or_refused(tmp_path):
     @given(content=BYTES | spoilt(MUFAC))
     def claim(content):
         part_file(tmp_path, PARTS[0]).write_bytes(content)
-        outcome(read_part, tmp_path, 0)
+        outcome(read_mufac_part, tmp_path, 0)
 
     claim()
     part_file(tmp_path, PARTS[0]).write_bytes(MUFAC)
-    assert [(row.family, row.person, row.group) for row in read_part(tmp_path, 0)] == [
+    assert [(row.family, row.person, row.group) for row in read_mufac_part(tmp_path, 0)] == [
         ("F0001", "D", "0-6"), ("F0001", "M", "7-12")
     ]  # fmt: skip
 
@@ -256,7 +293,11 @@ def test_any_table_of_maad_face_is_read_or_refused(tmp_path):
         (tmp_path / "train" / person).mkdir(parents=True)
         (tmp_path / "train" / person / "0001_01.jpg").touch()
     data = VGGFace2(
-        name="vggface2", root=tmp_path, image_size=SIZE, labels=["Male", "Bald"], prepared=tmp_path / "made"
+        name="vggface2",
+        root=tmp_path,
+        image_size=SIZE,
+        labels=["Male", "Bald"],
+        prepared=tmp_path / "made",
     )
 
     @FUZZ
@@ -275,8 +316,8 @@ def test_any_list_of_images_is_read_or_refused(tmp_path):
     @given(content=BYTES | spoilt("ä.png\nb.png\n".encode()))
     def claim(content):
         (tmp_path / "list.txt").write_bytes(content)
-        outcome(listed, tmp_path / "list.txt")
+        outcome(listed_paths, tmp_path / "list.txt")
 
     claim()
     (tmp_path / "list.txt").write_text("\ufeffä.png\n\n b.png \n", encoding="utf-8")
-    assert listed(tmp_path / "list.txt") == {"ä.png", "b.png"}
+    assert listed_paths(tmp_path / "list.txt") == {"ä.png", "b.png"}

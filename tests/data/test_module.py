@@ -4,20 +4,27 @@ import torch
 
 from mlu.data.base import LabelledImages
 from mlu.data.module import ImageData, ShuffledBatches
-from mlu.errors import UserError
+from mlu.system.errors import UserError
 
 
 def toy(images: int) -> LabelledImages:
     targets = np.random.default_rng(0).integers(0, 2, (images, 3)).astype(np.uint8)
     return LabelledImages(
-        "toy", "multilabel", np.zeros((images, 3, 4, 4), np.uint8), targets, ("Bald", "Male", "Young"), "0"
+        "toy",
+        "multilabel",
+        np.zeros((images, 3, 4, 4), np.uint8),
+        targets,
+        ("Bald", "Male", "Young"),
+        "0",
     )
 
 
 def test_names_become_columns_by_either_spelling():
     data = ImageData(toy(100), seed=0, batch_size=8)
     assert data.columns(["Young", "Gender", "Male"]) == (2, 1, 1)
-    with pytest.raises(UserError, match=r"toy has no label 'Blad', did you mean 'Bald'.*It has Bald, Male, Young"):
+    with pytest.raises(
+        UserError, match=r"toy has no label 'Blad', did you mean 'Bald'.*It has Bald, Male, Young"
+    ):
         data.columns(["Blad"])
 
 
@@ -35,7 +42,11 @@ def test_an_epoch_is_a_permutation_without_a_rest_of_one(length, batches):
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
-    first, again, other = ShuffledBatches(50, 16, 3), ShuffledBatches(50, 16, 3), ShuffledBatches(50, 16, 4)
+    first, again, other = (
+        ShuffledBatches(50, 16, 3),
+        ShuffledBatches(50, 16, 3),
+        ShuffledBatches(50, 16, 4),
+    )
     list(first)
     assert torch.equal(torch.cat(list(first)), torch.cat(list(again)))
     assert not torch.equal(torch.cat(list(first)), torch.cat(list(other)))
@@ -48,6 +59,9 @@ def test_worker_processes_change_nothing(workers):
     data = ImageData(toy(100), seed=0, batch_size=16, workers=workers)
     targets = torch.cat([batch.targets for batch in data.train_dataloader()])
     expected = torch.cat(
-        [data.splits["train"].targets[rows] for rows in ShuffledBatches(len(data.splits["train"]), 16, 0)]
+        [
+            data.splits["train"].targets[rows]
+            for rows in ShuffledBatches(len(data.splits["train"]), 16, 0)
+        ]
     )
     assert torch.equal(targets, expected)

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killing import state, until
-from photo_folder import SIZE, write_photos
 
 from mlu.data import prepared as module
 from mlu.data.files import ImageFiles
 from mlu.data.prepared import Prepared, PreparedImages
-from mlu.errors import UserError
+from mlu.system.errors import UserError
+from tests.support.killing import state, until
+from tests.support.photo_folder import SIZE, write_photos
 
 PATHS = [f"people/{number:02}.png" for number in range(25)]
 ROWS = 4
-COMMAND = "python -m mlu.data.prepare dataset=photos"
+COMMAND = "python -m mlu.prepare dataset=photos"
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,9 @@ def test_a_fault_while_writing_leaves_nothing_that_is_read(photos, monkeypatch):
     arrays = prepared(photos)
     arrays.folder.mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot write .*00000\.npy: No space left"):
-        module.make_shard(arrays.folder, 0, replace(arrays.files, paths=PATHS[:ROWS]), arrays.state[:ROWS])
+        module.make_shard(
+            arrays.folder, 0, replace(arrays.files, paths=PATHS[:ROWS]), arrays.state[:ROWS]
+        )
     monkeypatch.undo()
     assert list(arrays.folder.iterdir()) == []
 
@@ -203,7 +205,9 @@ def test_a_killed_run_leaves_whole_shards_and_no_process_and_the_next_makes_the_
     script = photos / "slow.py"
     script.write_text(SLOW)
     command = [sys.executable, str(script), str(photos), str(ROWS), str(SIZE), *many]
-    run = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])})
+    run = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
+    )
     arrays = Prepared.of(photos / "arrays", "photos", ImageFiles(photos, many, SIZE))
     until(lambda: len(list(arrays.folder.glob("*.json"))) >= 2)
     family = children(run.pid)
@@ -227,4 +231,6 @@ def test_a_killed_run_leaves_whole_shards_and_no_process_and_the_next_makes_the_
 
 
 def children(process):
-    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [
+        int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]

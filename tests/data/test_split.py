@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlu.data.base import LabelledImages
-from mlu.data.split import FRACTIONS, OPEN, Split, partition, stratified_parts, united
+from mlu.data.split import FRACTIONS, OPEN, Split, partition, stratified_parts, united_splits
 
 
 def people(count: int, seed: int, images_each: int = 4, prevalence=(0.03, 0.4, 0.8)):
@@ -29,22 +29,35 @@ def test_people_stay_together_and_shares_are_right(count, seed):
     owners = {tuple(pair) for pair in np.stack([identities, part], 1)}
     shares = np.bincount([part for _, part in owners], minlength=3) / len(owners)
     # The discrepancy of n multiples of the golden ratio is below (2 + log2 n) / n.
-    assert np.abs(shares - list(FRACTIONS.values())).max() <= (2 + np.log2(len(owners))) / len(owners)
+    assert np.abs(shares - list(FRACTIONS.values())).max() <= (2 + np.log2(len(owners))) / len(
+        owners
+    )
 
 
 def off_by(part: np.ndarray, targets: np.ndarray, identities: np.ndarray) -> float:
     """How many people with the rarest label a part has too many or too few."""
     rare = np.unique(np.stack([identities, part], 1)[targets[:, 0] == 1], axis=0)[:, 1]
-    return np.abs(np.bincount(rare, minlength=3) - len(rare) * np.array(list(FRACTIONS.values()))).max()
+    return np.abs(
+        np.bincount(rare, minlength=3) - len(rare) * np.array(list(FRACTIONS.values()))
+    ).max()
 
 
 def test_a_rare_label_is_spread_evenly_where_chance_would_not_do_it():
     targets, identities = people(8000, seed=0)
     people_with_it = len(np.unique(identities[targets[:, 0] == 1]))
     bound = 2 + np.log2(people_with_it)
-    assert max(off_by(stratified_parts(targets, identities, seed), targets, identities) for seed in range(30)) <= bound
+    assert (
+        max(
+            off_by(stratified_parts(targets, identities, seed), targets, identities)
+            for seed in range(30)
+        )
+        <= bound
+    )
     shuffled = [np.random.default_rng(seed).permutation(identities.max() + 1) for seed in range(30)]
-    by_chance = [stratified_parts(0 * targets, order[identities], seed) for seed, order in enumerate(shuffled)]
+    by_chance = [
+        stratified_parts(0 * targets, order[identities], seed)
+        for seed, order in enumerate(shuffled)
+    ]
     assert max(off_by(part, targets, identities) for part in by_chance) > bound
 
 
@@ -58,8 +71,12 @@ def test_the_seed_decides():
 @pytest.fixture
 def data():
     targets, identities = people(100, seed=2)
-    images = np.arange(len(targets) * 3 * 4 * 4, dtype=np.uint64).reshape(-1, 3, 4, 4).astype(np.uint8)
-    return LabelledImages("toy", "multilabel", images, targets, ("a", "b", "c"), "0", identities=identities)
+    images = (
+        np.arange(len(targets) * 3 * 4 * 4, dtype=np.uint64).reshape(-1, 3, 4, 4).astype(np.uint8)
+    )
+    return LabelledImages(
+        "toy", "multilabel", images, targets, ("a", "b", "c"), "0", identities=identities
+    )
 
 
 def test_a_partition_is_complete_and_disjoint_and_batches_are_its_rows(data):
@@ -79,7 +96,9 @@ def test_a_partition_is_complete_and_disjoint_and_batches_are_its_rows(data):
 def test_what_its_own_split_leaves_open_is_train_or_validation_by_their_shares_and_by_person():
     targets, identities = people(1500, seed=3)
     images = np.zeros((len(targets), 3, 1, 1), np.uint8)
-    data = LabelledImages("toy", "multilabel", images, targets, ("a", "b", "c"), "0", identities=identities)
+    data = LabelledImages(
+        "toy", "multilabel", images, targets, ("a", "b", "c"), "0", identities=identities
+    )
     own = np.where(identities % 5 == 0, 2, OPEN)
     splits = partition(replace(data, split=own), seed=0)
     np.testing.assert_array_equal(splits["test"].rows, np.flatnonzero(own == 2))
@@ -98,7 +117,8 @@ def test_what_its_own_split_leaves_open_is_train_or_validation_by_their_shares_a
 def test_a_split_of_its_own_is_kept(data):
     own = np.arange(len(data.images)) % 3
     splits = partition(
-        LabelledImages("toy", "multilabel", data.images, data.targets, data.labels, "0", split=own), seed=0
+        LabelledImages("toy", "multilabel", data.images, data.targets, data.labels, "0", split=own),
+        seed=0,
     )
     assert all((own[split.rows] == part).all() for part, split in enumerate(splits.values()))
 
@@ -118,7 +138,13 @@ def test_targets_of_some_images_can_be_withheld(seed, columns):
     """Cell by cell; what was unknown stays so, and the split that it comes from keeps all."""
     random = np.random.default_rng(seed)
     targets, known = (torch.from_numpy(random.random((12, 3)) < share) for share in (0.6, 0.7))
-    split = Split(np.zeros((12, 3, 1, 1), np.uint8), np.arange(12), targets.float(), known.clone(), np.arange(12))
+    split = Split(
+        np.zeros((12, 3, 1, 1), np.uint8),
+        np.arange(12),
+        targets.float(),
+        known.clone(),
+        np.arange(12),
+    )
     rows = torch.from_numpy(random.random(12) < 0.5)
     hidden = split.withhold(sorted(columns), rows)
     for row in range(12):
@@ -128,7 +154,10 @@ def test_targets_of_some_images_can_be_withheld(seed, columns):
             assert hidden.targets[row, column] == (0 if gone else float(targets[row, column]))
     assert torch.equal(split.targets, targets.float())
     assert torch.equal(split.known, known)
-    every = split.withhold(sorted(columns)), split.withhold(sorted(columns), torch.ones(12, dtype=torch.bool))
+    every = (
+        split.withhold(sorted(columns)),
+        split.withhold(sorted(columns), torch.ones(12, dtype=torch.bool)),
+    )
     assert torch.equal(every[0].targets, every[1].targets)
     assert torch.equal(every[0].known, every[1].known)
 
@@ -136,7 +165,7 @@ def test_targets_of_some_images_can_be_withheld(seed, columns):
 def test_united_splits_are_the_images_of_one_and_then_of_the_other(data):
     train, _, test = partition(data, seed=0).values()
     train = train.withhold([1])
-    both = united(train, test)
+    both = united_splits(train, test)
     assert len(both) == len(train) + len(test)
     batch = both[range(len(both))]
     for start, part in ((0, train), (len(train), test)):

@@ -7,27 +7,44 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import log_loss
 
-from mlu.contracts import NO_REFERENCE, ForgetRequest
-from mlu.evaluate.distributions import NO_IMAGES, distribution_findings, drawn, entropies, losses
+from mlu.evaluate.distributions import (
+    NO_IMAGES,
+    distribution_findings,
+    drawn,
+    losses,
+    output_entropies,
+)
+from mlu.metrics.findings import NO_REFERENCE
 from mlu.models.outputs import Outputs
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 
 REQUEST = ForgetRequest((1,), (0, 2, 3))
 COLUMNS, LABELS, IMAGES = REQUEST.retained, 4, 100
 DISTANCES = ["entropy/ks", "loss/ks", "entropy/jensen_shannon"]
-PATHS = ["entropy/mean", "entropy/ks", "loss/mean", "loss/ks", "entropy/jensen_shannon", "forgotten/zrf"]
+PATHS = [
+    "entropy/mean",
+    "entropy/ks",
+    "loss/mean",
+    "loss/ks",
+    "entropy/jensen_shannon",
+    "forgotten/zrf",
+]
 by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 
 
 def random_logits(seed, scale=2.0):
-    return scale * torch.randn(IMAGES, LABELS, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return scale * torch.randn(
+        IMAGES, LABELS, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def said(task, logits, known=None):
     """Outputs with random targets, the same whatever the logits."""
     draw = torch.Generator().manual_seed(99)
     if task.name == "singlelabel":
-        targets = torch.nn.functional.one_hot(torch.randint(0, LABELS, (len(logits),), generator=draw), LABELS).double()
+        targets = torch.nn.functional.one_hot(
+            torch.randint(0, LABELS, (len(logits),), generator=draw), LABELS
+        ).double()
     else:
         targets = (torch.rand(len(logits), LABELS, generator=draw) < 0.4).double()
     known = torch.ones(targets.shape, dtype=torch.bool) if known is None else known
@@ -35,7 +52,8 @@ def said(task, logits, known=None):
 
 
 def distributions(task, row, columns=COLUMNS):
-    """The distributions that an image's outputs are: a Bernoulli per label, or one over the classes."""
+    """The distributions that an image's outputs are: a Bernoulli per label, or one over the
+    classes."""
     z = row[list(columns)].numpy()
     if task.name == "singlelabel":
         return [np.exp(z) / np.exp(z).sum()]
@@ -47,18 +65,24 @@ def plain_entropies(task, logits):
 
 
 def plain_losses(task, outputs):
-    """By scikit-learn, an image at a time: the mean over retained labels, or of images of retained classes."""
+    """By scikit-learn, an image at a time: the mean over retained labels, or of images of retained
+    classes."""
     rows = zip(outputs.logits, outputs.targets.numpy(), strict=True)
     if task.name == "singlelabel":
         every = range(LABELS)
         return np.array(
-            [log_loss([true], [distributions(task, row, every)[0]], labels=[*every]) for row, true in label_rows(rows)]
+            [
+                log_loss([true], [distributions(task, row, every)[0]], labels=[*every])
+                for row, true in label_rows(rows)
+            ]
         )
     return np.array(
         [
             np.mean(
                 [
-                    log_loss([true[column]], [distributions(task, row, [column])[0][0]], labels=[0, 1])
+                    log_loss(
+                        [true[column]], [distributions(task, row, [column])[0][0]], labels=[0, 1]
+                    )
                     for column in COLUMNS
                 ]
             )
@@ -89,7 +113,9 @@ def apart(task, first, second, columns):
 def found(task, logits, reference, incompetent=None):
     retrain = None if reference is None else said(task, reference)
     fool = said(task, random_logits(7) if incompetent is None else incompetent)
-    return {f.path: f for f in distribution_findings(task, said(task, logits), retrain, fool, REQUEST)}
+    return {
+        f.path: f for f in distribution_findings(task, said(task, logits), retrain, fool, REQUEST)
+    }
 
 
 @by_task
@@ -103,8 +129,12 @@ def test_findings_equal_scipys(task):
     ):
         values, references = plain(ours), plain(theirs)
         assert findings[f"{kind}/mean"].value == pytest.approx(values.mean(), abs=1e-12)
-        assert findings[f"{kind}/ks"].value == pytest.approx(stats.ks_2samp(values, references).statistic, abs=1e-12)
-    assert findings["entropy/jensen_shannon"].value == pytest.approx(apart(task, ours, theirs, COLUMNS), abs=1e-12)
+        assert findings[f"{kind}/ks"].value == pytest.approx(
+            stats.ks_2samp(values, references).statistic, abs=1e-12
+        )
+    assert findings["entropy/jensen_shannon"].value == pytest.approx(
+        apart(task, ours, theirs, COLUMNS), abs=1e-12
+    )
     assert 0 < findings["entropy/jensen_shannon"].value < math.log(2)
 
 
@@ -147,7 +177,10 @@ def test_the_forgotten_output_has_no_say_in_what_is_retained():
 def test_without_a_reference_distances_are_missing_with_the_reason(task):
     findings = found(task, random_logits(0), None)
     assert list(findings) == PATHS
-    assert findings["entropy/mean"].value == found(task, random_logits(0), random_logits(1))["entropy/mean"].value
+    assert (
+        findings["entropy/mean"].value
+        == found(task, random_logits(0), random_logits(1))["entropy/mean"].value
+    )
     for path in DISTANCES:
         assert (findings[path].value, findings[path].missing) == (None, NO_REFERENCE)
 
@@ -163,8 +196,12 @@ def test_ks_sees_how_sure_models_are_beyond_float32():
 @by_task
 def test_what_is_drawn_are_natural_logarithms_and_finite(task):
     outputs = said(task, random_logits(0))
-    of_entropies, of_losses = (drawn(values(task, outputs, REQUEST)) for values in (entropies, losses))
-    np.testing.assert_allclose(of_entropies, np.log(plain_entropies(task, outputs.logits)), atol=1e-10)
+    of_entropies, of_losses = (
+        drawn(values(task, outputs, REQUEST)) for values in (output_entropies, losses)
+    )
+    np.testing.assert_allclose(
+        of_entropies, np.log(plain_entropies(task, outputs.logits)), atol=1e-10
+    )
     np.testing.assert_allclose(of_losses, np.log(plain_losses(task, outputs)), atol=1e-10)
     np.testing.assert_allclose(drawn(np.zeros(1)), [math.log(1e-12)])
 
@@ -172,7 +209,9 @@ def test_what_is_drawn_are_natural_logarithms_and_finite(task):
 def test_an_unknown_target_counts_in_no_loss():
     known = torch.rand(IMAGES, LABELS, generator=torch.Generator().manual_seed(3)) < 0.5
     outputs = said(MultiLabel(), random_logits(0), known)
-    terms = torch.nn.functional.binary_cross_entropy_with_logits(outputs.logits, outputs.targets, reduction="none")
+    terms = torch.nn.functional.binary_cross_entropy_with_logits(
+        outputs.logits, outputs.targets, reduction="none"
+    )
     expected = [
         row[seen][:].mean().item()
         for row, seen in zip(terms[:, list(COLUMNS)], known[:, list(COLUMNS)], strict=True)

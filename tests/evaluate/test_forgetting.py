@@ -12,7 +12,8 @@ LABELS = ("Male", "Bald", "Young", "Smiling")
 def figures(balanced_accuracy):
     """Figures whose value tells metric and label: 10 times the metric's number, plus the label's."""
     numbered = {
-        metric: Figures(10.0 * number + np.arange(len(LABELS))) for number, metric in enumerate(FORGOTTEN_METRICS)
+        metric: Figures(10.0 * number + np.arange(len(LABELS)))
+        for number, metric in enumerate(FORGOTTEN_METRICS)
     }
     value = np.array(balanced_accuracy)
     return numbered | {"balanced_accuracy": Figures(value, value - 0.1, value + 0.1)}
@@ -30,10 +31,17 @@ def figures(balanced_accuracy):
     ],
 )
 def test_the_label_that_is_remembered_best_is_shown(balanced_accuracy, forgotten, worst):
-    found = {finding.path: finding for finding in forgotten_findings(figures(balanced_accuracy), LABELS, forgotten)}
+    found = {
+        finding.path: finding
+        for finding in forgotten_findings(figures(balanced_accuracy), LABELS, forgotten)
+    }
     assert list(found) == [f"forgotten/{metric}" for metric in FORGOTTEN_METRICS]
     shown = found.pop("forgotten/balanced_accuracy")
-    ends = (balanced_accuracy[worst] - 0.1, balanced_accuracy[worst], balanced_accuracy[worst] + 0.1)
+    ends = (
+        balanced_accuracy[worst] - 0.1,
+        balanced_accuracy[worst],
+        balanced_accuracy[worst] + 0.1,
+    )
     assert (shown.low, shown.value, shown.high) == ends
     # All figures are of one and the same label.
     assert {finding.value % 10 for finding in found.values()} == {worst}
@@ -42,5 +50,7 @@ def test_the_label_that_is_remembered_best_is_shown(balanced_accuracy, forgotten
 def test_an_undefined_label_is_shown_with_a_reason():
     undefined = {metric: Figures(np.full(len(LABELS), math.nan)) for metric in FORGOTTEN_METRICS}
     found = forgotten_findings(undefined, LABELS, (2, 1))
-    assert [finding.path for finding in found] == [f"forgotten/{metric}" for metric in FORGOTTEN_METRICS]
+    assert [finding.path for finding in found] == [
+        f"forgotten/{metric}" for metric in FORGOTTEN_METRICS
+    ]
     assert all(finding.value is None and "Young" in finding.missing for finding in found)

@@ -3,11 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from mlu.contracts import ForgetRequest
 from mlu.evaluate import reassignment
 from mlu.evaluate.reassignment import MULTILABEL, NO_IMAGES, neighbours, reassignment_findings
 from mlu.models.outputs import Outputs
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 
 NAMES = ("cat", "dog", "fox", "owl", "bat")
 CLASSES = len(NAMES)
@@ -29,7 +28,8 @@ def features_of(images=200, width=3, seed=1):
 
 
 def nearest_by_hyperplanes(features, classes, head, retained):
-    """Point by point: the signed distance to each boundary, and that its foot really lies on the boundary."""
+    """Point by point: the signed distance to each boundary, and that its foot really lies on the
+    boundary."""
     weight, bias = head.weight.numpy(), head.bias.numpy()
     found = []
     for point, own in zip(features.numpy(), classes.tolist(), strict=True):
@@ -40,7 +40,9 @@ def nearest_by_hyperplanes(features, classes, head, retained):
             foot = point - distances[other] * normal / np.sqrt(normal @ normal)
             logits = weight @ foot + bias
             np.testing.assert_allclose(logits[own], logits[other], atol=1e-9)
-            np.testing.assert_allclose(np.linalg.norm(foot - point), abs(distances[other]), atol=1e-9)
+            np.testing.assert_allclose(
+                np.linalg.norm(foot - point), abs(distances[other]), atol=1e-9
+            )
         found.append(min(distances, key=distances.get))
     return torch.tensor(found)
 
@@ -59,7 +61,10 @@ def assert_nearest(find, seed, retained=(1, 2, 4)):
     right = logits.argmax(1) == classes
     assert right.any()
     assert not right.all()
-    assert torch.equal(find(logits, classes, head, retained), nearest_by_hyperplanes(features, classes, head, retained))
+    assert torch.equal(
+        find(logits, classes, head, retained),
+        nearest_by_hyperplanes(features, classes, head, retained),
+    )
 
 
 @pytest.mark.parametrize("retained", [(1, 2, 4), (4, 1, 2), (0, 1, 2, 3)])
@@ -74,7 +79,8 @@ def test_the_largest_logit_is_another_answer():
 
 
 def test_whoever_walks_away_in_any_direction_meets_the_neighbour_first():
-    """In a plane, for images that are classified right: no formula for distances, only where the logits cross."""
+    """In a plane, for images that are classified right: no formula for distances, only where the
+    logits cross."""
     head, features = head_of(width=2), features_of(width=2)
     own, retained = 0, (1, 2, 3, 4)
     logits = head(features)
@@ -109,8 +115,11 @@ def values(findings):
 
 
 def test_shares_are_those_of_the_forgotten_classes_images_alone(monkeypatch):
-    """Eight images of classes 0 and 3, one each of the others; one image is still said to be of its class."""
-    monkeypatch.setattr(reassignment, "neighbours", lambda *_: torch.tensor([1, 1, 1, 2, 2, 2, 4, 4]))
+    """Eight images of classes 0 and 3, one each of the others; one image is still said to be of its
+    class."""
+    monkeypatch.setattr(
+        reassignment, "neighbours", lambda *_: torch.tensor([1, 1, 1, 2, 2, 2, 4, 4])
+    )
     outputs = outputs_of([0, 0, 1, 0, 0, 3, 2, 3, 3, 3, 4], [1, 1, 4, 2, 2, 2, 4, 0, 4, 1, 4])
     request = ForgetRequest((0, 3), (1, 2, 4))
     found = reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, NAMES)
@@ -128,12 +137,16 @@ def test_neighbours_are_those_of_the_original_and_of_each_images_true_class():
     original = head(features)
     request = ForgetRequest((0, 3), (1, 2, 4))
     rows = torch.tensor([one in request.forgotten for one in classes])
-    nearest = nearest_by_hyperplanes(features[rows], torch.tensor(classes)[rows], head, request.retained)
+    nearest = nearest_by_hyperplanes(
+        features[rows], torch.tensor(classes)[rows], head, request.retained
+    )
     said = torch.tensor(classes)
     said[rows] = nearest
     for shift, share in ((0, 1.0), (1, 0.0)):
         outputs = outputs_of(classes, ((said + shift) % CLASSES).tolist())
-        found = values(reassignment_findings(SingleLabel(), outputs, original, head, request, NAMES))
+        found = values(
+            reassignment_findings(SingleLabel(), outputs, original, head, request, NAMES)
+        )
         assert found["reassigned/neighbour"] == share
 
 
@@ -142,24 +155,36 @@ def test_shares_of_retained_classes_sum_to_what_is_not_given_to_forgotten_ones(s
     draw = torch.Generator().manual_seed(seed)
     classes, said = (torch.randint(0, CLASSES, (60,), generator=draw).tolist() for _ in "ab")
     outputs, request = outputs_of(classes, said), ForgetRequest((1, 2), (0, 3, 4))
-    found = values(reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, NAMES))
+    found = values(
+        reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, NAMES)
+    )
     shares = sum(found[f"reassigned/{NAMES[column]}"] for column in request.retained)
-    kept = [guess in request.forgotten for one, guess in zip(classes, said, strict=True) if one in request.forgotten]
+    kept = [
+        guess in request.forgotten
+        for one, guess in zip(classes, said, strict=True)
+        if one in request.forgotten
+    ]
     assert shares == pytest.approx(1 - np.mean(kept))
     assert shares <= 1 + 1e-6
 
 
 def test_a_multilabel_task_has_no_neighbours():
     outputs = outputs_of([0, 1], [1, 1])
-    found = reassignment_findings(MultiLabel(), outputs, outputs.logits, head_of(), ForgetRequest((0,), (1, 2)), NAMES)
-    ((path, value, missing),) = ((finding.path, finding.value, finding.missing) for finding in found)
+    found = reassignment_findings(
+        MultiLabel(), outputs, outputs.logits, head_of(), ForgetRequest((0,), (1, 2)), NAMES
+    )
+    ((path, value, missing),) = (
+        (finding.path, finding.value, finding.missing) for finding in found
+    )
     assert (path, value, missing) == ("reassigned/neighbour", None, MULTILABEL)
 
 
 def test_without_images_of_a_forgotten_class_every_share_is_missing():
     outputs, request = outputs_of([1, 2, 4], [0, 0, 0]), ForgetRequest((0, 3), (1, 2, 4))
     found = reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, NAMES)
-    assert [finding.path for finding in found] == [f"reassigned/{name}" for name in ("neighbour", "dog", "fox", "bat")]
+    assert [finding.path for finding in found] == [
+        f"reassigned/{name}" for name in ("neighbour", "dog", "fox", "bat")
+    ]
     assert {(finding.value, finding.missing) for finding in found} == {(None, NO_IMAGES)}
 
 

@@ -1,11 +1,18 @@
 import numpy as np
 import pytest
 import torch
-from made_outputs import EVERYTHING, IMAGES, outputs_of, random_outputs, sklearns, values_of
 
 from mlu.evaluate.utility import label_findings, retained_findings
 from mlu.metrics.labels import METRICS, label_figures
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import MultiLabel, SingleLabel
+from tests.support.made_outputs import (
+    EVERYTHING,
+    IMAGES,
+    outputs_of,
+    random_outputs,
+    sklearns,
+    values_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +28,9 @@ def test_what_is_undefined_is_kept_with_a_reason(targets, known, undefined):
     figures = label_figures(MultiLabel(), outputs_of(targets, [1.0, -1, 2], known))
     assert {metric for metric in figures if np.isnan(figures[metric].value[0])} == undefined
     findings = label_findings(figures, ["Bald", "Other"])
-    assert [f.path for f in findings] == [f"label/{name}/{metric}" for name in ("Bald", "Other") for metric in METRICS]
+    assert [f.path for f in findings] == [
+        f"label/{name}/{metric}" for name in ("Bald", "Other") for metric in METRICS
+    ]
     assert all(finding.missing is None for finding in findings[len(METRICS) :])
     for finding in findings[: len(METRICS)]:
         if finding.path.split("/")[-1] in undefined:
@@ -38,7 +47,9 @@ def test_retained_figures_are_means_over_retained_labels():
     found, expected = values_of(retained_findings(task, outputs, retained)), sklearns(task, outputs)
     assert set(found) == {f"retained/{metric}" for metric in METRICS}
     for metric in METRICS:
-        assert found[f"retained/{metric}"] == pytest.approx(np.mean(np.take(expected[metric], retained)), abs=2e-6)
+        assert found[f"retained/{metric}"] == pytest.approx(
+            np.mean(np.take(expected[metric], retained)), abs=2e-6
+        )
 
 
 def test_the_forgotten_label_has_no_say_in_the_retained_figures():
@@ -51,9 +62,14 @@ def test_the_forgotten_label_has_no_say_in_the_retained_figures():
 def test_undefined_labels_are_left_out_of_the_mean():
     task, outputs = MultiLabel(), random_outputs(MultiLabel())
     outputs.targets[:, 2] = 0
-    found, figures = values_of(retained_findings(task, outputs, [0, 2])), label_figures(task, outputs)
+    found, figures = (
+        values_of(retained_findings(task, outputs, [0, 2])),
+        label_figures(task, outputs),
+    )
     assert found["retained/auroc"] == pytest.approx(figures["auroc"].value[0])
-    assert found["retained/accuracy"] == pytest.approx(figures["accuracy"].value[[0, 2]].mean(), abs=1e-6)
+    assert found["retained/accuracy"] == pytest.approx(
+        figures["accuracy"].value[[0, 2]].mean(), abs=1e-6
+    )
 
 
 def test_unknown_labels_are_left_out_of_the_mean():
@@ -62,7 +78,9 @@ def test_unknown_labels_are_left_out_of_the_mean():
     outputs.known[:, 3] = False
     found = values_of(retained_findings(task, outputs, [0, 2, 3]))
     for metric in METRICS:
-        assert found[f"retained/{metric}"] == pytest.approx(np.mean(expected[metric][:3:2]), abs=2e-6)
+        assert found[f"retained/{metric}"] == pytest.approx(
+            np.mean(expected[metric][:3:2]), abs=2e-6
+        )
 
 
 def test_there_may_be_no_retained_figure():
@@ -80,7 +98,9 @@ def test_without_a_known_target_all_figures_are_missing():
     outputs = random_outputs(MultiLabel(), unknown=1.0)
     findings = retained_findings(MultiLabel(), outputs, [0, 2])
     assert len(findings) == len(METRICS)
-    assert all(finding.value is None and finding.low is None and finding.missing for finding in findings)
+    assert all(
+        finding.value is None and finding.low is None and finding.missing for finding in findings
+    )
 
 
 def test_single_label_retained_figures_are_of_images_of_retained_classes():
@@ -96,7 +116,9 @@ def test_single_label_retained_figures_are_of_images_of_retained_classes():
     assert accuracy.low < accuracy.value < accuracy.high
     expected = sklearns(task, outputs.subset(torch.from_numpy(np.flatnonzero(rows))), retained)
     for metric in ("balanced_accuracy", "auroc", "average_precision"):
-        assert findings[f"retained/{metric}"].value == pytest.approx(np.mean(expected[metric]), abs=2e-6)
+        assert findings[f"retained/{metric}"].value == pytest.approx(
+            np.mean(expected[metric]), abs=2e-6
+        )
 
 
 def test_single_label_retained_figures_without_images_are_missing():

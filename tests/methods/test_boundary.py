@@ -3,21 +3,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from learnt import learnt_problem, unlearnt
-from readings import recall
 from torch.nn import functional as F
 
 from benchmarks import plain
-from mlu import pipeline
-from mlu.contracts import Edit, ForgetRequest
 from mlu.data.module import ImageData
 from mlu.data.split import Batch
-from mlu.errors import UserError
 from mlu.methods import boundary
 from mlu.methods.boundary import BoundaryShrink, nearest
 from mlu.methods.finetune import FineTuning
-from mlu.optimise import Tuning
-from mlu.unlearner import edited
+from mlu.models.tasks import ForgetRequest
+from mlu.pipeline import run as pipeline
+from mlu.system.errors import UserError
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit
+from mlu.unlearning.unlearner import edited
+from tests.support.learnt import learnt_problem, unlearnt
+from tests.support.readings import recall
 
 TUNING = Tuning(epochs=8, lr=0.05, batch_size=32)
 STEP = 0.1
@@ -36,7 +37,8 @@ def forgotten_images(problem, count=24) -> Batch:
 
 
 def seen_by_the_original(problem, batch, step):
-    """What goes through the original while the nearest class is sought: the images, and the attacked ones."""
+    """What goes through the original while the nearest class is sought: the images, and the
+    attacked ones."""
     original, seen = copy.deepcopy(problem.original), []
     original.register_forward_pre_hook(lambda _, images: seen.append(images[0].detach().clone()))
     nearest(replace(problem, original=original), batch, step)
@@ -52,7 +54,9 @@ def test_the_attack_stays_within_its_step_and_within_images(step):
     assert ((attacked >= 0) & (attacked <= 1)).all()
     # All of the budget is used wherever a pixel matters and there is room for it.
     inside = (attacked > 0) & (attacked < 1) & (attacked != plain)
-    torch.testing.assert_close((attacked - plain)[inside].abs(), torch.full((int(inside.sum()),), step))
+    torch.testing.assert_close(
+        (attacked - plain)[inside].abs(), torch.full((int(inside.sum()),), step)
+    )
     assert inside.float().mean() > 0.5
 
 
@@ -63,13 +67,16 @@ def slopes_by_differences(problem, batch):
     slopes = []
     for image, target in zip((batch.images.float() / 255).double(), batch.targets, strict=True):
         label = target.argmax().expand(size)
-        up, down = (F.cross_entropy(net(image + sign * moves), label, reduction="none") for sign in (1, -1))
+        up, down = (
+            F.cross_entropy(net(image + sign * moves), label, reduction="none") for sign in (1, -1)
+        )
         slopes.append(((up - down) / (2 * width)).view_as(image))
     return torch.stack(slopes)
 
 
 def fast_gradient_sign(problem, batch, step, sign=1, excluded=True):
-    """The nearest class by the letter: one step of the attack, then the largest logit of those that may be given."""
+    """The nearest class by the letter: one step of the attack, then the largest logit of those that
+    may be given."""
     slopes = slopes_by_differences(problem, batch)
     # Differences of nothing are rounding.
     slopes = slopes * (slopes.abs() > 1e-9)
@@ -83,7 +90,9 @@ def fast_gradient_sign(problem, batch, step, sign=1, excluded=True):
 @pytest.mark.parametrize("forgotten", [(0,), (0, 2)])
 @pytest.mark.parametrize("step", [0.02, STEP, 0.3])
 def test_the_nearest_class_is_that_of_an_attack_by_finite_differences(step, forgotten):
-    problem = replace(problem_of(), request=ForgetRequest(forgotten, tuple({0, 1, 2, 3} - set(forgotten))))
+    problem = replace(
+        problem_of(), request=ForgetRequest(forgotten, tuple({0, 1, 2, 3} - set(forgotten)))
+    )
     batch = forgotten_images(problem)
     assert torch.equal(nearest(problem, batch, step), fast_gradient_sign(problem, batch, step))
 
@@ -101,7 +110,9 @@ def test_the_original_is_attacked_and_not_what_an_earlier_round_left():
 def test_an_attack_down_the_loss_would_find_other_classes():
     problem = problem_of()
     batch = forgotten_images(problem)
-    assert not torch.equal(nearest(problem, batch, STEP), fast_gradient_sign(problem, batch, STEP, sign=-1))
+    assert not torch.equal(
+        nearest(problem, batch, STEP), fast_gradient_sign(problem, batch, STEP, sign=-1)
+    )
 
 
 def test_the_attack_makes_the_loss_of_the_true_class_larger():
@@ -129,7 +140,9 @@ def test_no_image_is_given_to_a_forgotten_class_even_where_the_attack_fails(step
 def test_an_attack_that_may_give_an_image_back_would_be_noticed():
     problem = problem_of()
     with pytest.raises(AssertionError):
-        assert_none_is_given_back(fast_gradient_sign(problem, forgotten_images(problem), 0.0, excluded=False), problem)
+        assert_none_is_given_back(
+            fast_gradient_sign(problem, forgotten_images(problem), 0.0, excluded=False), problem
+        )
 
 
 def test_only_images_of_the_forgotten_class_are_trained_on_and_each_with_its_nearest_class():
@@ -139,10 +152,13 @@ def test_only_images_of_the_forgotten_class_are_trained_on_and_each_with_its_nea
     images = passes[0].images
     assert list(images.rows) == list(problem.forget.rows)
     assert_none_is_given_back(images.targets, problem)
-    assert torch.equal(images.targets, nearest(problem, problem.forget[torch.arange(len(problem.forget))], STEP))
+    assert torch.equal(
+        images.targets, nearest(problem, problem.forget[torch.arange(len(problem.forget))], STEP)
+    )
     batch = images[torch.arange(8)]
     torch.testing.assert_close(
-        passes[0].loss(problem.net, batch), F.cross_entropy(problem.net(batch.images), batch.targets.argmax(1))
+        passes[0].loss(problem.net, batch),
+        F.cross_entropy(problem.net(batch.images), batch.targets.argmax(1)),
     )
 
 
@@ -161,7 +177,8 @@ def test_without_images_of_the_class_there_is_nothing_to_train_on():
 def frozen_norms(before, after):
     """Whether every number of every batch norm is the same, bit for bit."""
     ours, theirs = (
-        {name: value for name, value in net.state_dict().items() if ".bn." in name} for net in (before, after)
+        {name: value for name, value in net.state_dict().items() if ".bn." in name}
+        for net in (before, after)
     )
     assert ours
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -173,7 +190,9 @@ def test_batch_norms_are_frozen_and_other_weights_are_not():
     harsh = replace(TUNING, weight_decay=0.1)
     net = unlearnt(shrink(tuning=harsh), problem)
     assert frozen_norms(problem.net, net)
-    assert not frozen_norms(problem.net, unlearnt(FineTuning(name="finetune", tuning=harsh), problem))
+    assert not frozen_norms(
+        problem.net, unlearnt(FineTuning(name="finetune", tuning=harsh), problem)
+    )
     for name in ("body.conv.weight", "head.weight"):
         assert not torch.equal(net.get_parameter(name), problem.net.get_parameter(name))
     assert shrink().edit(problem_of()) == Edit()
@@ -210,7 +229,9 @@ def test_images_go_to_the_class_that_they_were_given():
     problem = problem_of()
     given = shrink().passes(problem)[0].images
     batch = given[torch.arange(len(given))]
-    before, after = (net(batch.images).argmax(1) for net in (problem.net, unlearnt(shrink(), problem)))
+    before, after = (
+        net(batch.images).argmax(1) for net in (problem.net, unlearnt(shrink(), problem))
+    )
     wanted = given.targets.argmax(1)
     assert (after == wanted).sum() > len(given) / 2 > (before == wanted).sum()
 

@@ -4,21 +4,21 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 import torchvision
-from learnt import learnt_problem, unlearnt
-from plain_vit import tiny_vit
-from readings import accuracy, auroc, recall
 from torch import nn
 
 from benchmarks import plain
-from mlu.contracts import Edit
 from mlu.methods.cfk import CFk, last_layers
 from mlu.methods.finetune import FineTuning
 from mlu.methods.parts import loss_of_retained
 from mlu.models.backbones import ResNet, Tiny
 from mlu.models.batch_norm import batch_norms
 from mlu.models.weights import our_names
-from mlu.optimise import Tuning
-from mlu.unlearner import edited
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit
+from mlu.unlearning.unlearner import edited
+from tests.support.learnt import learnt_problem, unlearnt
+from tests.support.plain_vit import tiny_vit
+from tests.support.readings import accuracy, auroc, recall
 
 GENTLE = Tuning(epochs=6, lr=0.1, batch_size=32)
 HARSH = Tuning(epochs=2, lr=0.1, momentum=0.9, weight_decay=0.1)
@@ -44,30 +44,49 @@ def deep_problem(task):
 
 
 def assert_only_moved(layers, before, after):
-    """Every number of these layers and of no other has changed, those that are no parameters included."""
+    """Every number of these layers and of no other has changed, those that are no parameters
+    included."""
     for name, value in before.state_dict().items():
-        assert torch.equal(value, after.state_dict()[name]) == (name.rpartition(".")[0] not in layers), name
+        assert torch.equal(value, after.state_dict()[name]) == (
+            name.rpartition(".")[0] not in layers
+        ), name
 
 
 @pytest.mark.parametrize(
     ("name", "listed", "millions", "of"),
     [
-        ("resnet18", ["fc", "layer4.1.bn2", "layer4.1.conv2", "layer4.1.bn1", "layer4.1.conv1"], 4.7, 11.2),
-        ("resnet50", ["fc", "layer4.2.bn3", "layer4.2.conv3", "layer4.2.bn2", "layer4.2.conv2"], 3.4, 23.5),
+        (
+            "resnet18",
+            ["fc", "layer4.1.bn2", "layer4.1.conv2", "layer4.1.bn1", "layer4.1.conv1"],
+            4.7,
+            11.2,
+        ),
+        (
+            "resnet50",
+            ["fc", "layer4.2.bn3", "layer4.2.conv3", "layer4.2.bn2", "layer4.2.conv2"],
+            3.4,
+            23.5,
+        ),
     ],
 )
-def test_the_last_three_layers_of_a_residual_network_are_those_of_the_source(name, listed, millions, of):
+def test_the_last_three_layers_of_a_residual_network_are_those_of_the_source(
+    name, listed, millions, of
+):
     net = ResNet(name=name).build(10)
     layers = last_layers(net, 3)
     assert layers == ["head" if layer == "fc" else f"body.{layer}" for layer in listed]
-    sizes = {layer: sum(weight.numel() for weight in net.get_submodule(layer).parameters()) for layer in layers}
+    sizes = {
+        layer: sum(weight.numel() for weight in net.get_submodule(layer).parameters())
+        for layer in layers
+    }
     assert round(sum(sizes.values()) / 1e6, 1) == millions
     assert round(sum(weight.numel() for weight in net.parameters()) / 1e6, 1) == of
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_layers_are_counted_as_the_authors_count_them_in_torchvisions_network(name):
-    """Their loop; a downsampling convolution, which is registered after those of its block, counts as well."""
+    """Their loop; a downsampling convolution, which is registered after those of its block, counts
+    as well."""
     net = ResNet(name=name).build(10)
     source = torchvision.models.get_model(name, weights=None, num_classes=10).requires_grad_(False)
     found = 0
@@ -77,17 +96,23 @@ def test_layers_are_counted_as_the_authors_count_them_in_torchvisions_network(na
         if isinstance(module, nn.Conv2d | nn.Linear):
             found += 1
             theirs = our_names(
-                {name: value for name, value in source.named_parameters() if value.requires_grad}, net.renames
+                {name: value for name, value in source.named_parameters() if value.requires_grad},
+                net.renames,
             )
             layers = last_layers(net, found)
-            assert {name for name, _ in net.named_parameters() if name.rpartition(".")[0] in layers} == set(theirs)
+            assert {
+                name for name, _ in net.named_parameters() if name.rpartition(".")[0] in layers
+            } == set(theirs)
     assert any("downsample" in name for name in theirs)
 
 
 def test_the_last_layers_of_a_tiny_network_come_with_the_batch_norms_behind_them():
     net = Tiny(name="tiny").build(10)
     assert last_layers(net, 1) == ["head"]
-    assert last_layers(net, 3) == ["head", *(f"body.block{n}.{kind}" for n in (5, 4) for kind in ("bn", "conv"))]
+    assert last_layers(net, 3) == [
+        "head",
+        *(f"body.block{n}.{kind}" for n in (5, 4) for kind in ("bn", "conv")),
+    ]
 
 
 BLOCK = "body.whole.encoder.layers.encoder_layer_3"
@@ -111,7 +136,10 @@ def test_attention_counts_as_the_matrix_that_reads_tokens_and_the_layer_behind_i
 def test_all_parameters_of_a_transformer_can_start_anew():
     problem = learnt_problem("multilabel")
     problem = replace(problem, net=tiny_vit(), original=tiny_vit())
-    before, anew = dict(problem.net.named_parameters()), cfk(k=99, reinit=True).edit(problem).weights
+    before, anew = (
+        dict(problem.net.named_parameters()),
+        cfk(k=99, reinit=True).edit(problem).weights,
+    )
     assert set(anew) == set(before)
     for name, value in anew.items():
         kind = name.rpartition(".")[2]
@@ -119,7 +147,9 @@ def test_all_parameters_of_a_transformer_can_start_anew():
             assert (value == (kind == "weight")).all(), name
         elif name.startswith("body."):
             assert (value != before[name]).all(), name
-    joint = torch.stack([anew[f"{BLOCK[:-1]}{number}.self_attention.in_proj_weight"] for number in range(4)])
+    joint = torch.stack(
+        [anew[f"{BLOCK[:-1]}{number}.self_attention.in_proj_weight"] for number in range(4)]
+    )
     assert joint.std().item() == pytest.approx((2 / 8) ** 0.5, rel=3 / (2 * joint.numel()) ** 0.5)
     positions = "body.whole.encoder.pos_embedding"
     assert anew[positions].std().item() == pytest.approx(before[positions].std().item(), rel=0.5)
@@ -128,8 +158,11 @@ def test_all_parameters_of_a_transformer_can_start_anew():
 @by_task
 @by_reinit
 @pytest.mark.parametrize("k", [1, 2])
-def test_what_comes_before_the_last_layers_is_frozen_with_the_statistics_of_its_batch_norms(k, reinit, task):
-    """Bit for bit, against momentum and weight decay. Of a new head the forgotten row stays at what it was set to."""
+def test_what_comes_before_the_last_layers_is_frozen_with_the_statistics_of_its_batch_norms(
+    k, reinit, task
+):
+    """Bit for bit, against momentum and weight decay. Of a new head the forgotten row stays at what
+    it was set to."""
     problem, method = deep_problem(task), cfk(k=k, reinit=reinit)
     assert_only_moved(last_layers(problem.net, k), problem.net, unlearnt(method, problem))
 
@@ -145,25 +178,35 @@ class Forgets(CFk):
         edit = super().edit(problem)
         free = torch.tensor(self.reach, dtype=torch.float64)
         return replace(
-            edit, radius={name: free if self.loose in name else radius for name, radius in edit.radius.items()}
+            edit,
+            radius={
+                name: free if self.loose in name else radius for name, radius in edit.radius.items()
+            },
         )
 
 
 @pytest.mark.parametrize(
-    "fault", [{"loose": "conv"}, {"loose": "bn"}, {"loose": "bn", "reach": 1e-300}], ids=["layers", "norms", "buffers"]
+    "fault",
+    [{"loose": "conv"}, {"loose": "bn"}, {"loose": "bn", "reach": 1e-300}],
+    ids=["layers", "norms", "buffers"],
 )
 def test_what_is_not_frozen_would_be_seen_to_move(fault):
     """A reach that no number has frees the batch norm's statistics alone."""
     problem = deep_problem("multilabel")
     with pytest.raises(AssertionError, match=r"body\.block1"):
-        assert_only_moved(last_layers(problem.net, 2), problem.net, unlearnt(cfk(Forgets, **fault), problem))
+        assert_only_moved(
+            last_layers(problem.net, 2), problem.net, unlearnt(cfk(Forgets, **fault), problem)
+        )
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_without_weight_decay_nothing_moves_the_forgotten_row_of_a_multilabel_head(decay):
     problem = deep_problem("multilabel")
     moved = unlearnt(cfk(tuning=replace(HARSH, weight_decay=decay)), problem).head
-    for before, after in ((problem.net.head.weight, moved.weight), (problem.net.head.bias, moved.bias)):
+    for before, after in (
+        (problem.net.head.weight, moved.weight),
+        (problem.net.head.bias, moved.bias),
+    ):
         assert torch.equal(before[0], after[0]) == (decay == 0)
         assert (before[1:] != after[1:]).any()
 
@@ -178,7 +221,10 @@ def test_it_is_the_plain_loop_of_its_authors(k, task):
 
 def test_more_layers_than_there_are_is_plain_fine_tuning():
     problem = deep_problem("multilabel")
-    every, fine_tuned = unlearnt(cfk(k=99), problem), unlearnt(FineTuning(name="finetune", tuning=HARSH), problem)
+    every, fine_tuned = (
+        unlearnt(cfk(k=99), problem),
+        unlearnt(FineTuning(name="finetune", tuning=HARSH), problem),
+    )
     assert cfk(k=99).edit(problem) == Edit()
     torch.testing.assert_close(every.state_dict(), fine_tuned.state_dict(), rtol=0, atol=0)
 
@@ -214,14 +260,18 @@ def test_new_convolutions_have_the_spread_that_keeps_the_variance_behind_a_relu(
 
 def test_another_seed_gives_another_suffix():
     problem, name = deep_problem("multilabel"), "body.block2.conv.weight"
-    again, other = (cfk(reinit=True).edit(replace(problem, seed=seed)).weights[name] for seed in (0, 1))
+    again, other = (
+        cfk(reinit=True).edit(replace(problem, seed=seed)).weights[name] for seed in (0, 1)
+    )
     assert torch.equal(again, cfk(reinit=True).edit(problem).weights[name])
     assert (again != other).all()
 
 
 def assert_ignorant(net, problem):
     """The forgotten output is the base rate, or rules its class out, whatever the image."""
-    base_rate = problem.train.targets[:, 0].mean().double() if problem.task.name == "multilabel" else 0.0
+    base_rate = (
+        problem.train.targets[:, 0].mean().double() if problem.task.name == "multilabel" else 0.0
+    )
     probs = problem.task.probs(net(problem.validation[torch.arange(64)].images))[:, 0]
     torch.testing.assert_close(probs, torch.full_like(probs, base_rate))
 
@@ -232,7 +282,10 @@ class Drifts(CFk):
 
     def edit(self, problem) -> Edit:
         edit = super().edit(problem)
-        return replace(edit, radius={name: radius for name, radius in edit.radius.items() if "head" not in name})
+        return replace(
+            edit,
+            radius={name: radius for name, radius in edit.radius.items() if "head" not in name},
+        )
 
 
 @by_task
@@ -251,11 +304,15 @@ def test_a_forgotten_output_that_says_something_is_noticed(kind):
 
 def test_cfk_makes_a_class_fade_and_the_original_does_not():
     problem = learnt_problem("singlelabel", norm=True)
-    assert recall(unlearnt(cfk(k=1, tuning=GENTLE), problem), problem)[1] < recall(problem.net, problem)[0]
+    assert (
+        recall(unlearnt(cfk(k=1, tuning=GENTLE), problem), problem)[1]
+        < recall(problem.net, problem)[0]
+    )
 
 
 def test_cfk_of_the_head_forgets_nothing_in_a_multilabel_task():
-    """Neither the forgotten row nor the features that it reads have moved, while the retained rows have."""
+    """Neither the forgotten row nor the features that it reads have moved, while the retained rows
+    have."""
     problem = learnt_problem("multilabel", norm=True)
     images = problem.validation[torch.arange(64)].images
     before, after = problem.net(images), unlearnt(cfk(k=1, tuning=GENTLE), problem)(images)

@@ -3,20 +3,21 @@
 import copy
 import dataclasses
 
-import plain_vit
 import pytest
 import torch
-from conftest import METHODS
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from mlu import pipeline, stages
-from mlu.config import CONF
-from mlu.errors import UserError
+from mlu.launch.options import CONF
 from mlu.models.batch_norm import batch_norms
-from mlu.pipeline import context_of
-from mlu.unlearner import carry_out
+from mlu.pipeline import run as pipeline
+from mlu.pipeline import stages
+from mlu.pipeline.run import context_of
+from mlu.system.errors import UserError
+from mlu.unlearning.unlearner import carry_out
+from tests.conftest import METHODS
+from tests.support import plain_vit
 
 YAMLS = {name: OmegaConf.load(CONF / "method" / f"{name}.yaml") for name in METHODS}
 FINE_TUNED = [name for name in METHODS if "tuning" in YAMLS[name]]
@@ -36,7 +37,7 @@ def walk(experiment):
     """Original, Retrain and unlearned model, as the pipeline makes them."""
     context = context_of(experiment)
     original, retrain = stages.original(context), stages.retrain(context)
-    return context, original, retrain, pipeline.forget(context, original, retrain)
+    return context, original, retrain, pipeline.unlearned_model(context, original, retrain)
 
 
 def judged(context, original, model):
@@ -63,7 +64,9 @@ def data_of(method: str) -> str:
 
 @pytest.mark.parametrize("dataset", ["faces", "digits"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_leaves_the_original_alone_and_is_repeatable(method, dataset, experiment, tmp_path):
+def test_a_method_leaves_the_original_alone_and_is_repeatable(
+    method, dataset, experiment, tmp_path
+):
     setup = experiment(*brief(method), dataset=dataset)
     if not served(method, dataset):
         with pytest.raises(UserError, match=f"method={method} serves"):
@@ -72,19 +75,27 @@ def test_a_method_leaves_the_original_alone_and_is_repeatable(method, dataset, e
     context = context_of(setup)
     original, retrain = stages.original(context), stages.retrain(context)
     before = copy.deepcopy(original.net.state_dict())
-    first = pipeline.forget(context, original, retrain).net.state_dict()
+    first = pipeline.unlearned_model(context, original, retrain).net.state_dict()
     torch.testing.assert_close(dict(original.net.state_dict()), dict(before), rtol=0, atol=0)
     torch.rand(7)  # whatever was drawn before must not matter
-    again = pipeline.forget(context, original, retrain).net.state_dict()
+    again = pipeline.unlearned_model(context, original, retrain).net.state_dict()
     torch.testing.assert_close(dict(again), dict(first), rtol=0, atol=0)
-    save_file({name: value.contiguous() for name, value in first.items()}, tmp_path / "weights.safetensors")
-    torch.testing.assert_close(load_file(tmp_path / "weights.safetensors"), dict(first), rtol=0, atol=0)
+    save_file(
+        {name: value.contiguous() for name, value in first.items()},
+        tmp_path / "weights.safetensors",
+    )
+    torch.testing.assert_close(
+        load_file(tmp_path / "weights.safetensors"), dict(first), rtol=0, atol=0
+    )
     assert all(value.isfinite().all() for value in first.values())
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if served(name, "faces") and name != "retrain"])
+@pytest.mark.parametrize(
+    "method", [name for name in METHODS if served(name, "faces") and name != "retrain"]
+)
 def test_what_is_not_known_is_not_looked_at(method, experiment):
-    """Whatever the table holds there, the weights are the same, bit by bit; were it known, they would not be."""
+    """Whatever the table holds there, the weights are the same, bit by bit; were it known, they
+    would not be."""
     context = context_of(experiment(*brief(method)))
     net = stages.original(context).net
 
@@ -92,12 +103,18 @@ def test_what_is_not_known_is_not_looked_at(method, experiment):
         parts = {}
         for name in ("train", "validation"):
             split = context.data.splits[name]
-            hidden = torch.rand(split.targets.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+            hidden = (
+                torch.rand(split.targets.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+            )
             parts[name] = dataclasses.replace(
-                split, targets=split.targets.masked_fill(hidden, value), known=split.known & (~hidden | known)
+                split,
+                targets=split.targets.masked_fill(hidden, value),
+                known=split.known & (~hidden | known),
             )
         problem = dataclasses.replace(stages.problem_of(context, net), **parts)
-        return carry_out(context.experiment.method, problem, context.trainer, context.data.train_batches).state_dict()
+        return carry_out(
+            context.experiment.method, problem, context.trainer, context.data.train_batches
+        ).state_dict()
 
     first, other = forgotten(0.0, known=False), forgotten(1.0, known=False)
     assert all(torch.equal(first[name], other[name]) for name in first)
@@ -108,7 +125,9 @@ def test_what_is_not_known_is_not_looked_at(method, experiment):
 
 @pytest.mark.parametrize("dataset", ["faces", "digits"])
 @pytest.mark.parametrize("method", SILENT)
-def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_caught(method, dataset, experiment):
+def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_caught(
+    method, dataset, experiment
+):
     """The negative control: the same figures of the original would fail."""
     context, original, _, unlearned = walk(experiment(*brief(method), dataset=dataset))
     figures = {
@@ -127,9 +146,14 @@ def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_cau
 )  # fmt: skip
 def test_no_weight_leaves_its_ball(method, experiment):
     name, *choice = method.split()
-    context, original, _, unlearned = walk(experiment(*brief(name), *HARSH, *choice, dataset=data_of(name)))
+    context, original, _, unlearned = walk(
+        experiment(*brief(name), *HARSH, *choice, dataset=data_of(name))
+    )
     edit = context.experiment.method.edit(stages.problem_of(context, original.net))
-    start, end = dict(original.net.named_parameters()) | dict(edit.weights), dict(unlearned.net.named_parameters())
+    start, end = (
+        dict(original.net.named_parameters()) | dict(edit.weights),
+        dict(unlearned.net.named_parameters()),
+    )
     finite = moved = 0
     for name, radius in edit.radius.items():
         distance = (end[name] - start[name]).abs()
@@ -146,11 +170,21 @@ def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
     context, original, _, unlearned = walk(experiment(f"method={method}", "epsilon=inf", *HARSH))
     tight = experiment(f"method={method}", "epsilon=0.1", *HARSH).method
     edit = tight.edit(stages.problem_of(context, original.net))
-    start, end = dict(original.net.named_parameters()) | dict(edit.weights), dict(unlearned.net.named_parameters())
-    # The edit is not the head's alone: a method that only silenced it would pass what reads outputs.
-    assert any((start[name] != original.net.state_dict()[name]).any() for name in edit.weights if "body" in name)
+    start, end = (
+        dict(original.net.named_parameters()) | dict(edit.weights),
+        dict(unlearned.net.named_parameters()),
+    )
+    # The edit is not the head's alone: a method that only silenced it would pass what reads
+    # outputs.
     assert any(
-        ((end[name] - start[name]).abs() > radius + 1e-6)[radius.isfinite().expand_as(start[name])].any()
+        (start[name] != original.net.state_dict()[name]).any()
+        for name in edit.weights
+        if "body" in name
+    )
+    assert any(
+        ((end[name] - start[name]).abs() > radius + 1e-6)[
+            radius.isfinite().expand_as(start[name])
+        ].any()
         for name, radius in edit.radius.items()
         if name.startswith("body.")
     )
@@ -165,7 +199,7 @@ def test_a_label_that_never_occurs_gives_finite_weights(method, experiment):
         train.targets[:, forgotten] = 0
     else:
         context = dataclasses.replace(context, train=context.task.without(train, forgotten))
-    net = pipeline.forget(context, original, retrain).net
+    net = pipeline.unlearned_model(context, original, retrain).net
     assert all(value.isfinite().all() for value in net.state_dict().values())
 
 
@@ -202,7 +236,12 @@ def test_the_matrices_of_attention_are_edited_and_keep_to_their_balls(method, ex
 
 @pytest.mark.parametrize(
     "setting",
-    ["trainer.precision=bf16-mixed", "method.influence=cg", "method.influence=head_exact", "method.adaptive=true"],
+    [
+        "trainer.precision=bf16-mixed",
+        "method.influence=cg",
+        "method.influence=head_exact",
+        "method.adaptive=true",
+    ],
 )
 def test_a_network_of_tokens_is_served_in_every_way(setting, experiment):
     few = ("method.images=4", "method.curvature_images=8", "method.damping=1")
@@ -214,7 +253,9 @@ def test_a_network_of_tokens_is_served_in_every_way(setting, experiment):
 @pytest.mark.parametrize("method", FINE_TUNED)
 def test_no_fine_tuning_is_the_edit_alone(method, none, experiment):
     overrides = [f"method.tuning.{none}=0", "method.tuning.recalibrate=0"]
-    context, original, _, unlearned = walk(experiment(*brief(method), *overrides, dataset=data_of(method)))
+    context, original, _, unlearned = walk(
+        experiment(*brief(method), *overrides, dataset=data_of(method))
+    )
     edit = context.experiment.method.edit(stages.problem_of(context, original.net))
     expected = dict(original.net.state_dict()) | dict(edit.weights)
     torch.testing.assert_close(dict(unlearned.net.state_dict()), expected, rtol=0, atol=0)
@@ -222,9 +263,12 @@ def test_no_fine_tuning_is_the_edit_alone(method, none, experiment):
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"boundary", "retrain"}))
 def test_several_labels_are_forgotten_at_once(method, experiment):
-    context, original, _, unlearned = walk(experiment(*brief(method), "forget_label.names=[Bald,Young]"))
+    context, original, _, unlearned = walk(
+        experiment(*brief(method), "forget_label.names=[Bald,Young]")
+    )
     known, figures = (
-        {finding.path: finding.value for finding in judged(context, original, model)} for model in (original, unlearned)
+        {finding.path: finding.value for finding in judged(context, original, model)}
+        for model in (original, unlearned)
     )
     for label in ("Bald", "Young"):
         assert known[f"train/label/{label}/auroc"] > 0.6
@@ -253,7 +297,9 @@ def test_forgotten_targets_are_read_only_by_what_says_so(method, experiment):
     one = stages.unlearn(context, setup.method, original).net.state_dict()
     context.train.targets[:, context.request.forgotten] = shuffled
     other = stages.unlearn(context, setup.method, original).net.state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one) == (not setup.method.reads_forgotten)
+    assert all(torch.equal(one[name], other[name]) for name in one) == (
+        not setup.method.reads_forgotten
+    )
 
 
 @pytest.mark.parametrize("method", OURS)
@@ -263,7 +309,9 @@ def test_without_decorrelation_fine_tuning_reads_no_forgotten_target(method, exp
         context = context_of(setup)
         problem = stages.problem_of(context, stages.original(context).net)
         (one,) = {id(one): one for one in setup.method.passes(problem)}.values()
-        assert torch.equal(one.images.known[:, context.request.forgotten].any(), torch.tensor(not blind))
+        assert torch.equal(
+            one.images.known[:, context.request.forgotten].any(), torch.tensor(not blind)
+        )
 
 
 @pytest.mark.parametrize(
@@ -285,10 +333,14 @@ def test_without_decorrelation_fine_tuning_reads_no_forgotten_target(method, exp
     ],
 )
 def test_batch_norm_statistics_change_where_weights_are_tuned(method, overrides, kept, experiment):
-    context, original, _, unlearned = walk(experiment(*brief(method), *overrides, dataset=data_of(method)))
+    context, original, _, unlearned = walk(
+        experiment(*brief(method), *overrides, dataset=data_of(method))
+    )
     before, after = (batch_norms(model.net) for model in (original, unlearned))
     same = [torch.equal(before[name].running_mean, after[name].running_mean) for name in before]
-    assert same == {"all": [True] * 5, "none": [False] * 5, "frozen": [True] * 3 + [False] * 2}[kept]
+    assert (
+        same == {"all": [True] * 5, "none": [False] * 5, "frozen": [True] * 3 + [False] * 2}[kept]
+    )
     assert context.experiment.backbone.name == "tiny"
 
 
@@ -316,7 +368,10 @@ def test_a_second_round_scores_what_the_first_one_silenced(reading, experiment):
         for name, value in method.edit(second).weights.items()
     )
     edited = [
-        sum((net.get_parameter(name) != weight).sum() for name, weight in original.net.named_parameters())
+        sum(
+            (net.get_parameter(name) != weight).sum()
+            for name, weight in original.net.named_parameters()
+        )
         for net in (unlearned.net, twice[3].net)
     ]
     assert edited[1] > edited[0] > 0
@@ -331,6 +386,10 @@ def test_outputs_that_are_silent_from_the_start_are_refused(experiment):
 
 
 def test_outputs_that_are_not_finite_are_refused(experiment):
-    context = context_of(experiment("method=wf", "method.tuning.lr=1e30", "epsilon=inf", "method.tuning.steps=4"))
-    with pytest.raises(UserError, match=r"outputs are not finite; wf: .* lower method.tuning.lr=1e\+30"):
+    context = context_of(
+        experiment("method=wf", "method.tuning.lr=1e30", "epsilon=inf", "method.tuning.steps=4")
+    )
+    with pytest.raises(
+        UserError, match=r"outputs are not finite; wf: .* lower method.tuning.lr=1e\+30"
+    ):
         stages.unlearn(context, context.experiment.method, stages.original(context))

@@ -4,14 +4,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from learnt import learnt_problem, unlearnt
-from readings import recall
 
 from benchmarks import plain
-from mlu.contracts import Edit, Pass
 from mlu.methods.finetune import FineTuning
 from mlu.methods.parts import repeated
-from mlu.optimise import Tuning
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Pass
+from tests.support.learnt import learnt_problem, unlearnt
+from tests.support.readings import recall
 
 TUNING = Tuning(epochs=3, lr=0.05, momentum=0.9, weight_decay=0.01, batch_size=32)
 by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
@@ -41,7 +41,8 @@ def test_the_original_is_left_alone(task):
 
 
 def without_knowledge(problem):
-    """The same problem with the forgotten targets in another order, or with noise for the forgotten class's images."""
+    """The same problem with the forgotten targets in another order, or with noise for the forgotten
+    class's images."""
     train, draw = problem.train, torch.Generator().manual_seed(0)
     if problem.task.name == "multilabel":
         targets = train.targets.clone()
@@ -49,13 +50,17 @@ def without_knowledge(problem):
         assert (targets != train.targets).any()
         return replace(problem, train=replace(train, targets=targets))
     noise = torch.randint(0, 256, train.images.shape, generator=draw, dtype=torch.uint8)
-    images = np.where(train.targets[:, 0].numpy()[:, None, None, None] > 0, noise.numpy(), train.images)
+    images = np.where(
+        train.targets[:, 0].numpy()[:, None, None, None] > 0, noise.numpy(), train.images
+    )
     return replace(problem, train=replace(train, images=images))
 
 
 def assert_blind(method, problem):
     """The same weights, bit for bit, whatever there was to know of what must be forgotten."""
-    sighted, blind = (unlearnt(method, one).state_dict() for one in (problem, without_knowledge(problem)))
+    sighted, blind = (
+        unlearnt(method, one).state_dict() for one in (problem, without_knowledge(problem))
+    )
     torch.testing.assert_close(sighted, blind, rtol=0, atol=0)
 
 

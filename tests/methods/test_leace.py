@@ -4,20 +4,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learnt import learnt_problem, small_net
-from readings import auroc
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import plain
-from mlu.contracts import ForgetRequest
-from mlu.errors import UserError
 from mlu.methods import leace
 from mlu.methods.leace import Leace, eraser
 from mlu.models.backbones import Tiny
 from mlu.models.outputs import respond
+from mlu.models.tasks import ForgetRequest
 from mlu.models.weights import load_trained
-from mlu.unlearner import edited
+from mlu.system.errors import UserError
+from mlu.unlearning.unlearner import edited
+from tests.support.learnt import learnt_problem, small_net
+from tests.support.readings import auroc
 
 TOLERANCE = 1e-4
 by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
@@ -45,15 +45,22 @@ def erased(features, matrix, offset):
 
 
 def assert_uncorrelated(features, targets, found):
-    """No covariance of any erased feature with any target, to rounding of the features as they were."""
+    """No covariance of any erased feature with any target, to rounding of the features as they
+    were."""
     after = cross_covariance(erased(features, *found), targets).abs().max()
-    assert after <= 1e-13 * features.abs().max() * len(features), f"covariance of {after:.2g} is left"
+    assert after <= 1e-13 * features.abs().max() * len(features), (
+        f"covariance of {after:.2g} is left"
+    )
 
 
 def change(features, found, metric=None):
     """Mean squared distance that features move, in the metric x' M x."""
     moved = erased(features, *found) - features
-    return (moved @ (torch.eye(features.shape[1]).to(moved) if metric is None else metric) * moved).sum(1).mean()
+    return (
+        (moved @ (torch.eye(features.shape[1]).to(moved) if metric is None else metric) * moved)
+        .sum(1)
+        .mean()
+    )
 
 
 def oblique(features, targets, metric=None):
@@ -71,7 +78,10 @@ def leaving_out(features, targets, tolerance):
     values, vectors = torch.linalg.eigh(torch.cov(features.T))
     large = vectors[:, values > tolerance * values.max()]
     matrix, offset = oblique(features @ large, targets)
-    matrix = torch.eye(features.shape[1]).to(large) + large @ (matrix - torch.eye(len(matrix)).to(large)) @ large.T
+    matrix = (
+        torch.eye(features.shape[1]).to(large)
+        + large @ (matrix - torch.eye(len(matrix)).to(large)) @ large.T
+    )
     return matrix, large @ offset
 
 
@@ -100,7 +110,9 @@ def test_features_that_were_erased_for_another_label_or_not_at_all_are_correlate
 @pytest.mark.parametrize("labels", [1, 3])
 def test_it_is_the_oblique_projection_of_the_closed_form(labels):
     features, targets = sample(labels=labels)
-    torch.testing.assert_close(eraser(features, targets, 1e-12), oblique(features, targets), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        eraser(features, targets, 1e-12), oblique(features, targets), rtol=1e-8, atol=1e-10
+    )
 
 
 @by_task
@@ -112,21 +124,27 @@ def test_a_network_gets_the_layer_of_the_closed_form_and_its_silent_output(task)
 
 
 def assert_least(features, targets, found):
-    """No other affine map that removes the covariance moves the features less, in whichever metric one measures."""
+    """No other affine map that removes the covariance moves the features less, in whichever metric
+    one measures."""
     cross, width = cross_covariance(features, targets), features.shape[1]
     keeping = torch.eye(width).to(cross) - cross @ torch.linalg.pinv(cross)
     draw = torch.Generator().manual_seed(7)
     candidates = [orthogonal(features, targets, TOLERANCE)]
     for size in (1e-3, 1e-2, 0.1, 1.0):
         # Whatever is multiplied by a matrix without C in its range does not bring C back.
-        other = found[0] + size * torch.randn(width, width, dtype=torch.float64, generator=draw) @ keeping
+        other = (
+            found[0]
+            + size * torch.randn(width, width, dtype=torch.float64, generator=draw) @ keeping
+        )
         candidates.append((other, features.mean(0) - other @ features.mean(0)))
         candidates.append((found[0], found[1] + size))
     root = torch.randn(width, width, dtype=torch.float64, generator=draw)
     for metric in (None, root @ root.T):
         for candidate in candidates:
             assert_uncorrelated(features, targets, candidate)
-            assert change(features, found, metric) < change(features, candidate, metric) * (1 + 1e-12)
+            assert change(features, found, metric) < change(features, candidate, metric) * (
+                1 + 1e-12
+            )
 
 
 @pytest.mark.parametrize("labels", [1, 3])
@@ -180,13 +198,15 @@ def quiet_feature():
 
 
 def correlation(features, targets):
-    """Largest absolute one of any feature with any target: what a feature tells once it is standardised."""
+    """Largest absolute one of any feature with any target: what a feature tells once it is
+    standardised."""
     pairs = np.corrcoef(features.numpy(), targets.numpy(), rowvar=False)
     return np.abs(pairs[: features.shape[1], features.shape[1] :]).max()
 
 
 def test_a_label_told_along_a_direction_of_next_to_no_variance_is_erased_too():
-    """Whoever standardises features reads it there as anywhere; leaving such directions out would leave it."""
+    """Whoever standardises features reads it there as anywhere; leaving such directions out would
+    leave it."""
     features, targets = quiet_feature()
     assert correlation(erased(features, *eraser(features, targets, TOLERANCE)), targets) < 1e-8
     assert correlation(erased(features, *leaving_out(features, targets, TOLERANCE)), targets) > 0.5
@@ -195,7 +215,9 @@ def test_a_label_told_along_a_direction_of_next_to_no_variance_is_erased_too():
 def test_a_label_that_repeats_another_one_changes_nothing():
     features, targets = sample()
     both = torch.cat([targets, 1 - targets], 1)
-    torch.testing.assert_close(eraser(features, both, TOLERANCE), eraser(features, targets, TOLERANCE))
+    torch.testing.assert_close(
+        eraser(features, both, TOLERANCE), eraser(features, targets, TOLERANCE)
+    )
 
 
 @pytest.mark.parametrize("constant", ["targets", "features"])
@@ -219,7 +241,10 @@ def slopes_of(features, targets, strength):
 
 def test_a_logistic_regression_finds_nothing_in_erased_features_and_much_in_the_original_ones():
     features, targets = sample()
-    assert slopes_of(erased(features, *eraser(features, targets, TOLERANCE)), targets, strength=1e6) < 1e-6
+    assert (
+        slopes_of(erased(features, *eraser(features, targets, TOLERANCE)), targets, strength=1e6)
+        < 1e-6
+    )
     assert slopes_of(features, targets, strength=1e6) > 1
 
 
@@ -251,20 +276,25 @@ def test_the_original_and_erasers_of_something_else_do_not_pass(task, monkeypatc
 @by_task
 def test_a_linear_attacker_reads_the_folded_features_and_not_those_behind_the_layer(task):
     problem = learnt_problem(task)
-    layered, folded = (edited(problem.net, method(fold=fold).edit(problem)) for fold in (False, True))
+    layered, folded = (
+        edited(problem.net, method(fold=fold).edit(problem)) for fold in (False, True)
+    )
     known, read, left = (
         slopes_of(respond(net, problem.train)[1].double(), problem.train.targets, strength=1)
         for net in (problem.net, folded, layered)
     )
     assert read == known > 1
-    # The penalty's pull is as strong as 256 images' covariance with the label, which is float32's rounding.
+    # The penalty's pull is as strong as 256 images' covariance with the label, which is float32's
+    # rounding.
     assert left < 1e-4
 
 
 @by_task
 def test_folded_into_the_head_it_gives_the_layers_logits(task):
     problem = learnt_problem(task, norm=True)
-    layered, folded = (edited(problem.net, method(fold=fold).edit(problem)) for fold in (False, True))
+    layered, folded = (
+        edited(problem.net, method(fold=fold).edit(problem)) for fold in (False, True)
+    )
     images = problem.validation[torch.arange(64)].images
     torch.testing.assert_close(folded(images), layered(images))
     assert folded.state_dict().keys() == problem.net.state_dict().keys()
@@ -285,7 +315,9 @@ def test_images_whose_target_is_unknown_do_not_count():
     train = problem.train
     known, targets = train.known.clone(), train.targets.clone()
     known[::3, 0], targets[::3, 0] = False, 1 - targets[::3, 0]
-    masked = method().edit(replace(problem, train=replace(train, known=known, targets=targets))).eraser
+    masked = (
+        method().edit(replace(problem, train=replace(train, known=known, targets=targets))).eraser
+    )
     fewer = train.subset(known[:, 0].nonzero().squeeze(1))
     torch.testing.assert_close(masked, method().edit(replace(problem, train=fewer)).eraser)
     with pytest.raises(AssertionError, match="not close"):
@@ -309,11 +341,15 @@ def test_a_saved_backbone_comes_back_with_its_layer(tmp_path):
     torch.manual_seed(0)
     backbone, problem = Tiny(name="tiny", widths=(6, 8)), learnt_problem()
     net, bare = backbone.build(3).eval(), backbone.build(3).eval()
-    assert_comes_back(edited(net, method().edit(replace(problem, net=net, original=net))), bare, tmp_path)
+    assert_comes_back(
+        edited(net, method().edit(replace(problem, net=net, original=net))), bare, tmp_path
+    )
 
 
 def assert_comes_back(net, bare, folder):
-    images = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (16, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     assert (net(images) != bare(images)).any()
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
     assert "body.erase.weight" in state

@@ -5,18 +5,18 @@ from functools import partial
 
 import pytest
 import torch
-from learnt import brief_problem, learnt_problem, one_thread, unlearnt
-from readings import accuracy
 from torch.nn import functional as F
 
 from benchmarks import plain
-from mlu.contracts import Edit
 from mlu.methods.finetune import FineTuning
 from mlu.methods.neggrad import NegGrad
 from mlu.models.network import Network
 from mlu.models.outputs import respond
-from mlu.optimise import Tuning
-from mlu.unlearner import edited
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit
+from mlu.unlearning.unlearner import edited
+from tests.support.learnt import brief_problem, learnt_problem, one_thread, unlearnt
+from tests.support.readings import accuracy
 
 TUNING = Tuning(epochs=10, lr=0.2, momentum=0.0, batch_size=32)
 by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
@@ -42,7 +42,9 @@ class Descends(NegGrad):
     """With the sign of the forgotten loss turned."""
 
     def loss(self, problem, cap, net, batch):
-        return super().loss(problem, cap, net, batch) + 2 * (1 - self.alpha) * plain_forgotten(problem, net, batch)
+        return super().loss(problem, cap, net, batch) + 2 * (1 - self.alpha) * plain_forgotten(
+            problem, net, batch
+        )
 
 
 def plain_forgotten(problem, net, batch):
@@ -77,13 +79,17 @@ def slopes(loss, net):
 def test_ascent_ends_where_the_output_is_as_wrong_as_its_base_rate(beyond, capped, task):
     problem, method = learnt_problem(task), neggrad(alpha=0.7, capped=capped)
     net, batch = inverted(problem) if beyond else problem.net, problem.train[torch.arange(64)]
-    forgotten, retained = (partial(part, problem, batch=batch) for part in (plain_forgotten, plain_retained))
+    forgotten, retained = (
+        partial(part, problem, batch=batch) for part in (plain_forgotten, plain_retained)
+    )
     assert (forgotten(net=net) > plain.loss_of_the_base_rate(problem)) == beyond
     ascent = 0.0 if capped and beyond else 0.3
     ours = slopes(lambda net: method.passes(problem)[0].loss(net, batch), net)
     up, down = (slopes(lambda net, part=part: part(net=net), net) for part in (forgotten, retained))
     for name, value in ours.items():
-        torch.testing.assert_close(value, 0.7 * down[name] - ascent * up[name], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(
+            value, 0.7 * down[name] - ascent * up[name], rtol=1e-6, atol=1e-9
+        )
         assert up[name].any()
 
 
@@ -95,7 +101,10 @@ def test_the_cap_is_the_loss_of_the_base_rate(task):
 
 
 def test_of_a_multilabel_task_it_is_plain_fine_tuning_at_an_alpha_of_one_bit_for_bit():
-    problem, tuning = brief_problem("multilabel"), replace(TUNING, epochs=2, momentum=0.9, weight_decay=0.01)
+    problem, tuning = (
+        brief_problem("multilabel"),
+        replace(TUNING, epochs=2, momentum=0.9, weight_decay=0.01),
+    )
     ours = unlearnt(neggrad(alpha=1.0, tuning=tuning), problem)
     tuned = unlearnt(FineTuning(name="finetune", tuning=tuning), problem)
     torch.testing.assert_close(ours.state_dict(), tuned.state_dict(), rtol=0, atol=0)
@@ -105,13 +114,16 @@ def test_of_a_multilabel_task_it_is_plain_fine_tuning_at_an_alpha_of_one_bit_for
 @by_cap
 def test_it_is_the_plain_loop_of_its_authors(capped, task):
     problem = brief_problem(task)
-    method = neggrad(capped=capped, tuning=replace(TUNING, epochs=3, lr=0.05, momentum=0.5, weight_decay=0.01))
+    method = neggrad(
+        capped=capped, tuning=replace(TUNING, epochs=3, lr=0.05, momentum=0.5, weight_decay=0.01)
+    )
     ours, theirs = unlearnt(method, problem), plain.neggrad(method, problem)
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
 
 
 def climbed(method, problem, steps, rate):
-    """Forgotten losses before each step of plain descent of the head on one batch, and the length of their slopes."""
+    """Forgotten losses before each step of plain descent of the head on one batch, and the length
+    of their slopes."""
     net, batch = copy.deepcopy(problem.net), problem.train[torch.arange(64)]
     (one, *_), losses, lengths = method.passes(problem), [], []
     for _ in range(steps):
@@ -128,7 +140,8 @@ def climbed(method, problem, steps, rate):
 
 
 def test_on_one_batch_a_capped_label_goes_at_most_one_step_beyond_the_base_rates_loss():
-    """A step of length s |slope| lifts a loss of curvature M by s |slope|^2 + M s^2 |slope|^2 / 2 at most."""
+    """A step of length s |slope| lifts a loss of curvature M by s |slope|^2 + M s^2 |slope|^2 / 2
+    at most."""
     problem, rate = learnt_problem(), 0.5
     losses, lengths = climbed(neggrad(), problem, 200, rate)
     cap, step = plain.loss_of_the_base_rate(problem), 0.5 * rate
@@ -148,7 +161,8 @@ def test_without_the_cap_ascent_never_ends():
 
 
 def assert_forgets(net, problem):
-    """What is forgotten is no better known than by its base rate, beyond chance; the rest is known as before."""
+    """What is forgotten is no better known than by its base rate, beyond chance; the rest is known
+    as before."""
     logits, targets = respond(net, problem.validation)[0], problem.validation.targets
     losses = problem.task.terms(logits, targets)
     losses = losses[:, 0] if problem.task.name == "multilabel" else losses[targets[:, 0] > 0]
@@ -167,7 +181,9 @@ def test_what_is_forgotten_is_no_better_known_than_by_its_base_rate(task):
 
 
 @by_task
-@pytest.mark.parametrize("kind", [None, IgnoresForgetting, Descends], ids=["original", "ignored", "sign turned"])
+@pytest.mark.parametrize(
+    "kind", [None, IgnoresForgetting, Descends], ids=["original", "ignored", "sign turned"]
+)
 def test_a_network_that_has_not_forgotten_is_caught(kind, task):
     problem = learnt_problem(task)
     net = unlearnt(neggrad(kind, tuning=BY_TASK[task]), problem) if kind else problem.net

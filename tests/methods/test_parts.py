@@ -6,15 +6,12 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from planted import entangled_problem, planted_problem
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from mlu.contracts import ForgetRequest, Pass
 from mlu.data.split import Batch
-from mlu.errors import UserError
 from mlu.methods.parts import (
     FLAT,
     both_sides,
@@ -38,8 +35,12 @@ from mlu.methods.parts import (
     tune_loss,
     tune_passes,
 )
-from mlu.optimise import Tuning
-from mlu.seeding import generator
+from mlu.models.tasks import ForgetRequest
+from mlu.system.errors import UserError
+from mlu.system.seeding import generator
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Pass
+from tests.support.planted import entangled_problem, planted_problem
 
 
 def sample(images=24, width=40, seed=0, targets=None):
@@ -48,7 +49,9 @@ def sample(images=24, width=40, seed=0, targets=None):
     features = torch.randn(images, width, dtype=torch.float64, generator=random)
     if targets is None:
         targets = torch.randint(0, 2, (images, 3), generator=random).double()
-    return features, Batch(torch.zeros(images, 3, 8, 8), targets, torch.ones(images, 3, dtype=torch.bool))
+    return features, Batch(
+        torch.zeros(images, 3, 8, 8), targets, torch.ones(images, 3, dtype=torch.bool)
+    )
 
 
 @pytest.mark.parametrize(("images", "width"), [(24, 40), (40, 7)])
@@ -58,14 +61,17 @@ def test_multiple_correlation_is_what_a_ridge_regression_explains(images, width)
     target = StandardScaler().fit_transform(batch.targets[:, :1].numpy())[:, 0]
     ridge = Ridge(alpha=images, fit_intercept=False).fit(inputs, target)
     explained = ridge.predict(inputs) @ target / images
-    assert multiple_correlation(features, batch, planted_problem()).item() == pytest.approx(explained, rel=1e-9)
+    assert multiple_correlation(features, batch, planted_problem()).item() == pytest.approx(
+        explained, rel=1e-9
+    )
 
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 999), images=st.integers(2, 30), scale=st.floats(0.1, 10))
 def test_multiple_correlation_is_a_share_that_knows_no_unit(seed, images, scale):
     features, batch = sample(images, 5, seed)
-    # Two images may by chance look alike to a feature: what then is left of its variance counts as rounding.
+    # Two images may by chance look alike to a feature: what then is left of its variance counts as
+    # rounding.
     assume(features.var(0, unbiased=False).min() * min(1, scale**2) > FLAT)
     share = multiple_correlation(features, batch, planted_problem())
     assert -1e-9 <= share <= 1
@@ -81,7 +87,9 @@ def test_multiple_correlation_sees_a_combination_that_no_single_feature_shows():
     features = torch.stack([noise + 0.2 * targets[:, 0], noise - 0.2 * targets[:, 0]], 1)
     _, batch = sample(4000, 2, targets=targets)
     alone = max(np.corrcoef(feature, targets[:, 0])[0, 1] ** 2 for feature in features.T.numpy())
-    independent = multiple_correlation(torch.randn(4000, 2, generator=random).double(), batch, planted_problem())
+    independent = multiple_correlation(
+        torch.randn(4000, 2, generator=random).double(), batch, planted_problem()
+    )
     assert alone < 0.02
     assert multiple_correlation(features, batch, planted_problem()) > independent + 0.005
 
@@ -96,11 +104,13 @@ def test_multiple_correlation_of_a_target_that_does_not_vary_is_zero():
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_multiple_correlation_of_two_images_by_hand(width):
-    """Standardised, all that there is are +1 and -1: K t = 2 width t, so the share is 2 width / (2 width + 2)."""
+    """Standardised, all that there is are +1 and -1: K t = 2 width t, so the share is 2 width / (2
+    width + 2)."""
     _, batch = sample(2, targets=torch.tensor([[1.0, 0, 0], [0, 0, 0]]).double())
     features = torch.tensor([[2.0], [-7.0]]).double().expand(2, width)
     torch.testing.assert_close(
-        multiple_correlation(features, batch, planted_problem()), torch.tensor(width / (width + 1)).double()
+        multiple_correlation(features, batch, planted_problem()),
+        torch.tensor(width / (width + 1)).double(),
     )
 
 
@@ -126,20 +136,28 @@ def test_multiple_correlation_of_several_labels_is_their_mean_on_the_images_wher
     problem, (features, batch) = planted_problem(), sample()
     batch.known[::5, 0], batch.known[1::7, 2], batch.known[:, 1] = False, False, False
     both = (batch.known[:, 0] & batch.known[:, 2]).nonzero().squeeze(1)
-    fewer = Batch(batch.images[both], batch.targets[both], torch.ones(len(both), 3, dtype=torch.bool))
+    fewer = Batch(
+        batch.images[both], batch.targets[both], torch.ones(len(both), 3, dtype=torch.bool)
+    )
     assert 2 < len(both) < len(features)
     single = [
-        multiple_correlation(features[both], fewer, replace(problem, request=ForgetRequest((column,), (1,))))
+        multiple_correlation(
+            features[both], fewer, replace(problem, request=ForgetRequest((column,), (1,)))
+        )
         for column in (0, 2)
     ]
-    found = multiple_correlation(features, batch, replace(problem, request=ForgetRequest((0, 2), (1,))))
+    found = multiple_correlation(
+        features, batch, replace(problem, request=ForgetRequest((0, 2), (1,)))
+    )
     torch.testing.assert_close(found, torch.stack(single).mean())
 
 
 def test_standardised_columns_have_mean_0_and_variance_1_or_do_not_vary():
     columns = sample(30, 4)[0] * torch.tensor([1.0, 1e3, 1e-6, 0.0]) + 5
     found = standardised(columns).numpy()
-    np.testing.assert_allclose(found[:, :2], StandardScaler().fit_transform(columns[:, :2].numpy()), atol=1e-9)
+    np.testing.assert_allclose(
+        found[:, :2], StandardScaler().fit_transform(columns[:, :2].numpy()), atol=1e-9
+    )
     # Below FLAT a variance is divided by FLAT, so that rounding is not blown up to a signal.
     np.testing.assert_allclose(found[:, 2].var(), columns[:, 2].numpy().var() / FLAT, rtol=1e-6)
     assert (found[:, 3] == 0).all()
@@ -148,7 +166,8 @@ def test_standardised_columns_have_mean_0_and_variance_1_or_do_not_vary():
 def test_its_gradient_is_that_of_finite_differences():
     features, batch = sample(8, 5)
     assert torch.autograd.gradcheck(
-        lambda values: multiple_correlation(values, batch, planted_problem()), features.requires_grad_()
+        lambda values: multiple_correlation(values, batch, planted_problem()),
+        features.requires_grad_(),
     )
 
 
@@ -159,9 +178,13 @@ def test_the_retained_loss_reads_no_forgotten_target():
     loss = retained_loss(logits, batch, problem)
     flipped = batch.targets.clone()
     flipped[:, 0] = 1 - flipped[:, 0]
-    assert torch.equal(retained_loss(logits, Batch(batch.images, flipped, batch.known), problem), loss)
+    assert torch.equal(
+        retained_loss(logits, Batch(batch.images, flipped, batch.known), problem), loss
+    )
     flipped[:, 1] = 1 - flipped[:, 1]
-    assert not torch.equal(retained_loss(logits, Batch(batch.images, flipped, batch.known), problem), loss)
+    assert not torch.equal(
+        retained_loss(logits, Batch(batch.images, flipped, batch.known), problem), loss
+    )
 
 
 @pytest.mark.parametrize("forgotten", [(0,), (2, 0)])
@@ -194,7 +217,9 @@ def test_plain_tuning_goes_through_what_may_be_retained_with_its_loss():
 
 
 @pytest.mark.parametrize("decorrelation", [0.0, 0.7])
-def test_tuning_after_an_edit_is_given_the_forgotten_targets_only_where_it_reads_them(decorrelation):
+def test_tuning_after_an_edit_is_given_the_forgotten_targets_only_where_it_reads_them(
+    decorrelation,
+):
     problem = entangled_problem()
     passes = tune_passes(problem, Tuning(epochs=2), 0.3, decorrelation)
     batch = problem.train[torch.arange(16)]
@@ -213,13 +238,19 @@ def test_tuning_minimises_the_sum_that_its_docstring_names(soft, decorrelation):
     found = tune_loss(problem, soft, decorrelation, problem.net, batch)
     taught = problem.original(batch.images).sigmoid()[:, 1:]
     targets = (1 - soft) * batch.targets[:, 1:] + soft * taught
-    wanted = torch.nn.functional.binary_cross_entropy_with_logits(problem.net(batch.images)[:, 1:], targets)
-    wanted = wanted + decorrelation * multiple_correlation(problem.net.features(batch.images), batch, problem)
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(
+        problem.net(batch.images)[:, 1:], targets
+    )
+    wanted = wanted + decorrelation * multiple_correlation(
+        problem.net.features(batch.images), batch, problem
+    )
     torch.testing.assert_close(found, wanted)
 
 
 def test_a_pass_is_repeated_until_epochs_or_steps_are_done():
-    one = Pass(images=planted_problem(64).train, loss=lambda net, batch: torch.zeros(()), batch_size=16)
+    one = Pass(
+        images=planted_problem(64).train, loss=lambda net, batch: torch.zeros(()), batch_size=16
+    )
     for epochs, steps, wanted in (
         (3, None, 3),
         (None, 4, 1),
@@ -239,8 +270,12 @@ def test_a_share_of_a_split_is_seeded_and_never_empty():
     train = planted_problem(64).train
     assert len(share_of(train, 0.25, generator(0))) == 16
     assert len(share_of(train, 1e-9, generator(0))) == 1
-    assert np.array_equal(share_of(train, 0.5, generator(1)).rows, share_of(train, 0.5, generator(1)).rows)
-    assert not np.array_equal(share_of(train, 0.5, generator(1)).rows, share_of(train, 0.5, generator(2)).rows)
+    assert np.array_equal(
+        share_of(train, 0.5, generator(1)).rows, share_of(train, 0.5, generator(1)).rows
+    )
+    assert not np.array_equal(
+        share_of(train, 0.5, generator(1)).rows, share_of(train, 0.5, generator(2)).rows
+    )
 
     whole = share_of(train, 1.0, generator(0))
     assert np.array_equal(whole.rows, train.rows)
@@ -291,7 +326,11 @@ def test_a_silent_head_says_the_base_rate_of_known_targets_and_leaves_all_else()
 def test_frozen_rows_are_the_forgotten_ones_of_the_head():
     problem = replace(planted_problem(), request=ForgetRequest((0, 2), (1,)))
     radius, head = frozen_rows(problem), problem.net.head
-    assert radius["head.weight"].expand_as(head.weight).tolist() == [[0.0] * 4, [torch.inf] * 4, [0.0] * 4]
+    assert radius["head.weight"].expand_as(head.weight).tolist() == [
+        [0.0] * 4,
+        [torch.inf] * 4,
+        [0.0] * 4,
+    ]
     assert radius["head.bias"].expand_as(head.bias).tolist() == [0.0, torch.inf, 0.0]
     assert len(radius) == 2
 
@@ -347,7 +386,9 @@ def test_aurocs_are_of_the_forgotten_labels_that_occur_both_ways_among_known_tar
     images.known[:, 1] = images.targets[:, 1] > 0
     odds = problem.net(images[torch.arange(len(images))].images)
     expected = [
-        roc_auc_score(images.targets[images.known[:, column], column], odds[images.known[:, column], column])
+        roc_auc_score(
+            images.targets[images.known[:, column], column], odds[images.known[:, column], column]
+        )
         for column in (2, 0)
     ]
     assert forgotten_aurocs(problem.net, problem, images) == pytest.approx(expected, abs=1e-6)

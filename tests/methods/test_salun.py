@@ -3,17 +3,18 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from learnt import brief_problem, bright, learnt_problem, one_thread, unlearnt
-from planted import FORGOTTEN, RETAINED, planted_problem
-from readings import assert_never_predicted, auroc_interval
 from scipy.stats import chisquare
 from torch.nn import functional as F
 
 from benchmarks import plain
-from mlu.contracts import Edit, ForgetRequest, Problem
 from mlu.methods.salun import SalUn, relabelled_loss
-from mlu.optimise import Tuning
-from mlu.unlearner import edited
+from mlu.models.tasks import ForgetRequest
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit, Problem
+from mlu.unlearning.unlearner import edited
+from tests.support.learnt import brief_problem, bright, learnt_problem, one_thread, unlearnt
+from tests.support.planted import FORGOTTEN, RETAINED, planted_problem
+from tests.support.readings import assert_never_predicted, auroc_interval
 
 TUNING = Tuning(epochs=12, lr=0.1, momentum=0.0, batch_size=32)
 HARSH = Tuning(epochs=2, lr=0.05, momentum=0.9, weight_decay=0.5, batch_size=32)
@@ -28,7 +29,13 @@ def alone():
 
 
 def salun(kind=SalUn, **changes) -> SalUn:
-    defaults = {"name": "salun", "fraction": 0.5, "relabel": "prior", "resample": True, "tuning": TUNING}
+    defaults = {
+        "name": "salun",
+        "fraction": 0.5,
+        "relabel": "prior",
+        "resample": True,
+        "tuning": TUNING,
+    }
     return kind(**defaults | changes)
 
 
@@ -84,20 +91,25 @@ def plain_saliency(problem):
     if problem.task.name == "multilabel":
         F.binary_cross_entropy_with_logits(logits[:, 0], train.targets[:, 0]).backward()
     else:
-        F.cross_entropy(logits[train.targets[:, 0] > 0], train.targets[train.targets[:, 0] > 0]).backward()
+        F.cross_entropy(
+            logits[train.targets[:, 0] > 0], train.targets[train.targets[:, 0] > 0]
+        ).backward()
     return {name: parameter.grad.abs() for name, parameter in net.named_parameters()}
 
 
 @by_task
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.5, 1.0])
 def test_the_most_salient_share_of_the_body_and_of_the_head_moves(fraction, task):
-    """Signed gradients are added up over batches, 256 images in two of them; batch norms and biases count."""
+    """Signed gradients are added up over batches, 256 images in two of them; batch norms and biases
+    count."""
     problem = learnt_problem(task, norm=True)
     saliency, mask = plain_saliency(problem), moving(salun(fraction=fraction), problem)
     assert set(mask) == set(saliency)
     for part in PARTS:
         scores, moves = joined(saliency, part), joined(mask, part)
-        depends = scores > 1e-12 * scores.max()  # in front of a batch norm a bias has none but rounding
+        depends = (
+            scores > 1e-12 * scores.max()
+        )  # in front of a batch norm a bias has none but rounding
         wanted = fraction * len(scores)
         if wanted <= depends.sum() or fraction == 1:
             assert abs(moves.sum() - wanted) <= 1
@@ -136,7 +148,9 @@ def assert_the_rest_stays(kind, task):
     for name, moves in mask.items():
         before, after = problem.net.get_parameter(name), net.get_parameter(name)
         assert torch.equal(after[~moves], before[~moves]), name
-    assert not all(torch.equal(net.get_parameter(name), problem.net.get_parameter(name)) for name in mask)
+    assert not all(
+        torch.equal(net.get_parameter(name), problem.net.get_parameter(name)) for name in mask
+    )
 
 
 @by_task
@@ -154,13 +168,18 @@ def test_a_mask_that_leaks_is_caught(kind, task):
 @by_task
 def test_a_fraction_of_one_is_the_unmasked_run(task):
     problem = brief_problem(task)
-    masked, unmasked = (unlearnt(salun(kind, fraction=1.0, tuning=HARSH), problem) for kind in (SalUn, Unmasked))
+    masked, unmasked = (
+        unlearnt(salun(kind, fraction=1.0, tuning=HARSH), problem) for kind in (SalUn, Unmasked)
+    )
     torch.testing.assert_close(masked.state_dict(), unmasked.state_dict(), rtol=0, atol=0)
 
 
 @by_task
 def test_it_is_plain_descent_on_new_targets_of_the_salient_weights(task):
-    problem, method = brief_problem(task), salun(tuning=replace(TUNING, epochs=2, momentum=0.5, weight_decay=0.01))
+    problem, method = (
+        brief_problem(task),
+        salun(tuning=replace(TUNING, epochs=2, momentum=0.5, weight_decay=0.01)),
+    )
     ours, theirs = unlearnt(method, problem), plain.salun(method, problem)
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
 
@@ -192,9 +211,13 @@ def many(task) -> Problem:
     problem, train = learnt_problem(task), bright(2000, task, seed=5)
     if task == "multilabel":
         return replace(problem, train=train)
-    classes = torch.repeat_interleave(torch.arange(4), torch.tensor([round(2000 * rate) for rate in RATES]))
+    classes = torch.repeat_interleave(
+        torch.arange(4), torch.tensor([round(2000 * rate) for rate in RATES])
+    )
     targets = F.one_hot(classes, 4).float()
-    return replace(problem, train=replace(train, targets=targets), request=ForgetRequest((0, 1), (2, 3)))
+    return replace(
+        problem, train=replace(train, targets=targets), request=ForgetRequest((0, 1), (2, 3))
+    )
 
 
 def relabelled(problem, relabel):
@@ -206,7 +229,8 @@ def kinds(targets, task):
 
 
 def improbability(problem, rule) -> float:
-    """Smallest p of a chi-square test of the new targets, over the old kinds; 0 where what has no chance occurs."""
+    """Smallest p of a chi-square test of the new targets, over the old kinds; 0 where what has no
+    chance occurs."""
     new = kinds(relabelled(problem, rule.relabel).targets, rule.task)
     old, smallest = kinds(problem.train.targets, rule.task), 1.0
     for kind, chances in rule.chances.items():
@@ -263,7 +287,9 @@ def test_what_is_forgotten_is_never_predicted_again(task):
 
 
 @by_task
-@pytest.mark.parametrize("method", [None, salun(NotRelabelled), salun(fraction=0.0)], ids=["original", "old", "frozen"])
+@pytest.mark.parametrize(
+    "method", [None, salun(NotRelabelled), salun(fraction=0.0)], ids=["original", "old", "frozen"]
+)
 def test_a_network_that_has_not_forgotten_is_caught(method, task):
     problem = learnt_problem(task)
     net = unlearnt(method, problem) if method else problem.net
@@ -275,7 +301,8 @@ def test_flip_keeps_a_label_as_readable_as_it_was_and_prior_does_not():
     """Areas under the curve near 1, 0 and between: of inverted outputs an attacker reads as much."""
     problem = learnt_problem()
     flipped, prior = (
-        auroc_interval(unlearnt(salun(relabel=relabel), problem), problem) for relabel in ("flip", "prior")
+        auroc_interval(unlearnt(salun(relabel=relabel), problem), problem)
+        for relabel in ("flip", "prior")
     )
     low, _ = auroc_interval(problem.net, problem)
     assert 1 - flipped[0] >= low
@@ -284,6 +311,9 @@ def test_flip_keeps_a_label_as_readable_as_it_was_and_prior_does_not():
 
 def test_the_saliency_is_of_the_original_forgotten_output_where_an_earlier_round_silenced_it():
     problem = learnt_problem()
-    silent = edited(problem.net, Edit(weights={"head.weight": problem.net.head.weight * torch.tensor([[0], [1], [1]])}))
+    silent = edited(
+        problem.net,
+        Edit(weights={"head.weight": problem.net.head.weight * torch.tensor([[0], [1], [1]])}),
+    )
     again, first = (moving(salun(), one) for one in (replace(problem, net=silent), problem))
     assert all(torch.equal(again[name], first[name]) for name in first)

@@ -6,19 +6,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learnt import brief_problem, learnt_problem, one_thread, unlearnt
-from readings import assert_never_predicted, auroc
 from sklearn.metrics import roc_auc_score
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
 from benchmarks import plain
-from mlu.contracts import Edit
 from mlu.methods.finetune import FineTuning
 from mlu.methods.scrub import Scrub
 from mlu.models.network import Network
-from mlu.optimise import Tuning
-from mlu.tasks import MultiLabel, SingleLabel
-from mlu.unlearner import edited
+from mlu.models.tasks import MultiLabel, SingleLabel
+from mlu.training.optimise import Tuning
+from mlu.unlearning.contract import Edit
+from mlu.unlearning.unlearner import edited
+from tests.support.learnt import brief_problem, learnt_problem, one_thread, unlearnt
+from tests.support.readings import assert_never_predicted, auroc
 
 TUNING = Tuning(epochs=8, lr=0.1, momentum=0.0, batch_size=32)
 by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
@@ -67,14 +67,18 @@ class SoftmaxOverLabels(MultiLabel):
 
 def logits_of(seed, spread=3.0):
     """Of a teacher and a student, for 16 images and 4 labels."""
-    return spread * torch.randn(2, 16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return spread * torch.randn(
+        2, 16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_the_divergence_is_that_of_torchs_distributions_times_the_squared_temperature(temperature):
     teacher, student = logits_of(0)
     theirs, ours = (values / temperature for values in (teacher, student))
-    labels = kl_divergence(Bernoulli(logits=theirs[:, [1, 3]]), Bernoulli(logits=ours[:, [1, 3]])).mean(1)
+    labels = kl_divergence(
+        Bernoulli(logits=theirs[:, [1, 3]]), Bernoulli(logits=ours[:, [1, 3]])
+    ).mean(1)
     classes = kl_divergence(Categorical(logits=theirs), Categorical(logits=ours))
     for task, expected in ((MultiLabel(), labels), (SingleLabel(), classes)):
         divergence = task.distillation(teacher, student, (1, 3), temperature)
@@ -94,7 +98,9 @@ def test_the_divergence_is_positive_and_zero_at_the_teacher_itself(seed, tempera
 def slope(method, net, problem, images=64):
     """Gradient of the forgetting loss on plain images, by parameter."""
     net = copy.deepcopy(net).requires_grad_(True)
-    loss = method.forgetting_loss(problem, net, problem.forget[torch.arange(min(images, len(problem.forget)))])
+    loss = method.forgetting_loss(
+        problem, net, problem.forget[torch.arange(min(images, len(problem.forget)))]
+    )
     parameters = dict(net.named_parameters())
     found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
     return dict(zip(parameters, found, strict=True))
@@ -131,7 +137,9 @@ def test_a_softmax_over_labels_would_have_a_slope_there(objective):
 
 @pytest.mark.parametrize("objective", ["kl_max", "kl_max_clipped"])
 @by_task
-def test_a_divergence_that_is_maximised_has_no_slope_at_the_teacher_and_one_at_the_start(objective, task):
+def test_a_divergence_that_is_maximised_has_no_slope_at_the_teacher_and_one_at_the_start(
+    objective, task
+):
     problem, method = learnt_problem(task), scrub(objective=objective)
     start = edited(problem.net, method.edit(problem))
     stuck, moving = (slope(method, net, problem) for net in (problem.net, start))
@@ -151,7 +159,9 @@ def test_the_start_is_moved_by_a_thousandth_of_each_layers_root_mean_square():
             assert abs(step.square().mean() - 1) < 4 * (2 / step.numel()) ** 0.5, name
 
 
-@pytest.mark.parametrize("changes", [{"objective": "kl_prior"}, {"objective": "kl_max", "max_passes": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"objective": "kl_prior"}, {"objective": "kl_max", "max_passes": 0}]
+)
 def test_nothing_is_edited_where_no_divergence_is_maximised(changes):
     assert scrub(**changes).edit(learnt_problem()) == Edit()
 
@@ -175,13 +185,15 @@ def constant_problem(teacher=2.0):
 
 
 def driven(method, problem, start):
-    """Where 60 steps of plain gradient descent on the forgetting loss leave a forgotten logit that is a bias alone."""
+    """Where 60 steps of plain gradient descent on the forgetting loss leave a forgotten logit that
+    is a bias alone."""
     net, batch = copy.deepcopy(problem.net), problem.forget[torch.arange(4)]
     net.head.bias[0] = start
     for _ in range(60):
         bias = net.head.bias.requires_grad_(True)
         (found,) = torch.autograd.grad(method.forgetting_loss(problem, net, batch), bias)
-        # The curvature of a Bernoulli's divergence is at most 1/4: descent at a rate of 4 never overshoots.
+        # The curvature of a Bernoulli's divergence is at most 1/4: descent at a rate of 4 never
+        # overshoots.
         net.head.bias.requires_grad_(False)[0] -= 4 * found[0]
     return net.head.bias[0].item()
 
@@ -208,7 +220,9 @@ def test_kl_prior_of_a_wrong_loss_would_end_elsewhere(double):
 @pytest.mark.parametrize(("offset", "inverts"), [(-1e-3, True), (1e-3, False)])
 def test_kl_max_has_two_ways_out_and_one_inverts_the_label(offset, inverts):
     teacher = 2.0
-    end = driven(scrub(objective="kl_max", temperature=1.0), constant_problem(teacher), teacher + offset)
+    end = driven(
+        scrub(objective="kl_max", temperature=1.0), constant_problem(teacher), teacher + offset
+    )
     assert (end < -teacher) == inverts
     assert (end > teacher) != inverts
 
@@ -219,7 +233,10 @@ def test_only_the_clipped_divergence_has_no_slope_beyond_ln_2(objective):
     for bias in (-4.0, -1.0, 1.0, 3.0):
         net = copy.deepcopy(problem.net)
         net.head.bias[0] = bias
-        teacher, student = torch.tensor(2.0, dtype=torch.float64), torch.tensor(bias, dtype=torch.float64)
+        teacher, student = (
+            torch.tensor(2.0, dtype=torch.float64),
+            torch.tensor(bias, dtype=torch.float64),
+        )
         divergence = kl_divergence(Bernoulli(logits=teacher), Bernoulli(logits=student))
         free = objective == "kl_max" or divergence < math.log(2)
         expected = -(student.sigmoid() - teacher.sigmoid()) if free else torch.zeros(())
@@ -244,7 +261,9 @@ def test_it_is_the_plain_loop_of_its_authors(objective, task):
 
 def test_each_of_the_first_epochs_begins_with_forgetting_and_every_epoch_ends_with_retaining():
     problem = learnt_problem()
-    method = scrub(max_passes=2, forget_batch_size=16, milestones=(1, 3), tuning=replace(TUNING, epochs=4))
+    method = scrub(
+        max_passes=2, forget_batch_size=16, milestones=(1, 3), tuning=replace(TUNING, epochs=4)
+    )
     passes = method.passes(problem)
     kinds = [one.loss.func.__name__.removesuffix("_loss") for one in passes]
     assert kinds == ["forgetting", "retaining"] * 2 + ["retaining"] * 2
@@ -258,7 +277,9 @@ def test_each_of_the_first_epochs_begins_with_forgetting_and_every_epoch_ends_wi
 def test_every_forgetting_pass_draws_another_share_of_the_images():
     problem = learnt_problem()
     first, second, *_ = [
-        set(one.images.rows) for one in scrub(forget_fraction=0.25).passes(problem) if one.batch_size is not None
+        set(one.images.rows)
+        for one in scrub(forget_fraction=0.25).passes(problem)
+        if one.batch_size is not None
     ]
     assert len(first) == len(second) == len(problem.train) // 4
     assert first != second
@@ -281,9 +302,12 @@ def test_what_is_forgotten_is_never_predicted_again(task):
 
 
 @by_task
-@pytest.mark.parametrize("kind", [None, IgnoresForgetting, SharedTeacher], ids=["original", "ignored", "shared"])
+@pytest.mark.parametrize(
+    "kind", [None, IgnoresForgetting, SharedTeacher], ids=["original", "ignored", "shared"]
+)
 def test_a_network_that_has_not_forgotten_is_caught(kind, task):
-    """A shared teacher has a slope where the prior is aimed at: that does not depend on the teacher."""
+    """A shared teacher has a slope where the prior is aimed at: that does not depend on the
+    teacher."""
     problem = learnt_problem(task)
     objective = "kl_max" if kind is SharedTeacher else "kl_prior"
     net = unlearnt(scrub(kind, objective=objective), problem) if kind else problem.net
@@ -292,8 +316,14 @@ def test_a_network_that_has_not_forgotten_is_caught(kind, task):
 
 
 def assert_driven_away(kind, objective, problem):
-    """On most images that it was not trained on, the forgotten output has left the teacher's by a whole bit."""
-    method = scrub(kind, objective=objective, max_passes=3, tuning=replace(TUNING, epochs=3, momentum=0.9, lr=0.05))
+    """On most images that it was not trained on, the forgotten output has left the teacher's by a
+    whole bit."""
+    method = scrub(
+        kind,
+        objective=objective,
+        max_passes=3,
+        tuning=replace(TUNING, epochs=3, momentum=0.9, lr=0.05),
+    )
     images = problem.task.only(problem.validation, (0,))
     batch = images[torch.arange(len(images))]
     teacher, student = (net(batch.images) for net in (problem.original, unlearnt(method, problem)))
@@ -318,7 +348,9 @@ def test_a_student_that_nothing_drives_away_is_caught(kind, task):
 def test_with_a_teacher_that_shares_the_students_weights_maximising_does_nothing(task):
     problem = brief_problem(task, norm=False)
     shared, nothing, ours = (
-        unlearnt(scrub(kind, objective="kl_max", max_passes=2, tuning=replace(TUNING, epochs=2)), problem)
+        unlearnt(
+            scrub(kind, objective="kl_max", max_passes=2, tuning=replace(TUNING, epochs=2)), problem
+        )
         for kind in (SharedTeacher, IgnoresForgetting, Scrub)
     )
     torch.testing.assert_close(shared.state_dict(), nothing.state_dict(), rtol=0, atol=1e-12)
@@ -336,7 +368,9 @@ def known_by_hand(net, problem):
     return tuple(errors)
 
 
-@pytest.mark.parametrize(("task", "lr", "momentum"), [("multilabel", 0.05, 0.9), ("singlelabel", 0.01, 0.0)])
+@pytest.mark.parametrize(
+    ("task", "lr", "momentum"), [("multilabel", 0.05, 0.9), ("singlelabel", 0.01, 0.0)]
+)
 def test_rewinding_keeps_the_epoch_that_comes_nearest(task, lr, momentum):
     problem, method = learnt_problem(task), scrub(max_passes=3)
     tunings = [replace(TUNING, epochs=epochs, lr=lr, momentum=momentum) for epochs in (2, 3, 4)]
@@ -345,7 +379,9 @@ def test_rewinding_keeps_the_epoch_that_comes_nearest(task, lr, momentum):
     figures = [known_by_hand(net, problem) for net in epochs]
     wanted = figures[-1][1]
     nearest = min(range(3), key=lambda number: abs(figures[number][0] - wanted))
-    assert abs(figures[nearest][0] - wanted) < abs(figures[-1][0] - wanted)  # else the last epoch would do as well
+    assert abs(figures[nearest][0] - wanted) < abs(
+        figures[-1][0] - wanted
+    )  # else the last epoch would do as well
     torch.testing.assert_close(kept.state_dict(), epochs[nearest].state_dict(), rtol=0, atol=0)
 
 
@@ -353,7 +389,9 @@ def test_rewinding_keeps_the_epoch_that_comes_nearest(task, lr, momentum):
 def test_only_the_ends_of_epochs_from_the_second_on_are_candidates(max_passes):
     method = scrub(rewind=True, max_passes=max_passes, tuning=replace(TUNING, epochs=4))
     passes = method.passes(learnt_problem())
-    ends = [number for number, one in enumerate(passes) if one.loss.func.__name__ == "retaining_loss"]
+    ends = [
+        number for number, one in enumerate(passes) if one.loss.func.__name__ == "retaining_loss"
+    ]
     assert len(ends) == 4
     assert [number for number, one in enumerate(passes) if one.judge is not None] == ends[1:]
     assert all(one.judge is None for one in replace(method, rewind=False).passes(learnt_problem()))
@@ -373,5 +411,7 @@ def test_of_several_labels_the_one_that_is_known_best_or_inverted_most_is_judged
 
 def test_a_label_of_one_kind_alone_counts_as_unknown():
     problem = learnt_problem()
-    validation = problem.validation.subset((problem.validation.targets[:, 0] == 0).nonzero().squeeze(1))
+    validation = problem.validation.subset(
+        (problem.validation.targets[:, 0] == 0).nonzero().squeeze(1)
+    )
     assert scrub().judge(replace(problem, validation=validation), problem.net) == (0.5, 0.5)

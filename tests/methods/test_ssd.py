@@ -5,26 +5,28 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learnt import learnt_problem
-from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
-from readings import accuracy, recall
 from torch.nn import functional as F
 
 from benchmarks import plain
-from mlu.contracts import ForgetRequest
-from mlu.errors import UserError
 from mlu.methods import ssd as module
 from mlu.methods.parts import every_weight
 from mlu.methods.ssd import SelectiveDampening
-from mlu.tasks import SingleLabel
-from mlu.unlearner import edited
+from mlu.models.tasks import ForgetRequest, SingleLabel
+from mlu.system.errors import UserError
+from mlu.unlearning.unlearner import edited
+from tests.support.learnt import learnt_problem
+from tests.support.planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
+from tests.support.readings import accuracy, recall
 
 CONV, CONV_BIAS, HEAD, HEAD_BIAS = "body.conv.weight", "body.conv.bias", "head.weight", "head.bias"
 by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
 
 
 def ssd(kind=SelectiveDampening, **changes) -> SelectiveDampening:
-    return kind(**{"name": "ssd", "alpha": 10.0, "dampening": 1.0, "score_batch": 1, "images": None} | changes)
+    return kind(
+        **{"name": "ssd", "alpha": 10.0, "dampening": 1.0, "score_batch": 1, "images": None}
+        | changes
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,11 @@ class Unweighed(SelectiveDampening):
 
     def importances(self, problem):
         scores = super().importances(problem)
-        return scores | {"retained": {name: torch.zeros_like(layer) for name, layer in scores["retained"].items()}}
+        return scores | {
+            "retained": {
+                name: torch.zeros_like(layer) for name, layer in scores["retained"].items()
+            }
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +57,20 @@ class AmongAll(SelectiveDampening):
 
     def importances(self, problem):
         every = tuple(range(problem.train.targets.shape[1]))
-        return super().importances(problem) | self.fisher_of(problem, problem.train, {"retained": every})
+        return super().importances(problem) | self.fisher_of(
+            problem, problem.train, {"retained": every}
+        )
 
 
 def exact_problem(task):
-    """Few images, one forgotten and one retained label or three classes, in float64: every score can be exact."""
+    """Few images, one forgotten and one retained label or three classes, in float64: every score
+    can be exact."""
     problem = entangled_problem()
     net = copy.deepcopy(problem.net).double()
     if task == "multilabel":
-        train = replace(problem.train, targets=problem.train.targets.double(), known=problem.train.known.clone())
+        train = replace(
+            problem.train, targets=problem.train.targets.double(), known=problem.train.known.clone()
+        )
         # A network of three labels of which the last is neither forgotten nor retained.
         problem = replace(problem, request=ForgetRequest((0,), (1,)))
         train.known[::5, :2] = False
@@ -72,9 +83,13 @@ def exact_problem(task):
 
 
 def by_hand(problem, alpha, dampening):
-    """Image by image and weight by weight, as the paper prints it but with each image's gradient squared."""
+    """Image by image and weight by weight, as the paper prints it but with each image's gradient
+    squared."""
     importance = {}
-    for side, columns in (("forgotten", problem.request.forgotten), ("retained", problem.request.retained)):
+    for side, columns in (
+        ("forgotten", problem.request.forgotten),
+        ("retained", problem.request.retained),
+    ):
         squares = []
         for row in range(len(problem.train)):
             batch = problem.train[[row]]
@@ -93,8 +108,12 @@ def by_hand(problem, alpha, dampening):
         importance[side] = torch.stack(squares).mean(0).tolist()
     expected = []
     weights = torch.cat([weight.flatten() for weight in problem.net.parameters()]).tolist()
-    for weight, ours, theirs in zip(weights, importance["forgotten"], importance["retained"], strict=True):
-        expected.append(weight * min(dampening * theirs / ours, 1) if ours > alpha * theirs else weight)
+    for weight, ours, theirs in zip(
+        weights, importance["forgotten"], importance["retained"], strict=True
+    ):
+        expected.append(
+            weight * min(dampening * theirs / ours, 1) if ours > alpha * theirs else weight
+        )
     return torch.tensor(expected, dtype=torch.float64)
 
 
@@ -117,7 +136,9 @@ def test_in_batches_it_is_the_plain_loop_of_its_authors(task):
     problem, method = learnt_problem(task, norm=True), ssd(alpha=1.0, score_batch=16, images=48)
     weights = flat(method.edit(problem).weights)
     assert not torch.equal(weights, flat(every_weight(problem.net)))
-    torch.testing.assert_close(weights, flat(every_weight(plain.ssd(method, problem))), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        weights, flat(every_weight(plain.ssd(method, problem))), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", [WrongLabel, Unweighed])
@@ -125,12 +146,17 @@ def test_in_batches_it_is_the_plain_loop_of_its_authors(task):
 def test_other_scores_give_other_weights_than_by_hand(task, kind):
     problem = exact_problem(task)
     with pytest.raises(AssertionError, match="not close"):
-        torch.testing.assert_close(flat(ssd(kind, alpha=1.0).edit(problem).weights), by_hand(problem, 1.0, 1.0))
+        torch.testing.assert_close(
+            flat(ssd(kind, alpha=1.0).edit(problem).weights), by_hand(problem, 1.0, 1.0)
+        )
 
 
-@pytest.mark.parametrize("limit", [{"alpha": 1e30}, {"alpha": 1.0, "dampening": 1e30}, {"alpha": 1.0}])
+@pytest.mark.parametrize(
+    "limit", [{"alpha": 1e30}, {"alpha": 1.0, "dampening": 1e30}, {"alpha": 1.0}]
+)
 def test_without_a_limit_on_either_number_nothing_changes(limit):
-    """The last case is the negative control. The forgotten row of the head matters to no retained label: it goes."""
+    """The last case is the negative control. The forgotten row of the head matters to no retained
+    label: it goes."""
     problem = entangled_problem()
     weights, before = dict(ssd(**limit).edit(problem).weights), every_weight(problem.net)
     assert not weights[HEAD][0].any()
@@ -146,10 +172,14 @@ def test_no_weight_grows_or_changes_its_sign(seed, alpha, dampening):
     weight = torch.randn(40, generator=draw)
     # Many exact zeros, and scores as small and as large as gradients in float32 can be.
     forgotten, retained = (
-        10 ** torch.empty(40).uniform_(-40, 20, generator=draw) * (torch.rand(40, generator=draw) < 0.7) for _ in "ab"
+        10 ** torch.empty(40).uniform_(-40, 20, generator=draw)
+        * (torch.rand(40, generator=draw) < 0.7)
+        for _ in "ab"
     )
     ((_, after),) = (
-        ssd(alpha=alpha, dampening=dampening).dampened({"w": weight}, {"w": forgotten}, {"w": retained}).items()
+        ssd(alpha=alpha, dampening=dampening)
+        .dampened({"w": weight}, {"w": forgotten}, {"w": retained})
+        .items()
     )
     assert (after.abs() <= weight.abs()).all()
     assert (after * weight >= 0).all()
@@ -220,7 +250,8 @@ def test_scores_of_other_labels_or_of_one_side_alone_or_none_would_be_noticed(ta
 
 
 def test_a_class_of_a_quarter_of_the_images_can_matter_five_times_as_much_to_itself():
-    """Not if it were weighed against all images, of which it is a quarter: then by four times at most."""
+    """Not if it were weighed against all images, of which it is a quarter: then by four times at
+    most."""
     problem = learnt_problem("singlelabel", norm=True)
     problem = replace(problem, train=problem.train.subset(torch.arange(96)))
     assert len(problem.forget) / len(problem.train) == 0.25
@@ -229,7 +260,11 @@ def test_a_class_of_a_quarter_of_the_images_can_matter_five_times_as_much_to_its
         (kind, alpha): (flat(ssd(kind, alpha=alpha).edit(problem).weights) != before).any()
         for kind, alpha in ((SelectiveDampening, 5.0), (AmongAll, 5.0), (AmongAll, 1.0))
     }
-    assert changed == {(SelectiveDampening, 5.0): True, (AmongAll, 5.0): False, (AmongAll, 1.0): True}
+    assert changed == {
+        (SelectiveDampening, 5.0): True,
+        (AmongAll, 5.0): False,
+        (AmongAll, 1.0): True,
+    }
 
 
 @by_task

@@ -5,17 +5,17 @@ from unittest import mock
 
 import pytest
 import torch
-from learnt import brief_problem, learnt_problem, one_thread, unlearnt
-from readings import accuracy, auroc_interval
 from scipy.stats import chi2
 from torch.nn import functional as F
 
 from benchmarks import plain
-from mlu.contracts import ForgetRequest
 from mlu.methods import unsir as source
 from mlu.methods.parts import loss_of_retained
 from mlu.methods.unsir import Unsir, noise_loss, noise_targets
-from mlu.optimise import Tuning
+from mlu.models.tasks import ForgetRequest
+from mlu.training.optimise import Tuning
+from tests.support.learnt import brief_problem, learnt_problem, one_thread, unlearnt
+from tests.support.readings import accuracy, auroc_interval
 
 TUNING = Tuning(epochs=5, lr=0.02, optimiser="adam", batch_size=32)
 by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
@@ -93,10 +93,14 @@ def test_noise_that_descends_is_caught(task):
 @by_task
 @pytest.mark.parametrize("penalty", [0.01, 0.1])
 def test_the_penalty_bounds_the_noise(task, penalty):
-    """Noise that is worth its norm has |noise|^2 penalty <= its loss - that of none; so does it after enough steps."""
+    """Noise that is worth its norm has |noise|^2 penalty <= its loss - that of none; so does it
+    after enough steps."""
     problem = learnt_problem(task)
     noise, targets = learnt_noise(unsir(penalty=penalty, noise_steps=100), problem)
-    gained = [plain_noise_loss(problem.net, images, targets, task) for images in (noise, torch.zeros_like(noise))]
+    gained = [
+        plain_noise_loss(problem.net, images, targets, task)
+        for images in (noise, torch.zeros_like(noise))
+    ]
     scaled = penalty * 3 * 32 * 32 / (3 * 8 * 8)
     assert scaled * noise.square().sum((1, 2, 3)).mean() <= gained[0] - gained[1]
     free, _ = learnt_noise(unsir(penalty=0.0, noise_steps=100), problem)
@@ -124,7 +128,9 @@ def test_a_network_in_training_mode_would_drift_while_noise_is_learnt():
     problem = learnt_problem(norm=True)
     problem = replace(problem, net=copy.deepcopy(problem.net).train())
     unsir().passes(problem)
-    assert (problem.net.body.bn.running_mean != learnt_problem(norm=True).net.body.bn.running_mean).all()
+    assert (
+        problem.net.body.bn.running_mean != learnt_problem(norm=True).net.body.bn.running_mean
+    ).all()
 
 
 def test_of_each_forgotten_label_half_of_the_noise_is_positive_and_retained_ones_have_no_target():
@@ -159,7 +165,9 @@ def test_noise_has_no_slope_at_retained_rows_of_a_multilabel_head():
 
 def test_noise_that_were_given_targets_for_retained_labels_would_have_one():
     with pytest.raises(AssertionError):
-        assert_spares_retained_rows(lambda problem, logits, targets: problem.task.terms(logits, targets).mean())
+        assert_spares_retained_rows(
+            lambda problem, logits, targets: problem.task.terms(logits, targets).mean()
+        )
 
 
 @by_task
@@ -186,14 +194,18 @@ def test_a_batch_is_half_noise_and_half_retained_images_passed_together(task):
         parts = F.binary_cross_entropy_with_logits(false[:, 0], wrong[:, 0])
         parts = parts + F.binary_cross_entropy_with_logits(true[:, 1:], batch.targets[:, 1:])
     else:
-        parts = F.cross_entropy(false, wrong.argmax(1)) + F.cross_entropy(true, batch.targets.argmax(1))
+        parts = F.cross_entropy(false, wrong.argmax(1)) + F.cross_entropy(
+            true, batch.targets.argmax(1)
+        )
     torch.testing.assert_close(loss, parts, rtol=1e-6, atol=0)
 
 
 def test_impairing_comes_first_and_repairing_has_its_own_rate_and_optimiser():
     problem = learnt_problem()
     passes = unsir(share=0.5, tuning=replace(TUNING, epochs=2)).passes(problem)
-    assert [one.loss.func.__name__ for one in passes] == ["impairing_loss"] * 2 + ["loss_of_retained"] * 2
+    assert [one.loss.func.__name__ for one in passes] == ["impairing_loss"] * 2 + [
+        "loss_of_retained"
+    ] * 2
     assert [one.lr for one in passes] == [None, None, 0.01, 0.01]
     assert [one.fresh for one in passes] == [False, False, True, False]
     for one in passes:
@@ -228,7 +240,10 @@ def plain_fine_tuning(problem, anew=True):
 
 @by_task
 def test_without_the_loss_of_noise_it_is_plain_fine_tuning(task):
-    problem, silent = brief_problem(task, norm=False), lambda problem, logits, targets: 0 * logits.sum()
+    problem, silent = (
+        brief_problem(task, norm=False),
+        lambda problem, logits, targets: 0 * logits.sum(),
+    )
     with mock.patch.object(source, "noise_loss", silent):
         ours = unlearnt(unsir(tuning=replace(TUNING, epochs=2)), problem)
     assert_close = partial(torch.testing.assert_close, ours.state_dict(), rtol=1e-9, atol=1e-12)
@@ -242,12 +257,17 @@ def test_it_is_the_plain_loop_of_its_authors(task):
     problem = brief_problem(task)
     method = unsir(noise_steps=5, share=0.5, tuning=replace(TUNING, epochs=2, weight_decay=0.01))
     ours, theirs = unlearnt(method, problem), plain.unsir(method, problem)
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-4, atol=1e-7)  # noise is float32
+    torch.testing.assert_close(
+        ours.state_dict(), theirs.state_dict(), rtol=1e-4, atol=1e-7
+    )  # noise is float32
 
 
 def assert_forgets(net, problem):
-    """The forgotten output ranks images worse than before, beyond their chance; the rest is known as before."""
-    assert auroc_interval(net, problem)[1] < auroc_interval(problem.net, problem)[0], "it is remembered"
+    """The forgotten output ranks images worse than before, beyond their chance; the rest is known
+    as before."""
+    assert auroc_interval(net, problem)[1] < auroc_interval(problem.net, problem)[0], (
+        "it is remembered"
+    )
     assert accuracy(net, problem)[1] >= accuracy(problem.net, problem)[0], "the rest suffers"
 
 
@@ -258,7 +278,9 @@ def test_what_is_forgotten_is_known_less(task):
 
 
 @by_task
-@pytest.mark.parametrize("kind", [None, Descends, IgnoresNoise], ids=["original", "noise descends", "noise ignored"])
+@pytest.mark.parametrize(
+    "kind", [None, Descends, IgnoresNoise], ids=["original", "noise descends", "noise ignored"]
+)
 def test_a_network_that_has_not_forgotten_is_caught(kind, task):
     problem = learnt_problem(task)
     net = unlearnt(unsir(kind), problem) if kind else problem.net
@@ -273,9 +295,17 @@ def test_no_image_is_asked_for_its_forgotten_target(task):
     train = problem.train
     if task == "multilabel":
         blind = replace(
-            problem, train=replace(train, targets=torch.cat([1 - train.targets[:, :1], train.targets[:, 1:]], 1))
+            problem,
+            train=replace(
+                train, targets=torch.cat([1 - train.targets[:, :1], train.targets[:, 1:]], 1)
+            ),
         )
     else:
-        blind = replace(problem, train=train.subset((train.targets[:, 0] == 0).nonzero().squeeze(1)))
-    ours, theirs = (unlearnt(unsir(tuning=replace(TUNING, epochs=1)), one).state_dict() for one in (problem, blind))
+        blind = replace(
+            problem, train=train.subset((train.targets[:, 0] == 0).nonzero().squeeze(1))
+        )
+    ours, theirs = (
+        unlearnt(unsir(tuning=replace(TUNING, epochs=1)), one).state_dict()
+        for one in (problem, blind)
+    )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

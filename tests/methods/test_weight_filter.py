@@ -4,14 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
-from mlu.contracts import ForgetRequest
 from mlu.methods.parts import calibration
 from mlu.methods.weight_filter import WeightFilter
-from mlu.optimise import Tuning
+from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, sensitivity
 from mlu.scores.influence import influence
+from mlu.training.optimise import Tuning
+from tests.support.planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
 CONV = "body.conv.weight"
 
@@ -90,7 +90,9 @@ def test_phi_is_the_fraction_of_each_layer(phi):
 
 def test_a_larger_phi_adds_to_a_smaller_one():
     problem = planted_problem()
-    small, large = (weight_filter(phi=phi).edit(problem).radius[CONV].isfinite() for phi in (0.2, 0.6))
+    small, large = (
+        weight_filter(phi=phi).edit(problem).radius[CONV].isfinite() for phi in (0.2, 0.6)
+    )
     assert (large | ~small).all()
 
 
@@ -98,7 +100,9 @@ def test_radius_is_epsilon_times_the_layers_root_mean_square():
     problem = planted_problem()
     layer = problem.net.body.conv.weight
     radius = weight_filter(epsilon=0.3).edit(problem).radius[CONV]
-    torch.testing.assert_close(radius[radius.isfinite()].unique(), 0.3 * layer.square().mean().sqrt().reshape(1))
+    torch.testing.assert_close(
+        radius[radius.isfinite()].unique(), 0.3 * layer.square().mean().sqrt().reshape(1)
+    )
     radius = weight_filter(epsilon=0.3, epsilon_mode="absolute").edit(problem).radius[CONV]
     assert radius[radius.isfinite()].unique().item() == pytest.approx(0.3)
 
@@ -107,12 +111,14 @@ def test_noise_fills_with_the_layers_spread():
     problem = entangled_problem()
     edit = weight_filter(phi=1.0, sigma=2.0).edit(problem)
     wanted = 2 * problem.net.body.conv.weight.std()
-    # 108 normal draws: their standard deviation is within 3 sqrt(1 / (2 n)) of the truth, relatively.
+    # 108 normal draws: their standard deviation is within 3 sqrt(1 / (2 n)) of the truth,
+    # relatively.
     assert edit.weights[CONV].std() == pytest.approx(wanted.item(), rel=3 / (2 * 108) ** 0.5)
 
 
 def test_printed_zeroes_every_retained_head_row_and_keeps_the_forgotten_one():
-    """The rule as printed is backwards: the forgotten loss does not depend on the rows that it zeroes."""
+    """The rule as printed is backwards: the forgotten loss does not depend on the rows that it
+    zeroes."""
     problem = planted_problem()
     weights = edited(problem, weight_filter(reading="printed", phi=1e-6))
     assert (weights["head.weight"][1:] == 0).all()
@@ -122,7 +128,9 @@ def test_printed_zeroes_every_retained_head_row_and_keeps_the_forgotten_one():
 
 def test_printed_threshold_is_relative_to_the_largest_score():
     problem = planted_problem()
-    nothing, everything = (weight_filter(reading="printed", phi=phi).edit(problem).weights for phi in (0.0, 1.0))
+    nothing, everything = (
+        weight_filter(reading="printed", phi=phi).edit(problem).weights for phi in (0.0, 1.0)
+    )
     for name, layer in all_weights(problem.net).items():
         assert torch.equal(nothing[name], layer)
     assert sum((everything[name] != 0).sum() for name in everything) == 1
@@ -146,16 +154,22 @@ def test_above_resets_what_the_forgotten_label_needs_most():
         hit = edit.radius[name].isfinite()
         assert scores[name][hit].min() >= scores[name][~hit].max()
         assert hit.sum() == min(round(0.25 * layer.numel()), (scores[name] > 0).sum())
-    # What no forgotten loss depends on is never reset: the retained rows, all of which the printed rule zeroes.
+    # What no forgotten loss depends on is never reset: the retained rows, all of which the printed
+    # rule zeroes.
     assert torch.equal(edit.weights["head.weight"][1:], problem.net.head.weight[1:])
 
 
 @pytest.mark.parametrize("reading", ["selective", "above", "printed"])
 def test_scope_decides_what_phi_is_meant_for(reading):
     problem = entangled_problem()
-    layered, together = (weight_filter(reading=reading, scope=scope, phi=0.3) for scope in ("layer", "global"))
+    layered, together = (
+        weight_filter(reading=reading, scope=scope, phi=0.3) for scope in ("layer", "global")
+    )
     counts = [
-        {name: radius.isfinite().sum().item() for name, radius in method.edit(problem).radius.items()}
+        {
+            name: radius.isfinite().sum().item()
+            for name, radius in method.edit(problem).radius.items()
+        }
         for method in (layered, together)
     ]
     default = weight_filter(reading=reading, phi=0.3).edit(problem)
@@ -165,7 +179,8 @@ def test_scope_decides_what_phi_is_meant_for(reading):
     if reading == "above":
         assert sum(counts[1].values()) == round(0.3 * sum(sizes.values()))
         assert counts[0] == {
-            name: min(round(0.3 * size), 4 if "head" in name else size) for name, size in sizes.items()
+            name: min(round(0.3 * size), 4 if "head" in name else size)
+            for name, size in sizes.items()
         }
 
 
@@ -175,24 +190,32 @@ def test_an_adaptive_phi_spares_layers_that_retained_labels_share():
     scores = dict.fromkeys(all_weights(problem.net))
     found = method.fractions(problem, points, scores)
     columns = {str(column): (column,) for column in range(3)}
-    maps = sensitivity(problem.net, problem.task, points.batches(128), columns, all_weights(problem.net))
+    maps = sensitivity(
+        problem.net, problem.task, points.batches(128), columns, all_weights(problem.net)
+    )
     for name, fraction in found.items():
         rows = [maps[str(column)][name].flatten().double().numpy() for column in range(3)]
         cosine = [rows[0] @ row / np.linalg.norm(rows[0]) / np.linalg.norm(row) for row in rows[1:]]
         assert fraction == pytest.approx(0.4 * (1 - max(cosine)), rel=1e-4)
-    planted = weight_filter(adaptive=True, phi=0.4).fractions(planted_problem(), points, {CONV: None})
+    planted = weight_filter(adaptive=True, phi=0.4).fractions(
+        planted_problem(), points, {CONV: None}
+    )
     # No weight of the planted network serves both, so nothing is spared there.
     assert planted[CONV] == pytest.approx(0.4)
     assert found[CONV] < planted[CONV]
 
 
-@pytest.mark.parametrize(("sharper", "scale"), [(1.0, 1.0), (1.5, 1 / 1.5), (100.0, 0.5), (0.01, 2.0)])
+@pytest.mark.parametrize(
+    ("sharper", "scale"), [(1.0, 1.0), (1.5, 1 / 1.5), (100.0, 0.5), (0.01, 2.0)]
+)
 def test_an_adaptive_phi_follows_the_curvature_within_bounds(sharper, scale, monkeypatch):
     problem = planted_problem()
     later = replace(problem, net=planted_problem().net)
     bends = {id(problem.original): 1.0, id(later.net): sharper}
     monkeypatch.setattr(WeightFilter, "bend", lambda self, problem, points, net: bends[id(net)])
-    found = weight_filter(adaptive=True, phi=0.4).fractions(later, calibration(later, 64), {CONV: None})
+    found = weight_filter(adaptive=True, phi=0.4).fractions(
+        later, calibration(later, 64), {CONV: None}
+    )
     assert found[CONV] == pytest.approx(0.4 * scale)
 
 
@@ -208,15 +231,23 @@ def test_curvature_is_the_trace_over_all_weights():
         for column in (1, 2):
             slopes = torch.autograd.grad(logits[0, column], weights, retain_graph=True)
             prob = logits[0, column].sigmoid().item()
-            exact += prob * (1 - prob) * sum(slope.square().sum().item() for slope in slopes) / (2 * len(points))
-    # Of an image's two numbers the signs are the same half of the time: the cross terms average out over 64 images,
-    # each at most as large as the image's own share.
+            exact += (
+                prob
+                * (1 - prob)
+                * sum(slope.square().sum().item() for slope in slopes)
+                / (2 * len(points))
+            )
+    # Of an image's two numbers the signs are the same half of the time: the cross terms average out
+    # over 64 images, each at most as large as the image's own share.
     assert found == pytest.approx(exact, rel=3 / len(points) ** 0.5)
 
 
 @pytest.mark.parametrize("solver", ["head_exact", "cg", "kfac"])
 def test_influence_chooses_the_points_that_scores_are_computed_on(solver):
-    problem, method = entangled_problem(), weight_filter(influence=solver, images=16, influential=0.25)
+    problem, method = (
+        entangled_problem(),
+        weight_filter(influence=solver, images=16, influential=0.25),
+    )
     points, candidates = method.points(problem), calibration(problem, 64)
     assert len(points) == round(0.25 * len(candidates))
     others = method.others(problem, candidates)
@@ -230,7 +261,10 @@ def test_influence_chooses_the_points_that_scores_are_computed_on(solver):
 
 
 def test_the_curvature_of_influence_is_of_other_images_than_the_candidates():
-    problem, method = planted_problem(128), weight_filter(influence="cg", images=8, influential=0.25)
+    problem, method = (
+        planted_problem(128),
+        weight_filter(influence="cg", images=8, influential=0.25),
+    )
     candidates = calibration(problem, 32)
     others = method.others(problem, candidates)
     assert len(others) == method.curvature_images

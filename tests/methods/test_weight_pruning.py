@@ -3,15 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
-from mlu.contracts import ForgetRequest
-from mlu.edits import halving_decay
 from mlu.methods import weight_pruning as weight_pruning_module
 from mlu.methods.parts import calibration
 from mlu.methods.weight_pruning import GRID, WeightPruning, treated
-from mlu.optimise import Tuning
+from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
+from mlu.training.optimise import Tuning
+from mlu.unlearning.edits import halving_decay
+from tests.support.planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
 CONV = "body.conv.weight"
 
@@ -40,7 +40,8 @@ def weight_pruning(**changes) -> WeightPruning:
 
 
 def test_selective_zeroes_exactly_the_forgotten_half_of_a_planted_network():
-    """The retained labels need nothing of that half, so that all of it lies on the lowest threshold."""
+    """The retained labels need nothing of that half, so that all of it lies on the lowest
+    threshold."""
     problem = planted_problem()
     edit = weight_pruning().edit(problem)
     assert (edit.weights[CONV][FORGOTTEN] == 0).all()
@@ -64,7 +65,12 @@ def test_selective_equals_the_rule_written_out_weight_by_weight():
     edit = method.edit(problem)
     points, columns = calibration(problem, method.images), {"forgotten": (0,), "retained": (1, 2)}
     found = fisher(
-        problem.net, problem.task, points.batches(8), columns, body_weights(problem.net), problem.generator()
+        problem.net,
+        problem.task,
+        points.batches(8),
+        columns,
+        body_weights(problem.net),
+        problem.generator(),
     )
     forgotten, retained = found["forgotten"], found["retained"]
     layer = problem.net.body.conv.weight.flatten().double().numpy()
@@ -98,9 +104,16 @@ def test_printed_equals_the_rule_written_out():
     edit = method.edit(problem)
     points, weights = calibration(problem, method.images), all_weights(problem.net)
     slopes = sensitivity(problem.net, problem.task, points.batches(128), {"u": (0,)}, weights)["u"]
-    curvature = fisher(problem.net, problem.task, points.batches(8), {"u": (0,)}, weights, problem.generator())["u"]
-    scores = {name: 0.7 * slopes[name] + 0.3 * curvature[name] * weights[name] ** 2 / 2 for name in weights}
-    low, high = np.quantile(torch.cat([score.flatten() for score in scores.values()]).numpy(), [0.25, 0.75])
+    curvature = fisher(
+        problem.net, problem.task, points.batches(8), {"u": (0,)}, weights, problem.generator()
+    )["u"]
+    scores = {
+        name: 0.7 * slopes[name] + 0.3 * curvature[name] * weights[name] ** 2 / 2
+        for name in weights
+    }
+    low, high = np.quantile(
+        torch.cat([score.flatten() for score in scores.values()]).numpy(), [0.25, 0.75]
+    )
     for name, score in scores.items():
         assert (edit.weights[name][score < low] == 0).all()
         assert torch.equal(edit.weights[name][score >= high], weights[name][score >= high])
@@ -138,10 +151,15 @@ def test_above_treats_what_the_forgotten_label_needs_and_spares_by_the_neediest_
     edit = method.edit(problem)
     points, weights = calibration(problem, method.images), all_weights(problem.net)
     columns = {"forgotten": (0,), "0": (0,), "1": (1,), "2": (2,)}
-    squares = fisher(problem.net, problem.task, points.batches(8), columns, weights, problem.generator())
+    squares = fisher(
+        problem.net, problem.task, points.batches(8), columns, weights, problem.generator()
+    )
 
     def importance(name, layer):
-        first, second = squares[name][layer].sqrt() * weights[layer].abs(), squares[name][layer] * weights[layer] ** 2
+        first, second = (
+            squares[name][layer].sqrt() * weights[layer].abs(),
+            squares[name][layer] * weights[layer] ** 2,
+        )
         return (first / first.mean() + second / second.mean()) / 2
 
     for layer, weight in weights.items():
@@ -166,11 +184,14 @@ def test_global_scope_takes_the_share_from_all_weights_together():
 
 def test_printed_percentiles_of_each_layer_or_of_all_weights():
     problem = entangled_problem()
-    layered, together = (weight_pruning(reading="printed", scope=scope).edit(problem) for scope in ("layer", None))
+    layered, together = (
+        weight_pruning(reading="printed", scope=scope).edit(problem) for scope in ("layer", None)
+    )
     for name, weight in all_weights(problem.net).items():
         share = (layered.weights[name] == 0).double().mean().item()
         assert share == pytest.approx(0.25, abs=1 / weight.numel()) or name == "head.weight"
-    # The rows of the other labels have no score: a quarter of the head lies at its lowest percentile, and is not below.
+    # The rows of the other labels have no score: a quarter of the head lies at its lowest
+    # percentile, and is not below.
     assert (layered.weights["head.weight"] == 0).sum() == 0
     assert any((layered.weights[name] != together.weights[name]).any() for name in layered.weights)
 
@@ -210,14 +231,18 @@ def test_cross_validation_takes_the_candidate_that_forgets_and_keeps(monkeypatch
     points = calibration(problem, 64)
     seen = []
     monkeypatch.setattr(
-        weight_pruning_module, "without_tuning", lambda problem, edit, images: seen.append(1) or len(seen)
+        weight_pruning_module,
+        "without_tuning",
+        lambda problem, edit, images: seen.append(1) or len(seen),
     )
     for forgetting, retained, best in (
         (lambda net: float(net % 3 == 2), lambda net: 1.0, 1),
         (lambda net: 0.0, lambda net: float(net % 3 == 0), 2),
     ):
         seen.clear()
-        monkeypatch.setattr(weight_pruning_module, "forgetting", lambda net, *_, rule=forgetting: rule(net))
+        monkeypatch.setattr(
+            weight_pruning_module, "forgetting", lambda net, *_, rule=forgetting: rule(net)
+        )
         monkeypatch.setattr(
             weight_pruning_module,
             "retained_accuracy",

@@ -42,10 +42,14 @@ def score_interval(rate, count):
     return low, high
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 7), (7, 7), (3, 10), (199, 200), (5000, 9000), (0, 1)])
+@pytest.mark.parametrize(
+    ("successes", "trials"), [(0, 7), (7, 7), (3, 10), (199, 200), (5000, 9000), (0, 1)]
+)
 def test_wilson_equals_scipys(successes, trials):
     expected = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    np.testing.assert_allclose(wilson(np.array(successes / trials), np.array(trials), Z), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        wilson(np.array(successes / trials), np.array(trials), Z), expected, atol=1e-12
+    )
 
 
 @law
@@ -53,7 +57,9 @@ def test_wilson_equals_scipys(successes, trials):
 def test_wilson_solves_the_score_equation_for_any_count(hundredths, data):
     count = hundredths / 4 + 0.1
     rate = data.draw(st.sampled_from([0.0, 0.01, 0.3, 0.5, 0.88, 1.0]))
-    np.testing.assert_allclose(wilson(np.array(rate), np.array(count), Z), score_interval(rate, count), atol=1e-9)
+    np.testing.assert_allclose(
+        wilson(np.array(rate), np.array(count), Z), score_interval(rate, count), atol=1e-9
+    )
 
 
 @law
@@ -95,14 +101,20 @@ def test_order_and_names_of_persons_do_not_count(seed):
     random = np.random.default_rng(seed)
     success, persons = random.random(40) < 0.7, random.integers(0, 12, 40)
     shuffle, names = random.permutation(40), random.permutation(100)
-    np.testing.assert_allclose(of(success[shuffle], names[persons][shuffle]), of(success, persons), atol=1e-12)
+    np.testing.assert_allclose(
+        of(success[shuffle], names[persons][shuffle]), of(success, persons), atol=1e-12
+    )
 
 
 @law
 @given(st.integers(0, 999))
 def test_images_that_do_not_count_are_not_read(seed):
     random = np.random.default_rng(seed)
-    success, persons, trial = random.random(50) < 0.7, random.integers(0, 15, 50), random.random(50) < 0.5
+    success, persons, trial = (
+        random.random(50) < 0.7,
+        random.integers(0, 15, 50),
+        random.random(50) < 0.5,
+    )
     trial[0] = True
     expected = of(success[trial], persons[trial])
     np.testing.assert_allclose(of(success, persons, trial), expected, atol=1e-12)
@@ -115,7 +127,11 @@ def test_what_does_not_count_may_be_undefined():
 
 def test_columns_are_independent():
     random = np.random.default_rng(0)
-    success, trial, persons = random.random((60, 5)), random.random((60, 5)) < 0.6, random.integers(0, 20, 60)
+    success, trial, persons = (
+        random.random((60, 5)),
+        random.random((60, 5)) < 0.6,
+        random.integers(0, 20, 60),
+    )
     lows, highs = rate_interval(success, trial, persons)
     for column in range(5):
         alone = of(success[:, column], persons, trial[:, column])
@@ -144,7 +160,8 @@ def test_one_person_says_little():
 
 
 def simulate(persons, mean, spread, simulations, seed):
-    """Successes of clustered images, shape (images, simulations), whose rate differs from person to person."""
+    """Successes of clustered images, shape (images, simulations), whose rate differs from person to
+    person."""
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 9, persons)
     rates = random.beta(mean * spread, (1 - mean) * spread, (persons, simulations))
@@ -176,7 +193,10 @@ def test_more_images_narrow_the_interval():
 
 def test_mean_interval_by_hand():
     low, high = mean_interval(
-        np.array([0.8]), np.array([0.6]), (np.array([0.5]), np.array([0.9])), (np.array([0.2]), np.array([0.7]))
+        np.array([0.8]),
+        np.array([0.6]),
+        (np.array([0.5]), np.array([0.9])),
+        (np.array([0.2]), np.array([0.7])),
     )
     assert low[0] == pytest.approx(0.7 - math.hypot(0.3, 0.4) / 2)
     assert high[0] == pytest.approx(0.7 + math.hypot(0.1, 0.1) / 2)
@@ -188,21 +208,27 @@ def test_mean_interval_is_newcombes_of_the_difference_turned_over():
     other, ends = 1 - b, (1 - ends_b[1], 1 - ends_b[0])
     low = a - other - math.hypot(a - ends_a[0], ends[1] - other)
     high = a - other + math.hypot(ends_a[1] - a, other - ends[0])
-    found = mean_interval(*map(np.array, (a, b)), tuple(map(np.array, ends_a)), tuple(map(np.array, ends_b)))
+    found = mean_interval(
+        *map(np.array, (a, b)), tuple(map(np.array, ends_a)), tuple(map(np.array, ends_b))
+    )
     np.testing.assert_allclose(found, [(1 + low) / 2, (1 + high) / 2], atol=1e-12)
 
 
 def test_mean_intervals_cover_the_truth():
     simulations, images = 4000, 80
     random = np.random.default_rng(1)
-    first, second = random.random((images, simulations)) < 0.9, random.random((images, simulations)) < 0.6
+    first, second = (
+        random.random((images, simulations)) < 0.9,
+        random.random((images, simulations)) < 0.6,
+    )
     one, two = (rate_interval(s, np.ones_like(s), np.arange(images)) for s in (first, second))
     ends = mean_interval(first.mean(0), second.mean(0), one, two)
     assert covered(ends, 0.75) >= stats.binom.ppf(1e-4, simulations, COVERAGE)
 
 
 def test_mean_interval_of_rates_that_persons_share_covers_the_truth():
-    """Each person has two images of either kind, all right or all wrong: the two rates err together."""
+    """Each person has two images of either kind, all right or all wrong: the two rates err
+    together."""
     simulations, persons = 4000, 60
     random = np.random.default_rng(2)
     success = np.repeat(random.random((persons, simulations)) < 0.8, 4, axis=0)
@@ -234,7 +260,10 @@ def test_mean_rate_intervals_cover_the_truth():
     random, truths = np.random.default_rng(4), np.array([0.9, 0.6, 0.5])
     found = 0
     for _ in range(simulations):
-        success, trial = random.random((images, 3)) < truths, random.random((images, 3)) < [0.3, 0.8, 1.0]
+        success, trial = (
+            random.random((images, 3)) < truths,
+            random.random((images, 3)) < [0.3, 0.8, 1.0],
+        )
         low, high = mean_rate_interval(success, trial, np.arange(images))
         found += low <= truths.mean() <= high
     assert found >= stats.binom.ppf(1e-4, simulations, COVERAGE)

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from made_outputs import LABELS, by_task, outputs_of, random_outputs, sklearns
 
 from mlu.metrics.intervals import mean_interval, rate_interval
 from mlu.metrics.labels import label_figures, mutual_information
 from mlu.models.outputs import Outputs
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.models.tasks import MultiLabel, SingleLabel
+from tests.support.made_outputs import LABELS, by_task, outputs_of, random_outputs, sklearns
 
 
 @by_task
@@ -24,7 +24,9 @@ def test_every_figure_equals_scikit_learns(task, seed, unknown):
 def test_f1_is_of_the_predicted_class():
     task, outputs = SingleLabel(), random_outputs(SingleLabel())
     expected = sklearns(task, outputs)["f1"]
-    np.testing.assert_allclose(label_figures(task, outputs)["f1"].value, expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        label_figures(task, outputs)["f1"].value, expected, rtol=0, atol=2e-6
+    )
 
 
 @by_task
@@ -75,7 +77,9 @@ def test_intervals_are_of_the_images_that_each_rate_is_of(task):
             "accuracy": ends(right, known),
             "recall": recall,
             "positive_rate": ends(said[:, column], known),
-            "balanced_accuracy": mean_interval(*rates, recall, specificity, shared(right, known, positive, rates)),
+            "balanced_accuracy": mean_interval(
+                *rates, recall, specificity, shared(right, known, positive, rates)
+            ),
         }
         for metric, (low, high) in expected.items():
             found = figures[metric].low[column], figures[metric].high[column]
@@ -84,7 +88,11 @@ def test_intervals_are_of_the_images_that_each_rate_is_of(task):
 
 def test_a_label_that_is_never_predicted_has_f1_zero():
     figures = label_figures(MultiLabel(), outputs_of([1, 0, 0], [-1.0, -2, -3]))
-    assert (figures["f1"].value[0], figures["recall"].value[0], figures["auroc"].value[0]) == (0, 0, 1)
+    assert (figures["f1"].value[0], figures["recall"].value[0], figures["auroc"].value[0]) == (
+        0,
+        0,
+        1,
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -93,13 +101,17 @@ def test_an_inverted_predictor_knows_as_much(seed):
     outputs.logits[outputs.logits == 0] = 0.5
     inverted = Outputs(-outputs.logits, outputs.targets, outputs.known, outputs.identities)
     one, two = (label_figures(MultiLabel(), given) for given in (outputs, inverted))
-    np.testing.assert_allclose(one["mutual_information"].value, two["mutual_information"].value, rtol=1e-12)
+    np.testing.assert_allclose(
+        one["mutual_information"].value, two["mutual_information"].value, rtol=1e-12
+    )
     assert (one["mutual_information"].value > 1e-3).all()
     np.testing.assert_allclose(one["accuracy"].value, 1 - two["accuracy"].value)
 
 
 def test_mutual_information_by_hand():
-    tp, fp, tn, fn = np.array([[50, 0, 25, 0, 10], [0, 50, 25, 0, 30], [50, 0, 25, 0, 0], [0, 50, 25, 0, 0]], float)
+    tp, fp, tn, fn = np.array(
+        [[50, 0, 25, 0, 10], [0, 50, 25, 0, 30], [50, 0, 25, 0, 0], [0, 50, 25, 0, 0]], float
+    )
     bits = mutual_information(tp, fp, tn, fn)
     np.testing.assert_allclose(bits[[0, 1, 2, 4]], [1, 1, 0, 0], atol=1e-15)
     assert np.isnan(bits[3])

@@ -8,11 +8,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, mutual_info_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    mutual_info_score,
+    roc_auc_score,
+)
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from mlu.contracts import NO_REFERENCE, Trial
 from mlu.metrics import trials
+from mlu.metrics.findings import NO_REFERENCE, Trial
 from mlu.metrics.trials import METRICS, ROUNDING
 
 law = settings(deadline=None, derandomize=True, max_examples=50)
@@ -48,7 +53,9 @@ def negated(trial):
 
 
 def found(trial):
-    return {finding.path.removeprefix("x/"): finding for finding in trials.trial_findings("x", trial)}
+    return {
+        finding.path.removeprefix("x/"): finding for finding in trials.trial_findings("x", trial)
+    }
 
 
 def slow(scores, truth, weights=None):
@@ -58,8 +65,15 @@ def slow(scores, truth, weights=None):
     """
     weights = np.ones(len(truth)) if weights is None else weights
     scores, truth, weights = scores[weights > 0], truth[weights > 0], weights[weights > 0]
-    said, ranks, both = scores > 0, np.unique(scores, return_inverse=True)[1], 0 < truth.sum() < len(truth)
-    table = [[weights[(truth == one) & (said == other)].sum() for other in (False, True)] for one in (False, True)]
+    said, ranks, both = (
+        scores > 0,
+        np.unique(scores, return_inverse=True)[1],
+        0 < truth.sum() < len(truth),
+    )
+    table = [
+        [weights[(truth == one) & (said == other)].sum() for other in (False, True)]
+        for one in (False, True)
+    ]
     return (
         balanced_accuracy_score(truth, said, sample_weight=weights) if both else np.nan,
         roc_auc_score(truth, ranks, sample_weight=weights) if both else np.nan,
@@ -86,14 +100,19 @@ PEOPLE, SIMULATIONS = 120, 500
 
 
 def draw(seed, people=PEOPLE, most=1, prevalence=0.5, distance=0.0, shared=0.0, own=False):
-    """Normal scores that the label moves by `distance` standard deviations, half of it to either side of 0.
+    """Normal scores that the label moves by `distance` standard deviations, half of it to either
+    side of 0.
 
-    People have 1 to `most` images; so much of the variance is `shared` by a person's. The label is the image's own, or
-    the person's.
+    People have 1 to `most` images; so much of the variance is `shared` by a person's. The label is
+    the image's own, or the person's.
     """
     random = np.random.default_rng(seed)
     persons = np.repeat(np.arange(people), random.integers(1, most + 1, people))
-    truth = random.random(len(persons)) < prevalence if own else (random.random(people) < prevalence)[persons]
+    truth = (
+        random.random(len(persons)) < prevalence
+        if own
+        else (random.random(people) < prevalence)[persons]
+    )
     noise = math.sqrt(shared) * random.normal(size=people)[persons]
     noise += math.sqrt(1 - shared) * random.normal(size=len(persons))
     return trial_of(distance * (truth - 0.5) + noise, truth, persons)
@@ -125,7 +144,8 @@ def test_every_figure_equals_scikit_learns(trial):
 
 
 @pytest.mark.parametrize(
-    ("rate", "papers"), [(0.0, None), (0.1, None), (0.5, None), (1.0, None), (0.65, 0.0659), (0.46, 0.0046)]
+    ("rate", "papers"),
+    [(0.0, None), (0.1, None), (0.5, None), (1.0, None), (0.65, 0.0659), (0.46, 0.0046)],
 )
 def test_information_is_what_an_entropy_leaves_of_a_bit(rate, papers):
     bits = 1 + sum(p * math.log2(p) for p in (rate, 1 - rate) if p > 0)
@@ -138,7 +158,10 @@ def test_information_is_what_an_entropy_leaves_of_a_bit(rate, papers):
 @given(small_trials(balanced=True))
 def test_of_a_balanced_bit_the_bound_is_never_more_than_the_mutual_information(trial):
     seen = trials.observed(trial)
-    assert trials.information(seen.folded("balanced_accuracy").item()) <= seen.mutual_information.item() + 1e-12
+    assert (
+        trials.information(seen.folded("balanced_accuracy").item())
+        <= seen.mutual_information.item() + 1e-12
+    )
 
 
 @law
@@ -164,7 +187,8 @@ def test_as_many_people_are_drawn_as_there_are_each_as_likely_and_independently(
 
 
 UNEVEN = {"scores": [1, -1, 2, 0, 1, 1, 3, -2, 2], "persons": [7, 7, 3, 3, 3, 9, 9, 4, 4]}
-"""Of positives and negatives: with exceptions; without in one class; without, right; without, wrong."""
+"""Of positives and negatives: with exceptions; without in one class; without, right; without,
+wrong."""
 TRUTHS = {
     "none": ([1, 1, 0, 0, 0, 1, 0, 0, 1], []),
     "positives": ([0, 0, 1, 0, 1, 1, 1, 0, 0], [(True, -np.inf, 4 / 2)]),
@@ -175,7 +199,9 @@ TRUTHS = {
 
 
 @pytest.mark.parametrize(("truth", "added"), TRUTHS.values(), ids=TRUTHS)
-def test_a_draw_resamples_people_and_one_more_of_a_class_that_was_answered_without_exception(truth, added):
+def test_a_draw_resamples_people_and_one_more_of_a_class_that_was_answered_without_exception(
+    truth, added
+):
     """That one has as many images as a person of the class has on average."""
     trial = trial_of(truth=truth, **UNEVEN)
     people = np.unique(trial.persons)
@@ -205,17 +231,20 @@ def test_a_draw_resamples_people_and_one_more_of_a_class_that_was_answered_witho
 @pytest.mark.parametrize("wrong", [False, True])
 @pytest.mark.parametrize("images", [1, 4])
 def test_a_perfect_reading_of_n_persons_leaves_three_in_n_possible(wrong, images):
-    """Exceptions in a draw are Poisson's with mean 1 in either class, so 5 of 2 n at most in 97.5 % of all draws."""
+    """Exceptions in a draw are Poisson's with mean 1 in either class, so 5 of 2 n at most in 97.5 %
+    of all draws."""
     n, resamples = 200, 20_000
     truth = np.repeat(np.arange(2 * n) < n, images)
     scores = np.where(truth ^ wrong, 1.0, -1.0)
     with setting(RESAMPLES=resamples):
         drawn = trials.bootstrapped(trial_of(scores, truth, np.arange(len(truth)) // images))
     right = 1 - drawn.balanced_accuracy if wrong else drawn.balanced_accuracy
-    low, high = trials.ends(right)
+    low, high = trials.percentile_interval(right)
     assert (stats.poisson.ppf(0.975, 2), high) == (5, 1)
     random = np.random.default_rng(0)
-    yes, no, missed, taken = random.multinomial(2 * n + 2, np.array([n, n, 1, 1]) / (2 * n + 2), 200_000).T
+    yes, no, missed, taken = random.multinomial(
+        2 * n + 2, np.array([n, n, 1, 1]) / (2 * n + 2), 200_000
+    ).T
     theory = (yes / (yes + missed) + no / (no + taken)) / 2
     error = 4 * math.sqrt(0.025 * 0.975 * (1 / resamples + 1 / len(theory)))
     least, most = np.quantile(theory, [0.025 - error, 0.025 + error])
@@ -235,8 +264,14 @@ ANSWERS = {
 def test_every_interval_contains_its_value(answer):
     truth = np.arange(40) < 20
     for metric, finding in found(trial_of(np.where(answer(truth), 1, -1), truth)).items():
-        assert (finding.low is None) == (finding.high is None) == (metric == "mutual_information_corrected")
-        assert finding.low is None or finding.low - 1e-12 <= finding.value <= finding.high + 1e-12, metric
+        assert (
+            (finding.low is None)
+            == (finding.high is None)
+            == (metric == "mutual_information_corrected")
+        )
+        assert (
+            finding.low is None or finding.low - 1e-12 <= finding.value <= finding.high + 1e-12
+        ), metric
 
 
 @pytest.mark.parametrize("cells", [1, 700, 10**9])
@@ -259,20 +294,24 @@ def test_the_same_people_are_drawn_for_every_trial_of_them():
 
 def test_a_draw_without_a_class_does_not_count():
     draws = np.array([np.nan, 0.2, 0.8, np.nan, 0.4])
-    assert trials.ends(draws) == tuple(np.percentile([0.2, 0.4, 0.8], [2.5, 97.5]))
+    assert trials.percentile_interval(draws) == tuple(np.percentile([0.2, 0.4, 0.8], [2.5, 97.5]))
     lonely = found(trial_of([1, -1, -1, 1, -1], [1, 0, 0, 0, 0]))["auroc"]
     assert 0 <= lonely.low < lonely.high <= 1
 
 
 def coverage(case, distance, names=lambda trial: trial.persons):
-    """How often the intervals of balanced accuracy and AUROC contain the truth, by the case and the distance."""
-    truths, hits = (stats.norm.cdf(distance / 2), stats.norm.cdf(distance / math.sqrt(2))), np.zeros(2)
+    """How often the intervals of balanced accuracy and AUROC contain the truth, by the case and the
+    distance."""
+    truths, hits = (
+        (stats.norm.cdf(distance / 2), stats.norm.cdf(distance / math.sqrt(2))),
+        np.zeros(2),
+    )
     with setting(RESAMPLES=300):
         for seed in range(SIMULATIONS):
             trial = draw(seed, distance=distance, **case)
             drawn = trials.bootstrapped(trial_of(trial.scores, trial.truth, names(trial)))
             for at, (rate, value) in enumerate(zip(RATES, truths, strict=True)):
-                low, high = trials.ends(getattr(drawn, rate))
+                low, high = trials.percentile_interval(getattr(drawn, rate))
                 hits[at] += low <= value <= high
     return hits / SIMULATIONS
 
@@ -288,19 +327,27 @@ def test_intervals_contain_what_a_known_attacker_can_read(case):
 
 
 def test_to_draw_images_instead_of_people_would_be_noticed():
-    assert (coverage(CASES["clustered"], 0.0, lambda trial: np.arange(len(trial.truth))) < 0.92).all()
+    assert (
+        coverage(CASES["clustered"], 0.0, lambda trial: np.arange(len(trial.truth))) < 0.92
+    ).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_permutation_tests_agree_with_the_exact_ones(seed):
     trial = draw(seed, people=40, prevalence=0.4, distance=0.25 * seed)
     findings = found(trial)
-    said, positives, images = int((trial.scores > 0).sum()), int(trial.truth.sum()), len(trial.truth)
+    said, positives, images = (
+        int((trial.scores > 0).sum()),
+        int(trial.truth.sum()),
+        len(trial.truth),
+    )
     # Of `said` images that are called positive, those that are.
     tp = np.arange(max(0, said + positives - images), min(said, positives) + 1)
     chance = stats.hypergeom.pmf(tp, images, positives, said)
     answers = [np.arange(images) < said for _ in tp]
-    truths = [(np.arange(images) < hit) | (np.arange(images) >= images - positives + hit) for hit in tp]
+    truths = [
+        (np.arange(images) < hit) | (np.arange(images) >= images - positives + hit) for hit in tp
+    ]
     pairs = list(zip(truths, answers, strict=True))
     balanced = np.array([abs(balanced_accuracy_score(*pair) - 0.5) for pair in pairs])
     shared = np.array([mutual_info_score(*pair) for pair in pairs])
@@ -343,7 +390,8 @@ LEVELS = (0.01, 0.05, 0.1, 0.2, 0.5, 0.8)
 
 
 def judged(case, names=lambda trial: trial.persons):
-    """p-values by metric, and the findings of mutual information with its correction, of who knows nothing."""
+    """p-values by metric, and the findings of mutual information with its correction, of who knows
+    nothing."""
     columns = {metric: [] for metric in TESTED}
     bits = []
     with setting(RESAMPLES=2, PERMUTATIONS=199):
@@ -411,9 +459,13 @@ def test_inversion_turns_raw_rates_round_and_hides_nothing(trial):
         return np.array([finding.value, finding.low, finding.high], float)
 
     for rate in (*RATES, "accuracy"):
-        np.testing.assert_allclose(ends_of(plain[rate]), 1 - ends_of(other[rate])[[0, 2, 1]], atol=1e-12)
+        np.testing.assert_allclose(
+            ends_of(plain[rate]), 1 - ends_of(other[rate])[[0, 2, 1]], atol=1e-12
+        )
     for metric in set(METRICS) - {*RATES, "accuracy"}:
-        np.testing.assert_allclose(ends_of(plain[metric]), ends_of(other[metric]), atol=1e-12, err_msg=metric)
+        np.testing.assert_allclose(
+            ends_of(plain[metric]), ends_of(other[metric]), atol=1e-12, err_msg=metric
+        )
         assert plain[metric].p_value == other[metric].p_value
 
 
@@ -426,11 +478,15 @@ def test_folded_ends_are_the_range_of_the_folded_rate(one, other):
     grid = np.linspace(low, high, 1001)
     folded = np.maximum(grid, 1 - grid)
     found = trials.folded_ends(low, high)
-    np.testing.assert_allclose(found, (folded.min(), folded.max()), atol=(high - low) / 1000 + 1e-15)
+    np.testing.assert_allclose(
+        found, (folded.min(), folded.max()), atol=(high - low) / 1000 + 1e-15
+    )
     assert 0.5 <= found[0] <= folded.min() + 1e-15
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0.9, 1 / 5), (0.3, 3 / 5), (0.1 + 0.2, 3 / 5), (0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.9, 1 / 5), (0.3, 3 / 5), (0.1 + 0.2, 3 / 5), (0.0, 1.0)]
+)
 def test_exceedance_counts_ties_and_the_truth_itself(value, expected):
     assert trials.exceedance(np.array([0.3, 0.1, 0.4, 0.2]), value) == expected
 
@@ -438,9 +494,15 @@ def test_exceedance_counts_ties_and_the_truth_itself(value, expected):
 @st.composite
 def memberships(draw):
     """Members and non-members, with scores that tie or do not."""
-    members, others, spread = draw(st.integers(1, 30)), draw(st.integers(20, 100)), draw(st.sampled_from([3, 20, 5000]))
+    members, others, spread = (
+        draw(st.integers(1, 30)),
+        draw(st.integers(20, 100)),
+        draw(st.sampled_from([3, 20, 5000])),
+    )
     random = np.random.default_rng(draw(st.integers(0, 9999)))
-    return trial_of(random.integers(-spread, spread, members + others), np.arange(members + others) < members)
+    return trial_of(
+        random.integers(-spread, spread, members + others), np.arange(members + others) < members
+    )
 
 
 @law
@@ -451,7 +513,9 @@ def test_true_positives_at_a_rate_are_the_most_of_any_threshold(trial, rate):
     with setting(FALSE_POSITIVE_RATES=(rate,), FEWEST_FALSE_POSITIVES=1):
         (finding,) = trials.low_rate_findings("x", trial)
     allowed = Fraction(str(rate)) * len(others)
-    caught = max((member >= t).sum() for t in [*trial.scores, np.inf] if (others >= t).sum() <= allowed)
+    caught = max(
+        (member >= t).sum() for t in [*trial.scores, np.inf] if (others >= t).sum() <= allowed
+    )
     assert finding.value == caught / len(member)
     missed = len(member) - caught
     low = stats.beta.ppf(0.025, caught, missed + 1) if caught else 0
@@ -508,14 +572,18 @@ def excess(trial, reference):
 
 
 def pair(seed, distances, shared=0.0, others=False):
-    """Two attackers: of the same people, so much of their scores' variance is the same, or of others."""
+    """Two attackers: of the same people, so much of their scores' variance is the same, or of
+    others."""
     first, second = draw(seed, most=2), draw(SIMULATIONS + seed, most=2)
     if not others:
         noise = np.random.default_rng(SIMULATIONS + seed).normal(size=len(first.truth))
         noise = math.sqrt(shared) * first.scores + math.sqrt(1 - shared) * noise
         second = trial_of(noise, first.truth, first.persons)
     both = zip((first, second), distances, strict=True)
-    return [trial_of(one.scores + distance * (one.truth - 0.5), one.truth, one.persons) for one, distance in both]
+    return [
+        trial_of(one.scores + distance * (one.truth - 0.5), one.truth, one.persons)
+        for one, distance in both
+    ]
 
 
 @law
@@ -532,7 +600,9 @@ def test_an_excess_is_the_difference_of_folded_rates_whichever_side_is_inverted(
             for side, value in zip((trial, other), values, strict=True)
         )
     assert finding.value == pytest.approx(abs(values[0] - 0.5) - abs(values[1] - 0.5), abs=1e-12)
-    np.testing.assert_allclose((finding.low, finding.high), np.nanpercentile(one - two, [2.5, 97.5]), atol=1e-12)
+    np.testing.assert_allclose(
+        (finding.low, finding.high), np.nanpercentile(one - two, [2.5, 97.5]), atol=1e-12
+    )
     np.testing.assert_allclose((finding.low, finding.high), (-back.high, -back.low), atol=1e-12)
     for one, value in zip(turned, values, strict=True):
         assert one.value == pytest.approx(finding.value, abs=1e-12)
@@ -581,8 +651,15 @@ def test_excesses_are_over_the_reference_under_the_same_path():
     assert (last.path, last.value, last.missing) == ("c/excess", None, "why")
     (new,) = trials.excesses({"d": one}, reference)
     assert (new.path, new.value, new.missing) == ("d/excess", None, trials.NO_SUCH)
-    alone = [(finding.path, finding.value, finding.missing) for finding in trials.excesses(evidence, None)]
-    assert alone == [("a/excess", None, NO_REFERENCE), ("b/excess", None, NO_REFERENCE), ("c/excess", None, "why")]
+    alone = [
+        (finding.path, finding.value, finding.missing)
+        for finding in trials.excesses(evidence, None)
+    ]
+    assert alone == [
+        ("a/excess", None, NO_REFERENCE),
+        ("b/excess", None, NO_REFERENCE),
+        ("c/excess", None, "why"),
+    ]
 
 
 def test_where_there_is_no_trial_every_figure_is_missing_with_the_reason():
@@ -593,6 +670,6 @@ def test_where_there_is_no_trial_every_figure_is_missing_with_the_reason():
     ]
     paths = [*METRICS, "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "excess"]
     assert [finding.path for finding in findings] == [f"x/{path}" for path in paths]
-    assert {(finding.value, finding.low, finding.p_value, finding.missing) for finding in findings} == {
-        (None, None, None, "why")
-    }
+    assert {
+        (finding.value, finding.low, finding.p_value, finding.missing) for finding in findings
+    } == {(None, None, None, "why")}

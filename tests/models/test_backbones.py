@@ -4,14 +4,23 @@ import pytest
 import torch
 import torchvision
 import torchvision.models._api as registry
-from made_nets import LABELS, assert_equal, images, lived_in, one_line, save, tiny
-from plain_vit import BLOCKS, PATCH, STAGES, WIDTH, plain_logits, stir, tiny_vit, vit_tiny_8
 from torch import nn
 
-from mlu.errors import UserError
 from mlu.models.backbones import ResNet, Tiny, VisionTransformer
 from mlu.models.network import matrices
 from mlu.models.weights import load_trained
+from mlu.system.errors import UserError
+from tests.support.made_nets import LABELS, assert_equal, images, lived_in, one_line, save, tiny
+from tests.support.plain_vit import (
+    BLOCKS,
+    PATCH,
+    STAGES,
+    WIDTH,
+    plain_logits,
+    stir,
+    tiny_vit,
+    vit_tiny_8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +42,23 @@ def folder(tmp_path_factory):
 def test_tiny_has_about_a_third_of_a_million_weights():
     net = tiny()
     assert 250_000 <= sum(parameter.numel() for parameter in net.parameters()) <= 350_000
-    assert [name for name, _ in net.body.named_children()] == [f"block{n}" for n in range(1, 6)] + ["pool"]
+    assert [name for name, _ in net.body.named_children()] == [f"block{n}" for n in range(1, 6)] + [
+        "pool"
+    ]
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
 def test_tiny_takes_images_of_any_size_and_normalises_them(size):
     net = tiny()
     assert net.features(images(size)).shape == (2, net.head.in_features)
-    torch.testing.assert_close(net(images(size)), net(images(size).float() / 255), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        net(images(size)), net(images(size).float() / 255), rtol=1e-5, atol=1e-6
+    )
     logits = net(images(size))
     assert logits.shape == (2, LABELS)
-    normal = (images(size) / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
-        [0.229, 0.224, 0.225]
-    ).view(3, 1, 1)
+    normal = (
+        images(size) / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    ) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     torch.testing.assert_close(logits, net.head(net.body(normal)), rtol=1e-5, atol=1e-6)
 
 
@@ -55,7 +68,8 @@ def test_weights_are_random_but_by_the_seed():
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [("resnet18", "resnet.pt"), ("resnet18", "resnet.safetensors"), ("resnet50", "resnet50.pt")]
+    ("name", "form"),
+    [("resnet18", "resnet.pt"), ("resnet18", "resnet.safetensors"), ("resnet50", "resnet50.pt")],
 )
 def test_a_resnet_is_torchvisions(name, form, folder):
     theirs, net = resnet_of_torchvision(name), ResNet(name=name).build(LABELS)
@@ -73,7 +87,9 @@ def assert_torchvisions(net, theirs, size=64):
         expected = theirs(normal)
         assert (expected.std(0) > 1e-3).all()
         torch.testing.assert_close(net(images(size)), expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(net(images(size)), net(images(size).double() / 255), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            net(images(size)), net(images(size).double() / 255), rtol=1e-10, atol=1e-10
+        )
 
 
 def test_resnet_can_start_from_a_file_with_another_head(source, folder, caplog):
@@ -82,7 +98,9 @@ def test_resnet_can_start_from_a_file_with_another_head(source, folder, caplog):
     net = ResNet(name="resnet18", weights=str(path)).build(2)
     assert net.head.weight.shape == (2, 512)
     assert torch.equal(net.get_parameter("body.stem.conv1.weight"), source.conv1.weight)
-    assert torch.equal(net.get_buffer("body.layer4.1.bn2.running_var"), source.layer4[1].bn2.running_var)
+    assert torch.equal(
+        net.get_buffer("body.layer4.1.bn2.running_var"), source.layer4[1].bn2.running_var
+    )
     same = ResNet(name="resnet18", weights=str(path)).build(LABELS)
     assert torch.equal(same.head.weight, source.fc.weight)
 
@@ -129,7 +147,9 @@ def test_a_resnet_can_start_from_weights_that_torchvision_has(served, source):
     served[torchvision.models.ResNet18_Weights.DEFAULT.url] = source.state_dict()
     for weights in ("DEFAULT", "IMAGENET1K_V1"):
         net = ResNet(name="resnet18", weights=weights).build(2)
-        assert torch.equal(net.get_parameter("body.layer4.1.conv2.weight"), source.layer4[1].conv2.weight)
+        assert torch.equal(
+            net.get_parameter("body.layer4.1.conv2.weight"), source.layer4[1].conv2.weight
+        )
     served.clear()
     with pytest.raises(UserError) as error:
         ResNet(name="resnet18", weights="DEFAULT").build(2)
@@ -152,7 +172,10 @@ def older(state):
 
 @pytest.mark.parametrize("form", [dict, older], ids=lambda form: form.__name__)
 def test_a_vision_transformer_is_torchvisions(form, tmp_path):
-    theirs, net = vit_of_torchvision(), VisionTransformer(name="vit_tiny_8", image_size=32).build(LABELS)
+    theirs, net = (
+        vit_of_torchvision(),
+        VisionTransformer(name="vit_tiny_8", image_size=32).build(LABELS),
+    )
     load_trained(net, save(form(theirs.state_dict()), tmp_path / "vit.pt"))
     assert_torchvisions(net, theirs, size=32)
 
@@ -176,7 +199,8 @@ def test_other_pooling_and_forgotten_positions_would_be_noticed(change):
     [("vit_b_16", 85_798_656, (3, 6, 9, 12)), ("vit_l_32", 305_510_400, (6, 12, 18, 24))],
 )
 def test_torchvision_s_own_vision_transformers_are_built(name, weights, stages):
-    """Without memory for their weights. Sizes: torchvision's, of 224 x 224 images, without its head."""
+    """Without memory for their weights. Sizes: torchvision's, of 224 x 224 images, without its
+    head."""
     with torch.device("meta"):
         net = VisionTransformer(name=name, image_size=224).build(LABELS)
     assert sum(parameter.numel() for parameter in net.body.parameters()) == weights
@@ -196,7 +220,8 @@ def test_images_that_are_no_whole_number_of_patches_are_refused(size, near):
 
 
 @pytest.mark.parametrize(
-    ("kind", "wrong", "near"), [(ResNet, "resnet19", "resnet1"), (VisionTransformer, "vit_b16", "vit_b_16")]
+    ("kind", "wrong", "near"),
+    [(ResNet, "resnet19", "resnet1"), (VisionTransformer, "vit_b16", "vit_b_16")],
 )
 def test_an_unknown_architecture_is_refused_with_the_nearest_name(kind, wrong, near):
     with pytest.raises(UserError) as error:
@@ -219,17 +244,33 @@ def test_weights_for_other_images_get_other_positions(tmp_path):
         assert torch.equal(new[0, 0], old[0, 0])
         corners = [grid[[0, 0, -1, -1], [0, -1, 0, -1]] for grid in grids]
         torch.testing.assert_close(*corners, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(net.get_parameter("body.whole.conv_proj.weight"), theirs.conv_proj.weight.double())
+        torch.testing.assert_close(
+            net.get_parameter("body.whole.conv_proj.weight"), theirs.conv_proj.weight.double()
+        )
         assert torch.equal(net.head.weight, same.head.weight)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda state: {name: value for name, value in state.items() if "layer_2.ln_1" not in name}, "lacks 2 weights"),
-        (lambda state: state | {"conv_proj.weight": torch.zeros(WIDTH, 3, 4, 4)}, "conv_proj.weight"),
-        (lambda state: state | {"encoder.pos_embedding": torch.zeros(1, 7, WIDTH)}, "not a perfect square"),
-        (lambda state: {name: value for name, value in state.items() if "pos" not in name}, "pos_embedding"),
+        (
+            lambda state: {
+                name: value for name, value in state.items() if "layer_2.ln_1" not in name
+            },
+            "lacks 2 weights",
+        ),
+        (
+            lambda state: state | {"conv_proj.weight": torch.zeros(WIDTH, 3, 4, 4)},
+            "conv_proj.weight",
+        ),
+        (
+            lambda state: state | {"encoder.pos_embedding": torch.zeros(1, 7, WIDTH)},
+            "not a perfect square",
+        ),
+        (
+            lambda state: {name: value for name, value in state.items() if "pos" not in name},
+            "pos_embedding",
+        ),
     ],
 )
 def test_a_start_from_another_transformer_is_refused(change, says, tmp_path):
@@ -250,7 +291,11 @@ def test_layers_that_hold_their_weights_themselves_name_them():
         nn.Conv2d(3, 4, 1): ["weight"],
         nn.Linear(2, 2): ["weight"],
         nn.MultiheadAttention(4, 1): ["in_proj_weight"],
-        nn.MultiheadAttention(4, 1, kdim=3, vdim=2): ["q_proj_weight", "k_proj_weight", "v_proj_weight"],
+        nn.MultiheadAttention(4, 1, kdim=3, vdim=2): [
+            "q_proj_weight",
+            "k_proj_weight",
+            "v_proj_weight",
+        ],
         nn.LayerNorm(3): [],
         nn.BatchNorm2d(3): [],
         nn.Sequential(nn.Linear(2, 2)): [],

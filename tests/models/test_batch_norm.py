@@ -15,8 +15,12 @@ EPS = 1e-5
 def net():
     torch.manual_seed(0)
     stages = OrderedDict(
-        one=nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, EPS, momentum=0.3), nn.ReLU(inplace=True)),
-        two=nn.Sequential(nn.Dropout(0.5), nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2, EPS), nn.Flatten()),
+        one=nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, EPS, momentum=0.3), nn.ReLU(inplace=True)
+        ),
+        two=nn.Sequential(
+            nn.Dropout(0.5), nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2, EPS), nn.Flatten()
+        ),
     )
     net = Network(stages, 2 * 4 * 4, 3).double()
     for norm in (net.body.one[1], net.body.two[2]):
@@ -37,7 +41,9 @@ def plain_statistics(net):
     first, second = net.body.one[1], net.body.two[2]
     ones, twos = [], []
     for images in batches():
-        x = nn.functional.conv2d((images - net.mean) / net.std, net.body.one[0].weight, net.body.one[0].bias)
+        x = nn.functional.conv2d(
+            (images - net.mean) / net.std, net.body.one[0].weight, net.body.one[0].bias
+        )
         ones.append(moments(x))
         centred = x - x.mean((0, 2, 3), keepdim=True)
         x = centred / (centred.square().mean((0, 2, 3), keepdim=True) + EPS).sqrt()
@@ -49,7 +55,9 @@ def plain_statistics(net):
 def moments(x):
     channels = x.transpose(0, 1).flatten(1)
     mean = channels.sum(1) / channels.shape[1]
-    return torch.stack([mean, (channels - mean.unsqueeze(1)).square().sum(1) / (channels.shape[1] - 1)])
+    return torch.stack(
+        [mean, (channels - mean.unsqueeze(1)).square().sum(1) / (channels.shape[1] - 1)]
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -91,7 +99,9 @@ def test_recalibrating_again_changes_nothing_more(net):
 
 
 def test_uint8_images_are_those_in_the_unit_interval(net):
-    raw = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    raw = torch.randint(
+        0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     other = copy.deepcopy(net)
     recalibrate(net, [raw])
     recalibrate(other, [raw.double() / 255])

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from plain_vit import STAGES, plain_stages, tiny_vit
 
 from mlu.data.split import Split
 from mlu.models import outputs as module
 from mlu.models.backbones import ResNet, Tiny
 from mlu.models.outputs import outputs_of, respond, respond_by_stage
+from tests.support.plain_vit import STAGES, plain_stages, tiny_vit
 
 IMAGES = 23
 NETS = {"tiny": Tiny(name="tiny"), "resnet18": ResNet(name="resnet18")}
@@ -22,7 +22,13 @@ def split():
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (IMAGES, 3, 32, 32), dtype=np.uint8)
     targets = torch.from_numpy(random.integers(0, 2, (IMAGES, 3))).float()
-    return Split(pixels, np.arange(IMAGES), targets, torch.ones(IMAGES, 3, dtype=torch.bool), np.arange(IMAGES))
+    return Split(
+        pixels,
+        np.arange(IMAGES),
+        targets,
+        torch.ones(IMAGES, 3, dtype=torch.bool),
+        np.arange(IMAGES),
+    )
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -50,7 +56,9 @@ def test_stages_of_tokens_are_their_means_and_the_last_is_the_class_token(split)
     state = {name.removeprefix("body.whole."): value for name, value in net.state_dict().items()}
     *tokens, features = plain_stages(state, normal)
     expected = [*(stage.mean(1) for stage in tokens), features]
-    torch.testing.assert_close(stages, dict(zip(STAGES, expected, strict=True)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        stages, dict(zip(STAGES, expected, strict=True)), atol=1e-4, rtol=1e-4
+    )
     torch.testing.assert_close(logits, net.head(features), atol=1e-4, rtol=1e-4)
     assert torch.equal(respond(net, split)[1], stages["pool"])
     # The mean of the last tokens, even after the norm, is another thing.

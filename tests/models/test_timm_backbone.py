@@ -5,15 +5,15 @@ import sys
 import pytest
 import timm
 import torch
-from made_nets import assert_equal, images, lived_in, one_line, save
 
-from mlu.errors import UserError
 from mlu.models.batch_norm import batch_norms
 from mlu.models.network import WHOLE
 from mlu.models.outputs import trace
 from mlu.models.timm_backbone import PRETRAINED, STAGES, Timm, channel_axis
 from mlu.models.weights import load_trained
 from mlu.scores.gradients import all_weights
+from mlu.system.errors import UserError
+from tests.support.made_nets import assert_equal, images, lived_in, one_line, save
 
 LABELS, SIZE = 5, 64
 STAGED = {
@@ -79,7 +79,9 @@ def test_stages_are_timm_s(name):
     assert list(net.stages) == STAGED[name]
     assert len(net.stages) <= STAGES + 1
     model, normal = net.body.get_submodule(WHOLE), normalised(name, images(SIZE))
-    settings = {"intermediates_only": True} | ({"return_prefix_tokens": True} if "vit" in name else {})
+    settings = {"intermediates_only": True} | (
+        {"return_prefix_tokens": True} if "vit" in name else {}
+    )
     with torch.no_grad():
         found = model.forward_intermediates(normal, **settings)
         features = net.features(images(SIZE))
@@ -150,10 +152,14 @@ def test_weights_for_other_images_are_fitted_as_timm_fits_them(tmp_path):
 def test_pretrained_weights_are_timm_s(name, monkeypatch):
     """Where they come from is timm's business."""
     source = theirs(name, labels=1000, size=160)
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *_, **__: source.state_dict())
+    monkeypatch.setattr(
+        "timm.models._builder.load_state_dict_from_hf", lambda *_, **__: source.state_dict()
+    )
     net = built(name, size=160, weights=PRETRAINED)
     with torch.no_grad():
-        expected = source.forward_head(source.forward_features(normalised(name, images(160))), pre_logits=True)
+        expected = source.forward_head(
+            source.forward_features(normalised(name, images(160))), pre_logits=True
+        )
         torch.testing.assert_close(net.features(images(160)), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -162,7 +168,10 @@ def test_pretrained_weights_that_cannot_be_had_are_one_line(monkeypatch):
         raise OSError("cannot reach\nthe hub")
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
-    for name, says in (("test_vit", "cannot reach the hub"), ("test_convnext3", "backbone.weights=pretrained")):
+    for name, says in (
+        ("test_vit", "cannot reach the hub"),
+        ("test_convnext3", "backbone.weights=pretrained"),
+    ):
         with pytest.raises(UserError) as error:
             built(name, weights=PRETRAINED)
         one_line(error, f"timm cannot make {name}", "64 x 64", says)
@@ -171,7 +180,10 @@ def test_pretrained_weights_that_cannot_be_had_are_one_line(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda state: {name: value for name, value in state.items() if "blocks.3" not in name}, "blocks.3"),
+        (
+            lambda state: {name: value for name, value in state.items() if "blocks.3" not in name},
+            "blocks.3",
+        ),
         (lambda state: state | {"blocks.9.norm1.weight": torch.ones(64)}, "blocks.9.norm1.weight"),
         (lambda state: state | {"norm.weight": torch.ones(3)}, "norm.weight"),
         (lambda state: {}, "no weights of a body"),
@@ -185,7 +197,9 @@ def test_a_start_from_another_model_is_refused(change, says, tmp_path):
     one_line(error, str(path), says)
 
 
-@pytest.mark.parametrize(("weights", "near"), [("pretraind", ", did you mean 'pretrained'?"), ("nowhere.pt", "")])
+@pytest.mark.parametrize(
+    ("weights", "near"), [("pretraind", ", did you mean 'pretrained'?"), ("nowhere.pt", "")]
+)
 def test_a_start_from_nowhere_is_refused(weights, near):
     with pytest.raises(UserError) as error:
         built("test_vit", weights=weights)
@@ -194,7 +208,11 @@ def test_a_start_from_nowhere_is_refused(weights, near):
 
 @pytest.mark.parametrize(
     ("wrong", "near"),
-    [("convnext_ato", "'convnext_atto'"), ("vit_tiny_patch16_224.augreg_in1k", "vit_tiny"), ("?", "all")],
+    [
+        ("convnext_ato", "'convnext_atto'"),
+        ("vit_tiny_patch16_224.augreg_in1k", "vit_tiny"),
+        ("?", "all"),
+    ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(wrong, near):
     with pytest.raises(UserError) as error:
@@ -204,7 +222,10 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(wrong, near):
 
 def test_a_name_may_say_which_of_timm_s_weights_are_meant():
     """They differ in how pixels are normalised, though nothing is downloaded here."""
-    plain, clip = (built(f"vit_tiny_patch16_224.{tag}").mean for tag in ("augreg_in21k", "augreg_in21k_ft_in1k"))
+    plain, clip = (
+        built(f"vit_tiny_patch16_224.{tag}").mean
+        for tag in ("augreg_in21k", "augreg_in21k_ft_in1k")
+    )
     assert torch.equal(plain, clip)
 
 
@@ -215,7 +236,9 @@ def test_without_timm_one_line_says_how_to_install_it(monkeypatch):
     one_line(error, "pip install 'mlu[timm]'")
 
 
-@pytest.mark.parametrize(("name", "size", "own"), [("test_vit", 40, "160 x 160"), ("inception_v3", 32, "299 x 299")])
+@pytest.mark.parametrize(
+    ("name", "size", "own"), [("test_vit", 40, "160 x 160"), ("inception_v3", 32, "299 x 299")]
+)
 def test_images_that_a_model_does_not_take_are_refused(name, size, own):
     with pytest.raises(UserError) as error:
         built(name, size=size)
@@ -237,4 +260,6 @@ def test_looking_leaves_no_trace():
     assert_equal(one, other)
     assert not [module for module in one.modules() if module._forward_hooks]
     torch.manual_seed(4)
-    assert all(module.training for module in Timm(name="test_resnet", image_size=SIZE).build(2).modules())
+    assert all(
+        module.training for module in Timm(name="test_resnet", image_size=SIZE).build(2).modules()
+    )

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from made_nets import LABELS, assert_equal, one_line, save, tiny
 
-from mlu.errors import UserError
 from mlu.models.backbones import ResNet, Tiny
 from mlu.models.weights import load_trained, read_weights
+from mlu.system.errors import UserError
+from tests.support.made_nets import LABELS, assert_equal, one_line, save, tiny
 
 
 def in_lightning(state):
@@ -22,7 +22,9 @@ def parallel(state):
 
 
 def without_counts(state):
-    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    return {
+        name: value for name, value in state.items() if not name.endswith("num_batches_tracked")
+    }
 
 
 @pytest.mark.parametrize("form", ["tiny.pt", "tiny.safetensors"])
@@ -32,7 +34,9 @@ def test_our_own_names_are_loaded(tmp_path, form):
     assert_equal(net, trained)
 
 
-@pytest.mark.parametrize("change", [in_lightning, parallel, without_counts], ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [in_lightning, parallel, without_counts], ids=lambda change: change.__name__
+)
 def test_other_forms_of_a_state_dict_are_loaded(tmp_path, change):
     trained, net = tiny(1), tiny(2)
     load_trained(net, save(change(trained.state_dict()), tmp_path / "tiny.pt"))
@@ -62,16 +66,27 @@ def test_code_in_a_pickle_is_not_run(tmp_path, form):
     one_line(error, str(path))
     assert not mark.exists()
     # Control: it would have done harm.
-    torch.load(path, weights_only=False) if path.suffix != ".pkl" else pickle.loads(path.read_bytes())
+    torch.load(path, weights_only=False) if path.suffix != ".pkl" else pickle.loads(
+        path.read_bytes()
+    )
     assert mark.exists()
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda state: state | {"head.weight": torch.zeros(7, 160)}, ["(7, 160)", "(5, 160)", "'head.weight'"]),
-        (lambda state: {k: v for k, v in state.items() if k != "head.bias"}, ["no weight 'head.bias'"]),
-        (lambda state: {k.replace("conv", "konv"): v for k, v in state.items()}, ["body.block1.conv.weight", "konv"]),
+        (
+            lambda state: state | {"head.weight": torch.zeros(7, 160)},
+            ["(7, 160)", "(5, 160)", "'head.weight'"],
+        ),
+        (
+            lambda state: {k: v for k, v in state.items() if k != "head.bias"},
+            ["no weight 'head.bias'"],
+        ),
+        (
+            lambda state: {k.replace("conv", "konv"): v for k, v in state.items()},
+            ["body.block1.conv.weight", "konv"],
+        ),
         (lambda state: {}, ["no weight"]),
     ],
 )
@@ -114,6 +129,8 @@ def test_a_missing_file_is_named(tmp_path, name):
 
 
 def test_weights_of_a_deeper_resnet_are_refused(tmp_path):
-    path = save(torchvision.models.resnet34(num_classes=LABELS).state_dict(), tmp_path / "resnet34.pt")
+    path = save(
+        torchvision.models.resnet34(num_classes=LABELS).state_dict(), tmp_path / "resnet34.pt"
+    )
     with pytest.raises(UserError):
         load_trained(ResNet(name="resnet18").build(LABELS), path)

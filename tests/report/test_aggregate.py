@@ -14,32 +14,36 @@ from mlu.report.aggregate import (
     cell,
     deviation,
     has_forgotten,
-    interval,
     mean,
+    seed_interval,
     strongest,
     winner,
 )
-from mlu.report.collect import Figure, collect
+from mlu.runs.read import Figure, collect
 
-from made_runs import fail, interval as ends, leave, metrics_of  # isort: skip
+from tests.support.made_runs import fail, interval as ends, leave, metrics_of  # isort: skip
 
 ANY = (-np.inf, np.inf)
 PATH = "unlearned/test/retained/accuracy"
 
 
 def figures(*values, half=None):
-    return [Figure(value, *(() if half is None else (value - half, value + half))) for value in values]
+    return [
+        Figure(value, *(() if half is None else (value - half, value + half))) for value in values
+    ]
 
 
 def bar(value, low, high):
     return Cell(value, interval=Interval(low, high, "run"))
 
 
-@given(st.lists(st.floats(-5, 5), min_size=2, max_size=9).filter(lambda values: np.ptp(values) > 1e-6))
+@given(
+    st.lists(st.floats(-5, 5), min_size=2, max_size=9).filter(lambda values: np.ptp(values) > 1e-6)
+)
 def test_mean_deviation_and_interval_are_those_of_scipy(values):
     half = scipy.stats.sem(values)
     low, high = scipy.stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=half)
-    found = interval(figures(*values), ANY)
+    found = seed_interval(figures(*values), ANY)
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
     assert mean(values) == pytest.approx(np.mean(values))
     assert deviation(values) == pytest.approx(scipy.stats.tstd(values))
@@ -47,32 +51,33 @@ def test_mean_deviation_and_interval_are_those_of_scipy(values):
 
 
 def test_three_seeds_by_hand():
-    # mean 0.9, deviations -0.01, 0, 0.01: sd 0.01; t(2) = 4.3027; half width 4.3027 * 0.01 / sqrt(3) = 0.02484.
-    found = interval(figures(0.89, 0.90, 0.91, half=0.5), ANY)
+    # mean 0.9, deviations -0.01, 0, 0.01: sd 0.01; t(2) = 4.3027; half width 4.3027 * 0.01 /
+    # sqrt(3) = 0.02484.
+    found = seed_interval(figures(0.89, 0.90, 0.91, half=0.5), ANY)
     assert (found.low, found.high) == pytest.approx((0.87516, 0.92484), abs=1e-5)
 
 
 def test_one_seed_has_its_own_interval_or_none():
-    found = interval(figures(0.9, half=0.02), ANY)
+    found = seed_interval(figures(0.9, half=0.02), ANY)
     assert (found.low, found.high, found.kind) == (0.88, 0.92, "run")
-    assert interval(figures(0.9), ANY) is None
+    assert seed_interval(figures(0.9), ANY) is None
     assert deviation([0.9]) is None
 
 
 def test_seeds_that_agree_exactly_do_not_claim_certainty():
-    found = interval([Figure(0.5, 0.48, 0.52), Figure(0.5, 0.46, 0.56)], ANY)
+    found = seed_interval([Figure(0.5, 0.48, 0.52), Figure(0.5, 0.46, 0.56)], ANY)
     assert (found.low, found.high, found.kind) == (pytest.approx(0.47), pytest.approx(0.54), "runs")
-    assert interval(figures(0.5, 0.5), ANY) is None
+    assert seed_interval(figures(0.5, 0.5), ANY) is None
 
 
 def test_intervals_of_shares_end_where_shares_do():
-    found = interval(figures(0.95, 0.99), (0, 1))
+    found = seed_interval(figures(0.95, 0.99), (0, 1))
     assert found.high == 1
     assert found.low > 0
 
 
 def test_steps_that_were_cut_off_have_no_interval():
-    assert interval([Figure(200.0, censored=True), Figure(150.0)], ANY) is None
+    assert seed_interval([Figure(200.0, censored=True), Figure(150.0)], ANY) is None
 
 
 @given(
@@ -99,11 +104,26 @@ def test_no_winner_touches_another(rivals, better, floor):
         ([bar(0.9, 0.88, 0.92), bar(0.8, 0.78, 0.82)], "high", None, 0),
         ([bar(0.9, 0.88, 0.92), bar(0.8, 0.78, 0.82)], "low", None, 1),
         ([bar(0.9, 0.88, 0.92), bar(0.85, 0.80, 0.88)], "high", None, None),  # they touch
-        ([bar(0.9, 0.88, 0.92), bar(0.8, 0.79, 0.81), bar(0.7, 0.5, 0.9)], "high", None, None),  # the third is unsure
-        ([bar(0.9, 0.88, 0.92), Cell(0.1)], "high", None, None),  # how sure the other is, is not known
+        (
+            [bar(0.9, 0.88, 0.92), bar(0.8, 0.79, 0.81), bar(0.7, 0.5, 0.9)],
+            "high",
+            None,
+            None,
+        ),  # the third is unsure
+        (
+            [bar(0.9, 0.88, 0.92), Cell(0.1)],
+            "high",
+            None,
+            None,
+        ),  # how sure the other is, is not known
         ([bar(0.9, 0.88, 0.92), Cell(None)], "high", None, None),  # nobody to beat
         ([bar(0.9, 0.88, 0.92), bar(0.8, 0.78, 0.82), Cell(0.1)], "high", None, None),
-        ([bar(-0.2, -0.3, -0.1), bar(-0.05, -0.06, -0.04)], "low", 0, None),  # less than nothing is no merit
+        (
+            [bar(-0.2, -0.3, -0.1), bar(-0.05, -0.06, -0.04)],
+            "low",
+            0,
+            None,
+        ),  # less than nothing is no merit
         ([bar(-0.2, -0.3, -0.1), bar(0.05, 0.04, 0.06)], "low", 0, 0),
         ([], "high", None, None),
     ],
@@ -114,7 +134,13 @@ def test_who_is_best_by_hand(cells, better, floor, best):
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(-0.1, 0.0, True), (0.01, MARGIN, True), (-0.1, 0.06, None), (0.04, 0.06, None), (0.051, 0.06, False)],
+    [
+        (-0.1, 0.0, True),
+        (0.01, MARGIN, True),
+        (-0.1, 0.06, None),
+        (0.04, 0.06, None),
+        (0.051, 0.06, False),
+    ],
 )
 def test_forgetting_must_be_shown_and_not_just_be_undisproved(low, high, verdict):
     assert has_forgotten(bar((low + high) / 2, low, high)) is verdict
@@ -139,12 +165,18 @@ def test_times_of_different_devices_are_not_averaged(tmp_path):
     runs = collect([tmp_path]).runs
     for path in ("seconds/unlearn", "speedup", "seconds/retrain"):
         found = cell(runs, path)
-        assert (found.value, found.holes) == (None, ("measured on different devices: a CPU, a GPU",))
+        assert (found.value, found.holes) == (
+            None,
+            ("measured on different devices: a CPU, a GPU",),
+        )
     assert cell(runs, PATH).value == pytest.approx(0.9)
 
 
 def test_nobody_has_a_number_for_one_reason():
-    runs = [SimpleNamespace(seed=seed, date="", figure=lambda path: Figure(None, reason="why not")) for seed in (1, 2)]
+    runs = [
+        SimpleNamespace(seed=seed, date="", figure=lambda path: Figure(None, reason="why not"))
+        for seed in (1, 2)
+    ]
     assert cell(runs, PATH).holes == ("why not",)
 
 
@@ -158,7 +190,8 @@ def test_the_strongest_reader_is_the_one_that_finds_most(tmp_path):
 
 
 def test_a_silent_output_does_not_vouch_for_the_features():
-    # Exactly nothing above Retrain in the output; in the features perhaps a little less, perhaps much more.
+    # Exactly nothing above Retrain in the output; in the features perhaps a little less, perhaps
+    # much more.
     found = strongest([bar(-0.01, -0.12, 0.10), bar(0.0, 0.0, 0.0)])
     assert (found.value, found.interval.low, found.interval.high) == (0.0, 0.0, 0.10)
     assert has_forgotten(found) is None
@@ -166,7 +199,9 @@ def test_a_silent_output_does_not_vouch_for_the_features():
 
 
 def test_the_strongest_reader_lacks_for_the_headline_readers_reason(tmp_path):
-    metrics = {path: None if path.endswith("/excess") else value for path, value in metrics_of().items()}
+    metrics = {
+        path: None if path.endswith("/excess") else value for path, value in metrics_of().items()
+    }
     missing = {"unlearned/attack/aia/features/excess": "reference=none"}
     found = cell(collect([leave(tmp_path, metrics, missing)]).runs, f"unlearned/{STRONGEST}")
     assert found.holes == ("reference=none",)

@@ -1,4 +1,5 @@
-"""Whatever text a run's files hold, what is written of it shows that text and gives it no other meaning."""
+"""Whatever text a run's files hold, what is written of it shows that text and gives it no other
+meaning."""
 
 import base64
 import csv
@@ -9,20 +10,21 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_runs import draw, fail, leave, metrics_of
 from markdown_it import MarkdownIt
-from reading_page import Page
 from rich.console import Console
 
-from mlu import certificate
 from mlu.report.__main__ import main
-from mlu.report.collect import collect
-from mlu.report.groups import settings_of
-from mlu.report.page import Report, page
+from mlu.report.groups import settings_in
+from mlu.report.page import Report, report_page
+from mlu.report.paper import tables_of
 from mlu.report.pictures import pictures_of
-from mlu.report.table import run_table
-from mlu.report.tables import general, tables_of
-from mlu.report.writers import FORMULA, harmless, latex, markdown, plain, table_csv, tex
+from mlu.report.tables import general
+from mlu.report.writers import FORMULA, escaped_markdown, harmless, latex, markdown, table_csv, tex
+from mlu.runs import certificate
+from mlu.runs.read import collect
+from mlu.runs.tables import run_table
+from tests.support.made_runs import draw, fail, leave, metrics_of
+from tests.support.reading_page import Page
 
 MISSING = "unlearned/test/retained/accuracy"
 NASTY = (
@@ -31,7 +33,9 @@ NASTY = (
     "line\r\nline", "javascript:alert(1)", "\u202eevil", "[x](javascript:1)", "é’“”…",
 )  # fmt: skip
 texts = st.one_of(st.sampled_from(NASTY), st.text(min_size=1))
-law = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def found(folder, text):
@@ -45,9 +49,11 @@ def found(folder, text):
 
 def written(collection, folder):
     """The page without pictures."""
-    runs = settings_of(collection)
+    runs = settings_in(collection)
     paper, overviews = tables_of(runs), [general(one) for one in runs]
-    return page(Report("title", collection, runs, overviews, paper, (), [()] * len(runs), ()), folder)
+    return report_page(
+        Report("title", collection, runs, overviews, paper, (), [()] * len(runs), ()), folder
+    )
 
 
 def shape(found):
@@ -86,7 +92,14 @@ def replaced(value, text):
 @pytest.fixture(scope="module")
 def stated():
     figure = {"value": None, "low": None, "high": None, "reason": "why", "censored": False}
-    row = {"question": "q", "path": "p", "chance": 0.5, "original": figure, "unlearned": figure, "retrain": figure}
+    row = {
+        "question": "q",
+        "path": "p",
+        "chance": 0.5,
+        "original": figure,
+        "unlearned": figure,
+        "retrain": figure,
+    }
     return {
         "schema": 1, "issued": "now", "forgotten": ["Male"], "labels": ["Male", "Bald"], "task": "multilabel",
         "method": {"name": "wf", "settings": {"phi": "x"}, "seed": 1}, "config_hash": "c", "model": "tiny",
@@ -99,20 +112,25 @@ def stated():
 @law
 @given(text=texts)
 def test_so_does_the_certificate(text, stated):
-    seen = Page(certificate.page(replaced(stated, text)))
+    seen = Page(certificate.certificate_page(replaced(stated, text)))
     assert seen.open == []
-    assert shape(seen) == shape(Page(certificate.page(stated)))
+    assert shape(seen) == shape(Page(certificate.certificate_page(stated)))
     assert "".join(seen.text).count(text) > 10
 
 
 def test_pictures_are_drawings_whatever_the_names(tmp_path):
     text = '<a>]]>--><!--"&\x1b\0$x'
-    draw(leave(tmp_path, metrics_of(labels=("Bald", text), forget=text), method=text, forget=text), ("Bald", text))
-    (setting,) = settings_of(collect([tmp_path]))
+    draw(
+        leave(tmp_path, metrics_of(labels=("Bald", text), forget=text), method=text, forget=text),
+        ("Bald", text),
+    )
+    (setting,) = settings_in(collect([tmp_path]))
     drawn = list(pictures_of(setting))
     assert len(drawn) > 3
     for picture in drawn:
-        svg = ElementTree.fromstring(base64.b64decode(picture.light.removeprefix("data:image/svg+xml;base64,")))
+        svg = ElementTree.fromstring(
+            base64.b64decode(picture.light.removeprefix("data:image/svg+xml;base64,"))
+        )
         names = {element.tag.rpartition("}")[2] for element in svg.iter()}
         assert not names & {"script", "foreignObject", "a", "animate", "set"}
         for element in svg.iter():
@@ -125,7 +143,13 @@ def test_names_that_are_no_utf_8_are_written_and_linked(tmp_path):
     """As they are in file systems; in JSON there may be half of a pair of surrogates."""
     folder = tmp_path / "l\udce4bel"
     leave(folder, seed=1)
-    leave(tmp_path / "other", metrics_of(labels=("Bald", "\ud800")), method="\udfff", forget="\ud800", seed=1)
+    leave(
+        tmp_path / "other",
+        metrics_of(labels=("Bald", "\ud800")),
+        method="\udfff",
+        forget="\ud800",
+        seed=1,
+    )
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     seen = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert any("l%E4bel" in link for link in seen.attributes("href"))
@@ -138,22 +162,28 @@ MARKDOWN = MarkdownIt("commonmark").enable("table")
 @law
 @given(text=texts)
 def test_markdown_shows_any_text_in_one_line_as_it_is(text):
-    (line,) = MARKDOWN.parseInline(plain(text))
+    (line,) = MARKDOWN.parseInline(escaped_markdown(text))
     assert {piece.type for piece in line.children} <= {"text", "text_special"}
-    assert "".join(piece.content for piece in line.children) == " ".join(text.split()).replace("\0", "\ufffd")
+    assert "".join(piece.content for piece in line.children) == " ".join(text.split()).replace(
+        "\0", "\ufffd"
+    )
 
 
 @law
 @given(text=texts)
 def test_tables_keep_their_rows_and_columns_in_every_form(text, tmp_path):
     collection = found(tmp_path, text)
-    tables = [general(one) for one in settings_of(collection)]
+    tables = [general(one) for one in settings_in(collection)]
     rows, columns = sum(len(table.rows) for table in tables), len(tables[0].columns)
     lines = list(csv.DictReader(io.StringIO(table_csv(tables, tmp_path), newline="")))
     assert len(lines) == rows * columns
     assert any(harmless(text.strip()).removeprefix("'") in line["row"] for line in lines)
     for line in lines:
-        assert not any(cell.startswith(FORMULA) for key, cell in line.items() if key in ("row", "missing", "ours"))
+        assert not any(
+            cell.startswith(FORMULA)
+            for key, cell in line.items()
+            if key in ("row", "missing", "ours")
+        )
     (block,) = re.findall(r"(?:^\|.*\n)+", markdown(tables, (), text, tmp_path), re.M)
     assert block.count("\n") == rows + 2
     body = latex(tables, text).split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()

@@ -1,13 +1,12 @@
 from dataclasses import replace
 
-from made_runs import fail, leave
-
-from mlu.report.collect import collect
-from mlu.report.groups import settings_of
+from mlu.report.groups import settings_in
+from mlu.runs.read import collect
+from tests.support.made_runs import fail, leave
 
 
 def settings(folder):
-    return settings_of(collect([folder]))
+    return settings_in(collect([folder]))
 
 
 def titles(setting):
@@ -51,7 +50,10 @@ def test_an_attack_that_only_one_run_made_divides_nothing_but_another_attacker_d
     leave(tmp_path / "2", seed=2, attacks=())
     assert titles(settings(tmp_path)[0]) == ["wf"]
     leave(tmp_path / "3", seed=3, config={"attack": {"aia": {"strength": 9.0}}})
-    assert titles(settings(tmp_path)[0]) == ["wf attack.aia.strength=1.0", "wf attack.aia.strength=9.0"]
+    assert titles(settings(tmp_path)[0]) == [
+        "wf attack.aia.strength=1.0",
+        "wf attack.aia.strength=9.0",
+    ]
 
 
 def test_data_network_training_and_labels_make_a_setting(tmp_path):

@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from made_runs import draw, fail, leave, metrics_of, written
-from reading_page import Page
 
 from mlu.report.__main__ import main
+from tests.support.made_runs import draw, fail, leave, metrics_of, written
+from tests.support.reading_page import Page
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}$x_{"
 
@@ -24,8 +24,23 @@ def sweep(tmp_path_factory):
     for number, (name, kept, above) in enumerate(jobs):
         for seed in (1, 2):
             job = folder / f"{2 * number + seed}"
-            draw(leave(job, metrics_of(retained=kept + seed / 500, excess=above), method=name, seed=seed, phi=0.1))
-    fail(folder / "8", error="UserError: phi is 3", command="python launch.py phi=3", method="salun", seed=1, phi=0.1)
+            draw(
+                leave(
+                    job,
+                    metrics_of(retained=kept + seed / 500, excess=above),
+                    method=name,
+                    seed=seed,
+                    phi=0.1,
+                )
+            )
+    fail(
+        folder / "8",
+        error="UserError: phi is 3",
+        command="python launch.py phi=3",
+        method="salun",
+        seed=1,
+        phi=0.1,
+    )
     written(folder / "9" / ".hydra" / "overrides.yaml", "[seed=3]")
     return folder
 
@@ -47,7 +62,11 @@ def report(*paths, out):
 
 def named(page, start):
     """The first table whose header has a cell that starts so."""
-    return next(table for table in page.tables if any(cell["text"].startswith(start) for cell in table.rows[0]))
+    return next(
+        table
+        for table in page.tables
+        if any(cell["text"].startswith(start) for cell in table.rows[0])
+    )
 
 
 def test_the_page_says_what_the_csv_says(page, out):
@@ -57,7 +76,8 @@ def test_the_page_says_what_the_csv_says(page, out):
         for table in page.tables[:-1]
         for row in table.rows[1:]
         for cell in row[1:]
-        if "paper" not in cell["attrs"].get("class", "") and "standing" not in cell["attrs"].get("class", "")
+        if "paper" not in cell["attrs"].get("class", "")
+        and "standing" not in cell["attrs"].get("class", "")
     ]
     assert len(ours) == len(lines) > 100
     for cell, line in zip(ours, lines, strict=True):
@@ -72,7 +92,11 @@ def test_the_page_says_what_the_csv_says(page, out):
                 run.split("/")[-1] for run in lined(line["runs"])
             ]
     printed = [
-        cell for table in page.tables for row in table.rows[1:] for cell in row if cell["attrs"].get("class") == "paper"
+        cell
+        for table in page.tables
+        for row in table.rows[1:]
+        for cell in row
+        if cell["attrs"].get("class") == "paper"
     ]
     assert sorted(cell["text"] for cell in printed if cell["text"] != "–") == sorted(
         f"{float(line['paper']):.2f}" for line in lines if line["paper"]
@@ -86,7 +110,8 @@ def lined(runs):
 
 def test_bold_is_what_is_best_by_hand(page):
     rows = {row[0]["text"]: row for row in page.tables[0].rows}
-    # `head` keeps more, but shows 8 points more than Retrain; wp's 0.903 ± 0.013 lies above wf's 0.803 ± 0.013.
+    # `head` keeps more, but shows 8 points more than Retrain; wp's 0.903 ± 0.013 lies above wf's
+    # 0.803 ± 0.013.
     assert {name for name, row in rows.items() if row[1]["bold"]} == {"wp"}
     assert rows["wp"][-1]["text"] == "forgotten"
     assert rows["head"][-1]["text"] == "not forgotten"
@@ -98,18 +123,32 @@ def test_links_lead_to_results_and_say_when_where_and_of_which_commit(page, out)
     for attrs in links:
         assert (out / unquote(attrs["href"])).exists()
     titled = [attrs for attrs in links if "title" in attrs]
-    assert all(json.loads((out / unquote(attrs["href"])).read_text())["schema"] == 1 for attrs in titled)
+    assert all(
+        json.loads((out / unquote(attrs["href"])).read_text())["schema"] == 1 for attrs in titled
+    )
     assert titled[0]["title"] == "seed 1, 2026-01-02T03:04:05+00:00, a CPU, commit c0ffee"
-    anchors = {attrs["href"][1:] for tag, attrs in page.tags if tag == "a" and attrs["href"].startswith("#")}
+    anchors = {
+        attrs["href"][1:]
+        for tag, attrs in page.tags
+        if tag == "a" and attrs["href"].startswith("#")
+    }
     assert anchors <= set(page.attributes("id"))
 
 
 def test_nothing_is_loaded_from_anywhere(page):
-    assert "default-src 'none'" in next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv"))
+    assert "default-src 'none'" in next(
+        attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv")
+    )
     for name in ("src", "href", "srcset", "action"):
-        assert not [value for value in page.attributes(name) if value.startswith(("http", "//", "javascript"))]
+        assert not [
+            value
+            for value in page.attributes(name)
+            if value.startswith(("http", "//", "javascript"))
+        ]
     assert {tag for tag, _ in page.tags} & {"iframe", "object", "embed", "base", "form"} == set()
-    style = (Path(sys.modules["mlu.report.page"].__file__).parent / "templates" / "page.css").read_text()
+    style = (
+        Path(sys.modules["mlu.report.page"].__file__).parent / "templates" / "page.css"
+    ).read_text()
     assert "url(" not in style
     assert "@import" not in style
 
@@ -119,8 +158,13 @@ def test_pictures_are_within_and_say_what_they_show(page):
     assert len(pictures) == 5
     assert all(attrs["src"].startswith("data:image/svg+xml;base64,") for attrs in pictures)
     assert all(len(attrs["alt"]) > 40 for attrs in pictures)
-    # The names on logarithmic axes are formulas by default, and formulas are switched off for the labels' sake.
-    assert not [attrs for attrs in pictures if b"mathdefault" in base64.b64decode(attrs["src"].split(",")[1])]
+    # The names on logarithmic axes are formulas by default, and formulas are switched off for the
+    # labels' sake.
+    assert not [
+        attrs
+        for attrs in pictures
+        if b"mathdefault" in base64.b64decode(attrs["src"].split(",")[1])
+    ]
     assert "wp phi" not in pictures[0]["alt"]
     assert "wp keeps 90.3 % and shows -3.0 points" in pictures[0]["alt"]
 
@@ -136,10 +180,21 @@ def test_hostile_text_stays_text(tmp_path):
     metrics = metrics_of(labels=(HOSTILE, "Male")) | {"unlearned/test/retained/accuracy": None}
     missing = {"unlearned/test/retained/accuracy": HOSTILE}
     job = leave(
-        tmp_path / HOSTILE.replace("/", "-"), metrics, missing, method=HOSTILE, device=HOSTILE, forget=HOSTILE, seed=1
+        tmp_path / HOSTILE.replace("/", "-"),
+        metrics,
+        missing,
+        method=HOSTILE,
+        device=HOSTILE,
+        forget=HOSTILE,
+        seed=1,
     )
     draw(job, labels=(HOSTILE, "Male"))
-    leave(tmp_path / "1", metrics, method="wf", run={"commit": HOSTILE, "date": HOSTILE, "experiment": HOSTILE})
+    leave(
+        tmp_path / "1",
+        metrics,
+        method="wf",
+        run={"commit": HOSTILE, "date": HOSTILE, "experiment": HOSTILE},
+    )
     fail(tmp_path / "2", error=HOSTILE, command=HOSTILE, method=HOSTILE)
     page = report(tmp_path, out=tmp_path / "out")
     assert [tag for tag, _ in page.tags].count("script") == 1
@@ -150,7 +205,9 @@ def test_hostile_text_stays_text(tmp_path):
 
 def test_a_null_is_a_dash_with_its_reason(tmp_path):
     metrics = metrics_of() | {"unlearned/test/retained/accuracy": None}
-    leave(tmp_path / "run", metrics, {"unlearned/test/retained/accuracy": "all labels are forgotten"})
+    leave(
+        tmp_path / "run", metrics, {"unlearned/test/retained/accuracy": "all labels are forgotten"}
+    )
     page = report(tmp_path / "run", out=tmp_path / "out")
     cell = next(row for row in page.tables[0].rows if row[0]["text"] == "wf")[1]
     assert (cell["text"], cell["attrs"]["title"]) == ("–", "all labels are forgotten")
@@ -167,7 +224,10 @@ def test_lost_jobs_are_listed_with_the_command_that_repeats_them(page):
 
 def test_the_two_sides_and_the_errata_are_named(page):
     text = " ".join(" ".join(page.text).split())
-    assert "Ours faces, tiny, forget Male; 2,000 images, 64 pixels, 8 epochs, seeds 1, 2, on a CPU" in text
+    assert (
+        "Ours faces, tiny, forget Male; 2,000 images, 64 pixels, 8 epochs, seeds 1, 2, on a CPU"
+        in text
+    )
     assert "Paper CelebA, ResNet-18, forget Gender" in text
     assert "311 s and 329 s" in text
 
@@ -202,4 +262,6 @@ def test_the_command_starts_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "out" / f"report.{end}") for end in ("html", "md", "tex", "csv")]
+    assert done.stdout.split() == [
+        str(tmp_path / "out" / f"report.{end}") for end in ("html", "md", "tex", "csv")
+    ]

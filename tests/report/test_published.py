@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlu.report.groups import METHODS
-from mlu.report.published import beside, errata, printed, published, same_label, values_of
+from mlu.report.published import beside, errata, printed, published, published_values, same_label
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from mlu.report.published import beside, errata, printed, published, same_label,
     ],
 )
 def test_cells_that_were_read_from_the_paper_once_more(table, dataset, backbone, method, values):
-    assert list(values_of(table, dataset, backbone)[method]) == values
+    assert list(published_values(table, dataset, backbone)[method]) == values
 
 
 def test_the_grid_and_the_labels_of_the_appendix():
@@ -33,14 +33,19 @@ def test_the_grid_and_the_labels_of_the_appendix():
         (0.1, 1.0): [85, 95], (0.5, 1.0): [88, 85], (1.0, 1.0): [90, 70], (0.5, 0.01): [87, 86], (0.5, 0.1): [88, 85]
     }  # fmt: skip
     table = printed("appendix_labels")
-    assert dict(zip(table["columns"], table["values"]["Oval_Face"]["wp"], strict=True))["Oval_Face"] == 0.04
+    assert (
+        dict(zip(table["columns"], table["values"]["Oval_Face"]["wp"], strict=True))["Oval_Face"]
+        == 0.04
+    )
     assert dict(zip(table["columns"], table["values"]["Male"]["wf"], strict=True))["Male"] == 0.12
 
 
 @pytest.mark.parametrize("table", published()["tables"])
 def test_every_row_has_a_number_for_every_column_and_a_method_of_ours(table):
     rows = printed(table).get("values", {})
-    rows = {name: found for values in rows.values() for name, found in values.items()} if rows else {}
+    rows = (
+        {name: found for values in rows.values() for name, found in values.items()} if rows else {}
+    )
     for name, found in rows.items():
         for method, values in found.items() if isinstance(found, dict) else [(name, found)]:
             assert method in METHODS
@@ -48,10 +53,17 @@ def test_every_row_has_a_number_for_every_column_and_a_method_of_ours(table):
 
 
 def test_tables_have_as_many_rows_as_are_printed():
-    assert all(len(values_of("table2", d, b)) == 8 for d in ("celeba", "vggface2") for b in ("resnet18", "resnet50"))
-    assert len(values_of("table3", "mufac", "resnet50")) == 7
-    assert len(values_of("table4", "celeba", "unsaid")) == 7
-    assert all(len(values_of("appendix_single_label", d, "resnet50")) == 8 for d in ("cifar10", "mnist", "svhn"))
+    assert all(
+        len(published_values("table2", d, b)) == 8
+        for d in ("celeba", "vggface2")
+        for b in ("resnet18", "resnet50")
+    )
+    assert len(published_values("table3", "mufac", "resnet50")) == 7
+    assert len(published_values("table4", "celeba", "unsaid")) == 7
+    assert all(
+        len(published_values("appendix_single_label", d, "resnet50")) == 8
+        for d in ("cifar10", "mnist", "svhn")
+    )
 
 
 def test_the_arithmetic_of_the_errata_holds():
@@ -61,7 +73,9 @@ def test_the_arithmetic_of_the_errata_holds():
     checks = [erratum["check"] for erratum in published()["errata"] if "check" in erratum]
     for check in checks:
         for p, said in zip(
-            np.atleast_1d(check.get("probability", [])), np.atleast_1d(check.get("bits", [])), strict=True
+            np.atleast_1d(check.get("probability", [])),
+            np.atleast_1d(check.get("bits", [])),
+            strict=True,
         ):
             assert bits(p) == pytest.approx(said, abs=6e-4)
     (clock,) = (check for check in checks if "retrain" in check)

@@ -1,13 +1,14 @@
 import pytest
-from made_runs import LABELS, fail, interval, leave, metrics_of
 
-from mlu.report.collect import collect
-from mlu.report.groups import settings_of
-from mlu.report.tables import general, tables_of
+from mlu.report.groups import settings_in
+from mlu.report.paper import tables_of
+from mlu.report.tables import general
+from mlu.runs.read import collect
+from tests.support.made_runs import LABELS, fail, interval, leave, metrics_of
 
 
 def settings(folder):
-    return settings_of(collect([folder]))
+    return settings_in(collect([folder]))
 
 
 def tables(folder, name):
@@ -36,7 +37,8 @@ def best(table):
 
 @pytest.fixture
 def compared(tmp_path):
-    """Three methods: one forgets and keeps most, one forgets and keeps less, one keeps all and forgets nothing."""
+    """Three methods: one forgets and keeps most, one forgets and keeps less, one keeps all and
+    forgets nothing."""
     for name, kept, above in (("wp", 0.9, -0.03), ("wf", 0.8, -0.01), ("cfk", 0.95, 0.08)):
         leave(tmp_path / name, metrics_of(retained=kept, excess=above), method=name)
     return tmp_path
@@ -45,7 +47,8 @@ def compared(tmp_path):
 def test_the_best_is_among_those_that_have_forgotten(compared):
     (setting,) = settings(compared)
     table = general(setting)
-    # Keeping more without forgetting is no merit, nor is original's or Retrain's; forgetting alike is a draw.
+    # Keeping more without forgetting is no merit, nor is original's or Retrain's; forgetting alike
+    # is a draw.
     assert best(table) == {("wp", "retained accuracy")}
     assert {row.title: row.forgotten for row in table.rows if not row.reference} == {
         "wp": True,
@@ -62,7 +65,11 @@ def test_nothing_is_best_where_intervals_touch(tmp_path):
 
 def test_without_an_attack_nobody_has_shown_to_forget(tmp_path):
     for name, kept in (("wp", 0.9), ("wf", 0.7)):
-        metrics = {path: value for path, value in metrics_of(retained=kept).items() if "/attack/" not in path}
+        metrics = {
+            path: value
+            for path, value in metrics_of(retained=kept).items()
+            if "/attack/" not in path
+        }
         leave(tmp_path / name, metrics, method=name)
     table = general(settings(tmp_path)[0])
     assert best(table) == set()
@@ -104,10 +111,14 @@ def test_a_grid_of_another_table_does_not_fill_this_one(tmp_path):
     for number, phi in enumerate((0.1, 0.3), start=1):
         leave(tmp_path / str(number), run={"experiment": "table1"}, phi=phi)
     leave(tmp_path / "3", run={"experiment": "figure2"}, method="salun")
-    assert [title for title in rows(table_of(tmp_path, "table2")) if title.startswith("wf")] == ["wf"]
+    assert [title for title in rows(table_of(tmp_path, "table2")) if title.startswith("wf")] == [
+        "wf"
+    ]
     assert rows(table_of(tmp_path, "table2"))["salun"]["Dt test"][0] is not None
     # Where none was made for it, all of them count.
-    assert len([title for title in rows(table_of(tmp_path, "figure2")) if title.startswith("wf")]) == 3
+    assert (
+        len([title for title in rows(table_of(tmp_path, "figure2")) if title.startswith("wf")]) == 3
+    )
 
 
 def test_table_1_joins_both_grids(tmp_path):
@@ -127,7 +138,13 @@ def test_table_1_joins_both_grids(tmp_path):
 
 def test_no_run_of_a_pair_is_dropped(tmp_path):
     for number, soft in enumerate((0.0, 0.5)):
-        leave(tmp_path / str(number), metrics_of(retained=0.8 + soft / 10), epsilon=0.1, phi=1.0, soft=soft)
+        leave(
+            tmp_path / str(number),
+            metrics_of(retained=0.8 + soft / 10),
+            epsilon=0.1,
+            phi=1.0,
+            soft=soft,
+        )
     found = rows(table_of(tmp_path, "table1"))
     assert {title: row["Brown_Hair"] for title, row in found.items() if "soft" in title} == {
         "wf soft=0.0": (0.8, 85.0), "wf soft=0.5": (pytest.approx(0.85), 85.0)
@@ -140,7 +157,9 @@ def test_one_pair_of_strengths_is_no_grid(tmp_path):
 
 
 def test_table_4_has_random_weights_and_both_attacks(tmp_path):
-    metrics = metrics_of() | interval("unlearned/attack/mia/combined/folded_balanced_accuracy", 0.55)
+    metrics = metrics_of() | interval(
+        "unlearned/attack/mia/combined/folded_balanced_accuracy", 0.55
+    )
     leave(tmp_path, metrics, method="wp", attacks=("aia", "mia"))
     found = rows(table_of(tmp_path, "table4"))
     assert found["wp"]["MIA"] == (0.55, 50.06)
@@ -149,7 +168,9 @@ def test_table_4_has_random_weights_and_both_attacks(tmp_path):
 
 
 def test_single_label_runs_fill_their_tables_and_no_other(tmp_path):
-    metrics = metrics_of(labels=("2", "3"), forget="3") | interval("unlearned/test/forgotten/recall", 0.0)
+    metrics = metrics_of(labels=("2", "3"), forget="3") | interval(
+        "unlearned/test/forgotten/recall", 0.0
+    )
     leave(tmp_path / "0", metrics, dataset="digits", forget="3")
     leave(tmp_path / "1", metrics, dataset="mufac", forget="31-45")
     names = [(table.name, table.ours.split(",")[0]) for table in tables_of(settings(tmp_path))]
@@ -166,7 +187,13 @@ def test_single_label_runs_fill_their_tables_and_no_other(tmp_path):
 
 def test_other_labels_share_one_table_whatever_the_paper_calls_them(tmp_path):
     leave(tmp_path / "0", metrics_of(forget="Male"), forget="Male", run={"data": "x"})
-    leave(tmp_path / "1", metrics_of(forget="Oval_Face"), forget="Oval_Face", method="wp", run={"data": "x"})
+    leave(
+        tmp_path / "1",
+        metrics_of(forget="Oval_Face"),
+        forget="Oval_Face",
+        method="wp",
+        run={"data": "x"},
+    )
     found = rows(table_of(tmp_path, "appendix_labels"))
     assert found["Male: wf"]["Male"] == (0.5, 0.12)
     assert found["Oval_Face: wp"]["Brown_Hair"] == (0.9, 93.21)
@@ -179,7 +206,10 @@ def test_correlation_has_a_row_for_each_and_needs_two(tmp_path):
     assert tables(tmp_path, "appendix_correlation") == []
     leave(tmp_path / "1", metrics_of(excess=0.02), correlation=0.0, run={"data": "y"})
     table = table_of(tmp_path, "appendix_correlation")
-    assert [title for title in rows(table) if title.endswith("wf")] == ["correlation 0: wf", "correlation 0.5: wf"]
+    assert [title for title in rows(table) if title.endswith("wf")] == [
+        "correlation 0: wf",
+        "correlation 0.5: wf",
+    ]
     assert rows(table)["correlation 0: wf"]["features above Retrain"][0] == 0.02
     assert table.best == frozenset()
 
@@ -199,7 +229,11 @@ def asked(folder, requests, method="wf", **kind):
     names = [name for request in requests for name in request]
     told = {"requests": requests, "forget_label": names, "experiment": "requests"}
     return leave(
-        folder, run=told, config={"requests": requests, "forget_label": {"names": names}}, method=method, **kind
+        folder,
+        run=told,
+        config={"requests": requests, "forget_label": {"names": names}},
+        method=method,
+        **kind,
     )
 
 
@@ -214,7 +248,10 @@ def test_requests_in_turn_and_at_once_stand_in_one_table(tmp_path):
         "Male, then Young: wf",
         "Male + Young: wf",
     ]
-    kept = [found[f"{order}: wf"]["retained accuracy"][0] for order in ("Male", "Male, then Young", "Male + Young")]
+    kept = [
+        found[f"{order}: wf"]["retained accuracy"][0]
+        for order in ("Male", "Male, then Young", "Male + Young")
+    ]
     assert kept == pytest.approx([0.95, 0.91, 0.93])
     assert best(table_of(tmp_path, "requests")) == set()
 

@@ -15,19 +15,26 @@ def maps_from(rows):
     """Score maps of two layers from a table of shape (labels, weights)."""
     weights = [math.prod(shape) for shape in SHAPES.values()]
     return [
-        {name: part.view(shape) for (name, shape), part in zip(SHAPES.items(), row.split(weights), strict=True)}
+        {
+            name: part.view(shape)
+            for (name, shape), part in zip(SHAPES.items(), row.split(weights), strict=True)
+        }
         for row in torch.as_tensor(rows)
     ]
 
 
 # No score so small or large that scaling it below would round it.
 score = st.just(0.0) | st.floats(1e-100, 1e100)
-tables = arrays.arrays(float, st.tuples(st.integers(1, 5), st.just(22)), elements=score).map(maps_from)
+tables = arrays.arrays(float, st.tuples(st.integers(1, 5), st.just(22)), elements=score).map(
+    maps_from
+)
 
 
 @pytest.fixture
 def maps():
-    return maps_from(torch.rand(4, 22, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    return maps_from(
+        torch.rand(4, 22, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )
 
 
 def test_it_is_the_composite_score_scaled(maps):
@@ -39,7 +46,9 @@ def test_it_is_the_composite_score_scaled(maps):
         for row in range(len(maps)):
             for column in range(len(maps)):
                 size = math.sqrt(composite[row, row] * composite[column, column])
-                assert alike[row, column].item() == pytest.approx(composite[row, column].item() / size, rel=1e-12)
+                assert alike[row, column].item() == pytest.approx(
+                    composite[row, column].item() / size, rel=1e-12
+                )
 
 
 def test_it_tells_who_shares_weights():
@@ -65,7 +74,11 @@ def test_it_is_a_matrix_of_cosines(maps):
 @given(maps=tables, label=st.integers(0, 4), scale=st.floats(-30, 30).map(lambda power: 10**power))
 def test_the_size_of_a_label_s_scores_does_not_count(maps, label, scale):
     label %= len(maps)
-    scaled = [*maps[:label], {name: scale * value for name, value in maps[label].items()}, *maps[label + 1 :]]
+    scaled = [
+        *maps[:label],
+        {name: scale * value for name, value in maps[label].items()},
+        *maps[label + 1 :],
+    ]
     for name, alike in affinity(maps).items():
         torch.testing.assert_close(affinity(scaled)[name], alike, rtol=0, atol=1e-13)
 
@@ -73,7 +86,9 @@ def test_the_size_of_a_label_s_scores_does_not_count(maps, label, scale):
 @pytest.mark.parametrize("scale", [1e-34, 1e-20, 1e20, 1e35])
 def test_scores_near_the_ends_of_float32_are_compared_like_others(maps, scale):
     expected = affinity(maps)
-    found = affinity([{name: (scale * value).float() for name, value in scores.items()} for scores in maps])
+    found = affinity(
+        [{name: (scale * value).float() for name, value in scores.items()} for scores in maps]
+    )
     for name, alike in found.items():
         torch.testing.assert_close(alike.double(), expected[name], rtol=0, atol=1e-6)
 

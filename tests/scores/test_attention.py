@@ -28,7 +28,8 @@ def test_a_fault_leaves_the_fast_path_as_it_was(before):
 
 
 def test_within_it_attention_can_be_bent_and_differentiated_forwards():
-    """What fused kernels cannot: its second derivative, backwards and forwards, is that of finite differences."""
+    """What fused kernels cannot: its second derivative, backwards and forwards, is that of finite
+    differences."""
     random = torch.Generator().manual_seed(0)
     query, key, value = torch.randn(3, 1, 1, 3, 2, dtype=torch.float64, generator=random)
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from plain_vit import BLOCKS, WIDTH, plain_logits, tiny_vit
 from scipy.stats import norm
 from torch import nn
 
 from mlu.data.split import Batch
 from mlu.models.network import Network
+from mlu.models.tasks import MultiLabel, SingleLabel
 from mlu.scores.gradients import all_weights, body_weights, fisher, random_signs, sensitivity
-from mlu.seeding import generator
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.system.seeding import generator
+from tests.support.plain_vit import BLOCKS, WIDTH, plain_logits, tiny_vit
 
 IMAGES, LABELS = 10, 3
 LAYERS = "body.whole.encoder.layers.encoder_layer"
@@ -25,7 +25,9 @@ by_task = pytest.mark.parametrize("task", [MultiLabel(), SingleLabel()], ids=lam
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    first = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3, stride=2), bn=nn.BatchNorm2d(4), act=nn.Tanh()))
+    first = nn.Sequential(
+        OrderedDict(conv=nn.Conv2d(3, 4, 3, stride=2), bn=nn.BatchNorm2d(4), act=nn.Tanh())
+    )
     last = nn.Sequential(OrderedDict(conv=nn.Conv2d(4, 2, 2), act=nn.Tanh(), flat=nn.Flatten()))
     net = Network(OrderedDict(first=first, last=last), 2, LABELS).double()
     first.bn.running_mean.normal_()
@@ -39,7 +41,9 @@ def whole(task):
     images = torch.rand(IMAGES, 3, 6, 6, dtype=torch.float64, generator=random)
     targets = torch.randint(0, 2, (IMAGES, LABELS), generator=random).double()
     if task.name == "singlelabel":
-        targets = nn.functional.one_hot(torch.randint(0, LABELS, (IMAGES,), generator=random), LABELS).double()
+        targets = nn.functional.one_hot(
+            torch.randint(0, LABELS, (IMAGES,), generator=random), LABELS
+        ).double()
     return Batch(images, targets, torch.rand(IMAGES, LABELS, generator=random) < 0.8)
 
 
@@ -49,7 +53,8 @@ def batches(batch, size):
 
 
 def gradients(net, task, batch, columns):
-    """Gradient of every term that counts, one image and label at a time, flat over the body: (terms, weights)."""
+    """Gradient of every term that counts, one image and label at a time, flat over the body:
+    (terms, weights)."""
     net, weights = copy.deepcopy(net), []
     weights = [net.get_parameter(name) for name in body_weights(net)]
     rows = []
@@ -87,7 +92,9 @@ def test_sensitivity_is_the_slope_of_the_mean_loss(net, task, size):
     assert list(found) == list(COLUMNS)
     for name, columns in COLUMNS.items():
         net.zero_grad()
-        task.loss(net(batch.images), batch.targets, task.scope(batch.targets, batch.known, columns)).backward()
+        task.loss(
+            net(batch.images), batch.targets, task.scope(batch.targets, batch.known, columns)
+        ).backward()
         assert list(found[name]) == list(all_weights(net))
         for layer, scores in found[name].items():
             slope = net.get_parameter(layer).grad
@@ -106,7 +113,9 @@ def test_sensitivity_of_attention_is_the_slope_of_what_it_computes_written_out(t
     terms = task.terms(plain_logits(net, tracked, images), batch.targets)
     for name, columns in COLUMNS.items():
         scope = task.scope(batch.targets, batch.known, columns)
-        slopes = torch.autograd.grad((terms * scope).sum() / scope.sum(), list(tracked.values()), retain_graph=True)
+        slopes = torch.autograd.grad(
+            (terms * scope).sum() / scope.sum(), list(tracked.values()), retain_graph=True
+        )
         for layer, slope in zip(tracked, slopes, strict=True):
             torch.testing.assert_close(
                 found[name][layer], slope.abs(), msg=lambda text, layer=layer: f"{layer}: {text}"
@@ -117,20 +126,25 @@ def test_sensitivity_of_attention_is_the_slope_of_what_it_computes_written_out(t
 
 
 def test_weights_of_attention_are_its_matrices():
-    """Each a parameter that an edit can name; of a transformer all but biases, norms, the class token and positions."""
+    """Each a parameter that an edit can name; of a transformer all but biases, norms, the class
+    token and positions."""
     net = tiny_vit(LABELS)
     own = {name: value for name, value in net.named_parameters() if value.ndim > 1}
     layers = [f"{LAYERS}_{number}.{name}" for number in range(BLOCKS) for name in (
         "self_attention.in_proj_weight", "self_attention.out_proj.weight", "mlp.0.weight", "mlp.3.weight"
     )]  # fmt: skip
     assert set(all_weights(net)) == {"body.whole.conv_proj.weight", *layers, "head.weight"}
-    assert set(own) - set(all_weights(net)) == {"body.whole.class_token", "body.whole.encoder.pos_embedding"}
+    assert set(own) - set(all_weights(net)) == {
+        "body.whole.class_token",
+        "body.whole.encoder.pos_embedding",
+    }
     assert all(torch.equal(own[name], value) for name, value in all_weights(net).items())
     assert set(all_weights(net)) - set(body_weights(net)) == {"head.weight"}
 
 
 def test_the_loss_of_a_label_does_not_depend_on_other_rows_of_the_head(net):
-    # Why the printed rule, which resets what matters least to the forgotten label, resets all retained rows.
+    # Why the printed rule, which resets what matters least to the forgotten label, resets all
+    # retained rows.
     task = MultiLabel()
     found = sensitivity(net, task, batches(whole(task), 4), COLUMNS, all_weights(net))
     assert (found["forgotten"]["head.weight"][[0, 2]] == 0).all()
@@ -149,7 +163,8 @@ def test_fisher_is_exact_where_each_batch_has_one_term(net):
 
 @pytest.mark.parametrize("size", [IMAGES, 4])
 def test_fisher_is_unbiased(net, size):
-    """Against every image's and label's gradient, and the exact variance of the estimate over the signs."""
+    """Against every image's and label's gradient, and the exact variance of the estimate over the
+    signs."""
     task, draws = MultiLabel(), 250
     batch = whole(task)
     found = [fisher_of(net, task, batch, size, seed) for seed in range(draws)]
@@ -159,13 +174,18 @@ def test_fisher_is_unbiased(net, size):
         chunks = [gradients(net, task, part, columns) for part in batches(batch, size)]
         exact[name] = sum(chunk.square().sum(0) for chunk in chunks) / terms
         # Var (sum s g)^2 = 2 ((sum g^2)^2 - sum g^4) for independent signs s.
-        variance = sum(2 * (chunk.square().sum(0).square() - chunk.pow(4).sum(0)) for chunk in chunks) / terms**2
+        variance = (
+            sum(2 * (chunk.square().sum(0).square() - chunk.pow(4).sum(0)) for chunk in chunks)
+            / terms**2
+        )
         error[name] = (variance.clamp(min=0) / draws).sqrt()
         # And Var |sum s g|^2 = 2 sum of (g_a . g_b)^2 over pairs a != b.
         pairs = sum((chunk @ chunk.T).fill_diagonal_(0).square().sum() for chunk in chunks)
         error_of_sum[name] = (2 * pairs / draws).sqrt() / terms
     elements = sum(len(value) for value in exact.values())
-    quantile = norm.isf(1e-3 / 2 / elements)  # one false alarm in a thousand over all elements (Bonferroni)
+    quantile = norm.isf(
+        1e-3 / 2 / elements
+    )  # one false alarm in a thousand over all elements (Bonferroni)
     for name in COLUMNS:
         mean = torch.stack([one[name] for one in found]).mean(0)
         assert ((mean - exact[name]).abs() <= quantile * error[name] + 1e-15).all()
@@ -178,9 +198,13 @@ def test_fisher_is_unbiased(net, size):
 def test_fisher_is_not_the_square_of_the_mean_gradient(net):
     task, batch = MultiLabel(), whole(MultiLabel())
     rows = gradients(net, task, batch, COLUMNS["retained"])
-    mean = torch.stack([fisher_of(net, task, batch, IMAGES, seed)["retained"] for seed in range(60)]).mean(0)
+    mean = torch.stack(
+        [fisher_of(net, task, batch, IMAGES, seed)["retained"] for seed in range(60)]
+    ).mean(0)
     squared_mean = rows.sum(0).square() / len(rows)
-    assert abs(mean.sum() / rows.square().mean(0).sum() - 1) < abs(mean.sum() / squared_mean.sum() - 1)
+    assert abs(mean.sum() / rows.square().mean(0).sum() - 1) < abs(
+        mean.sum() / squared_mean.sum() - 1
+    )
 
 
 @by_task
@@ -189,17 +213,25 @@ def test_unknown_targets_do_not_count(net, task, score):
     def of(batch):
         if score == "fisher":
             return fisher_of(net, task, batch, 1)["forgotten"]
-        return flat(sensitivity(net, task, batches(batch, 4), COLUMNS, body_weights(net))["forgotten"].values())
+        return flat(
+            sensitivity(net, task, batches(batch, 4), COLUMNS, body_weights(net))[
+                "forgotten"
+            ].values()
+        )
 
     batch = whole(task)
     hidden = batch.known.clone()
     hidden[-4:] = False
     shown = Batch(batch.images[:-4], batch.targets[:-4], batch.known[:-4])
-    torch.testing.assert_close(of(Batch(batch.images, batch.targets, hidden)), of(shown), rtol=1e-10, atol=1e-18)
+    torch.testing.assert_close(
+        of(Batch(batch.images, batch.targets, hidden)), of(shown), rtol=1e-10, atol=1e-18
+    )
     assert not torch.allclose(of(batch), of(shown))
     if task.name == "multilabel":
         lies = torch.where(hidden, batch.targets, 1 - batch.targets)
-        assert torch.equal(of(Batch(batch.images, lies, hidden)), of(Batch(batch.images, batch.targets, hidden)))
+        assert torch.equal(
+            of(Batch(batch.images, lies, hidden)), of(Batch(batch.images, batch.targets, hidden))
+        )
     nothing = of(Batch(batch.images, batch.targets, torch.zeros_like(hidden)))
     assert torch.equal(nothing, torch.zeros_like(nothing))
 
@@ -220,7 +252,9 @@ def test_scoring_changes_nothing(net, task):
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert torch.equal(net.head.bias.grad, torch.ones(LABELS).double())
-    assert [name for name, p in net.named_parameters() if p.grad is not None or p.requires_grad] == ["head.bias"]
+    assert [
+        name for name, p in net.named_parameters() if p.grad is not None or p.requires_grad
+    ] == ["head.bias"]
     assert [module.training for module in net.modules()] == modes
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
@@ -233,7 +267,10 @@ def test_scores_do_not_depend_on_who_asks(net):
     with torch.no_grad():
         quiet = fisher_of(net, task, batch, 3)
     frozen = fisher_of(net.requires_grad_(False), task, batch, 3)
-    again, other = fisher_of(net.requires_grad_(True), task, batch, 3), fisher_of(net, task, batch, 3, seed=1)
+    again, other = (
+        fisher_of(net.requires_grad_(True), task, batch, 3),
+        fisher_of(net, task, batch, 3, seed=1),
+    )
     for name in COLUMNS:
         assert torch.equal(quiet[name], frozen[name])
         assert torch.equal(quiet[name], again[name])

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_vit import plain_logits, tiny_vit
 from scipy.stats import norm, spearmanr
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp
 
 from mlu.data.split import Split
-from mlu.errors import UserError
 from mlu.models.network import Network
+from mlu.models.tasks import MultiLabel, SingleLabel
 from mlu.models.timm_backbone import Timm
 from mlu.scores import influence as machinery
 from mlu.scores.gradients import all_weights
 from mlu.scores.influence import DRAWS, LabelOdds, Pool, influence
-from mlu.seeding import generator
-from mlu.tasks import MultiLabel, SingleLabel
+from mlu.system.errors import UserError
+from mlu.system.seeding import generator
+from tests.support.plain_vit import plain_logits, tiny_vit
 
 IMAGES, LABELS, COLUMN = 22, 3, 1
 assert IMAGES <= DRAWS, "so that the mean curvature, and with it the damping, is no estimate"
@@ -38,7 +38,9 @@ def net():
     torch.manual_seed(0)
     first = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3), bn=nn.BatchNorm2d(4), act=nn.Tanh()))
     pool = nn.AdaptiveAvgPool2d(1)
-    last = nn.Sequential(OrderedDict(conv=nn.Conv2d(4, 2, 1), act=nn.Tanh(), pool=pool, flat=nn.Flatten()))
+    last = nn.Sequential(
+        OrderedDict(conv=nn.Conv2d(4, 2, 1), act=nn.Tanh(), pool=pool, flat=nn.Flatten())
+    )
     net = Network(OrderedDict(first=first, last=last), 2, LABELS).double()
     first.bn.running_mean.normal_()
     first.bn.running_var.uniform_(0.5, 2)
@@ -79,7 +81,9 @@ def points_of(task, images=IMAGES, side=4, known=1.0):
 def of(solver, net, task, points, perturbation="label_flip", damping=0.1, images=1000, seed=0):
     known = points.subset(points.known[:, COLUMN].nonzero().squeeze(1))
     rows = torch.randperm(len(known), generator=generator(seed))[:images]
-    return influence(solver, net, task, points, COLUMN, perturbation, damping, known.subset(rows), seed)
+    return influence(
+        solver, net, task, points, COLUMN, perturbation, damping, known.subset(rows), seed
+    )
 
 
 def pool_of(net, task, points, perturbation="label_flip", seed=0):
@@ -89,7 +93,9 @@ def pool_of(net, task, points, perturbation="label_flip", seed=0):
 def perturbed(net, task, points, perturbation, seed=0):
     """Images and the label's targets of all x'."""
     pool = pool_of(net, task, points, perturbation, seed)
-    images, targets = zip(*[pool.perturbed(batch, number) for number, batch in enumerate(pool.batches())], strict=True)
+    images, targets = zip(
+        *[pool.perturbed(batch, number) for number, batch in enumerate(pool.batches())], strict=True
+    )
     return torch.cat(images), torch.cat(targets)
 
 
@@ -98,7 +104,8 @@ def pixels(points):
 
 
 class Slopes(NamedTuple):
-    """Of the label's log-odds at some images by all weights, shape (images, weights), and its probability there."""
+    """Of the label's log-odds at some images by all weights, shape (images, weights), and its
+    probability there."""
 
     jacobian: Tensor
     prob: Tensor
@@ -126,8 +133,13 @@ def slopes_of(net, task, images):
     sizes = [value.numel() for value in weights.values()]
 
     def odds(vector):
-        parts = [part.view_as(value) for part, value in zip(vector.split(sizes), weights.values(), strict=True)]
-        prob = task.probs(functional_call(net, dict(zip(weights, parts, strict=True)), images))[:, COLUMN]
+        parts = [
+            part.view_as(value)
+            for part, value in zip(vector.split(sizes), weights.values(), strict=True)
+        ]
+        prob = task.probs(functional_call(net, dict(zip(weights, parts, strict=True)), images))[
+            :, COLUMN
+        ]
         return (prob / (1 - prob)).log()
 
     vector = torch.cat([value.flatten() for value in weights.values()])
@@ -163,7 +175,12 @@ def test_the_head_alone_is_solved_exactly(net, task, perturbation, monkeypatch):
     def probs(images):
         return task.probs(net(images))[:, COLUMN].detach()
 
-    h, twin, p, twin_p = with_one(images), with_one(perturbed_images), probs(images), probs(perturbed_images)
+    h, twin, p, twin_p = (
+        with_one(images),
+        with_one(perturbed_images),
+        probs(images),
+        probs(perturbed_images),
+    )
     matrix = torch.zeros(3, 3).double()
     for row, prob in zip(h, p, strict=True):
         matrix += prob * (1 - prob) * torch.outer(row, row) / IMAGES
@@ -180,7 +197,8 @@ def test_the_head_alone_is_solved_exactly(net, task, perturbation, monkeypatch):
 
 @by_task
 def test_no_point_speaks_for_the_opposite_of_its_own_label(net, task):
-    """p - y and p - (1 - y) have opposite signs: what is left is p (1 - p) times the leverage, >= 0."""
+    """p - y and p - (1 - y) have opposite signs: what is left is p (1 - p) times the leverage, >=
+    0."""
     points = points_of(task)
     found = of("head_exact", net, task, points)
     assert (found > 0).all()
@@ -194,7 +212,9 @@ def test_no_point_speaks_for_the_opposite_of_its_own_label(net, task):
 @pytest.mark.parametrize(
     ("perturbation", "batch"), [("label_flip", IMAGES), ("label_prior", IMAGES), ("input_noise", 9)]
 )
-def test_conjugate_gradients_solve_the_dense_system(net, task, perturbation, batch, solved_well, monkeypatch):
+def test_conjugate_gradients_solve_the_dense_system(
+    net, task, perturbation, batch, solved_well, monkeypatch
+):
     monkeypatch.setattr(machinery, "BATCH", batch)
     points = points_of(task)
     twins = twins_of(net, task, points, perturbation)
@@ -218,13 +238,16 @@ def test_conjugate_gradients_solve_the_dense_system_of_attention(solved_well, mo
 
 
 def test_attention_whose_matrices_cannot_be_factored_is_refused_in_one_line():
-    with pytest.raises(UserError, match=r"method.influence=kfac .* use cg or head_exact$") as caught:
+    with pytest.raises(
+        UserError, match=r"method.influence=kfac .* use cg or head_exact$"
+    ) as caught:
         of("kfac", tiny_vit(LABELS), MultiLabel(), points_of(MultiLabel(), side=16))
     assert "\n" not in str(caught.value)
 
 
 def test_attention_of_linear_layers_is_factored():
-    """timm's, with weights that do not depend on how it draws them; as they outnumber the points, with much damping."""
+    """timm's, with weights that do not depend on how it draws them; as they outnumber the points,
+    with much damping."""
     net, task = Timm(name="test_vit", image_size=16).build(LABELS).double().eval(), MultiLabel()
     torch.manual_seed(0)
     with torch.no_grad():
@@ -240,7 +263,8 @@ def test_attention_of_linear_layers_is_factored():
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
 def test_conjugate_gradients_keep_their_tolerance(net, tolerance, monkeypatch):
-    """A residual r leaves an error of at most |r| |g| / (least eigenvalue) in the inner product with g."""
+    """A residual r leaves an error of at most |r| |g| / (least eigenvalue) in the inner product
+    with g."""
     monkeypatch.setattr(machinery, "TOLERANCE", tolerance)
     task, points = MultiLabel(), points_of(MultiLabel())
     twins = twins_of(net, task, points, "label_flip")
@@ -254,7 +278,8 @@ def test_conjugate_gradients_keep_their_tolerance(net, tolerance, monkeypatch):
 
 @pytest.mark.parametrize("scale", [1e-3, 1e-6])
 def test_small_curvature_is_solved_like_any_other(linear, scale):
-    """Pixels that hardly change the odds: the matrix shrinks by the square of `scale`, the influence not at all."""
+    """Pixels that hardly change the odds: the matrix shrinks by the square of `scale`, the
+    influence not at all."""
     task, points = MultiLabel(), points_of(MultiLabel(), side=2)
     linear.body.add_module("shrink", Shrink(scale))
     expected = dense(twins_of(linear, task, points, "label_flip"), damping=0.1)
@@ -282,7 +307,10 @@ def test_one_image_of_a_linear_net_gives_the_exact_curvature(linear, task, solve
         one = Slopes(twins.plain.jacobian[[row]], twins.plain.prob[[row]])
         expected.append(dense(twins, 0.1, one.curvature()))
     found = of(solver, linear, task, points, "label_prior", images=1)
-    matches = [torch.allclose(found, one, rtol=1e-7, atol=1e-7 * one.abs().max().item()) for one in expected]
+    matches = [
+        torch.allclose(found, one, rtol=1e-7, atol=1e-7 * one.abs().max().item())
+        for one in expected
+    ]
     assert sum(matches) == 1
 
 
@@ -297,7 +325,9 @@ def test_kronecker_factors_are_exact_where_all_points_are_as_sure(linear, task, 
     # Control: they are not where points differ.
     nn.init.normal_(linear.head.weight, std=0.3, generator=generator(0))
     expected = dense(twins_of(linear, task, points, perturbation), damping=0.1)
-    assert (of("kfac", linear, task, points, perturbation) - expected).norm() > 0.01 * expected.norm()
+    assert (
+        of("kfac", linear, task, points, perturbation) - expected
+    ).norm() > 0.01 * expected.norm()
 
 
 @by_task
@@ -311,14 +341,19 @@ def test_kronecker_factors_rank_points_much_as_the_whole_matrix_does(net, task):
 def test_inner_products_are_those_with_each_point_s_gradient(net, task, monkeypatch):
     monkeypatch.setattr(machinery, "BATCH", 9)
     points, random = points_of(task), generator(0)
-    direction = {name: torch.randn(value.shape, generator=random).to(value) for name, value in all_weights(net).items()}
+    direction = {
+        name: torch.randn(value.shape, generator=random).to(value)
+        for name, value in all_weights(net).items()
+    }
     parameters, expected = [net.get_parameter(name) for name in direction], []
     for row in range(IMAGES):
         batch = points[[row]]
         prob = task.probs(net(batch.images))[0, COLUMN]
         loss = -(prob if batch.targets[0, COLUMN] else 1 - prob).log()
         slopes = torch.autograd.grad(loss, parameters)
-        expected.append(sum((slope * one).sum() for slope, one in zip(slopes, direction.values(), strict=True)))
+        expected.append(
+            sum((slope * one).sum() for slope, one in zip(slopes, direction.values(), strict=True))
+        )
     found = pool_of(net, task, points).inner_products(direction)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-12)
 
@@ -328,10 +363,15 @@ def test_the_mean_curvature_is_unbiased(net, task, monkeypatch):
     monkeypatch.setattr(machinery, "DRAWS", 6)
     points, draws = points_of(task), 60
     images = pixels(points)
-    model, parameters = LabelOdds(net, task, COLUMN), [net.get_parameter(name) for name in all_weights(net)]
+    model, parameters = (
+        LabelOdds(net, task, COLUMN),
+        [net.get_parameter(name) for name in all_weights(net)],
+    )
 
     def estimate(seed):
-        return pool_of(net, task, points, seed=seed).mean_curvature(model, parameters, list(images.split(10)))
+        return pool_of(net, task, points, seed=seed).mean_curvature(
+            model, parameters, list(images.split(10))
+        )
 
     # In chunks of 4, 4, 2: Var |sum s g|^2 = 2 sum of (g_a . g_b)^2 over pairs a != b of a chunk.
     chunks = [slopes_of(net, task, chunk) for part in images.split(10) for chunk in part.split(4)]
@@ -353,9 +393,14 @@ def test_the_mean_curvature_is_unbiased(net, task, monkeypatch):
 def test_the_mean_curvature_of_a_few_images_is_no_estimate(net, task):
     points = points_of(task)
     images = pixels(points)
-    model, parameters = LabelOdds(net, task, COLUMN), [net.get_parameter(name) for name in all_weights(net)]
+    model, parameters = (
+        LabelOdds(net, task, COLUMN),
+        [net.get_parameter(name) for name in all_weights(net)],
+    )
     found = pool_of(net, task, points).mean_curvature(model, parameters, [images])
-    assert found == pytest.approx(slopes_of(net, task, images).curvature().diagonal().mean().item(), rel=1e-10)
+    assert found == pytest.approx(
+        slopes_of(net, task, images).curvature().diagonal().mean().item(), rel=1e-10
+    )
 
 
 @by_task
@@ -373,14 +418,17 @@ def test_points_are_perturbed_as_asked(net, task):
     assert torch.equal(found["label_flip"][0], images)
     assert torch.equal(found["label_flip"][1], 1 - targets)
     assert torch.equal(found["label_prior"][0], images)
-    torch.testing.assert_close(found["label_prior"][1], targets.mean().expand(len(points)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        found["label_prior"][1], targets.mean().expand(len(points)), rtol=1e-6, atol=0
+    )
     assert torch.equal(found["input_noise"][1], targets)
     noise = (found["input_noise"][0] - images) / machinery.NOISE
     assert abs(noise.mean().item()) < 5 / noise.numel() ** 0.5
     assert abs(noise.var().item() - 1) < 5 * (2 / noise.numel()) ** 0.5
     assert not torch.equal(pool.perturbed(batch, 1)[0], found["input_noise"][0])
     assert not torch.equal(
-        pool_of(net, task, points, "input_noise", seed=1).perturbed(batch, 0)[0], pool.perturbed(batch, 0)[0]
+        pool_of(net, task, points, "input_noise", seed=1).perturbed(batch, 0)[0],
+        pool.perturbed(batch, 0)[0],
     )
 
 
@@ -406,14 +454,17 @@ def test_without_curvature_influence_is_the_product_of_slopes(net, task, solver,
     # The curvature that is left out is at most its trace, a share of weights / damping.
     share = 200 / damping
     found = of(solver, net, task, points, perturbation, damping)
-    torch.testing.assert_close(found, expected, rtol=share, atol=share * expected.abs().max().item())
+    torch.testing.assert_close(
+        found, expected, rtol=share, atol=share * expected.abs().max().item()
+    )
 
 
 RIDGE, MANY = 0.02, 120
 
 
 class Regression(NamedTuple):
-    """One label's row of a linear net, trained to the optimum of mean loss + RIDGE / 2 |row|^2; the rest stays."""
+    """One label's row of a linear net, trained to the optimum of mean loss + RIDGE / 2 |row|^2; the
+    rest stays."""
 
     net: Network
     task: object
@@ -423,13 +474,18 @@ class Regression(NamedTuple):
     targets: Tensor
 
     def retrained(self, counts):
-        """The row for each way of counting points, shape (ways, points): Newton's method until nothing moves."""
+        """The row for each way of counting points, shape (ways, points): Newton's method until
+        nothing moves."""
         rows = torch.zeros(len(counts), self.features.shape[1]).double()
         for _ in range(30):
             prob = (rows @ self.features.T + self.offset).sigmoid()
             slope = counts * (prob - self.targets) @ self.features / MANY + RIDGE * rows
-            bend = torch.einsum("wn,nf,ng->wfg", counts * prob * (1 - prob) / MANY, self.features, self.features)
-            rows = rows - torch.linalg.solve(bend + RIDGE * torch.eye(rows.shape[1]).double(), slope)
+            bend = torch.einsum(
+                "wn,nf,ng->wfg", counts * prob * (1 - prob) / MANY, self.features, self.features
+            )
+            rows = rows - torch.linalg.solve(
+                bend + RIDGE * torch.eye(rows.shape[1]).double(), slope
+            )
         assert slope.abs().max() < 1e-13
         return rows
 
@@ -466,7 +522,8 @@ def inputs(net, task, images, width):
 
 
 def regression(task, bias):
-    """Pixels that go along with the image's brightness, some of them hardly and some strongly on their own."""
+    """Pixels that go along with the image's brightness, some of them hardly and some strongly on
+    their own."""
     net, random = linear_net(side=2), np.random.default_rng(2)
     own = random.normal(size=(MANY, 12)) * np.geomspace(3, 45, 12)
     pixels = (128 + 30 * random.normal(size=(MANY, 1)) + own).clip(0, 255).astype(np.uint8)
@@ -495,17 +552,28 @@ def ridge_as_damping(problem, weights):
 
 @pytest.fixture(scope="module", params=["multilabel", "singlelabel"])
 def trained_head(request):
-    return regression({"multilabel": MultiLabel(), "singlelabel": SingleLabel()}[request.param], bias=True)
+    return regression(
+        {"multilabel": MultiLabel(), "singlelabel": SingleLabel()}[request.param], bias=True
+    )
 
 
 @by_perturbation
 def test_influence_is_the_derivative_of_retraining(trained_head, perturbation):
-    """I(x) / n is how fast the loss at x' moves as x counts for more: central differences, whose error is epsilon^2."""
+    """I(x) / n is how fast the loss at x' moves as x counts for more: central differences, whose
+    error is epsilon^2."""
     problem, epsilon = trained_head, 1e-3
-    found = of("head_exact", problem.net, problem.task, problem.points, perturbation, ridge_as_damping(problem, 13))
+    found = of(
+        "head_exact",
+        problem.net,
+        problem.task,
+        problem.points,
+        perturbation,
+        ridge_as_damping(problem, 13),
+    )
     more, less = (
         problem.losses(
-            problem.retrained(1 + sign * epsilon * torch.eye(MANY).double()), *problem.perturbed(perturbation)
+            problem.retrained(1 + sign * epsilon * torch.eye(MANY).double()),
+            *problem.perturbed(perturbation),
         ).diagonal()
         for sign in (1, -1)
     )
@@ -516,7 +584,12 @@ def test_influence_is_the_derivative_of_retraining(trained_head, perturbation):
 def test_influence_foretells_retraining_without_a_point(trained_head, perturbation):
     problem = trained_head
     predicted = -of(
-        "head_exact", problem.net, problem.task, problem.points, perturbation, ridge_as_damping(problem, 13)
+        "head_exact",
+        problem.net,
+        problem.task,
+        problem.points,
+        perturbation,
+        ridge_as_damping(problem, 13),
     )
     images, targets = problem.perturbed(perturbation)
     rows = problem.retrained(torch.cat([torch.ones(1, MANY).double(), problem.without_each()]))
@@ -532,12 +605,19 @@ def test_influence_foretells_retraining_without_a_point(trained_head, perturbati
 def test_the_change_without_a_point_is_as_large_as_foretold(trained_head):
     """With inverted labels, where the theory bounds it.
 
-    Let no log-odds move by more than m, and a be the point's leverage. Then p (1 - p) stays within factors e^-m and e^m
-    on the way, so the point's own log-odds move by -I / n times a factor in e^-m / (1 - a) .. e^m / (1 - a)
-    (Sherman-Morrison), and the slope of its loss, p or 1 - p, stays within another e^-m .. e^m.
+    Let no log-odds move by more than m, and a be the point's leverage. Then p (1 - p) stays within
+    factors e^-m and e^m on the way, so the point's own log-odds move by -I / n times a factor in
+    e^-m / (1 - a) .. e^m / (1 - a) (Sherman-Morrison), and the slope of its loss, p or 1 - p, stays
+    within another e^-m .. e^m.
     """
     problem = trained_head
-    predicted = -of("head_exact", problem.net, problem.task, problem.points, damping=ridge_as_damping(problem, 13))
+    predicted = -of(
+        "head_exact",
+        problem.net,
+        problem.task,
+        problem.points,
+        damping=ridge_as_damping(problem, 13),
+    )
     rows = problem.retrained(torch.cat([torch.ones(1, MANY).double(), problem.without_each()]))
     losses = problem.losses(rows, *problem.perturbed("label_flip"))
     actual = losses[1:].diagonal() - losses[0]
@@ -563,14 +643,22 @@ def test_influence_by_all_weights_foretells_retraining(solved_well, monkeypatch)
     losses = problem.losses(rows, images, targets).mean(1)
     actual = losses[1:] - losses[0]
     found = {
-        name: correlation(-of(solver, problem.net, task, problem.points, "label_prior", share), actual)
-        for name, solver, share in (("cg", "cg", damping), ("kfac", "kfac", damping), ("flat", "cg", 1e9))
+        name: correlation(
+            -of(solver, problem.net, task, problem.points, "label_prior", share), actual
+        )
+        for name, solver, share in (
+            ("cg", "cg", damping),
+            ("kfac", "kfac", damping),
+            ("flat", "cg", 1e9),
+        )
     }
     assert found["cg"] > 0.99
     assert found["cg"] > found["kfac"] > found["flat"]
     epsilon = 1e-3
     more, less = (
-        problem.losses(problem.retrained(1 + sign * epsilon * torch.eye(MANY).double()), images, targets).mean(1)
+        problem.losses(
+            problem.retrained(1 + sign * epsilon * torch.eye(MANY).double()), images, targets
+        ).mean(1)
         for sign in (1, -1)
     )
     expected = of("cg", problem.net, task, problem.points, "label_prior", damping) / MANY
@@ -632,14 +720,17 @@ def test_float32_gives_the_same(net, solver):
     found = of(solver, net.float(), MultiLabel(), points, damping=1)
     assert found.dtype == torch.float32
     assert expected.dtype == torch.float64
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=5e-3 * expected.abs().max().item())
+    torch.testing.assert_close(
+        found.double(), expected, rtol=0, atol=5e-3 * expected.abs().max().item()
+    )
 
 
 @by_solver
 def test_the_seed_decides_about_noise_and_curvature(net, solver):
     points = points_of(MultiLabel())
     found, again, other = (
-        of(solver, net, MultiLabel(), points, "input_noise", images=5, seed=seed) for seed in (0, 0, 1)
+        of(solver, net, MultiLabel(), points, "input_noise", images=5, seed=seed)
+        for seed in (0, 0, 1)
     )
     assert torch.equal(found, again)
     assert not torch.equal(found, other)
@@ -665,7 +756,10 @@ def test_influence_changes_nothing(net, task, solver, perturbation):
         assert torch.equal(value, before[name]), name
     assert torch.equal(net.head.bias.grad, torch.ones(LABELS).double())
     assert [name for name, p in net.named_parameters() if p.grad is not None] == ["head.bias"]
-    assert [name for name, p in net.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
+    assert [name for name, p in net.named_parameters() if p.requires_grad] == [
+        "head.weight",
+        "head.bias",
+    ]
     assert [module.training for module in net.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     assert torch.equal(torch.get_rng_state(), torch_state)
@@ -689,7 +783,9 @@ def test_a_fault_leaves_the_network_as_it_was(net, monkeypatch):
 @pytest.mark.parametrize("solver", ["cg", "kfac"])
 def test_users_see_no_warnings_of_libraries(net, solver, monkeypatch):
     def first_jvp(*arguments):
-        warnings.warn("as torch warns of itself in a process's first `jvp`", FutureWarning, stacklevel=1)
+        warnings.warn(
+            "as torch warns of itself in a process's first `jvp`", FutureWarning, stacklevel=1
+        )
         return jvp(*arguments)
 
     monkeypatch.setattr(machinery, "jvp", first_jvp)

@@ -1,0 +1,253 @@
+"""The user's own images: a folder, and a table that says what is on each."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlu.data.folder import ImageFolder, LabelTable
+from mlu.data.labels import chosen_labels, plain_cell
+from mlu.data.split import OPEN
+from mlu.data.tables import read_table, refuse_doubles, refuse_wrong_columns
+from mlu.system.errors import UserError, first_line
+
+log = logging.getLogger(__name__)
+
+PARTS = {
+    "train": 0,
+    "training": 0,
+    "0": 0,
+    "validation": 1,
+    "valid": 1,
+    "val": 1,
+    "dev": 1,
+    "1": 1,
+    "test": 2,
+    "2": 2,
+}
+"""What a split column may say, in any case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Csv(ImageFolder):
+    """Images under `root`, and a table with a row for each: CSV (UTF-8, with a header) or Parquet.
+
+    The labels are one of three things:
+
+    - columns of 0 and 1, one for each label (any other two values: `positive`, `negative`); an
+    empty cell is unknown;
+    - `list_column`: the labels that an image has, such as `cat|dog`; it lacks all others;
+    - `class_column`: the one class of each image, which makes a single-label task.
+
+    Attributes:
+        table: The table; a relative path starts at `root`.
+        labels: Which labels, or classes; None for all columns that have no other meaning, or all
+            that occur, sorted. Images of other classes are left out.
+        image_column: Path of each image, relative to `root`.
+        list_column: Several labels in one cell.
+        separator: Between them.
+        class_column: One class in one cell.
+        identity_column: Who is on the image, any text; who is not named is on no other image. None
+            where nobody knows.
+        split_column: `train`, `validation` or `test` (also `val`, 0, 1, 2); what is empty is train
+            or validation, whichever is drawn. It counts under `split=official`.
+        positive: A cell that says that the image has the label.
+        negative: One that says that it lacks it.
+        unknown: One that says nothing, besides an empty one.
+    """
+
+    labels: tuple[str, ...] | list[str] | None = None  # type: ignore[assignment]  # None: the table's own
+    table: Path | str
+    image_column: str = "image"
+    list_column: str | None = None
+    separator: str = "|"
+    class_column: str | None = None
+    identity_column: str | None = None
+    split_column: str | None = None
+    positive: str | float = 1
+    negative: str | float = 0
+    unknown: str | float | None = None
+
+    def read(self) -> LabelTable:
+        root = Path(self.root).expanduser()
+        file = root / self.table
+        if self.list_column and self.class_column:
+            raise UserError(
+                "dataset.list_column and dataset.class_column are two ways of giving labels: set one"
+            )
+        if not file.is_file():
+            raise UserError(
+                f"there is no label table {file}: name it with dataset.table=..., its folder with dataset.root=..."
+            )
+        table = read_table(file, self.wanted())
+        refuse_wrong_columns(file, table.column_names, self.special)
+        paths = texts(table, self.image_column)
+        refuse_empty(file, self.image_column, paths)
+        refuse_doubles(file, paths)
+        labels, targets, known = self.targets(file, table, paths)
+        found = LabelTable(
+            folder=root,
+            paths=paths,
+            targets=targets,
+            labels=labels,
+            origin=f"where they are; {file} names them",
+            task="singlelabel" if self.class_column else "multilabel",
+            known=None if known.all() else known,
+            identities=identities_of(texts(table, self.identity_column))
+            if self.identity_column
+            else None,
+            split=self.parts(file, table, paths)
+            if self.split_column and self.split == "official"
+            else None,
+        )
+        return found.subset(np.flatnonzero(targets.any(1))) if self.class_column else found
+
+    def wanted(self) -> list[str] | None:
+        """Columns to read; None for all."""
+        meant = self.list_column or self.class_column
+        if meant is None and self.labels is None:
+            return None
+        return [*self.special, *([] if meant else map(str, self.labels or ()))]
+
+    @property
+    def special(self) -> list[str]:
+        """Columns that are not labels."""
+        named = (
+            self.image_column,
+            self.list_column,
+            self.class_column,
+            self.identity_column,
+            self.split_column,
+        )
+        return [*filter(None, named)]
+
+    def targets(
+        self, file: Path, table: pa.Table, paths: Sequence[str]
+    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Labels; 0 or 1, uint8, shape (images, labels); whether each is known, bool, of the same
+        shape."""
+        if self.class_column:
+            classes = texts(table, self.class_column)
+            refuse_empty(file, self.class_column, classes, paths)
+            return self.occurring(file, self.class_column, [(name,) for name in classes])
+        if self.list_column:
+            return self.occurring(
+                file, self.list_column, listed_labels(table, self.list_column, self.separator)
+            )
+        columns = [name for name in table.column_names if name not in self.special]
+        labels = chosen_labels(
+            self.name, columns if self.labels is None else [*map(str, self.labels)], columns
+        )
+        values = np.stack([self.signs(file, table, label, paths) for label in labels], 1)
+        return labels, (values == 1).astype(np.uint8), values >= 0
+
+    def occurring(
+        self, file: Path, column: str, rows: Sequence[Sequence[str]]
+    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """As `targets`, of a column that names what an image has."""
+        names = sorted({name for row in rows for name in row})
+        if not names:
+            raise UserError(f"{file}, column {column!r}: no row has a label")
+        labels = chosen_labels(
+            self.name, names if self.labels is None else [*map(str, self.labels)], names
+        )
+        number = {label: place for place, label in enumerate(labels)}
+        targets = np.zeros((len(rows), len(labels)), np.uint8)
+        pairs = [
+            (place, number[name])
+            for place, row in enumerate(rows)
+            for name in row
+            if name in number
+        ]
+        if pairs:
+            targets[tuple(np.array(pairs).T)] = 1
+        if left := len(names) - len(labels):
+            log.info(
+                "%s: %d of the %d values of column %s are not among dataset.labels",
+                file,
+                left,
+                len(names),
+                column,
+            )
+        return labels, targets, np.ones(targets.shape, bool)
+
+    def signs(self, file: Path, table: pa.Table, label: str, paths: Sequence[str]) -> np.ndarray:
+        """1 for positive, 0 for negative, -1 for unknown, int8, shape (images,)."""
+        cells = pc.dictionary_encode(converted(table, label, pa.string())).combine_chunks()
+        meanings = {plain_cell(self.positive): 1, plain_cell(self.negative): 0, "": -1}
+        if self.unknown is not None:
+            meanings[plain_cell(self.unknown)] = -1
+        values = [meanings.get(plain_cell(cell)) for cell in cells.dictionary.to_pylist()]
+        index = pc.fill_null(cells.indices, -1).to_numpy()
+        for number, value in enumerate(values):
+            if value is None:
+                row = int(np.flatnonzero(index == number)[0])
+                raise UserError(
+                    f"{file}, row {row + 1} ({paths[row]}), column {label!r}: {cells.dictionary[number].as_py()!r} is "
+                    f"neither {self.positive} (dataset.positive) nor {self.negative} (dataset.negative) nor empty; "
+                    f"if it means unknown, set dataset.unknown"
+                )
+        found: np.ndarray = np.array([*values, -1], np.int8)[index]
+        return found
+
+    def parts(self, file: Path, table: pa.Table, paths: Sequence[str]) -> np.ndarray:
+        """0 train, 1 validation, 2 test, -1 open, int8, shape (images,)."""
+        assert self.split_column is not None
+        cells = texts(table, self.split_column)
+        for row, cell in enumerate(cells):
+            if cell and cell.lower() not in PARTS:
+                raise UserError(
+                    f"{file}, row {row + 1} ({paths[row]}), column {self.split_column!r}: must be train, validation, "
+                    f"test or empty, got {cell!r}"
+                )
+        return np.array([PARTS[cell.lower()] if cell else OPEN for cell in cells], np.int8)
+
+
+def texts(table: pa.Table, column: str) -> list[str]:
+    """A column as text; empty where there is nothing."""
+    cells: list[str] = pc.fill_null(converted(table, column, pa.string()), "").to_pylist()
+    return cells
+
+
+def converted(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column of Parquet as another type; raises UserError if it cannot be that."""
+    try:
+        return pc.cast(table[column], kind)
+    except pa.ArrowException as fault:
+        own = table.schema.field(column).type
+        raise UserError(
+            f"column {column!r} of the label table cannot be read ({own}, {first_line(fault)}): write it as text, "
+            "numbers, truth values or, for dataset.list_column, lists of text"
+        ) from fault
+
+
+def listed_labels(table: pa.Table, column: str, separator: str) -> list[list[str]]:
+    """The labels in each cell: text with a separator, or a list of Parquet."""
+    kind = table.schema.field(column).type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        rows = [
+            names or () for names in converted(table, column, pa.list_(pa.string())).to_pylist()
+        ]
+    else:
+        rows = [cell.split(separator) for cell in texts(table, column)]
+    return [[name.strip() for name in names if name and name.strip()] for names in rows]
+
+
+def refuse_empty(
+    file: Path, column: str, cells: Sequence[str], paths: Sequence[str] | None = None
+) -> None:
+    """Raises UserError with the first row whose cell is empty."""
+    if "" in cells:
+        row = cells.index("")
+        name = f" ({paths[row]})" if paths else ""
+        raise UserError(f"{file}, row {row + 1}{name}: column {column!r} is empty")
+
+
+def identities_of(names: Sequence[str]) -> np.ndarray:
+    """A number for each person, int64, shape (images,); who has no name gets one of their own."""
+    alone = [name or f"\0{row}" for row, name in enumerate(names)]
+    return np.unique(alone, return_inverse=True)[1].astype(np.int64)

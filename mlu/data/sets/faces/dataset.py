@@ -1,0 +1,137 @@
+"""`faces`: drawn faces with ten attributes, as common and as entangled as in CelebA-HQ; no
+download.
+
+A person has labels, cues that show them, and traits of their own; a scene (pose, light, background,
+expression) changes from image to image and knows nothing of the labels. `looks` turns the three
+into numbers, `render` turns those into pixels. `python -m mlu.data.sets.faces.preview --preview
+faces.png` draws a labelled sheet.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from mlu.data.base import Dataset, LabelledImages, arrays_in
+from mlu.data.labels import ALIASES, PAPER, resolve_label
+from mlu.data.sets.faces.drawing import noisy_bytes, render
+from mlu.data.sets.faces.people import STATISTICS, cast
+from mlu.system.disk import new_images, write_array
+from mlu.system.errors import UserError
+from mlu.system.store import Store, code_digest, digest
+
+PIXELS_AT_ONCE = 2**18
+"""Most pixels that are held in float32 at a time: 64 images of 64 x 64, small enough for a
+processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces(Dataset):
+    """Drawn faces, several of each person; a person's images stand next to each other.
+
+    Image i depends on the fields below and on i, not on how many images there are.
+
+    Attributes:
+        images: Number of images.
+        seed: Draws people, scenes and noise; at least 0.
+        correlation: 1 for the latent correlations of CelebA-HQ's labels, 0 for independent labels,
+            or between.
+        noise: Standard deviation of each pixel, where black is 0 and white 1.
+        images_per_identity: Mean number of images of a person, 1 + Poisson.
+    """
+
+    images: int = 10_000
+    seed: int = 0
+    correlation: float = 1.0
+    noise: float = 0.05
+    images_per_identity: int = 4
+
+    def load(self) -> LabelledImages:
+        """The images, drawn on the first call; raises UserError for a field that cannot be drawn."""
+        check_faces(self)
+        key = content_key(self)
+        files = partial(arrays_in, ("images", "targets", "identities"))
+        drawn = Store(Path(self.root)).read("faces", key, lambda draft: draw(self, draft), files)
+        labels = tuple(ALIASES.get(label, label) for label in self.labels)
+        return LabelledImages(
+            name=self.name,
+            task="multilabel",
+            images=drawn["images"],
+            targets=drawn["targets"][:, [PAPER.index(label) for label in labels]],
+            labels=labels,
+            identities=np.array(drawn["identities"]),
+            fingerprint=digest({**key, "labels": labels}),
+        )
+
+
+def content_key(faces: Faces) -> dict[str, Any]:
+    """All that the drawn files depend on; all ten labels are kept, so the chosen ones are not part
+    of it."""
+    fields = ("image_size", "images", "seed", "correlation", "noise", "images_per_identity")
+    code = code_digest("mlu.data.sets.faces", "mlu.data.labels")
+    return {
+        **{field: getattr(faces, field) for field in fields},
+        "statistics": STATISTICS.read_text(),
+        "code": code,
+    }
+
+
+def check_faces(faces: Faces) -> None:
+    """Raise UserError for the first field that cannot be drawn."""
+    known = {resolve_label(label, PAPER, "faces (dataset.labels)") for label in faces.labels}
+    if not faces.labels or len(known) < len(faces.labels):
+        raise UserError(
+            f"faces got labels {list(faces.labels)}: name at least one of its ten, none of them twice"
+        )
+    limits = {
+        "image_size": (16, math.inf),
+        "images": (1, math.inf),
+        "images_per_identity": (1, math.inf),
+    }
+    limits |= {"seed": (0, math.inf), "correlation": (0, 1), "noise": (0, math.inf)}
+    for field, (least, most) in limits.items():
+        value = getattr(faces, field)
+        if not least <= value <= most or math.isinf(value):
+            allowed = f"of at least {least}" if math.isinf(most) else f"from {least} to {most}"
+            raise UserError(f"faces got {field}={value}: set a value {allowed}")
+
+
+def draw(faces: Faces, folder: Path) -> dict[str, Any]:
+    """Write images.npy, targets.npy (all ten labels) and identities.npy, with few images in float32
+    at a time."""
+    people = cast(faces.images, faces.seed, faces.images_per_identity, faces.correlation)
+    shape = (faces.images, 3, faces.image_size, faces.image_size)
+    images = new_images(folder / "images.npy", shape)
+    step = max(1, PIXELS_AT_ONCE // faces.image_size**2)
+    starts = range(0, faces.images, step)
+    with one_thread():
+        for start in track(
+            starts, f"drawing {faces.images:,} faces", console=Console(stderr=True), transient=True
+        ):
+            rows = slice(start, min(start + step, faces.images))
+            pictures = render(people.rows(rows), faces.image_size)
+            images[rows] = noisy_bytes(pictures, faces.noise, seed=(faces.seed, start))
+    images.flush()
+    write_array(folder / "targets.npy", people.labels[people.identities])
+    write_array(folder / "identities.npy", people.identities)
+    return {"images": faces.images, "people": len(people.labels)}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: on planes that fit the cache, waiting for others costs more than
+    they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

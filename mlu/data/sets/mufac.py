@@ -1,0 +1,194 @@
+"""MUFAC: 13,068 photographs of Korean families in eight classes of age, the person's age when it
+was taken.
+
+Source: Choi, Na, Towards Machine Unlearning Benchmarks, 2023 (github.com/ndb796/MachineUnlearning).
+"""
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mlu.data.files import threads
+from mlu.data.folder import ImageFolder, LabelTable
+from mlu.data.labels import chosen_labels
+from mlu.data.tables import read_table, refuse_doubles
+from mlu.system.errors import UserError
+from mlu.system.store import checksum
+
+log = logging.getLogger(__name__)
+
+FOLDER = "custom_korean_family_dataset_resolution_128"
+ORIGIN = "MUFAC (github.com/ndb796/MachineUnlearning)"
+PARTS = ("train", "val", "test")
+COLUMNS = ("family_id", "person_id", "age_class", "image_path")
+GROUPS = {
+    "a": "0-6", "b": "7-12", "c": "13-19", "d": "20-30", "e": "31-45", "f": "46-55", "g": "56-66", "h": "67-80"
+}  # fmt: skip
+"""Years of age of each class by its letter."""
+PAPER_GROUPS = frozenset({"0-6", "13-19", "20-30", "31-45", "46-55"})
+"""The classes that stand for the paper's five groups."""
+NAME = re.compile(r"[^/\\]+_(?P<letter>[a-h])[0-9]+\.jpg")
+
+
+class MufacImage(NamedTuple):
+    """An image: its path in the folder, its family and person, its class, and the number of its
+    part."""
+
+    path: str
+    family: str
+    person: str
+    group: str
+    part: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MUFAC(ImageFolder):
+    """MUFAC as it is handed out: one class of age per image.
+
+    `root` is the folder that holds these, or the one that holds it as
+    `custom_korean_family_dataset_resolution_128`:
+
+    - `custom_train_dataset.csv`, `custom_val_dataset.csv`, `custom_test_dataset.csv`: a header,
+      then rows `F0001,D,a,F0001_AGE_D_18_a1.jpg` of family, person, class and image;
+    - `train_images/`, `val_images/`, `test_images/`: the images, 128 x 128 pixels.
+
+    The letter before the last number of an image's name is its class, and the column `age_class`
+    must agree; the number before it is the person's age at the collection, not on the picture.
+    `labels` chooses among the eight classes: 0-6, 7-12, 13-19, 20-30, 31-45, 46-55, 56-66, 67-80
+    (letters a to h). Images of the others are left out, with a warning that counts them. The paper
+    prints five groups, two of which the files do not have; this stands for them:
+
+    ===============  ====  =====  =====  =====  =====
+    the paper's      0-6   13-16  20-30  31-45  46-60
+    `labels`         0-6   13-19  20-30  31-45  46-55
+    ===============  ====  =====  =====  =====  =====
+
+    A person is a `person_id` in a `family_id`. The official split is the three files' own. Some
+    images are there several times: a warning counts those that another part (official) or another
+    person (paper) has too, byte by byte.
+    """
+
+    def read(self) -> LabelTable:
+        """Rows are in the order of the files: train, val, test."""
+        labels = chosen_labels(self.name, self.labels, tuple(GROUPS.values()))
+        folder = self.folder()
+        rows = [row for part in range(len(PARTS)) for row in read_mufac_part(folder, part)]
+        chosen = [row for row in rows if row.group in labels]
+        if len(chosen) < len(rows):
+            log.warning(
+                "%s: %d of the %d images are of none of the classes %s and are left out",
+                self.name, len(rows) - len(chosen), len(rows), ", ".join(labels),
+            )  # fmt: skip
+        if set(labels) == PAPER_GROUPS:
+            log.warning(
+                "%s: the paper's groups 13-16 and 46-60 are not in the files: 13-19 and 46-55 stand for them",
+                self.name,
+            )
+        people = sorted({(row.family, row.person) for row in chosen})
+        number = {person: place for place, person in enumerate(people)}
+        table = LabelTable(
+            folder=folder,
+            paths=[row.path for row in chosen],
+            targets=(
+                np.array([row.group for row in chosen], str)[:, None] == np.array(labels)
+            ).astype(np.uint8),
+            labels=labels,
+            origin=ORIGIN,
+            task="singlelabel",
+            identities=np.array([number[row.family, row.person] for row in chosen], np.int64),
+            split=np.array([row.part for row in chosen], np.int8)
+            if self.split == "official"
+            else None,
+        )
+        self.warn_of_copies(table)
+        return table
+
+    def folder(self) -> Path:
+        """The folder that holds the three files."""
+        root = Path(self.root).expanduser()
+        for folder in (root / FOLDER, root):
+            if any(part_file(folder, part).is_file() for part in PARTS):
+                return folder
+        raise UserError(
+            f"no {part_file(root, PARTS[0]).name} in {root / FOLDER} or {root}: put {ORIGIN} there, "
+            f"or name its folder with dataset.root=..."
+        )
+
+    def warn_of_copies(self, table: LabelTable) -> None:
+        """Say how many images are also in another part of the split, or of another person where
+        none is given."""
+        owners, other = (
+            (table.identities, "person") if table.split is None else (table.split, "part")
+        )
+        assert owners is not None
+        files = [table.folder / path for path in table.paths]
+        copies = shared_rows(list(threads(os.getpid()).map(content, files)), owners)
+        if len(copies):
+            log.warning(
+                "%s: %d of the %d images (before dataset.exclude) are in another %s too, byte by byte, such as %s: "
+                "python -m mlu.doctor dataset=%s says which to leave out",
+                self.name, len(copies), len(files), other, table.paths[copies[0]], self.name,
+            )  # fmt: skip
+
+
+def part_file(folder: Path, part: str) -> Path:
+    return folder / f"custom_{part}_dataset.csv"
+
+
+def read_mufac_part(folder: Path, part: int) -> list[MufacImage]:
+    """Rows of one of the three files; raises UserError with one that is malformed, double or
+    contradicts itself."""
+    file = part_file(folder, PARTS[part])
+    if not file.is_file():
+        raise UserError(f"there is no {file}: put it there from {ORIGIN}")
+    table = read_table(file, COLUMNS)
+    rows = []
+    for family, person, age, name in zip(
+        *(table[column].to_pylist() for column in COLUMNS), strict=True
+    ):
+        match = NAME.fullmatch(name)
+        if not match:
+            raise UserError(
+                f"{file}, row {name}: image_path must be like F0001_AGE_D_18_a1.jpg, with a class from a to h"
+            )
+        letter = match["letter"]
+        if age.strip().isalpha() and age.strip() != letter:
+            raise UserError(
+                f"{file}, row {name}: age_class says {age!r}, the file name {letter!r}; one must be mended"
+            )
+        if not (family and person):
+            raise UserError(
+                f"{file}, row {name}: family_id and person_id must not be empty, got {family!r}, {person!r}"
+            )
+        rows.append(
+            MufacImage(f"{PARTS[part]}_images/{name}", family, person, GROUPS[letter], part)
+        )
+    refuse_doubles(file, [row.path for row in rows])
+    return rows
+
+
+def content(file: Path) -> str:
+    """Hash of a file's bytes; of a missing file, which is refused later, its own path."""
+    try:
+        return checksum(file)
+    except OSError:
+        return str(file)
+
+
+def shared_rows(contents: Sequence[str], owners: np.ndarray) -> np.ndarray:
+    """Rows whose content another owner has too, ascending.
+
+    Args:
+        contents: Of each row.
+        owners: Number of each row's owner, shape (rows,).
+    """
+    of: dict[str, set[int]] = {}
+    for one, owner in zip(contents, owners.tolist(), strict=True):
+        of.setdefault(one, set()).add(owner)
+    return np.flatnonzero([len(of[one]) > 1 for one in contents])

@@ -1,0 +1,144 @@
+"""python -m mlu.doctor dataset=celeba: is this data set fit to train on and to measure with?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mlu.data.base import LabelledImages
+from mlu.data.examination import Diagnosis, examine, label_correlations, look_at
+from mlu.data.folder import Selected
+from mlu.data.prepared import PreparedImages, progress, refused
+from mlu.data.split import Split, partition
+from mlu.launch.build import made
+from mlu.launch.cli import dataset_command
+
+MOST_NAMED = 16
+"""Labels whose correlations are written into the picture."""
+
+
+def main() -> None:
+    dataset_command(
+        "mlu.doctor", "Look at every image and label of a data set and say what is wrong.", examined
+    )
+
+
+def examined(config: Any) -> int:
+    """Examine the configured data set, show what was found and leave it in a folder; 1 if there are
+    faults, else 0."""
+    data = made(config, "dataset").load()
+    splits = partition(data, config.seed)
+    with progress() as bar:
+        task = bar.add_task("looking", total=len(data.images))
+        scan = look_at(data, lambda images: bar.advance(task, images))
+    found = examine(data, splits, scan)
+    found.faults.extend(damaged_arrays(data))
+    folder = Path(config.outputs) / "doctor" / data.name
+    folder.mkdir(parents=True, exist_ok=True)
+    picture(data, splits, folder / "labels.png")
+    show_examination(data, splits, found)
+    if data.paths is not None:
+        refused(scan.unreadable, data.paths, folder)
+        leave_lists(found, data.paths, folder)
+    print(f"lists and a picture of the labels are in {folder}")
+    return 1 if found.faults else 0
+
+
+def damaged_arrays(data: LabelledImages) -> list[str]:
+    """A line for each array of prepared images whose bytes have changed."""
+    images = data.images.images if isinstance(data.images, Selected) else data.images
+    damaged = images.damaged() if isinstance(images, PreparedImages) else []
+    return [f"{file} is damaged: delete it and prepare the images again" for file in damaged]
+
+
+def show_examination(data: LabelledImages, splits: Mapping[str, Split], found: Diagnosis) -> None:
+    """The tables, every fault and warning, and what follows."""
+    console = Console()
+    console.print(size_table(data, splits))
+    console.print(label_table(data, splits))
+    for kind, lines, colour in (
+        ("fault", found.faults, "red"),
+        ("warning", found.warnings, "yellow"),
+    ):
+        for line in lines:
+            console.print(f"[{colour}]{kind}[/]: {escape(line)}", soft_wrap=True)
+    fit = "[red]is not fit[/]" if found.faults else "[green]is fit[/]"
+    counts = f"{len(found.faults)} faults, {len(found.warnings)} warnings"
+    console.print(f"{escape(data.name)} {fit} for training and measuring: {counts}", soft_wrap=True)
+
+
+def size_table(data: LabelledImages, splits: Mapping[str, Split]) -> Table:
+    """Images and people of each split."""
+    table = Table(title=f"{escape(data.name)}: {len(data.images):,} images", title_justify="left")
+    table.add_column("")
+    table.add_column("images", justify="right")
+    table.add_column("people", justify="right")
+    for name, split in splits.items():
+        people = "" if data.identities is None else f"{len(np.unique(split.identities)):,}"
+        table.add_row(name, f"{len(split):,}", people)
+    return table
+
+
+def label_table(data: LabelledImages, splits: Mapping[str, Split]) -> Table:
+    """How common each label is where it is known, and how often that is."""
+    table = Table(title="images with the label, where it is known", title_justify="left")
+    table.add_column("label")
+    for name in (*splits, "known"):
+        table.add_column(name, justify="right")
+    rates, known = shares(splits)
+    for label, row, share in zip(data.labels, rates, known, strict=True):
+        table.add_row(escape(label), *(f"{rate:.1%}" for rate in row), f"{share:.1%}")
+    return table
+
+
+def shares(splits: Mapping[str, Split]) -> tuple[np.ndarray, np.ndarray]:
+    """Share of positives among the known, shape (labels, splits), and share of the known, shape
+    (labels,)."""
+    rates = np.stack([split.base_rates().numpy() for split in splits.values()], 1)
+    return rates, np.concatenate([split.known.numpy() for split in splits.values()]).mean(0)
+
+
+def picture(data: LabelledImages, splits: Mapping[str, Split], path: Path) -> None:
+    """How common each label is in each split, and how it goes with the others (phi coefficient)."""
+    labels = len(data.labels)
+    side = max(3.0, 0.42 * labels)
+    figure = Figure(figsize=(4.5 + 1.25 * side, 2.2 + side), layout="constrained")
+    bars, matrix = figure.subplots(1, 2, width_ratios=(3, side))
+    rates, _ = shares(splits)
+    height = 0.8 / len(splits)
+    for number, name in enumerate(splits):
+        bars.barh(np.arange(labels) + (number - 1) * height, rates[:, number], height, label=name)
+    bars.set_yticks(range(labels), data.labels)
+    bars.invert_yaxis()
+    bars.set(xlim=(0, 1), xlabel="share of images with the label")
+    bars.spines[["top", "right"]].set_visible(False)
+    bars.legend(frameon=False)
+    values = label_correlations(data)
+    image = matrix.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
+    matrix.set_xticks(range(labels), data.labels, rotation=90)
+    matrix.set_yticks(range(labels), data.labels)
+    if labels <= MOST_NAMED:
+        for (row, column), value in np.ndenumerate(values):
+            colour = "white" if abs(value) > 0.6 else "black"
+            matrix.text(
+                column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour
+            )
+    figure.colorbar(image, ax=matrix, label="correlation of the labels", shrink=0.8)
+    figure.savefig(path, dpi=120)
+
+
+def leave_lists(found: Diagnosis, paths: Sequence[str], folder: Path) -> None:
+    """A file of paths for each kind of trouble, fit for `dataset.exclude`."""
+    for kind, rows in found.leave_out.items():
+        file = folder / f"{kind}.txt"
+        file.write_text("".join(f"{paths[row]}\n" for row in rows), encoding="utf-8")
+        print(f"{kind.replace('_', ' ')}: dataset.exclude={file} leaves {len(rows):,} images out")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What a sweep says at its end: a table of its jobs, and how to repeat those that failed."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.conf import HydraConf
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from mlu.launch.options import CONF
+from mlu.launch.tune import leave_best
+from mlu.runs.layout import FAILURE, LEFT, RESULTS, write_json
+from mlu.system.errors import UserError, first_line, plain_fault, printable
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier job left where this one writes, so that nobody takes it for this
+    one's."""
+    for file in (folder / name for name in LEFT):
+        if file.exists():
+            file.unlink()
+
+
+def record_failure(folder: Path, config: HydraConf, fault: Exception) -> None:
+    """Leave a failed job's error and the command that repeats it beside its log.
+
+    Args:
+        folder: Of the job.
+        config: Hydra's own, of the job.
+        fault: What ended it.
+    """
+    lines = str(fault).strip().splitlines() or [""]
+    failure = {
+        "error": f"{type(fault).__name__}: {lines[0]}",
+        "command": command_of(config.overrides.task, config),
+    }
+    try:
+        write_json(failure, folder / FAILURE)
+    except OSError as full:
+        # The disk may be what failed. The end of the sweep sees that there are no results.
+        print(f"{folder / FAILURE}: {full}: {failure['error']}", file=sys.stderr)
+
+
+def command_of(overrides: Iterable[str], config: HydraConf) -> str:
+    """What repeats a job of a sweep by itself; `config` is Hydra's own."""
+    overrides = list(overrides)
+    folders = [
+        source.path for source in config.runtime.config_sources if source.provider == "command-line"
+    ]
+    given = [word for folder in folders for word in ("--config-dir", folder)]
+    # An experiment may itself ask for a sweep.
+    single = (
+        ["hydra.mode=RUN"]
+        if any(override.startswith("experiment=") for override in overrides)
+        else []
+    )
+    return shlex.join(["python", "launch.py", *given, *overrides, *single])
+
+
+class SweepSummary(Callback):
+    """Hydra calls it in the process that started the sweep, whichever launcher ran the jobs."""
+
+    failed = 0
+    under_way: DictConfig | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepSummary.failed, SweepSummary.under_way = 0, config
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepSummary.under_way = None
+        try:
+            results = show_results(config)
+            SweepSummary.failed = show_failures(config, results)
+            if config.experiment == "tune":
+                conclude(config, results)
+        except Exception as fault:  # Hydra would make a mere warning of it
+            SweepSummary.failed += 1
+            plain = plain_fault(fault)
+            kind = "" if isinstance(plain, UserError) else f"{type(plain).__name__}: "
+            print(f"the sweep could not be summed up: {kind}{first_line(plain)}", file=sys.stderr)
+
+
+def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
+    """What the jobs of a sweep have found, by their folders, and its table."""
+    from mlu.runs.tables import show_table, sweep_table
+
+    results = found(config, RESULTS)
+    if results:
+        show_table(sweep_table([(job_name(job), results[job]) for job in results]))
+    return results
+
+
+def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
+    """How many jobs failed, or left nothing, and how to repeat them; `results` are those of the
+    others."""
+    failures = found(config, FAILURE)
+    for job, failure in failures.items():
+        print(
+            f"job {job.name} failed: {printable(failure['error'])}\n  repeat it: {printable(failure['command'])}"
+        )
+    begun = {
+        file.parents[1] for file in Path(config.hydra.sweep.dir).glob("*/.hydra/overrides.yaml")
+    }
+    lost = sorted(begun - failures.keys() - results.keys(), key=job_number)
+    for job in lost:
+        print(f"job {job.name} has no results: it was ended, or still runs")
+        print(f"  repeat it: {command_of(overrides_of(job), config.hydra)}")
+    return len(failures) + len(lost)
+
+
+def broken_off(config: DictConfig, fault: Exception) -> str:
+    """Show what there is of a sweep that its launcher did not bring to an end; why it did not."""
+    show_failures(config, show_results(config))
+    return f"hydra/launcher={launcher_of(config)} broke off: {str(fault).strip() or type(fault).__name__}"
+
+
+def launcher_of(config: DictConfig) -> str:
+    """As the command line names it."""
+    return str(config.hydra.runtime.choices["hydra/launcher"])
+
+
+def found(config: DictConfig, name: str) -> dict[Path, dict[str, Any]]:
+    """The content of a JSON file that jobs of a sweep have left whole, by their folders, in order."""
+    files = sorted(
+        Path(config.hydra.sweep.dir).glob(f"*/{name}"), key=lambda file: job_number(file.parent)
+    )
+    whole = {}
+    for file in files:
+        with suppress(OSError, ValueError, RecursionError):
+            whole[file.parent] = json.loads(file.read_text())
+    return whole
+
+
+def conclude(config: DictConfig, results: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Leave what a search for a method's settings has found."""
+    trials = [(overrides_of(job), results[job]) for job in results]
+    for line in leave_best(
+        trials, CONF / "method" / f"{config.method.name}.yaml", Path(config.outputs)
+    ):
+        print(line)
+
+
+def job_number(job: Path) -> tuple[int, str]:
+    return (int(job.name), "") if job.name.isdigit() else (0, job.name)
+
+
+def job_name(job: Path) -> str:
+    return " ".join(overrides_of(job))
+
+
+def overrides_of(job: Path) -> list[str]:
+    """The overrides of a job, as Hydra wrote them down."""
+    return list(yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()))

@@ -1,0 +1,119 @@
+"""A search for a method's settings: what it tries, and what is left at its end."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlu.system.errors import UserError
+
+TUNED = "tuned"
+"""Folder, below `outputs`, of the settings that searches have found."""
+RETAINED = "validation/retained/accuracy"
+EXCESS = "attack/aia/features/excess"
+COST = 0.02
+"""How much of the original's retained accuracy settings may cost (validation)."""
+
+
+def suggest(config: Any, trial: Any) -> None:
+    """Draw a value for each key of the method's `search`; what the command line sets is not drawn.
+
+    Args:
+        config: The composed configuration. `search` gives for each key a list of choices, or `low`,
+            `high` and whether to draw the logarithm evenly (`log`).
+        trial: Of Optuna; it has the command line's values as user attributes.
+    """
+    space = config.method.get("search")
+    if not space:
+        raise UserError(
+            f"experiment=tune: method={config.method.name} has nothing to tune, its yaml has no `search`"
+        )
+    for key, values in space.items():
+        if key in trial.user_attrs:
+            continue
+        if "low" in values:
+            trial.suggest_float(key, values["low"], values["high"], log=values.get("log", False))
+        else:
+            trial.suggest_categorical(key, list(values))
+
+
+def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The trial whose features tell least beyond Retrain, of those that retain what the original
+    does, to within COST.
+
+    To read less than on Retrain is no merit: of those trials the one that retains most is the best,
+    as it is where none retains enough.
+
+    Args:
+        trials: Content of `results.json` of each; one without these figures does not count.
+
+    Returns:
+        None where there is none.
+    """
+    paths = (f"unlearned/{RETAINED}", f"unlearned/{EXCESS}", f"original/{RETAINED}")
+    judged = [one for one in trials if all(one["metrics"].get(path) is not None for path in paths)]
+    if not judged:
+        return None
+    figures = [[one["metrics"][path] for path in paths] for one in judged]
+    good = [number for number, (kept, _, original) in enumerate(figures) if kept >= original - COST]
+    if good:
+        return judged[
+            min(good, key=lambda number: (max(figures[number][1], 0), -figures[number][0]))
+        ]
+    return judged[max(range(len(judged)), key=lambda number: figures[number][0])]
+
+
+def leave_best(
+    trials: Sequence[tuple[Sequence[str], Mapping[str, Any]]], source: Path, outputs: Path
+) -> list[str]:
+    """Write the best settings where `method=` finds them, and say so.
+
+    Args:
+        trials: Overrides and `results.json` of each trial.
+        source: The method's own yaml.
+        outputs: Where everything is written.
+
+    Returns:
+        Lines for the terminal.
+    """
+    best = best_trial([results for _, results in trials])
+    if best is None:
+        return ["no trial has the figures that the search is about: nothing is written"]
+    overrides = next(overrides for overrides, results in trials if results is best)
+    settings = yaml.safe_load(source.read_text())
+    for key, value in ours(overrides, settings.pop("search")).items():
+        set_nested(settings, key.removeprefix("method."), value)
+    metrics, method = best["metrics"], best["run"]["method"]
+    seconds = sum(
+        results["seconds"]["unlearn"] + results["seconds"]["attack"] for _, results in trials
+    )
+    found = (
+        f"best of {len(trials)} trials: retains {metrics[f'unlearned/{RETAINED}']:.3f} (the original "
+        f"{metrics[f'original/{RETAINED}']:.3f}), excess over Retrain {metrics[f'unlearned/{EXCESS}']:+.3f}, validation"
+    )
+    run = best["run"]
+    where = f"{run['dataset']}, {run['backbone']}, {', '.join(run['forget_label'])} forgotten, seed {run['seed']}"
+    cost = f"the search took {seconds:.0f} s of unlearning and attacks"
+    file = outputs / TUNED / "method" / f"{method}_tuned.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    header = "".join(
+        f"# {line}\n" for line in (found, where, f"{cost}, {run['date']}, {run['device']}")
+    )
+    file.write_text(header + yaml.safe_dump(settings, sort_keys=False))
+    command = f"python launch.py --config-dir {outputs / TUNED} method={file.stem}"
+    return [f"{method}, {found}", f"{cost}; use it: {command}"]
+
+
+def ours(overrides: Sequence[str], space: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the keys that were searched."""
+    pairs = (override.split("=", 1) for override in overrides)
+    return {key: yaml.safe_load(value) for key, value in pairs if key in space}
+
+
+def set_nested(settings: dict[str, Any], path: str, value: Any) -> None:
+    """Set a nested key."""
+    *outer, last = path.split(".")
+    for part in outer:
+        settings = settings[part]
+    settings[last] = value

@@ -1,0 +1,243 @@
+"""Where metrics go besides `results.json`. The only file that knows W&B.
+
+W&B may be out of reach or out of space at any time. A run says so, and goes on.
+"""
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from mlu.runs.layout import Histograms, PlainTable
+from mlu.system.errors import first_line
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds that W&B is given to answer at the start; and at the end, to take what it has not got
+yet."""
+
+
+@dataclass
+class Line:
+    """The line to W&B. Once it has broken, nothing more is sent, and the run goes on.
+
+    Attributes:
+        broken: Whether it has.
+    """
+
+    broken: bool = False
+
+    def send(self, work: Callable[[], object]) -> None:
+        if not self.broken:
+            self.attempt(work)
+
+    def end(self, run: Any, exit_code: int) -> None:
+        """Finish W&B's run in any case; where the line has broken, its process as well: the next
+        job gets a new one."""
+        self.attempt(lambda: run.finish(exit_code=exit_code))
+        if self.broken:
+            import wandb
+
+            self.attempt(lambda: wandb.teardown(exit_code))
+
+    def attempt(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as fault:  # its process may have died, and then each call has another kind
+            if not self.broken:
+                log.warning("W&B gets no more of this run: %s", first_line(fault))
+            self.broken = True
+
+
+DISCREET: Mapping[str, Any] = {
+    "x_disable_meta": True,
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "host": "",
+}
+"""What W&B is not told, though it would ask: host and user, folders, the command line, the address
+of the checkout's origin (which may hold a token), code. The configuration says what was run,
+`results.json` on what."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A run that is being tracked, or none.
+
+    Attributes:
+        lightning: What Lightning logs training curves to.
+        wandb_run: W&B's run.
+        line: The way to it.
+    """
+
+    lightning: Logger | None = None
+    wandb_run: Any = None
+    line: Line = field(default_factory=Line)
+
+    def record(
+        self,
+        metrics: Mapping[str, float | None],
+        histograms: Histograms,
+        tables: Mapping[str, PlainTable],
+    ) -> None:
+        """Send final figures, histograms and tables, each under its path; the figures are the run's
+        summary."""
+        if self.wandb_run is not None:
+            self.line.send(lambda: self.wandb_run.log(loggable(metrics, histograms, tables)))
+
+
+def loggable(
+    metrics: Mapping[str, float | None], histograms: Histograms, tables: Mapping[str, PlainTable]
+) -> dict[str, Any]:
+    """As W&B takes them."""
+    import wandb
+
+    figures: dict[str, Any] = {path: value for path, value in metrics.items() if value is not None}
+    drawn = {
+        path: wandb.Histogram(np_histogram=histogram) for path, histogram in histograms.items()
+    }
+    laid = {
+        path: wandb.Table(columns=[*columns], data=[*rows])
+        for path, (columns, rows) in tables.items()
+    }
+    return figures | drawn | laid
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a dashboard calls a run.
+
+    Attributes:
+        title: Its name.
+        group: The sweep, or the experiment, that it belongs to; None for a run of its own.
+        method: What kind of job it is.
+        tags: What to filter by.
+    """
+
+    title: str
+    group: str | None
+    method: str
+    tags: tuple[str, ...]
+
+
+class Tracker(ABC):
+    """Opens one tracked run per job."""
+
+    @abstractmethod
+    @contextmanager
+    def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
+        """A run that is finished when the block ends, however it ends, so that the next job starts
+        its own."""
+        yield Tracking()
+
+
+@dataclass(frozen=True)
+class Nothing(Tracker):
+    """Tracks nothing."""
+
+    @contextmanager
+    def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
+        yield Tracking()
+
+
+@dataclass(frozen=True)
+class Wandb(Tracker):
+    """Weights & Biases: one run per job, grouped per sweep, offline unless the user is logged in.
+
+    Attributes:
+        project: W&B project.
+        entity: User or team; None is the user's default.
+        mode: `online`, `offline` or `disabled`; None follows WANDB_MODE, else online when logged
+            in, else offline.
+    """
+
+    project: str
+    entity: str | None = None
+    mode: str | None = None
+
+    @contextmanager
+    def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
+        run = self.opened(folder, subject, config)
+        if run is None:
+            yield Tracking()
+            return
+        line = Line()
+        try:
+            yield Tracking(Curves(WandbLogger(experiment=run), line), run, line)
+        except BaseException:
+            line.end(run, exit_code=1)
+            raise
+        line.end(run, exit_code=0)
+
+    def opened(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Any:
+        """W&B's run: offline where it cannot be had as it is wanted, None where it cannot be had at
+        all."""
+        import wandb
+
+        wanted = (
+            self.mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+        )
+        for mode in dict.fromkeys((wanted, "offline")):
+            try:
+                return wandb.init(
+                    project=self.project,
+                    entity=self.entity,
+                    mode=mode,  # type: ignore[arg-type]
+                    name=subject.title,
+                    group=subject.group,
+                    job_type=subject.method,
+                    tags=list(subject.tags),
+                    dir=folder,
+                    config=dict(config),
+                    settings=wandb.Settings(
+                        silent=True, init_timeout=PATIENCE, finish_timeout=PATIENCE, **DISCREET
+                    ),
+                )
+            except (
+                Exception
+            ) as fault:  # of the network, of the account, of the disk: W&B has a kind for each
+                log.warning("W&B cannot be used %s: %s", mode, first_line(fault))
+        return None
+
+
+class Curves(Logger):
+    """Lightning's way to W&B, which may break off without ending a training."""
+
+    def __init__(self, logger: WandbLogger, line: Line) -> None:
+        super().__init__()
+        self.logger, self.line = logger, line
+
+    @property
+    def name(self) -> str | None:
+        return self.logger.name
+
+    @property
+    def version(self) -> str | None:
+        return self.logger.version
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.line.send(lambda: self.logger.log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The run's configuration has them."""
+
+
+def logged_in() -> bool:
+    """Whether W&B has a key, in the environment or in the netrc file that `wandb login` writes.
+    Asks no network."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, UnicodeDecodeError, NetrcParseError):
+        return False

@@ -1,0 +1,45 @@
+"""python -m mlu.prepare dataset=celeba: decode and resize all images once; training then reads
+arrays."""
+
+import os
+import time
+from typing import Any
+
+from mlu.data.base import check_fields
+from mlu.data.folder import ImageFolder
+from mlu.data.prepared import refused
+from mlu.launch.build import made
+from mlu.launch.cli import dataset_command
+
+
+def main() -> None:
+    dataset_command(
+        "mlu.prepare", "Decode and resize all images of a data set once, in parallel.", prepare
+    )
+
+
+def prepare(config: Any) -> int:
+    """Bring the arrays up to date; 1 if there are images that cannot be read, else 0."""
+    dataset = made(config, "dataset")
+    if not isinstance(dataset, ImageFolder):
+        print(f"{dataset.name} comes in arrays: there is nothing to prepare")
+        return 0
+    check_fields(dataset.name, dataset.split, dataset.image_size)
+    start = time.perf_counter()
+    table = dataset.read()
+    arrays, kept = dataset.arrays(table), set(dataset.kept(table).tolist())
+    unreadable = {
+        row: why for row, why in arrays.make(jobs=os.cpu_count() or 1).items() if row in kept
+    }
+    seconds = time.perf_counter() - start
+    size = sum(file.stat().st_size for file in arrays.folder.glob("*.npy"))
+    pixels = dataset.image_size
+    print(
+        f"{dataset.name}: {len(arrays.files):,} images of {pixels} x {pixels} pixels, {size / 1e9:.2f} GB in "
+        f"{arrays.folder}, {seconds:,.0f} s"
+    )
+    return refused(unreadable, table.paths, arrays.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a run leaves, for whoever writes or reads it: names of files, and what `results.json` holds."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Path -> counts and bin edges."""
+
+PlainTable = tuple[list[str], list[list[Any]]]
+"""Names of the columns, and rows of text and numbers; None where there is no figure."""
+
+
+RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
+WEIGHTS = "unlearned.safetensors"
+DISTRIBUTIONS, ROC = "distributions.npz", "roc.npz"
+PICTURES = DISTRIBUTION_PICTURE, ROC_PICTURE, STAGE_PICTURE, RECOVERY_PICTURE = (
+    "distributions.png",
+    "roc.png",
+    "stages.png",
+    "relearn.png",
+)
+CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.html"
+LEFT = (
+    RESULTS,
+    FAILURE,
+    CONFIG,
+    LABELS,
+    WEIGHTS,
+    DISTRIBUTIONS,
+    ROC,
+    *PICTURES,
+    CERTIFICATE,
+    CERTIFICATE_PAGE,
+)
+"""All files that a run, and who certifies it, leave in its folder; Hydra, W&B and the log have
+theirs."""
+SCHEMA = 1
+UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
+"""Keys of a configuration that decide no figure: what a budget means stands under `training`."""
+PLACES = ("root", "prepared", "attributes", "download")
+"""Keys of a data set that say where its files are, and no more."""
+
+GROUPS = ("dataset", "backbone", "method", "forget_label", "training", "trainer", "attack")
+MOST_VALUES = 100_000
+"""Of a configuration: a few lines of YAML can stand for more than any memory holds."""
+
+
+def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether it can be the configuration of a run: groups are mappings, and it is no larger than
+    one writes it."""
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(group) or {}, dict) for group in GROUPS
+    ):
+        return False
+    waiting, seen = [content], 0
+    while waiting and seen < MOST_VALUES:
+        value = waiting.pop()
+        seen += 1
+        if isinstance(value, dict):
+            if not all(isinstance(key, str | int) for key in value):
+                return False
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return not waiting
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Under another name first: a reader never sees half of it. Refuses NaN, which is no JSON."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(value, indent=1, allow_nan=False))
+    draft.rename(path)
+
+
+def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
+    """All numbers of a run by their path: metrics, `seconds/...`, `work/...`, `speedup` and
+    `work_ratio`."""
+    seconds = {f"seconds/{key}": value for key, value in results["seconds"].items()}
+    work = {
+        f"work/{stage}/{key}": value
+        for stage, passes in results["work"].items()
+        for key, value in (passes or {}).items()
+    }
+    ratios = {key: results.get(key) for key in ("speedup", "work_ratio")}
+    return {**results["metrics"], **seconds, **work, **ratios}

@@ -1,0 +1,251 @@
+"""A content-addressed cache on disk: every stage is built once and found again, also by jobs that
+run side by side."""
+
+import datetime
+import errno
+import functools
+import hashlib
+import importlib.util
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from mlu.system.errors import first_line
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+PROGRESS = "progress"
+"""File in a draft from which a build that was ended may go on; all else that it left is removed."""
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished stage: its files, and what was noted when they were made (JSON values, with the
+    `date`)."""
+
+    folder: Path
+    facts: dict[str, Any]
+    fresh: bool
+
+
+class Store:
+    """Entries under `root/<stage>/<hash of the key>`; made under another name and renamed, so never
+    half-written."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def holds(self, stage: str, key: Mapping[str, Any]) -> bool:
+        """Whether there is an entry of `key`, damaged or not."""
+        return self.folder(stage, key).exists()
+
+    def folder(self, stage: str, key: Mapping[str, Any]) -> Path:
+        return self.root / stage / digest(key)
+
+    def lock(self, stage: str, key: Mapping[str, Any]) -> FileLock:
+        """What an entry is built under. One process may take it several times over; it falls when
+        the process ends."""
+        folder = self.folder(stage, key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder.with_suffix(".lock"), is_singleton=True)
+
+    @contextmanager
+    def claim(self, stage: str, key: Mapping[str, Any]) -> Iterator[bool]:
+        """Whether no other process builds the entry of `key`; if so, none will until the block
+        ends."""
+        try:
+            lock = self.lock(stage, key).acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        with lock:
+            yield True
+
+    def get(
+        self, stage: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]
+    ) -> Entry:
+        """Find the entry of `key`, or build it while other processes that ask for the same one
+        wait.
+
+        Args:
+            stage: A folder name, such as `original`.
+            key: All that the content depends on, as JSON values.
+            build: Fills the folder it is given, in which there is at most PROGRESS, and returns
+                facts to keep with it, as JSON values.
+
+        Returns:
+            The entry; `fresh` tells whether `build` ran. One whose files do not match their
+            checksums is built again.
+        """
+        folder = self.folder(stage, key)
+        with self.lock(stage, key):
+            if folder.exists() or folder.is_symlink():
+                fault = damage(folder)
+                if fault is None:
+                    (folder / PROGRESS).unlink(missing_ok=True)
+                    return Entry(folder, read_manifest(folder)["facts"], fresh=False)
+                log.warning(
+                    "cached %s in %s is damaged (%s): building it again", stage, folder, fault
+                )
+                remove(folder)
+            draft = folder.with_suffix(".draft")
+            if draft.is_symlink():
+                draft.unlink()
+            draft.mkdir(exist_ok=True)
+            empty(draft, keep=PROGRESS)
+            facts = {**build(draft), "date": now()}
+            checksums = {
+                file.name: checksum(file)
+                for file in sorted(draft.iterdir())
+                if file.name != PROGRESS
+            }
+            manifest = {"stage": stage, "key": key, "facts": facts, "checksums": checksums}
+            (draft / MANIFEST).write_text(
+                json.dumps({**manifest, "seal": digest(manifest)}, indent=1)
+            )
+            draft.rename(folder)
+            (folder / PROGRESS).unlink(missing_ok=True)
+            return Entry(folder, facts, fresh=True)
+
+    def read(
+        self,
+        stage: str,
+        key: Mapping[str, Any],
+        build: Callable[[Path], Mapping[str, Any]],
+        open_entry: Callable[[Entry], Content],
+    ) -> Content:
+        """What is in the entry of `key`: found or built, as by `get`, and opened.
+
+        Checksums say that files are those that were written, not who wrote them. So what is found
+        and cannot be opened is damaged as well, and built again.
+
+        Args:
+            stage: As in `get`, and so are `key` and `build`.
+            key: See there.
+            build: See there.
+            open_entry: Reads the files, without running anything that they hold; raises what it
+                will where they are not as `build` writes them.
+        """
+        with self.lock(stage, key):
+            entry = self.get(stage, key, build)
+            try:
+                return open_entry(entry)
+            except Exception as fault:
+                if entry.fresh or of_the_machine(fault):
+                    raise
+                reason = f"{type(fault).__name__}: {first_line(fault)}"
+            log.warning(
+                "cached %s in %s is damaged (%s): building it again", stage, entry.folder, reason
+            )
+            remove(entry.folder)
+            return open_entry(self.get(stage, key, build))
+
+
+def of_the_machine(fault: BaseException | None) -> bool:
+    """Whether a fault, or what it came of, is that of a machine short of memory or of file handles:
+    no file's own."""
+    while fault is not None:
+        if isinstance(fault, MemoryError) or (
+            isinstance(fault, OSError) and fault.errno not in (None, errno.ENOENT)
+        ):
+            return True
+        fault = fault.__cause__
+    return False
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that is in it; of a link, which we make none of, the link alone."""
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink()
+
+
+def empty(folder: Path, keep: str) -> None:
+    """Remove all that is in a folder, but for what is named `keep`."""
+    for found in folder.iterdir():
+        if found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found)
+        elif found.name != keep:
+            found.unlink()
+
+
+def now() -> str:
+    """Date and time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, as 16 hexadecimal digits; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_of(weights: str | Path | None) -> str | None:
+    """What a name of weights or a path stands for: a file's checksum, else the name itself."""
+    if weights is None:
+        return None
+    return checksum(Path(weights)) if Path(weights).is_file() else str(weights)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return manifest
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with an entry, or None when its files are the ones that were written."""
+    if folder.is_symlink():
+        return "it is a link"
+    if not (folder / MANIFEST).is_file():
+        return f"{MANIFEST} is missing"
+    try:
+        manifest = read_manifest(folder)
+        sealed = manifest.pop("seal") == digest(manifest)
+        checksums, _ = manifest["checksums"].items(), manifest["facts"]
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as fault:
+        return f"unreadable {MANIFEST}: {fault}"
+    if not sealed:
+        return f"{MANIFEST} has another checksum than when it was written"
+    for name, expected in checksums:
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if checksum(folder / name) != expected:
+            return f"{name} has another checksum than when it was written"
+    return None
+
+
+@functools.cache
+def code_digest(*modules: str) -> str:
+    """Hash of the source of modules and packages (all files below them): part of a stage's key.
+
+    Read once per process: what runs is the code that was there at its start.
+    """
+    sources = hashlib.sha256()
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
+        assert spec.origin is not None, module
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+        for file in files:
+            sources.update(
+                f"{file.relative_to(origin.parent)} {file.stat().st_size}\n".encode()
+                + file.read_bytes()
+            )
+    return sources.hexdigest()[:16]

@@ -1,0 +1,117 @@
+"""Lightning's Trainer as every training here uses it. In the terminal it shows a progress bar, and
+nothing else."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from torch import nn
+
+from mlu.models.network import Network
+from mlu.training.classifier import LOG_EVERY
+from mlu.training.optimise import Optimisation
+
+TALKERS = ("lightning.pytorch", "lightning.fabric")
+"""Loggers of Lightning's start-up notes."""
+
+
+class Progress(RichProgressBar):
+    """Lightning's, with the stage's name, the loss under a short one, and without the logger's
+    version."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(leave=False)
+        self.stage = stage
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        return {
+            name.rpartition("/")[2]: value for name, value in metrics.items() if name != "v_num"
+        }
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{self.stage}: epoch {current_epoch + 1} of {self.trainer.max_epochs}"
+
+
+class Compiled(Callback):
+    """Has `torch.compile` make the stages of a network faster while it is trained."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Each for itself, so that what looks at a whole body, such as a meter, still sees it
+        # called.
+        for stage in stages_of(pl_module):
+            stage.compile(backend=self.backend)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for stage in stages_of(pl_module):
+            stage._compiled_call_impl = None
+
+
+def stages_of(module: L.LightningModule) -> list[nn.Module]:
+    """Of the network that a module trains."""
+    net = module.net
+    assert isinstance(net, Network)
+    return list(net.body.children())
+
+
+def trainer_of(
+    stage: str,
+    epochs: int,
+    settings: Optimisation,
+    steps: int | None = None,
+    compile: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> L.Trainer:
+    """Trains for some epochs, or for some steps where these are fewer.
+
+    Args:
+        stage: What is trained, for the progress bar.
+        epochs: Passes over what its loader gives.
+        settings: Its `clip` counts here.
+        steps: Most optimiser steps; None for no limit.
+        compile: Backend of `torch.compile` for the network's stages; None for none.
+        callbacks: Besides the progress bar.
+        **options: Further arguments of Lightning's Trainer.
+    """
+    return L.Trainer(
+        **options,
+        max_epochs=epochs,
+        max_steps=-1 if steps is None else steps,
+        gradient_clip_val=settings.clip,
+        log_every_n_steps=LOG_EVERY,
+        # A method may go through other images in every epoch.
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=[Progress(stage), *([] if compile is None else [Compiled(compile)]), *callbacks],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's start-up notes and advice out of the terminal; what goes wrong still shows."""
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    for name in TALKERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def lightning_quiet() -> Iterator[None]:
+    """As `quiet_lightning`, until the block ends: a program that calls us may want Lightning's
+    notes."""
+    levels = {name: logging.getLogger(name).level for name in TALKERS}
+    with warnings.catch_warnings():
+        quiet_lightning()
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -1,0 +1,230 @@
+"""The LightningModule that wraps any method: start from its edit, minimise its losses, stay within
+its bounds."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from mlu.data.augment import augmented
+from mlu.data.split import Batch, Split
+from mlu.models.batch_norm import batch_norms, recalibrate
+from mlu.models.network import Network
+from mlu.system.collectives import pooling
+from mlu.system.errors import UserError
+from mlu.system.seeding import generator
+from mlu.training.classifier import log_loss
+from mlu.training.meter import phase
+from mlu.training.optimise import Tuning, optimiser_of
+from mlu.unlearning.contract import Edit, Method, Pass, Problem
+from mlu.unlearning.edits import constrain
+
+RECALIBRATION_BATCH = 256
+"""Most images per pass of batch-norm recalibration."""
+
+MOMENTA = ("momentum_buffer", "exp_avg")
+"""Where torch's optimisers keep the running mean of gradients."""
+
+Loader = Callable[[Split, int, int], Any]
+"""Shuffled batches of a split, by their size and a seed."""
+
+Trainers = Callable[[str, int, Tuning, int | None], L.Trainer]
+"""A trainer by the name of what it trains, its epochs, its optimisation and its most steps."""
+
+
+def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
+    """The network after all rounds of a method, each of which edits and fine-tunes what the one
+    before it left.
+
+    Args:
+        method: How to forget.
+        problem: With the network to start from, which is not changed.
+        trainers: Makes what fits an Unlearner.
+        loader: Gives it its batches.
+
+    Returns:
+        A network of its own, in evaluation mode and without gradients, on the problem's device.
+    """
+    L.seed_everything(problem.seed, verbose=False)
+    net = problem.net
+    for number in range(method.rounds):
+        # A user's seed is below 2^32, so no round shares its random choices with another seed.
+        current = replace(problem, net=net, seed=problem.seed + (number << 32))
+        net = one_round(method, current, trainers, loader)
+    return net
+
+
+def one_round(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
+    """The network as the method edits it, fine-tuned within its bounds."""
+    edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
+    module = Unlearner(method, problem, edit, passes, loader)
+    with phase("finetune"):
+        if passes and any(parameter.requires_grad for parameter in module.parameters()):
+            trainers(method.name, len(passes), tuning, tuning.steps).fit(module)
+            module.to(problem.device)
+        module.renew_statistics()
+    return module.net.eval().requires_grad_(False)
+
+
+class Unlearner(L.LightningModule):
+    """Fine-tunes an edited copy of a network; `net` is the result."""
+
+    def __init__(
+        self,
+        method: Method,
+        problem: Problem,
+        edit: Edit,
+        passes: Sequence[Pass],
+        loader: Loader,
+    ) -> None:
+        """
+        Args:
+            method: Its name and its tuning.
+            problem: With the network to start from: the original, or what an earlier round left.
+            edit: Applied to a copy of it.
+            passes: The epochs of fine-tuning, in order.
+            loader: Gives shuffled batches of a split, by their size and a seed.
+        """
+        super().__init__()
+        self.method, self.problem, self.edit, self.passes, self.loader = (
+            method,
+            problem,
+            edit,
+            passes,
+            loader,
+        )
+        # Lightning keeps the mode it finds; with the stored statistics of other weights,
+        # fine-tuning would diverge.
+        self.net = edited(problem.net, edit).train()
+        self.frozen_norms = [name for name in batch_norms(self.net) if is_frozen(name, edit)]
+        for name in self.frozen_norms:
+            self.net.get_submodule(name).eval()
+        self.parameters_by_name = dict(self.net.named_parameters())
+        frozen = {name for name, radius in edit.radius.items() if not radius.any()}
+        for name, parameter in self.parameters_by_name.items():
+            parameter.requires_grad_(name not in frozen)
+        bounded = {name: radius for name, radius in edit.radius.items() if name not in frozen}
+        start = {name: self.parameters_by_name[name].detach() for name in bounded}
+        self.low = {name: start[name] - radius for name, radius in bounded.items()}
+        self.high = {name: start[name] + radius for name, radius in bounded.items()}
+        self.judged: list[tuple[float, float]] = []
+        self.candidates: list[dict[str, Tensor]] = []
+
+    def renew_statistics(self) -> None:
+        """Batch-norm statistics of the edited weights, from plain training images; frozen ones
+        stay."""
+        images = calibration_images(self.problem, self.method.tuning.recalibrate)
+        recalibrate(self.net, images, kept=self.frozen_norms)
+
+    def train_dataloader(self) -> Any:
+        """The current pass's batches: Lightning asks again at every epoch."""
+        return self.batches_of(self.passes[self.current_epoch])
+
+    def batches_of(self, one: Pass) -> Any:
+        return self.loader(
+            one.images, one.batch_size or self.method.tuning.batch_size, self.problem.seed
+        )
+
+    def on_train_epoch_start(self) -> None:
+        if self.passes[self.current_epoch].fresh:
+            optimiser = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimiser, torch.optim.Optimizer)
+            optimiser.state.clear()
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        return batch.to(device, non_blocking=True)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.net.pixels:
+            batch = augmented(batch, generator(self.problem.seed, self.global_step))
+        with pooling():
+            loss = self.passes[self.current_epoch].loss(self.net, batch)
+        log_loss(self, "unlearned", loss, len(batch), self.method.tuning.remedy(self.method.name))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        judge = self.passes[self.current_epoch].judge
+        if judge is not None:
+            modes = {module: module.training for module in self.net.modules()}
+            with torch.no_grad():
+                self.judged.append(judge(self.net.eval()))
+            for module, mode in modes.items():
+                module.training = mode
+            self.candidates.append(
+                {name: value.detach().clone() for name, value in self.net.state_dict().items()}
+            )
+
+    def on_train_end(self) -> None:
+        if self.judged:
+            wanted = self.judged[-1][1]
+            nearest = min(
+                range(len(self.judged)), key=lambda number: abs(self.judged[number][0] - wanted)
+            )
+            self.net.load_state_dict(self.candidates[nearest])
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        before = {name: self.parameters_by_name[name].detach().clone() for name in self.edit.rate}
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        stopped = constrain(self.parameters_by_name, before, self.low, self.high, self.edit.rate)
+        for name, where in stopped.items():
+            state = optimizer.state[self.parameters_by_name[name]]
+            for momentum in MOMENTA:
+                if state.get(momentum) is not None:
+                    state[momentum].masked_fill_(where, 0)
+
+    def configure_optimizers(self) -> Any:
+        tuning = self.method.tuning
+        lrs = [one.lr or tuning.lr for one in self.passes]
+        if tuning.schedule != "constant" and set(lrs) != {tuning.lr}:
+            raise UserError(
+                f"method.tuning.schedule={tuning.schedule}: {self.method.name} sets the learning rate of each pass "
+                "itself, use constant"
+            )
+        steps = sum(len(self.batches_of(one)) for one in self.passes)
+        return optimiser_of(
+            self.net, tuning, steps if tuning.steps is None else min(steps, tuning.steps), lrs
+        )
+
+
+def edited(net: Network, edit: Edit) -> Network:
+    """A copy of a network with an edit's weights, and its eraser where it has one."""
+    net = copy.deepcopy(net)
+    if edit.eraser is not None:
+        net.erase(*edit.eraser)
+    parameters = dict(net.named_parameters())
+    with torch.no_grad():
+        for name, value in edit.weights.items():
+            parameters[name].copy_(value)
+    return net
+
+
+def is_frozen(norm: str, edit: Edit) -> bool:
+    """Whether a batch norm's own weights may not move at all: its statistics then stay as well."""
+    radii = [edit.radius.get(f"{norm}.{name}") for name in ("weight", "bias")]
+    return all(radius is not None and not radius.any() for radius in radii)
+
+
+def calibration_images(problem: Problem, images: int) -> Iterator[Tensor]:
+    """At most `images` plain training images, seeded, in batches of one size (to within one) on the
+    problem's device.
+
+    Of a single-label task none of a forgotten class. Nothing where there is but one: it has no
+    variance.
+    """
+    rows = torch.randperm(len(problem.retain), generator=problem.generator())[:images]
+    if len(rows) > 1:
+        for chosen in rows.tensor_split(math.ceil(len(rows) / RECALIBRATION_BATCH)):
+            yield problem.retain[chosen].images.to(problem.device)

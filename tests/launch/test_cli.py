@@ -1,0 +1,176 @@
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+
+import mlu
+from mlu import certify
+from mlu.launch.sweep import SweepSummary
+from mlu.runs.layout import CONFIG, LABELS, LEFT, RESULTS, WEIGHTS
+from tests.support.command_line import ROOT, launch
+
+SMALL = [
+    "dataset.images=300",
+    "dataset.image_size=32",
+    "training.epochs=1",
+    "trainer.accelerator=cpu",
+    "logger=none",
+]
+
+
+def test_help_is_useful_and_imports_nothing_heavy():
+    done = subprocess.run(
+        [sys.executable, "launch.py", "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0
+    for text in (
+        "python launch.py -m method=",
+        "method: boundary, cfk, finetune, head",
+        "epsilon: 0.1",
+    ):
+        assert text in done.stdout
+
+
+def test_models_of_timm_are_unlearned_loaded_and_certified(tmp_path):
+    """One of maps and one of tokens."""
+    names = ("test_resnet", "test_vit")
+    settings = (
+        "-m",
+        "backbone=timm",
+        f"backbone.name={','.join(names)}",
+        "method=wf",
+        "method.tuning.steps=3",
+    )
+    done = launch(tmp_path, *settings, *SMALL, "attack.aia.hidden=4")
+    assert done.returncode == 0, done.stderr
+    runs = sorted(tmp_path.glob("sweeps/*/*/results.json"))
+    assert len(runs) == 2
+    for name, file in zip(names, runs, strict=True):
+        results = json.loads(file.read_text())
+        assert results["run"]["backbone"] == name
+        assert results["metrics"]["unlearned/test/forgotten/balanced_accuracy"] == 0.5
+        last = "layer4" if name == "test_resnet" else "pool"
+        path = f"unlearned/attack/aia/features/{last}/balanced_accuracy"
+        assert (
+            results["metrics"][path]
+            == results["metrics"]["unlearned/attack/aia/features/balanced_accuracy"]
+        )
+        model = mlu.load(file.parent)
+        images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        assert model.predict(images)["Male"].std() < 1e-6 < model.predict(images)["Bald"].std()
+        with pytest.raises(SystemExit) as end:
+            certify.main([str(file.parent)])
+        assert end.value.code == 0
+        assert json.loads((file.parent / "certificate.json").read_text())["model"] == name
+
+
+def test_a_sweep_goes_on_after_a_failed_job_and_says_how_to_repeat_it(tmp_path):
+    done = launch(tmp_path, "-m", "method=head", "phi=2,0.1", *SMALL)
+    assert done.returncode == 1
+    assert "job 0 failed: UserError: phi must be a number in [0, 1], or null, got 2" in done.stdout
+    assert "repeat it: python launch.py" in done.stdout
+    (job,) = tmp_path.glob("sweeps/*/1")
+    assert (job / "results.json").is_file()
+    assert not (job.parent / "0" / "results.json").exists()
+    assert json.loads((job.parent / "0" / "failure.json").read_text())["command"].startswith(
+        "python launch.py"
+    )
+
+
+def test_what_repeats_a_job_says_where_its_configuration_is(tmp_path):
+    (tmp_path / "own" / "method").mkdir(parents=True)
+    (tmp_path / "own" / "method" / "mine.yaml").write_text("defaults: [head]\n")
+    own = ("--config-dir", str(tmp_path / "own"))
+    launch(tmp_path, "-m", *own, "method=mine", "phi=2,0.1", *SMALL)
+    (file,) = tmp_path.glob("sweeps/*/0/failure.json")
+    _, _, *words = shlex.split(json.loads(file.read_text())["command"])
+    again = launch(tmp_path, *words)
+    assert again.stderr.strip().splitlines()[-1].startswith("phi must be a number in [0, 1]")
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """The end of a sweep of three jobs of which the first has failed, without room even to say so."""
+    for job in range(3):
+        folder = tmp_path / str(job) / ".hydra"
+        folder.mkdir(parents=True)
+        (folder / "overrides.yaml").write_text(f"[seed={job}]")
+        if job:
+            (folder.parent / "results.json").write_text("{}")
+    (tmp_path / "0" / "failure.json").write_text("")
+    monkeypatch.setattr("mlu.runs.tables.sweep_table", lambda jobs: f"{len(jobs)} jobs")
+    monkeypatch.setattr(SweepSummary, "failed", 0)
+    hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"config_sources": []}}
+    return OmegaConf.create(
+        {"experiment": None, "method": {"name": "mine"}, "outputs": "out", "hydra": hydra}
+    )
+
+
+def test_a_failure_that_was_not_written_whole_is_one_all_the_same(sweep, capsys):
+    SweepSummary().on_multirun_end(sweep)
+    assert SweepSummary.failed == 1
+    said = capsys.readouterr().out
+    assert "2 jobs" in said
+    assert "job 0 has no results" in said
+    assert "repeat it: python launch.py seed=0" in said
+
+
+def test_a_sweep_that_cannot_be_summed_up_has_failed(sweep, capsys):
+    sweep.experiment = "tune"
+    SweepSummary().on_multirun_end(sweep)
+    assert SweepSummary.failed == 2
+    said = capsys.readouterr()
+    assert "job 0 has no results" in said.out
+    assert "the sweep could not be summed up: " in said.err
+
+
+def test_a_job_leaves_nothing_of_the_one_that_was_there_before(tmp_path):
+    run = ("method=head", *SMALL, "attack=none", "reference=none", f"hydra.run.dir={tmp_path}/run")
+    assert launch(tmp_path, *run).returncode == 0
+    for name in LEFT:
+        (tmp_path / "run" / name).touch()
+    assert launch(tmp_path, *run).returncode == 0
+    kept = {name for name in LEFT if (tmp_path / "run" / name).exists()}
+    assert kept == {*(RESULTS, CONFIG, LABELS, WEIGHTS), "distributions.npz", "distributions.png"}
+    assert all((tmp_path / "run" / name).stat().st_size for name in kept)
+
+
+def test_optuna_optimises_the_objective_and_outlives_a_failed_trial(tmp_path):
+    search = [
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.direction=maximize",
+        "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.sampler.seed=0",
+        "objective=unlearned/validation/retained/accuracy",
+    ]
+    done = launch(
+        tmp_path,
+        "-m",
+        *SMALL,
+        *search,
+        "method=wf",
+        "phi=choice(0.0, 0.3, 2.0)",
+        "method.tuning.steps=1",
+    )
+    (best,) = tmp_path.glob("sweeps/*/optimization_results.yaml")
+    found = [json.loads(file.read_text()) for file in tmp_path.glob("sweeps/*/*/results.json")]
+    values = [results["metrics"]["unlearned/validation/retained/accuracy"] for results in found]
+    assert yaml.safe_load(best.read_text())["best_value"] == max(values), done.stderr
+    assert len(values) + len(list(tmp_path.glob("sweeps/*/*/failure.json"))) == 3
+
+
+def test_a_path_that_is_no_figure_is_named_with_the_nearest(tmp_path):
+    done = launch(
+        tmp_path,
+        *SMALL,
+        "method=head",
+        "reference=none",
+        "objective=unlearned/test/retained/acuracy",
+    )
+    assert done.returncode == 2
+    assert "did you mean 'unlearned/test/retained/accuracy'?" in done.stderr

@@ -1,0 +1,120 @@
+import random
+
+import optuna
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from mlu.launch.check import MISSING, check_values
+from mlu.launch.compose import composed
+from mlu.launch.options import CONF
+from mlu.launch.tune import COST, EXCESS, RETAINED, best_trial, leave_best, suggest
+from mlu.system.errors import UserError
+from tests.conftest import METHODS
+
+SEARCHED = [
+    name for name in METHODS if "search" in OmegaConf.load(CONF / "method" / f"{name}.yaml")
+]
+
+
+def trial_of(retained, excess, original=0.9, method="wf"):
+    metrics = {
+        "unlearned/validation/retained/accuracy": retained,
+        "unlearned/attack/aia/features/excess": excess,
+        "original/validation/retained/accuracy": original,
+    }
+    run = {"method": method, "dataset": "faces", "backbone": "tiny", "forget_label": ["Male"], "seed": 42,
+           "date": "2026-01-01T00:00:00", "device": "a machine"}  # fmt: skip
+    return {"metrics": metrics, "run": run, "seconds": {"unlearn": 2.0, "attack": 1.0}}
+
+
+def test_what_there_is_to_tune_is_known_to_the_method():
+    assert set(METHODS) - set(SEARCHED) == {"original", "head", "retrain"}
+
+
+@pytest.mark.parametrize("method", SEARCHED)
+def test_every_value_that_is_drawn_is_accepted_by_the_configuration(method):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    config = composed([f"method={method}"])
+    parser = OverridesParser.create()
+    for _ in range(20):
+        trial = study.ask()
+        suggest(config, trial)
+        assert set(trial.params) == set(config.method.search)
+        written = [f"{key}={value}" for key, value in trial.params.items()]
+        changed = config.copy()
+        for one in parser.parse_overrides(written):
+            OmegaConf.update(changed, one.key_or_group, one.value())
+        check_values(changed)
+    # Composition is slow, so it is asked once whether it does the same.
+    assert composed([f"method={method}", *written]) == changed
+    for key in config.method.search:
+        assert OmegaConf.select(config, key, default=MISSING) is not MISSING
+
+
+def test_what_the_command_line_sets_is_not_drawn():
+    study = optuna.create_study()
+    trial = study.ask()
+    trial.set_user_attr("method.phi", "0.1")
+    suggest(composed(["method=wf"]), trial)
+    assert "method.phi" not in trial.params
+    assert "method.tuning.lr" in trial.params
+
+
+def test_a_method_without_anything_to_tune_is_refused():
+    with pytest.raises(UserError, match="method=head has nothing to tune"):
+        suggest(composed(["method=head"]), optuna.create_study().ask())
+
+
+def test_the_least_excess_among_those_that_retain_enough_is_best():
+    good, leaky, lossy = trial_of(0.89, 0.01), trial_of(0.90, 0.05), trial_of(0.85, -0.2)
+    assert best_trial([leaky, good, lossy]) is good
+    assert best_trial([lossy, trial_of(0.80, -0.3)]) is lossy
+    # To hide more than Retrain never learnt is no merit.
+    keeps, hides = trial_of(0.90, -0.01), trial_of(0.89, -0.2)
+    assert best_trial([good, hides, keeps]) is keeps
+    assert best_trial([trial_of(None, 0.0), trial_of(0.9, None)]) is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-0.5, 0.5)), min_size=1, max_size=8))
+def test_no_trial_beats_the_best_one(figures):
+    trials = [trial_of(*one) for one in figures]
+    best = best_trial(trials)
+    kept, excess = (best["metrics"][f"unlearned/{path}"] for path in (RETAINED, EXCESS))
+    for retained, other in figures:
+        if kept >= 0.9 - COST:
+            beats = (max(other, 0), -retained) < (max(excess, 0), -kept)
+            assert not (retained >= 0.9 - COST and beats)
+        else:
+            assert retained <= kept
+
+
+def test_the_best_settings_are_left_where_method_finds_them(tmp_path):
+    source = CONF / "method" / "wf.yaml"
+    trials = [
+        (["method.phi=0.25", "method.tuning.lr=0.07", "experiment=tune"], trial_of(0.9, 0.0)),
+        (["method.phi=0.3"], trial_of(0.9, 0.1)),
+    ]
+    random.Random(0).shuffle(trials)
+    lines = leave_best(trials, source, tmp_path)
+    file = tmp_path / "tuned" / "method" / "wf_tuned.yaml"
+    found, before = yaml.safe_load(file.read_text()), yaml.safe_load(source.read_text())
+    assert (found["phi"], found["tuning"]["lr"]) == (0.25, 0.07)
+    del before["search"]
+    before["phi"], before["tuning"]["lr"] = 0.25, 0.07
+    assert found == before
+    assert "best of 2 trials" in lines[0]
+    assert "6 s" in lines[1]
+    assert f"--config-dir {tmp_path / 'tuned'} method=wf_tuned" in lines[1]
+    assert file.read_text().startswith("# best of 2 trials")
+
+
+def test_without_figures_nothing_is_written(tmp_path):
+    assert (
+        "nothing is written"
+        in leave_best([([], trial_of(None, None))], CONF / "method" / "wf.yaml", tmp_path)[0]
+    )
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,420 @@
+import ast
+import copy
+import io
+import json
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+import mlu
+from mlu.attacks.contract import Attack
+from mlu.methods.retrain import Retrain
+from mlu.metrics.findings import Finding, Recovery, Trial
+from mlu.models.backbones import Tiny
+from mlu.pipeline import evidence as exposure
+from mlu.pipeline import run as pipeline
+from mlu.pipeline import shadows, stages
+from mlu.pipeline.evidence import (
+    PROXY,
+    ROC_PATHS,
+    arrays_of,
+    digest_of,
+    evidence_of,
+    exposure_of,
+    findings_of,
+    roc_curves,
+)
+from mlu.pipeline.run import context_of
+from mlu.runs.layout import LEFT
+
+NAMES = ("original", "retrain", "unlearned", "random")
+
+
+def trial(seed=0, images=9):
+    random = np.random.default_rng(seed)
+    return Trial(
+        random.normal(size=images), np.arange(images) % 3 > 0, random.integers(0, 5, images)
+    )
+
+
+def recovery(draws=2):
+    return Recovery(
+        np.array([0, 1, 4]),
+        np.array([[0.5, 0.7, math.nan], [0.5, 0.6, 0.9]])[:draws],
+        np.array(0.65),
+    )
+
+
+def assert_same(first, second):
+    """Bit by bit, dtypes and order of paths included."""
+    assert list(first) == list(second)
+    for one, other in zip(first.values(), second.values(), strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, str):
+            assert one == other
+            continue
+        for field in fields(one):
+            pair = np.asarray(getattr(one, field.name)), np.asarray(getattr(other, field.name))
+            np.testing.assert_array_equal(*pair)
+            assert pair[0].dtype == pair[1].dtype
+            assert pair[0].shape == pair[1].shape
+
+
+FOUND = {
+    "trial": trial(),
+    "empty": trial(images=0),
+    "recovery": recovery(),
+    "one draw": recovery(1),
+}
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]+(/[a-z0-9 .]+){0,3}", fullmatch=True),
+        st.sampled_from([*FOUND, "why"]),
+    )
+)
+def test_evidence_survives_being_written_and_read(kinds):
+    evidence = {path: FOUND.get(kind, "no images") for path, kind in kinds.items()}
+    file = io.BytesIO()
+    np.savez(file, **arrays_of(evidence))
+    file.seek(0)
+    there = {path: found for path, found in evidence.items() if not isinstance(found, str)}
+    with np.load(file) as arrays:
+        assert_same(there, evidence_of(arrays))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spy(Attack[Trial]):
+    """Finds something of every kind, the missing between the others, and remembers whom it was sent
+    to."""
+
+    name: ClassVar[str] = "spy"
+    sent: list
+    prepared: list
+
+    def prepare(self, victim):
+        self.prepared.append(victim)
+
+    def observe(self, victim):
+        self.sent.append(victim)
+        score = victim.outputs["test"].logits.double().mean().item()
+        return {
+            "spy/z": replace(trial(), scores=trial().scores + score),
+            "spy/m": "no images",
+            "spy/a": recovery(),
+        }
+
+    def without_model(self, victim):
+        return {"spy/floor": trial(2)}
+
+    def conclude(self, evidence):
+        return [
+            Finding(f"{path}/size", len(vars(found)))
+            for path, found in evidence.items()
+            if path != "spy/m"
+        ]
+
+    def compare(self, evidence, reference):
+        difference = (
+            None
+            if reference is None
+            else evidence["spy/z"].scores[0] - reference["spy/z"].scores[0]
+        )
+        return [Finding("spy/excess", difference, missing=None if reference else "none")]
+
+
+@pytest.fixture
+def spied(experiment, tmp_path):
+    """Sends the spy to random networks: who was attacked anew, and what was found.
+
+    Settings are the spy's. `changed` names models that have another weight than in other calls.
+    """
+
+    def one(*overrides, changed=(), absent=(), config=None):
+        setup = experiment(
+            "dataset.images=60", "dataset.image_size=16", f"outputs={tmp_path}", *overrides
+        )
+        attack = {"strength": 1, "jobs": 1} | (config or {})
+        context = context_of(replace(setup, config=setup.config | {"attack": {"spy": attack}}))
+        models = {}
+        for number, name in enumerate(NAMES):
+            torch.manual_seed(number)
+            net = Tiny(name="tiny", widths=(4,)).build(len(context.data.labels)).eval()
+            with torch.no_grad():
+                net.head.bias[0] += name in changed
+            models[name] = (
+                None
+                if name in absent
+                else stages.Model(net, stages.outputs_by_split(context, net, ""), None)
+            )
+        spy = Spy(sent=[], prepared=[])
+        found = exposure_of(context, spy, models)
+        known = {id(model.net): name for name, model in models.items() if model}
+        one.context, one.models, one.spy = context, models, spy
+        return [known[id(victim.net)] for victim in spy.sent], found
+
+    return one
+
+
+def test_every_model_is_attacked_once_and_a_second_call_gathers_nothing(spied):
+    sent, first = spied()
+    assert [*map(id, spied.spy.prepared)] == [*map(id, spied.spy.sent)]
+    again, second = spied()
+    assert sent == [*NAMES]
+    assert again == spied.spy.prepared == []
+    assert list(first) == list(second) == [*NAMES, PROXY]
+    for name, evidence in first.items():
+        assert list(evidence) == (["spy/floor"] if name == PROXY else ["spy/z", "spy/m", "spy/a"])
+        assert_same(evidence, second[name])
+    assert len({found["spy/z"].scores[0] for name, found in first.items() if name != PROXY}) == 4
+    for name in NAMES:
+        score = spied.models[name].outputs["test"].logits.double().mean().item()
+        np.testing.assert_array_equal(first[name]["spy/z"].scores, trial().scores + score)
+
+
+@pytest.mark.parametrize(
+    ("change", "anew"),
+    [
+        ({"changed": ["original"]}, [*NAMES]),
+        ({"changed": ["retrain"]}, [*NAMES]),
+        ({"absent": ["retrain"]}, ["original", "unlearned", "random"]),
+        ({"changed": ["unlearned"]}, ["unlearned"]),
+        ({"changed": ["random"]}, ["random"]),
+        ({"config": {"strength": 2}}, [*NAMES]),
+        ({"config": {"more": None}}, [*NAMES]),
+        ({"config": {"jobs": 4}}, []),
+    ],
+    ids=str,
+)
+def test_other_weights_or_settings_are_attacked_anew(spied, change, anew):
+    spied()
+    assert spied(**change)[0] == anew
+    assert spied(**change)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "anew"),
+    [
+        ("seed=1", [*NAMES]),
+        ("dataset.seed=1", [*NAMES]),
+        ("training.epochs=2", [*NAMES]),
+        ("canaries.withheld=0.5", [*NAMES]),
+        ("forget_label.names=[Bald]", [*NAMES]),
+        # Shadow models go through the method.
+        ("method.tuning.steps=1", ["unlearned"]),
+        ("logger=wandb", []),
+        ("trainer.workers=1", []),
+    ],
+)
+def test_other_runs_are_attacked_anew_where_it_matters(spied, override, anew):
+    spied()
+    assert spied(override)[0] == anew
+
+
+def test_damaged_evidence_is_gathered_again(spied, tmp_path):
+    _, first = spied()
+    files = sorted(tmp_path.glob(f"cache/attack-spy/*/{exposure.FILE}"))
+    assert len(files) == len(NAMES)
+    content = bytearray(files[0].read_bytes())
+    content[len(content) // 2] ^= 1
+    files[0].write_bytes(content)
+    sent, second = spied()
+    assert len(sent) == 1
+    assert spied()[0] == []
+    for name, evidence in first.items():
+        assert_same(evidence, second[name])
+
+
+def test_new_code_of_an_attack_gathers_anew(spied, monkeypatch):
+    spied()
+    digest = exposure.code_digest
+    monkeypatch.setattr(
+        exposure, "code_digest", lambda *parts: digest(*parts) + "x" * (parts == exposure.CODE)
+    )
+    assert spied()[0] == [*NAMES]
+    monkeypatch.setattr(
+        shadows, "code_digest", lambda *parts: digest(*parts) + "x" * (parts == shadows.METHOD_CODE)
+    )
+    assert spied()[0] == ["unlearned"]
+
+
+def imports_of(*modules):
+    """All of this package that some of its modules and packages import."""
+    root, found = Path(mlu.__file__).parent, set()
+    for module in modules:
+        place = root.joinpath(*module.split(".")[1:])
+        for file in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+            nodes = (
+                node
+                for node in ast.walk(ast.parse(file.read_text()))
+                if isinstance(node, ast.ImportFrom)
+            )
+            found |= {node.module for node in nodes if node.module.startswith("mlu.")}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "modules"),
+    [
+        (exposure.CODE, ("mlu.attacks",)),
+        ((*shadows.METHOD_CODE, "mlu.data.base", "mlu.system.errors"), shadows.METHOD_CODE),
+        (
+            (
+                "mlu.unlearning.contract",
+                "mlu.methods.retrain",
+                "mlu.system.process",
+                "mlu.training.trainer",
+                "mlu.system.store",
+            ),
+            ("mlu.pipeline.shadows",),
+        ),
+    ],
+    ids=["attacks", "methods", "shadows"],
+)
+def test_all_code_that_decides_is_part_of_the_key(code, modules):
+    """But for forms, words and where things are kept."""
+    parts = (*code, *stages.CODE)
+    assert not [
+        module
+        for module in imports_of(*modules)
+        if not any(f"{module}.".startswith(f"{part}.") for part in parts)
+    ]
+
+
+def test_a_victim_is_its_model_among_the_others(spied, monkeypatch):
+    made = []
+    monkeypatch.setattr(exposure, "shadows_of", lambda *given: made.append(given) or given)
+    spied("canaries.withheld=0.5", "method=head")
+    context, models = spied.context, spied.models
+    treatments = {"retrain": Retrain(name="retrain"), "unlearned": context.experiment.method}
+    for name, victim in zip(NAMES, spied.spy.sent, strict=True):
+        assert victim.net is models[name].net
+        assert victim.outputs is models[name].outputs
+        assert victim.original is models["original"].outputs
+        assert victim.retrain is models["retrain"].outputs
+        assert victim.splits is context.data.splits
+        assert (victim.canaries, victim.request, victim.task) == (
+            context.canaries,
+            context.request,
+            context.task,
+        )
+        assert victim.seed == context.experiment.seed
+        assert victim.shadows(6, 2) == (context, None, 6, 2)
+        assert victim.matched(4, 1) == (context, treatments.get(name), 4, 1)
+    assert len(made) == 4, "those of the original serve all"
+
+
+def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spied):
+    _, found = spied()
+    findings = findings_of(spied.spy, found)
+    assert list(findings) == [*NAMES, PROXY]
+    own = [("attack/spy/z/size", 3), ("attack/spy/a/size", 3)]
+    for name in NAMES:
+        excess = found[name]["spy/z"].scores[0] - found["retrain"]["spy/z"].scores[0]
+        assert [(one.path, one.value) for one in findings[name]] == [
+            *own,
+            ("attack/spy/excess", excess),
+        ]
+    assert [(one.path, one.value) for one in findings[PROXY]] == [("attack/spy/floor/size", 3)]
+    _, alone = spied(absent=["retrain"])
+    for name in ("original", "unlearned", "random"):
+        assert findings_of(spied.spy, alone)[name][-1] == Finding(
+            "attack/spy/excess", None, missing="none"
+        )
+
+
+def test_exposures_of_several_attacks_are_one():
+    first = {"original": {"a": trial(1), "b": "why"}, "unlearned": {"a": trial(2)}}
+    second = {"original": {"c": recovery()}, PROXY: {"c": "none"}}
+    together = exposure.united_evidence([first, second])
+    assert_same(together["original"], first["original"] | second["original"])
+    assert_same(together["unlearned"], first["unlearned"])
+    assert_same(together[PROXY], second[PROXY])
+    assert list(first["original"]) == ["a", "b"]
+
+
+def test_curves_are_drawn_of_membership_attacks_that_there_are():
+    trials = {path: trial(seed, images=60) for seed, path in enumerate(ROC_PATHS)}
+    evidence = {**trials, "mia/loss": trial(), "relearn/8": recovery(), "rmia": "no images"}
+    curves = roc_curves({"original": evidence, "unlearned": {"lira": "no images"}, PROXY: {}})
+    paths = [path for path in ROC_PATHS if path != "rmia"]
+    assert list(curves) == [
+        f"original/{path}/{rate}" for path in paths for rate in ("false", "true")
+    ]
+    for path in paths:
+        false, true = curves[f"original/{path}/false"], curves[f"original/{path}/true"]
+        assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+        area = roc_auc_score(trials[path].truth, trials[path].scores)
+        assert np.trapezoid(true, false) == pytest.approx(area, abs=1e-12)
+
+
+def test_a_digest_is_that_of_every_weight_and_statistic():
+    torch.manual_seed(0)
+    net = Tiny(name="tiny", widths=(2, 2)).build(2)
+    digest, seen = digest_of(net), set()
+    assert digest_of(copy.deepcopy(net).to(memory_format=torch.contiguous_format)) == digest
+    for name, value in net.state_dict().items():
+        for place in {0, value.numel() - 1}:
+            other = copy.deepcopy(net)
+            changed = other.state_dict()[name]
+            changed[np.unravel_index(place, changed.shape)] += 1
+            seen.add(digest_of(other))
+    assert digest not in seen
+    assert len(seen) == sum(1 + (value.numel() > 1) for value in net.state_dict().values())
+
+
+NOT_LEFT = {"failure.json", "certificate.json", "certificate.html"}
+
+
+def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
+    overrides = [
+        "attack=all",
+        "attack.lira.shadows=6",
+        "attack.lira.jobs=1",
+        "attack.relearn.cap=6",
+        "attack.relearn.samples=[4,16]",
+    ]
+    overrides += ["attack.aia.hidden=4", "method=wp", "method.tuning.steps=3"]
+    results = pipeline.run(experiment(*overrides))
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    metrics, missing = results["metrics"], results["missing"]
+    for path, value in metrics.items():
+        assert (path in missing) == (value is None), path
+        assert missing[path] if value is None else math.isfinite(value), path
+    paths = {
+        name: {
+            path.removeprefix(f"{name}/") for path in metrics if path.startswith(f"{name}/attack/")
+        }
+        for name in NAMES
+    }
+    assert paths["original"] == paths["retrain"] == paths["unlearned"] == paths["random"]
+    given = {path.split("/")[1] for path in paths["original"]}
+    assert given == {"aia", "mia", "label_membership", "lira", "ulira", "rmia", "relearn"}
+    assert metrics["original/attack/relearn/16/steps"] == 0
+    assert results["seconds"]["attack"] > 0
+    # What is known of a run's files is what is removed before another writes there.
+    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == set(LEFT) - NOT_LEFT
+    curves = np.load(tmp_path / "roc.npz")
+    assert set(curves) == {
+        f"{name}/{path}/{rate}"
+        for name in NAMES
+        for path in ROC_PATHS
+        for rate in ("false", "true")
+    }
+    for picture in ("roc", "stages", "relearn", "distributions"):
+        with Image.open(tmp_path / f"{picture}.png") as image:
+            assert image.width > 500
+            assert (
+                np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).shape[0] > 50
+            ), "it is blank"

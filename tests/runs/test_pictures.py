@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from mlu.metrics.findings import Recovery
+from mlu.runs.pictures import distribution_picture, recovery_picture, roc_picture, stage_picture
+from mlu.runs.style import COLOURS
+
+MODELS = tuple(COLOURS)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are written, instead of files."""
+    found = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, dpi: found.append(figure))
+    return found
+
+
+def labels(axes):
+    return axes.get_legend_handles_labels()[1]
+
+
+def test_distributions_have_a_row_for_each_kind_and_a_panel_for_each_split(drawn, tmp_path):
+    histogram = np.array([1, 3, 0]), np.array([0.0, 1.0, 2.0, 4.0])
+    paths = [
+        f"{m}/{split}/{kind}/histogram"
+        for m in MODELS[:3]
+        for split in ("train", "test")
+        for kind in ("entropy", "loss")
+    ]
+    distribution_picture(dict.fromkeys(paths, histogram), tmp_path / "any.png")
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes] == ["train", "test", "", ""]
+    for axes in figure.axes:
+        assert [stairs.get_label() for stairs in axes.patches] == list(MODELS[:3])
+        # A density: heights times widths are one.
+        for stairs in axes.patches:
+            heights, edges, _ = stairs.get_data()
+            assert (heights * np.diff(edges)).sum() == pytest.approx(1)
+
+
+def test_roc_curves_are_on_logarithmic_axes_beside_chance(drawn, tmp_path):
+    curves = {}
+    for model in ("original", "unlearned"):
+        for attack in ("lira", "mia/combined"):
+            curves |= {
+                f"{model}/{attack}/false": np.array([0, 0.1, 1]),
+                f"{model}/{attack}/true": np.array([0, 0.3, 1]),
+            }
+    roc_picture(curves, tmp_path / "any.png")
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes] == ["lira", "mia/combined"]
+    for axes in figure.axes:
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        assert labels(axes) == ["original", "unlearned", "knowing nothing"]
+        np.testing.assert_array_equal(axes.lines[0].get_ydata(), [0, 0.3, 1])
+
+
+def test_stages_are_in_order_with_the_intervals_and_the_proxy(drawn, tmp_path):
+    metrics = {"proxy/attack/aia/balanced_accuracy": 0.8}
+    for model in MODELS:
+        for place, stage in enumerate(("block2", "block1", "mlp")):
+            path = f"{model}/attack/aia/features/{stage}/balanced_accuracy"
+            metrics |= {path: 0.6 + place / 10, f"{path}/low": 0.5, f"{path}/high": 0.9}
+    stage_picture(metrics, tmp_path / "any.png")
+    (axes,) = drawn[0].axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["block2", "block1"]
+    assert set(labels(axes)) == {*MODELS, "true retained labels", "knowing nothing"}
+    np.testing.assert_allclose(axes.containers[0].lines[0].get_ydata(), [0.6, 0.7])
+
+
+def test_relearning_has_a_panel_for_each_number_of_images_and_a_line_for_each_draw(drawn, tmp_path):
+    found = Recovery(
+        np.array([0, 1, 2]), np.array([[0.5, 0.6, 0.95], [0.5, 0.96, np.nan]]), np.array(0.9)
+    )
+    recovery_picture(
+        {model: {"relearn/8": found, "relearn/64": found} for model in MODELS}, tmp_path / "any.png"
+    )
+    assert [axes.get_title() for axes in drawn[0].axes] == [
+        "8 labelled images",
+        "64 labelled images",
+    ]
+    assert set(labels(drawn[0].axes[-1])) == set(MODELS)
+    curves = [line for line in drawn[0].axes[0].lines if line.get_label() in MODELS]
+    assert len(curves) == 2 * len(MODELS)
+
+
+def test_nothing_is_drawn_of_what_was_not_attacked(drawn, tmp_path):
+    stage_picture({"unlearned/test/retained/accuracy": 0.9}, tmp_path / "any.png")
+    recovery_picture({"unlearned": {"aia/output": "why not"}}, tmp_path / "any.png")
+    assert drawn == []

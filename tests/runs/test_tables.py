@@ -1,0 +1,78 @@
+from io import StringIO
+
+from rich.console import Console
+
+from mlu.runs.tables import attack_table, run_table, sweep_table
+
+SIDES = ("random", "original", "retrain", "unlearned")
+
+
+def shown(table):
+    """Its rows as lists of cells, by the first cell."""
+    text = StringIO()
+    Console(file=text, width=300).print(table)
+    lines = [line.strip() for line in text.getvalue().replace("┃", "│").splitlines()]
+    rows = [line[1:-1].split("│") for line in lines if line.startswith("│")]
+    return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
+
+
+def results(**metrics):
+    return {
+        "run": {"dataset": "faces", "backbone": "tiny", "forget_label": ["Male"], "method": "wf"},
+        "seconds": {"original": 40.0, "retrain": 120.4, "unlearn": 4.0},
+        "speedup": 30.1,
+        "metrics": metrics,
+    }
+
+
+def figure(path, value, low=None, high=None):
+    return {path: value} | ({} if low is None else {f"{path}/low": low, f"{path}/high": high})
+
+
+def test_each_attack_that_was_run_has_a_row_beside_its_references():
+    path = "attack/aia/features/folded_balanced_accuracy"
+    metrics = figure("proxy/attack/aia/folded_balanced_accuracy", 0.8214)
+    for place, side in enumerate(SIDES):
+        metrics |= figure(f"{side}/{path}", 0.6 + place / 10, 0.5, 0.95)
+    metrics |= figure("unlearned/attack/aia/features/excess", 0.1, -0.05, 0.2)
+    metrics |= figure("unlearned/attack/lira/auroc", None)
+    rows = shown(attack_table(results(**metrics)))
+    assert rows["read from features"] == [
+        "0.500", "0.821", "0.600", "0.700", "0.800 [0.500, 0.950]", "0.900 [0.500, 0.950]", "0.100 [-0.050, 0.200]"
+    ]  # fmt: skip
+    assert rows["member, LiRA"] == ["0.500", "", "–", "–", "–", "–", ""]
+    assert set(rows) == {"attack", "read from features", "member, LiRA"}
+
+
+def test_steps_to_relearn_say_where_they_were_cut_off():
+    metrics = {}
+    for side, steps, censored in zip(
+        SIDES, (200.0, 0.0, 50.0, 75.0), (1.0, 0.0, 0.0, 0.4), strict=True
+    ):
+        start = f"{side}/attack/relearn/64"
+        metrics |= {
+            f"{start}/steps": steps,
+            f"{start}/censored": censored,
+            f"{start}/balanced_accuracy": 0.7743,
+        }
+    metrics["unlearned/attack/relearn/64/ratio"] = 1.5
+    rows = shown(attack_table(results(**metrics)))
+    assert rows["steps to relearn, 64 images"] == ["", "", ">200 (0.774)", "0", "50", "75", "1.5×"]
+
+
+def test_columns_of_attacks_are_there_only_where_they_were_run():
+    plain = figure("unlearned/test/retained/accuracy", 0.95) | figure(
+        "unlearned/test/forgotten/balanced_accuracy", 0.5
+    )
+    attacked = plain | figure("unlearned/attack/aia/features/excess", -0.06, -0.09, -0.04)
+    assert shown(run_table(results(**plain)))["unlearned (wf)"] == [
+        "0.950",
+        "0.500",
+        "4.0 s",
+        "30.1×",
+    ]
+    rows = shown(
+        sweep_table([("method=wf", results(**attacked)), ("method=head", results(**plain))])
+    )
+    assert rows["method=wf"] == ["0.950", "0.500", "-0.060 [-0.090, -0.040]", "4.0 s", "30.1×"]
+    assert rows["method=head"] == ["0.950", "0.500", "–", "4.0 s", "30.1×"]

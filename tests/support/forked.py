@@ -1,0 +1,114 @@
+"""Commands of the command line, each in a fork of a process that has imported what they need:
+seconds for hundreds.
+
+As a script it reads JSON objects, one per line, of a module, its words and a folder for what it
+writes to stdout and stderr, and answers each by another one: the exit code, and which heavy
+libraries the command had imported.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "lightning", "wandb")
+BARE = {"CUDA_VISIBLE_DEVICES": ""}
+"""A machine without a GPU."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left in its process."""
+
+    code: int
+    stdout: str
+    stderr: str
+    heavy: list[str]
+
+
+class Commands:
+    """A process that forks itself for every command.
+
+    Args:
+        imports: Modules that it imports before.
+    """
+
+    def __init__(self, *imports: str) -> None:
+        words = [sys.executable, "-m", "tests.support.forked", *imports]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            words, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=os.environ | BARE
+        )
+
+    def run(self, module: str, words: Sequence[str], folder: Path) -> Done:
+        """`python -m <module> <words>`; `folder` is for what it prints."""
+        folder.mkdir(parents=True, exist_ok=True)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(
+            json.dumps({"module": module, "words": list(words), "folder": str(folder)}),
+            file=self.process.stdin,
+        )
+        self.process.stdin.flush()
+        found = json.loads(self.process.stdout.readline())
+        said = [(folder / name).read_text() for name in ("stdout", "stderr")]
+        return Done(found["code"], *said, found["heavy"])
+
+    def end(self) -> None:
+        self.process.communicate(timeout=30)
+
+
+def carry_out(module: str, words: Sequence[str], folder: Path) -> None:
+    """In the child: the command, and what is left of it; does not return."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.argv = [module, *words]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    (folder / "heavy").write_text(json.dumps([name for name in HEAVY if name in sys.modules]))
+    os._exit(code)
+
+
+def serve() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    for name in sys.argv[1:]:
+        __import__(name)
+    from hydra.core.plugins import Plugins
+
+    from mlu.launch.check import check_config
+    from mlu.launch.compose import composed
+
+    # What every command would else do again: import all of Hydra's plugins, learn its grammar, read
+    # our files.
+    Plugins.instance()
+    check_config(composed(["method=wp"]))
+    for line in sys.stdin:
+        case = json.loads(line)
+        folder = Path(case["folder"])
+        child = os.fork()
+        if not child:
+            carry_out(case["module"], case["words"], folder)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(
+            json.dumps({"code": code, "heavy": json.loads((folder / "heavy").read_text())}),
+            file=answers,
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,94 @@
+"""Every experiment composes in both forms, and each of its jobs is one that a run would accept."""
+
+import itertools
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from mlu.launch.check import check_config
+from mlu.launch.compose import register_resolvers
+from mlu.launch.options import CONF
+
+EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+GRIDS = [name for name in EXPERIMENTS if name not in ("tune",)]
+SEEDS = ["1", "2", "3"]
+
+
+def composed(*overrides):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
+
+
+def swept(name, budget, *overrides):
+    """The values of each swept key, as Hydra's sweeper reads them: the command line wins."""
+    params = composed(f"experiment={name}", f"budget={budget}").hydra.sweeper.params
+    written = [
+        f"{key}={value}" for key, value in OmegaConf.to_container(params, resolve=True).items()
+    ]
+    found = {}
+    for one in OverridesParser.create().parse_overrides([*written, *overrides]):
+        values = (
+            one.sweep_string_iterator()
+            if one.is_sweep_override()
+            else [one.get_value_element_as_str()]
+        )
+        found[one.get_key_element()] = list(values)
+    return found
+
+
+@pytest.mark.parametrize("budget", ["small", "paper"])
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_job_of_an_experiment_composes_and_is_accepted(name, budget):
+    values = swept(name, budget)
+    # Every value of every key with the first of all others, not their product.
+    firsts = {key: choices[0] for key, choices in values.items()}
+    jobs = [firsts | {key: value} for key, choices in values.items() for value in choices]
+    for job in {tuple(job.items()) for job in jobs}:
+        config = composed(
+            f"experiment={name}", f"budget={budget}", *(f"{key}={value}" for key, value in job)
+        )
+        check_config(config)
+        assert config.experiment == name
+        assert config.budget == budget
+
+
+@pytest.mark.parametrize("name", [name for name in GRIDS if name != "compare"])
+def test_three_seeds_are_the_default_of_every_table(name):
+    assert swept(name, "small")["seed"] == swept(name, "paper")["seed"] == SEEDS
+
+
+@pytest.mark.parametrize("budget", ["small", "paper"])
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_command_line_wins(name, budget):
+    values = swept(name, budget, "dataset=digits", "seed=range(5,9)", "method=wp")
+    assert (values["dataset"], values["method"]) == (["digits"], ["wp"])
+    assert values["seed"] == ["5", "6", "7", "8"]
+
+
+def test_the_small_form_needs_no_files_and_the_papers_form_takes_the_papers_data():
+    embedded = {"faces", "digits", "multidigits"}
+    for name in GRIDS:
+        assert set(swept(name, "small").get("dataset", ["faces"])) <= embedded, name
+    expected = {
+        "table1": ["celeba"],
+        "table2": ["celeba", "vggface2"],
+        "table3": ["mufac"],
+        "table4": ["celeba"],
+        "figure2": ["celeba", "vggface2"],
+        "figure3": ["celeba", "mufac"],
+        "appendix_labels": ["celeba"],
+        "appendix_single_label": ["cifar10", "mnist", "svhn"],
+    }
+    for name, datasets in expected.items():
+        assert swept(name, "paper")["dataset"] == datasets
+    assert swept("table2", "paper")["backbone"] == ["resnet18", "resnet50"]
+    assert composed("budget=paper").training.epochs == 50
+
+
+def test_a_grid_has_the_cells_that_the_paper_prints():
+    values = swept("table1", "small")
+    printed = {("0.1", "1.0"), ("0.5", "1.0"), ("1.0", "1.0"), ("0.5", "0.01"), ("0.5", "0.1")}
+    assert printed <= set(itertools.product(values["epsilon"], values["phi"]))
