@@ -45,6 +45,7 @@ def certify_arguments() -> Arguments:
         type=Path,
         help="check a certificate against RUN instead",
     )
+
     return parser
 
 
@@ -63,7 +64,9 @@ def issue(run: Path, out: Path) -> int:
         raise UserError(
             f"{out} cannot be written to: {first_line(fault)}; choose another with --out"
         ) from fault
+
     print(f"{out / CERTIFICATE} and {out / CERTIFICATE_PAGE}")
+
     return 0
 
 

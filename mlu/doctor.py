@@ -36,6 +36,7 @@ def examined(config: Any) -> int:
     with progress() as bar:
         task = bar.add_task("looking", total=len(data.images))
         scan = look_at(data, lambda images: bar.advance(task, images))
+
     found = examine(data, splits, scan)
     found.faults.extend(damaged_arrays(data))
     folder = Path(config.outputs) / "doctor" / data.name
@@ -45,7 +46,9 @@ def examined(config: Any) -> int:
     if data.paths is not None:
         refused(scan.unreadable, data.paths, folder)
         leave_lists(found, data.paths, folder)
+
     print(f"lists and a picture of the labels are in {folder}")
+
     return 1 if found.faults else 0
 
 
@@ -67,6 +70,7 @@ def show_examination(data: LabelledImages, splits: Mapping[str, Split], found: D
     ):
         for line in lines:
             console.print(f"[{colour}]{kind}[/]: {escape(line)}", soft_wrap=True)
+
     fit = "[red]is not fit[/]" if found.faults else "[green]is fit[/]"
     counts = f"{len(found.faults)} faults, {len(found.warnings)} warnings"
     console.print(f"{escape(data.name)} {fit} for training and measuring: {counts}", soft_wrap=True)
@@ -113,6 +117,7 @@ def picture(data: LabelledImages, splits: Mapping[str, Split], path: Path) -> No
     height = 0.8 / len(splits)
     for number, name in enumerate(splits):
         bars.barh(np.arange(labels) + (number - 1) * height, rates[:, number], height, label=name)
+
     bars.set_yticks(range(labels), data.labels)
     bars.invert_yaxis()
     bars.set(xlim=(0, 1), xlabel="share of images with the label")
@@ -128,6 +133,7 @@ def picture(data: LabelledImages, splits: Mapping[str, Split], path: Path) -> No
             matrix.text(
                 column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour
             )
+
     figure.colorbar(image, ax=matrix, label="correlation of the labels", shrink=0.8)
     figure.savefig(path, dpi=120)
 

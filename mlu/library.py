@@ -92,6 +92,7 @@ def forget(
             raise UserError(
                 f"method={method} serves {' and '.join(how.tasks)} data, the targets are {task}"
             )
+
         train, held = (
             parted(train, seed)
             if validation is None
@@ -108,7 +109,9 @@ def forget(
         unlearned = carry_out(
             how, problem, trainers, partial(shuffled_batches, workers=loader.num_workers)
         )
+
     refuse_infinite_weights(unlearned, method)
+
     return as_module(unlearned, model, place)
 
 
@@ -116,12 +119,14 @@ def columns_of(names: str | Sequence[str], labels: Sequence[str]) -> tuple[int, 
     """Columns of the labels to forget, ascending."""
     if isinstance(labels, str) or len(set(labels)) != len(labels):
         raise UserError(f"labels must be the names of all outputs, each once, got {labels!r}")
+
     labels = list(labels)
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted:
         raise UserError("names is empty: name at least one label to forget")
     if len(set(wanted)) == len(labels) > 0:
         raise UserError(f"names has all {len(labels)} labels: leave at least one to retain")
+
     return tuple(
         sorted(labels.index(name) for name in forgotten_labels(wanted, labels, "the model"))
     )
@@ -138,11 +143,13 @@ def method_of(name: str, settings: Mapping[str, Any], seed: int) -> Method:
         raise UserError(
             f"there is no method {name!r}{did_you_mean(name, options) or '.'} Methods: {', '.join(options)}"
         )
+
     own = yaml.safe_load(files[name].read_text())
     config = composed([f"method={name}", f"seed={seed}", *overrides(settings, own, "method")])
     check_values(config)
     check_method(config)
     method: Method = made(config, "method")
+
     return method
 
 
@@ -160,6 +167,7 @@ def overrides(settings: Mapping[str, Any], own: Mapping[str, Any], path: str) ->
             raise UserError(
                 f"{path} has no setting {key!r}{did_you_mean(key, known) or '.'} It has {', '.join(known)}"
             )
+
         if isinstance(own[key], Mapping):
             if not isinstance(value, Mapping):
                 raise UserError(
@@ -180,6 +188,7 @@ def as_hydra_text(value: Any, key: str) -> str:
         return value
     if isinstance(value, list | tuple):
         return f"[{','.join(as_hydra_text(one, key) for one in value)}]"
+
     raise UserError(
         f"{key} must be a number, a word, a list of them, True, False or None, got {value!r}"
     )
@@ -189,14 +198,17 @@ def device_of_model(model: Any) -> torch.device:
     """The one device of a model; refuses what cannot be fine-tuned as it is."""
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+
     kinds = {(parameter.device, parameter.dtype) for parameter in model.parameters()}
     if len(kinds) != 1:
         raise UserError(
             f"the model must have parameters, all on one device and of one type, got {sorted(map(str, kinds))}"
         )
+
     ((device, dtype),) = kinds
     if dtype != torch.float32:
         raise UserError(f"the model's parameters are {dtype}: give model.float()")
+
     return device
 
 

@@ -31,6 +31,7 @@ def main(words: Sequence[str] | None = None) -> None:
         said = model.predict(given.images)
     except UserError as fault:
         stop(str(fault))
+
     if given.json:
         json.dump(plain_predictions(given.images, said, model.forgotten), sys.stdout, indent=1)
         print()
@@ -73,12 +74,14 @@ def tables(
         result.add_column("label")
         for image in images[start : start + ABREAST]:
             result.add_column(text_of(image), justify="right", overflow="fold")
+
         for label, probs in said.items():
             chosen = probs[start : start + ABREAST].tolist()
             cells = [
                 f"[dim]{FORGOTTEN}[/]" if label in forgotten else f"{prob:.3f}" for prob in chosen
             ]
             result.add_row(text_of(label), *cells)
+
         yield result
 
 

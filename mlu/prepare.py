@@ -24,6 +24,7 @@ def prepare(config: Any) -> int:
     if not isinstance(dataset, ImageFolder):
         print(f"{dataset.name} comes in arrays: there is nothing to prepare")
         return 0
+
     check_fields(dataset.name, dataset.split, dataset.image_size)
     start = time.perf_counter()
     table = dataset.read()
@@ -38,6 +39,7 @@ def prepare(config: Any) -> int:
         f"{dataset.name}: {len(arrays.files):,} images of {pixels} x {pixels} pixels, {size / 1e9:.2f} GB in "
         f"{arrays.folder}, {seconds:,.0f} s"
     )
+
     return refused(unreadable, table.paths, arrays.folder)
 
 

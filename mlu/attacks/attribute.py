@@ -92,6 +92,7 @@ class AttributeInference(Attack[Trial]):
             if view != last:
                 sides = Side(fitted, learnt[view]), Side(asked, seen)
                 found |= self.attack(victim, f"{self.name}/{view}", *sides, deep="/" not in view)
+
         return {**found, f"{self.name}/{last}": found[f"{self.name}/features"]}
 
     def without_model(self, victim: Victim) -> Evidence[Trial]:
@@ -138,6 +139,7 @@ class AttributeInference(Attack[Trial]):
         attackers: dict[str, Pipeline] = {path: self.logistic_regression()}
         if deep:
             attackers[f"{path}/mlp"] = self.perceptron(victim.seed)
+
         (drawn,) = people_drawn(learnt.images.identities, [self.images], victim.seed)
         cases = []
         for column in victim.request.forgotten:
@@ -145,11 +147,14 @@ class AttributeInference(Attack[Trial]):
             asked = cases_of(judged.images, column, judged.seen)
             if fit.fewest >= FEWEST and asked.fewest > 0:
                 cases.append((fit, asked))
+
         if not cases:
             return dict.fromkeys(attackers, NO_CLASSES)
+
         fit, asked = (
             cases[0] if len(cases) == 1 else max(cases, key=lambda pair: self.readable(pair[0]))
         )
+
         return {path: attribute_trial(attacker, fit, asked) for path, attacker in attackers.items()}
 
     def readable(self, fit: "Cases") -> float:
@@ -237,10 +242,12 @@ def attribute_trial(attacker: Pipeline, fit: Cases, asked: Cases) -> Trial:
         # end.
         warnings.simplefilter("ignore", ConvergenceWarning)
         attacker.fit(fit.seen, fit.truth, classify__sample_weight=weight)
+
     if hasattr(attacker, "decision_function"):
         scores = attacker.decision_function(asked.seen)
     else:
         scores = logit(attacker.predict_proba(asked.seen)[:, 1].clip(CERTAIN, 1 - CERTAIN))
+
     # Matrix products round equal rows differently, and who sees a constant must not tell images
     # apart.
     return Trial(scores.round(DIGITS), asked.truth, asked.persons)

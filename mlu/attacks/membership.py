@@ -77,11 +77,13 @@ class MembershipInference(Attack[Trial]):
                 evidence[f"{self.name}/{path}"] = membership_trial(
                     attacker, game, values[:, None], victim.seed
                 )
+
         evidence[f"{self.name}/combined"] = membership_trial(
             logistic, game, combined(found), victim.seed
         )
         if victim.canaries is not None:
             evidence[f"{self.name}/flipped"] = flipped_trial(victim, victim.canaries)
+
         return {**evidence, LABEL_MEMBERSHIP: label_membership(victim)}
 
     def conclude(self, evidence: Evidence[Trial]) -> Iterable[Finding]:
@@ -106,6 +108,7 @@ def game_of(victim: Victim) -> Game:
             rows_mask(rows, len(train)) & ~victim.canaries.flipped for rows in groups
         )
         return Game(train, victim.canaries.supervised, learning, asked)
+
     share = min(1, len(train) / (len(validation) + len(test)))
     sizes = [int(share * len(validation)), int(share * len(test))]
     learning, asked = (
@@ -113,6 +116,7 @@ def game_of(victim: Victim) -> Game:
     )
     strangers = np.zeros(len(validation) + len(test), bool)
     known = np.arange(len(strangers)) < len(validation)
+
     return Game(
         joined_outputs(train, validation, test),
         np.concatenate([~np.zeros(len(train), bool), strangers]),
@@ -134,6 +138,7 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
     every = range(targets.shape[1])
     scope = task.scope(targets, known, request.forgotten if task.name == "singlelabel" else every)
     odds, entropy = task.confidences(logits, targets), task.entropy(logits, list(every))
+
     return {
         "loss_forgotten": -task.image_loss(logits, targets, known, request.forgotten),
         "loss_retained": -task.image_loss(logits, targets, known, request.retained),
@@ -213,6 +218,7 @@ def label_membership(victim: Victim) -> Trial | str:
     others."""
     if victim.retrain is None:
         return NO_REFERENCE
+
     sides = []
     for name in ("validation", "test"):
         own, never = victim.outputs[name], victim.retrain[name]
@@ -222,7 +228,9 @@ def label_membership(victim: Victim) -> Trial | str:
         )
         persons = own.identities[torch.cat([half, rest]).numpy()]
         sides.append((values[:, None].numpy(), np.arange(len(values)) < len(half), persons))
+
     (seen, member, _), (asked, truth, persons) = sides
+
     return Trial(threshold(seen, member, asked), truth, persons)
 
 

@@ -82,6 +82,7 @@ class Relearning(Attack[Recovery]):
             if fault is not None:
                 yield Finding(f"{path}/ratio", None, missing=fault)
                 continue
+
             assert isinstance(found, Recovery)
             assert isinstance(theirs, Recovery)
             (steps, _), (others, back) = arrival(found), arrival(theirs)
@@ -107,6 +108,7 @@ class Relearning(Attack[Recovery]):
             )
         if any(len(np.unique(test.targets[:, column])) < 2 for column in columns):
             return "the forgotten label does not occur both ways among the test images"
+
         original = victim.original["test"].subset(rows)
         known = original.known[:, columns].all(1)
         goal = self.recovered * balanced_accuracy(
@@ -114,6 +116,7 @@ class Relearning(Attack[Recovery]):
         )
         if goal <= CHANCE:
             return f"{self.recovered:g} of the original's balanced accuracy is no more than chance"
+
         steps, curves = look_steps(self.cap), []
         for draw in range(self.draws):
             random = generator(victim.seed, samples, draw)
@@ -123,6 +126,7 @@ class Relearning(Attack[Recovery]):
             ]
             images = pool.subset(torch.cat(chosen))
             curves.append(self.curve(victim, images, test, steps, goal, random))
+
         return Recovery(steps, np.array(curves), np.array(goal))
 
     def curve(
@@ -151,6 +155,7 @@ class Relearning(Attack[Recovery]):
             found.append(balanced_accuracy(task, respond(net, test)[0], test, columns))
             if found[-1] >= goal:
                 break
+
         return found + [np.nan] * (len(steps) - len(found))
 
 

@@ -72,6 +72,7 @@ class Evaluated:
         rest = np.arange(len(self.shadows)) != number
         other_half = self.inside[rest] != self.inside[number]
         drawn = (np.random.default_rng(number).random(other_half.shape) * other_half).argmax(0)
+
         return Evaluated(
             self.shadows[number],
             self.shadows[rest],
@@ -135,6 +136,7 @@ class ShadowModels(Attack[Trial]):
             evidence[f"lira/offline{suffix}"] = trial(victim, columns, known, offline)
             evidence[f"ulira{suffix}"] = trial(victim, columns, same, online)
             evidence[f"rmia{suffix}"] = trial(victim, columns, same, self.relative)
+
         return evidence
 
     def relative(self, seen: Evaluated) -> np.ndarray:
@@ -183,6 +185,7 @@ def evaluated(victim: Victim, shadows: Shadows, columns: Sequence[int]) -> Evalu
     )
     rows, strange = asked_rows(victim, asked, columns), asked_rows(victim, others, columns)
     pools = torch.cat([shadows.logits[name] for name in names], 1)
+
     return Evaluated(
         confidences(asked.logits, asked)[rows],
         np.stack([confidences(one, asked)[rows] for one in pools]),
@@ -220,13 +223,16 @@ def trial(victim: Victim, columns: Sequence[int], seen: Evaluated, score: Score)
     if victim.canaries is not None:
         # A target that was turned round is not the truth that confidences speak of.
         truth, kept = victim.canaries.supervised, ~victim.canaries.flipped
+
     truth, kept, persons = truth[rows], kept[rows], pool.identities[rows]
     if min(truth[kept].sum(), (~truth[kept]).sum()) < FEWEST or not len(seen.own_others):
         return f"fewer than {FEWEST} members or non-members to ask about, or no validation image to compare with"
+
     rehearsals = np.concatenate(
         [score(seen.as_if(number))[kept] for number in range(len(seen.shadows))]
     )
     threshold = best_threshold(rehearsals, seen.inside[:, kept].ravel())
+
     return Trial(score(seen)[kept] - threshold, truth[kept], persons[kept])
 
 

@@ -103,6 +103,7 @@ class ImageArrays(Dataset):
             "image_size": self.image_size,
             "code": code_digest("mlu.data.arrays", type(self).__module__),
         }
+
         return LabelledImages(
             name=self.name,
             task="singlelabel",
@@ -131,11 +132,13 @@ class ImageArrays(Dataset):
         if self.download and len(found) < len(self.files):
             self.fetch(root, [name for name in self.files if name not in found])
             folder, found = self.find(root)
+
         if missing := [name for name in self.files if name not in found]:
             raise UserError(
                 f"no {', '.join(missing)} in {folder}: put the files of {self.origin} there, name their folder with "
                 f"dataset.root=..., or set dataset.download=true"
             )
+
         return found
 
     def find(self, root: Path) -> tuple[Path, dict[str, Path]]:

@@ -67,6 +67,7 @@ def warp(images: Tensor, flips: Tensor, shears: Tensor, scales: Tensor) -> Tenso
         1,
     )
     grid = F.affine_grid(from_output, list(images.shape), align_corners=False)
+
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

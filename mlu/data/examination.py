@@ -98,6 +98,7 @@ def look_at(data: LabelledImages, done: Callable[[int], None] = lambda images: N
             ]
             look[part] = perceptual_hash(pixels)
         done(min(BATCH, rows - start))
+
     return Scan(content, look, unreadable)
 
 
@@ -165,6 +166,7 @@ def examine_duplicates(
     part = np.full(len(data.images), -1)
     for number, split in enumerate(splits.values()):
         part[split.rows] = number
+
     rows = scan.readable
     equal = equal_groups(scan.content, rows)
     contrary = [group for group in equal if len(np.unique(data.targets[group], axis=0)) > 1]
@@ -172,6 +174,7 @@ def examine_duplicates(
         found.warnings.append(
             f"{len(contrary):,} images occur again with other labels, {named(data, contrary[0])}"
         )
+
     across = [group for group in equal if len(np.unique(part[group])) > 1]
     if across:
         later = sorted(
@@ -181,6 +184,7 @@ def examine_duplicates(
         found.warnings.append(
             f"{len(later):,} images of a later split are also in an earlier one, {named(data, across[0])}"
         )
+
     pairs, all_of_them = near_pairs(scan.look, scan.content, part, rows)
     alike = pairs[[*same_pictures(data.images, pairs)]] if len(pairs) else pairs
     if len(alike):
@@ -237,6 +241,7 @@ def near_pairs(
             start = start[value[start] == value[start + distance]]
             if not len(start):
                 break
+
             one, other = order[start], order[start + distance]
             near = np.bitwise_count(look[one] ^ look[other]) <= BITS
             near &= (part[one] != part[other]) & (content[one] != content[other])
@@ -246,6 +251,7 @@ def near_pairs(
             }
             if len(found) > MOST_PAIRS:
                 return np.array(sorted(found)[:MOST_PAIRS]), False
+
     return np.array(sorted(found), int).reshape(-1, 2), True
 
 

@@ -99,6 +99,7 @@ class ImageFolder(Dataset):
                 for place, row in enumerate(kept.tolist())
                 if row in unreadable
             }
+
         return LabelledImages(
             name=self.name,
             task=table.task,
@@ -121,18 +122,21 @@ class ImageFolder(Dataset):
             raise UserError(
                 f"the label table of {self.name} lists no image: give it a row for each"
             )
+
         prepared = Prepared.of(Path(self.prepared), self.name, files)
         if (prepared.state == MISSING).all():
             raise UserError(
                 f"none of the {len(files):,} images is in {files.folder}, such as {files.paths[0]}: "
                 f"get them from {table.origin}"
             )
+
         return prepared
 
     def kept(self, table: LabelTable) -> np.ndarray:
         """Rows that `exclude` does not name, ascending."""
         if self.exclude is None:
             return np.arange(len(table.paths))
+
         files = [self.exclude] if isinstance(self.exclude, Path | str) else list(self.exclude)
         lines = {line for file in files for line in listed_paths(Path(file))}
         out = np.fromiter((path in lines for path in table.paths), bool, len(table.paths))
@@ -145,6 +149,7 @@ class ImageFolder(Dataset):
                 self.name,
                 first,
             )
+
         return np.flatnonzero(~out)
 
 
@@ -184,6 +189,7 @@ def fingerprint(table: LabelTable, sizes: np.ndarray, image_size: int) -> str:
     content = hashlib.sha256("\n".join(table.paths).encode())
     for values in (sizes, table.targets, table.known, table.identities, table.split):
         content.update(b"none" if values is None else np.ascontiguousarray(values).tobytes())
+
     return digest(
         {
             "content": content.hexdigest(),

@@ -45,6 +45,7 @@ def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
     for spelling in spellings:
         if spelling in labels:
             return spelling
+
     hint = did_you_mean(
         name, [*labels, *(paper for paper, own in ALIASES.items() if own in labels)]
     )

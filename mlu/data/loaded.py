@@ -65,13 +65,16 @@ def split_of(loader: Any, labels: Sequence[str], what: str = "loader") -> tuple[
             images, targets = parts_of(batch)
             found.append(targets.detach().cpu())
             bar.advance(task, len(images))
+
     targets = torch.cat(found)
     if targets.ndim == 1:
         targets = one_hot(targets, labels)
         return whole_loader(
             loader, targets, torch.ones_like(targets, dtype=torch.bool)
         ), "singlelabel"
+
     known = multi_hot(targets, labels)
+
     return whole_loader(loader, torch.where(known, targets, 0).float(), known), "multilabel"
 
 
@@ -87,6 +90,7 @@ def check_loader(loader: Any, what: str) -> None:
         raise UserError(
             f"{what} has batch_size=None: give it a batch size and a data set of single samples"
         )
+
     dataset: Any = loader.dataset
     if len(dataset) == 0:
         raise UserError(f"{what} has no images")
@@ -114,8 +118,10 @@ def parts_of(batch: Any) -> tuple[Tensor, Tensor]:
         raise UserError(
             f"a batch must be (images, targets, ...), two tensors first; got {kind}: set a collate_fn"
         )
+
     if batch[0].dtype == torch.bfloat16:
         raise UserError("images are bfloat16, which NumPy does not know: give float32")
+
     return batch[0], batch[1]
 
 
@@ -141,6 +147,7 @@ def multi_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
             f"targets must have shape (n,) for classes or (n, {len(labels)}) for independent labels, got "
             f"({', '.join(map(str, shape))})"
         )
+
     known = (
         ~targets.isnan()
         if targets.is_floating_point()
@@ -151,6 +158,7 @@ def multi_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
         raise UserError(
             f"targets must be 0, 1 or NaN (unknown), got {targets[strange][0].item():g}"
         )
+
     return known
 
 

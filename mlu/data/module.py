@@ -44,12 +44,14 @@ class ImageData(L.LightningDataModule):
             raise UserError(
                 f"{data.name} has {len(data.images)} images: at least {FEWEST_IMAGES} are needed to train and to test"
             )
+
         if data.unreadable:
             raise UserError(
                 f"{len(data.unreadable)} of the {len(data.images)} images of {data.name} cannot be read; the first: "
                 f"{next(iter(data.unreadable.values()))}; or leave them all out with dataset.exclude=FILE, which "
                 f"python -m mlu.doctor dataset={data.name} writes"
             )
+
         self.source, self.task, self.labels = data, data.task, data.labels
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
         self.splits = partition(data, seed)

@@ -113,6 +113,7 @@ class Prepared:
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
             return None
+
         return record if whole and current and placed else None
 
     def opened(self, command: str) -> Images:
@@ -127,6 +128,7 @@ class Prepared:
                 "%s: %d of %d shards are missing or older than their files, which are decoded instead: run %s",
                 self.folder, stale, len(self.records), command,
             )  # fmt: skip
+
         return PreparedImages(
             self.folder, self.files, self.rows, [record is not None for record in self.records]
         )
@@ -147,6 +149,7 @@ class Prepared:
             self.refuse_overflow(len(missing))
             for draft in self.folder.glob("*.draft"):
                 draft.unlink()
+
             with progress() as bar, workers(jobs) as pool:
                 waiting: dict[Future[None], int] = {}
                 for number in missing:
@@ -155,10 +158,12 @@ class Prepared:
                     waiting[
                         pool.submit(make_shard, self.folder, number, batch, self.state[part])
                     ] = len(batch)
+
                 task = bar.add_task("decoding", total=sum(waiting.values()))
                 for done in as_completed(waiting):
                     done.result()
                     bar.advance(task, waiting[done])
+
         return replace(self).unreadable
 
     def refuse_overflow(self, shards: int) -> None:
@@ -237,11 +242,13 @@ def make_shard(folder: Path, number: int, files: ImageFiles, state: np.ndarray) 
             images[place] = files.decode(files.folder / path).transpose(2, 0, 1)
         except UserError as fault:
             unreadable[place] = str(fault)
+
     file = shard_file(folder, number)
     draft = file.with_suffix(".draft")
     try:
         with draft.open("wb") as stream:
             np.save(stream, images)
+
         record = {
             "state": state_of(files.paths, state),
             "bytes": draft.stat().st_size,

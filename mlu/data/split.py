@@ -153,6 +153,7 @@ def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
         part, left = data.split.copy(), np.flatnonzero(data.split == OPEN)
         if len(left):
             part[left] = stratified_parts(data.targets[left], identities[left], seed, parts=2)
+
     known = np.ones(data.targets.shape, bool) if data.known is None else data.known
     splits = {}
     for number, name in enumerate(FRACTIONS):
@@ -164,6 +165,7 @@ def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
             known=torch.from_numpy(known[rows]),
             identities=identities[rows],
         )
+
     return splits
 
 
@@ -200,6 +202,7 @@ def stratified_parts(
     bounds = shares[:-1] / shares[-1]
     part = np.empty(len(people), np.int8)
     part[order] = np.searchsorted(bounds, dealt, side="right")
+
     return part[person]
 
 

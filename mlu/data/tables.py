@@ -31,6 +31,7 @@ def read_table(
     """
     if not file.is_file():
         raise UserError(f"there is no label table {file}")
+
     parquet = file.suffix.lower() in PARQUET
     try:
         header = pyarrow.parquet.read_schema(file).names if parquet else csv_header(file)
@@ -39,10 +40,12 @@ def read_table(
             return pyarrow.parquet.read_table(
                 file, columns=None if columns is None else list(columns)
             )
+
         texts = dict.fromkeys(header, pa.string())
         convert = pyarrow.csv.ConvertOptions(
             column_types={**texts, **(types or {})}, include_columns=columns or header
         )
+
         # One thread finds the row of a fault; it reads a few million rows in seconds.
         return pyarrow.csv.read_csv(
             file, pyarrow.csv.ReadOptions(use_threads=False), convert_options=convert

@@ -51,6 +51,7 @@ def distribution_findings(
                     f"{name}/ks", float(stats.ks_2samp(values, theirs, method="asymp").statistic)
                 )
             )
+
     if retrain is None:
         findings.append(Finding("entropy/jensen_shannon", None, missing=NO_REFERENCE))
     else:
@@ -58,6 +59,7 @@ def distribution_findings(
             outputs.logits.double(), retrain.logits.double(), list(request.retained)
         )
         findings.append(Finding("entropy/jensen_shannon", apart.mean().item()))
+
     return [*findings, zrf_finding(task, outputs, incompetent, request)]
 
 
@@ -70,11 +72,13 @@ def zrf_finding(
     ).any(1)
     if not asked.any():
         return Finding("forgotten/zrf", None, missing=NO_IMAGES)
+
     # Classes share one distribution, so there all of it is compared.
     columns = columns if task.name == "multilabel" else list(range(outputs.targets.shape[1]))
     apart = task.divergence(
         outputs.logits[asked].double(), incompetent.logits[asked].double(), columns
     )
+
     return Finding("forgotten/zrf", 1 - apart.mean().item())
 
 

@@ -38,16 +38,19 @@ def reassignment_findings(
     """
     if task.name == "multilabel":
         return [Finding("reassigned/neighbour", None, missing=MULTILABEL)]
+
     rows = (outputs.targets[:, list(request.forgotten)] > 0).any(1).nonzero().squeeze(1)
     if not len(rows):
         names = ["neighbour", *(labels[column] for column in request.retained)]
         return [Finding(f"reassigned/{name}", None, missing=NO_IMAGES) for name in names]
+
     said = outputs.logits[rows].argmax(1)
     nearest = neighbours(original[rows], outputs.targets[rows].argmax(1), head, request.retained)
     shares = [
         Finding(f"reassigned/{labels[column]}", (said == column).float().mean().item())
         for column in request.retained
     ]
+
     return [Finding("reassigned/neighbour", (said == nearest).float().mean().item()), *shares]
 
 

@@ -36,6 +36,7 @@ def retained_findings(task: Task, outputs: Outputs, retained: Sequence[int]) -> 
     if task.name == "singlelabel":
         rows = task.scope(outputs.targets, outputs.known, columns).nonzero().squeeze(1)
         outputs = outputs.subset(rows)
+
     figures = label_figures(task, outputs)
     findings = [
         Finding(
@@ -44,6 +45,7 @@ def retained_findings(task: Task, outputs: Outputs, retained: Sequence[int]) -> 
         for metric in METRICS
         if metric != "accuracy"
     ]
+
     return [retained_accuracy_finding(task, outputs, columns), *findings]
 
 

@@ -32,6 +32,7 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
         # Else 3 on the command line and '3' in a file would be two labels, with an original each.
         config = config.copy()
         config.dataset.labels = [str(label) for label in config.dataset.labels]
+
     values = values_of(config)
     values["method"].pop(SEARCH, None)
     kinds: dict[str, Any] = {
@@ -49,6 +50,7 @@ def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experi
             raise UserError(
                 f"{key}._target_={OmegaConf.select(config, key)._target_} is no {group}: see conf/{group}"
             )
+
     return Experiment(
         tracker=parts.pop("logger"),
         **parts,

@@ -30,6 +30,7 @@ def check_config(config: DictConfig) -> None:
         raise UserError(
             f"canaries.flipped={config.canaries.flipped:g} is of no use without canaries: set canaries.withheld above 0"
         )
+
     check_weights("original.weights", config.original.weights)
     check_start(config.backbone)
     size = OmegaConf.select(config, "backbone.image_size", default=config.dataset.image_size)
@@ -47,12 +48,14 @@ def check_values(config: DictConfig) -> None:
             value_at(written, key.rpartition(".")[0]), dict
         ):
             raise UserError(f"{key} is missing: do not remove it, it must be {RULES[key][1]}")
+
     values = values_of(config)
     for key, (holds, text) in {**RULES, **own_rules(values)}.items():
         value = value_at(values, key)
         if value is not MISSING and not holds(value):
             remedy = f"{key}.KEY=..." if RULES[key] is KEYS else f"{key}=..."
             raise UserError(f"{key} must be {text}, got {quoted(value)}: set {remedy}")
+
     check_keys(values)
 
 
@@ -87,6 +90,7 @@ def check_keys(values: Mapping[str, Any]) -> None:
             raise UserError(
                 f"there is no key {key!r}{where}{did_you_mean(key, known) or '.'} {HELP}"
             )
+
     for group, keys in own.items():
         for key in sorted(keys & set(RULES) - found):
             raise UserError(
@@ -150,20 +154,24 @@ def check_dataset(config: DictConfig) -> None:
     if dataset.labels is not None:
         labels = [str(label) for label in dataset.labels]
         chosen_labels(dataset.name, labels, known or list(dict.fromkeys(labels)))
+
     for key in ("root", "prepared"):
         if (folder := OmegaConf.select(dataset, key)) is not None and is_file(folder):
             raise UserError(f"dataset.{key}={folder} is a file: give the path of a folder")
+
     exclude = OmegaConf.select(dataset, "exclude")
     for file in () if exclude is None else as_list(exclude):
         if not is_file(file):
             raise UserError(
                 f"dataset.exclude={file} is no file: give the path of a text file, or null"
             )
+
     attributes = OmegaConf.select(dataset, "attributes")
     if attributes is not None and not is_file(attributes):
         raise UserError(
             f"dataset.attributes={attributes} is no file: give the path of MAAD_Face.csv, or null"
         )
+
     check_columns(dataset)
 
 
@@ -174,6 +182,7 @@ def known_labels(dataset: DictConfig) -> Sequence[str]:
         return many[dataset.name]
     if dataset.name not in COMPLETE:
         return ()
+
     return [
         str(label)
         for label in yaml.safe_load((CONF / "dataset" / f"{dataset.name}.yaml").read_text())[
@@ -196,11 +205,13 @@ def check_columns(dataset: DictConfig) -> None:
             f"dataset.list_column={dataset.list_column} and dataset.class_column={dataset.class_column} are two ways "
             "of giving labels: set one"
         )
+
     for one, other in itertools.combinations(columns, 2):
         if dataset[one] == dataset[other]:
             raise UserError(
                 f"dataset.{one} and dataset.{other} are both {dataset[one]!r}: set one of them to another"
             )
+
     cells = [
         key
         for key in ("positive", "negative", "unknown")
@@ -233,6 +244,7 @@ def check_labels(config: DictConfig) -> None:
     names = config.forget_label.names
     if config.requests is None or names in (None, config.dataset.default_forget):
         return
+
     named = own_names(config, as_list(names))
     together = {name for request in requested(config) for name in request}
     if set(named) != together:
@@ -249,6 +261,7 @@ def check_reference(config: DictConfig) -> None:
         raise UserError(
             "reference=none: method=retrain is the reference, set reference=retrain or another method"
         )
+
     for path in [] if config.objective is None else as_list(config.objective):
         first, _, rest = path.partition("/")
         if first not in FIGURES:
@@ -298,6 +311,7 @@ def check_start(backbone: DictConfig) -> None:
     weights, maker = backbone.weights, backbone.get("_target_", "").rpartition(".")[2]
     if weights is None or is_file(weights):
         return
+
     names = NAMES_OF_WEIGHTS.get(maker)
     if names is None or looks_like_path(weights):
         check_weights("backbone.weights", weights)
@@ -330,14 +344,17 @@ def forgotten_names(config: DictConfig) -> tuple[str, ...]:
     the impossible."""
     if config.requests is not None:
         return tuple(name for request in requested(config) for name in request)
+
     names = config.forget_label.names
     if names is None:
         raise UserError(
             f"{config.dataset.name} has no default label to forget: set forget_label.names=[...]"
         )
+
     names = as_list(names)
     if not names:
         raise UserError("forget_label.names is empty: name at least one label to forget")
+
     return own_names(config, names)
 
 

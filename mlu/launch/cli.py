@@ -115,7 +115,9 @@ def main() -> None:
         # The launcher's own: jobs answer for theirs.
         if "Unknown plugin class" in str(fault):
             stop(f"hydra/launcher={launcher_of(sweep)} needs pip install 'mlu[cluster]'")
+
         stop(broken_off(sweep, found), FAILURE)
+
     if SweepSummary.failed:
         sys.exit(FAILURE)
     if isinstance(Fault.found, UserError):
@@ -144,6 +146,7 @@ def dataset_command(module: str, purpose: str, work: Callable[[DictConfig], int]
         stop(
             f"name a data set: python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]"
         )
+
     try:
         config = composed(overrides)
         check_values(config)

@@ -57,6 +57,7 @@ def explain(fault: Exception) -> str:
             return f"{group}={name} is refused: {reason}"
         options = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE) or options_of(group)
         return f"{group}={name} does not exist{did_you_mean(name, options) or '.'} There are {', '.join(options)}"
+
     first = first_line(fault)
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
         key = unknown.group(1)
@@ -65,6 +66,7 @@ def explain(fault: Exception) -> str:
         return f"{first}: add -m for a job with each of them, or write [...] for a list"
     if isinstance(fault.__cause__, OmegaConfBaseException):
         return f"{first}: {first_line(fault.__cause__)}"
+
     return first
 
 
@@ -76,11 +78,13 @@ def check_overrides(words: Sequence[str]) -> None:
             override = OverridesParser.create().parse_override(word)
         except (HydraException, OmegaConfBaseException) as fault:
             raise unreadable(word, fault) from fault
+
         group = override.key_or_group
         if not group:
             raise unreadable(word, ValueError("no key"))
         if override.is_sweep_override() or not (CONF / group).is_dir():
             continue
+
         value: Any = override.value()
         several = group == "attack" and isinstance(value, list) and not override.is_delete()
         named = all(isinstance(one, str) and one for one in (value if several else [value]))

@@ -43,4 +43,5 @@ def nested(file: Path) -> tuple[str, ...]:
                 if key not in ("defaults", "hydra", "_target_")
             }
             waiting += [(f"{path}.{key}".removeprefix("."), part) for key, part in own.items()]
+
     return tuple(found)

@@ -60,6 +60,7 @@ def command_of(overrides: Iterable[str], config: HydraConf) -> str:
         if any(override.startswith("experiment=") for override in overrides)
         else []
     )
+
     return shlex.join(["python", "launch.py", *given, *overrides, *single])
 
 
@@ -104,6 +105,7 @@ def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
         print(
             f"job {job.name} failed: {printable(failure['error'])}\n  repeat it: {printable(failure['command'])}"
         )
+
     begun = {
         file.parents[1] for file in Path(config.hydra.sweep.dir).glob("*/.hydra/overrides.yaml")
     }
@@ -111,6 +113,7 @@ def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
     for job in lost:
         print(f"job {job.name} has no results: it was ended, or still runs")
         print(f"  repeat it: {command_of(overrides_of(job), config.hydra)}")
+
     return len(failures) + len(lost)
 
 

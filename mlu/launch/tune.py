@@ -29,6 +29,7 @@ def suggest(config: Any, trial: Any) -> None:
         raise UserError(
             f"experiment=tune: method={config.method.name} has nothing to tune, its yaml has no `search`"
         )
+
     for key, values in space.items():
         if key in trial.user_attrs:
             continue
@@ -55,12 +56,14 @@ def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     judged = [one for one in trials if all(one["metrics"].get(path) is not None for path in paths)]
     if not judged:
         return None
+
     figures = [[one["metrics"][path] for path in paths] for one in judged]
     good = [number for number, (kept, _, original) in enumerate(figures) if kept >= original - COST]
     if good:
         return judged[
             min(good, key=lambda number: (max(figures[number][1], 0), -figures[number][0]))
         ]
+
     return judged[max(range(len(judged)), key=lambda number: figures[number][0])]
 
 
@@ -80,10 +83,12 @@ def leave_best(
     best = best_trial([results for _, results in trials])
     if best is None:
         return ["no trial has the figures that the search is about: nothing is written"]
+
     overrides = next(overrides for overrides, results in trials if results is best)
     settings = yaml.safe_load(source.read_text())
     for key, value in ours(overrides, settings.pop("search")).items():
         set_nested(settings, key.removeprefix("method."), value)
+
     metrics, method = best["metrics"], best["run"]["method"]
     seconds = sum(
         results["seconds"]["unlearn"] + results["seconds"]["attack"] for _, results in trials
@@ -102,6 +107,7 @@ def leave_best(
     )
     file.write_text(header + yaml.safe_dump(settings, sort_keys=False))
     command = f"python launch.py --config-dir {outputs / TUNED} method={file.stem}"
+
     return [f"{method}, {found}", f"{cost}; use it: {command}"]
 
 

@@ -71,9 +71,11 @@ def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
     moved = moved.clamp(0, 1) if pixels else moved
     with torch.no_grad():
         logits = problem.original(moved)
+
     classes = problem.task.ignorant(
         logits, problem.request.forgotten, problem.train.base_rates()
     ).argmax(1)
+
     return F.one_hot(classes, logits.shape[1]).to(batch.targets)
 
 

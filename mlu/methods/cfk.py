@@ -46,7 +46,9 @@ class CFk(Method):
         }
         if not self.reinit:
             return Edit(radius=radius)
+
         anew = self.anew(problem, moving)
+
         return Edit(weights=anew | silenced(problem, anew), radius=radius | frozen_rows(problem))
 
     def anew(self, problem: Problem, moving: list[str]) -> dict[str, Tensor]:
@@ -80,9 +82,12 @@ def new_start(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
             if old.ndim > 1
             else start + 1
         )
+
     if name.endswith("bias"):
         return start
+
     mean, spread = old.mean().item(), old.std(correction=0).item()
+
     return nn.init.normal_(start, mean, spread, generator=generator)
 
 

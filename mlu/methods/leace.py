@@ -45,6 +45,7 @@ class Leace(Method):
                 )
             targets = problem.train.targets[known][:, list(problem.request.forgotten)]
             matrix, offset = eraser(features[known].double(), targets.double(), self.tolerance)
+
         with phase("edit"):
             head = problem.net.head
             matrix, offset = matrix.to(head.weight), offset.to(head.weight)
@@ -89,4 +90,5 @@ def eraser(features: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor,
     )
     basis = directions.U[:, spanning]
     matrix = torch.eye(len(mean)).to(root) - root @ basis @ basis.T @ inverse
+
     return matrix, mean - matrix @ mean

@@ -139,12 +139,14 @@ def calibration(problem: Problem, images: int) -> Split:
         targets, known = problem.train.targets[order, column], problem.train.known[order, column]
         for value in (0, 1):
             chosen.append(order[known & (targets == value)][:share])
+
     rows = torch.cat(chosen).unique()
     if not len(rows):
         raise UserError(
             "no training image is known to have what is to be forgotten, or to lack it: there is nothing to score "
             "weights by, use method=head"
         )
+
     return problem.train.subset(rows)
 
 
@@ -179,6 +181,7 @@ def multiple_correlation(features: Tensor, batch: Batch, problem: Problem) -> Te
     count = len(features)
     if count < 2:
         return features.sum() * 0
+
     # A system of equations wants more digits than mixed precision leaves.
     with torch.autocast(features.device.type, enabled=False):
         features, targets = standardised(features.to(targets.dtype)), standardised(targets)

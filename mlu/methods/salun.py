@@ -53,6 +53,7 @@ class SalUn(Method):
             saliency = sensitivity(net, problem.task, batches, columns, every_weight(net))[
                 "forgotten"
             ]
+
         with phase("edit"):
             radius = {}
             for part in ("body.", "head."):
@@ -101,9 +102,11 @@ def new_classes(problem: Problem, relabel: str, generator: torch.Generator) -> T
         chances[:, forgotten] = 0
     elif relabel == "flip":
         chances -= targets[rows]
+
     if len(rows):
         drawn = torch.multinomial(chances, 1, generator=generator).squeeze(1)
         targets[rows] = F.one_hot(drawn, targets.shape[1]).to(targets)
+
     return targets
 
 

@@ -94,6 +94,7 @@ class Scrub(Method):
                 passes.append(
                     Pass(images=images, loss=drive, lr=lr, batch_size=self.forget_batch_size)
                 )
+
             judge = partial(self.judge, problem) if self.rewind and epoch > 1 else None
             passes.append(
                 Pass(
@@ -103,6 +104,7 @@ class Scrub(Method):
                     judge=judge,
                 )
             )
+
         return passes
 
     def forgetting_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
@@ -114,10 +116,12 @@ class Scrub(Method):
             said = logits.detach() if alone else teacher_logits(problem, batch.images)
             target = problem.task.ignorant(said, columns, problem.train.base_rates())
             return problem.task.distillation(target, logits, columns, 1.0).mean()
+
         teacher = teacher_logits(problem, batch.images)
         divergence = problem.task.distillation(teacher, logits, columns, self.temperature)
         if self.objective == "kl_max_clipped":
             divergence = divergence.clamp(max=math.log(2))
+
         return -divergence.mean()
 
     def retaining_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:

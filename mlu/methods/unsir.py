@@ -59,16 +59,19 @@ class Unsir(Method):
         epochs = self.tuning.epochs or 0
         if not epochs:
             return []
+
         with phase("score"):
             generator = problem.generator()
             targets = noise_targets(problem, self.noise_images, generator)
             noise = self.learn_noise(problem, targets, generator)
+
         images = share_of(problem.retain, self.share, generator)
         impair = Pass(
             images=images, loss=partial(self.impairing_loss, problem, noise, targets, generator)
         )
         repair = Pass(images=images, loss=partial(loss_of_retained, problem), lr=self.repair_lr)
         fresh = Pass(images=images, loss=repair.loss, lr=self.repair_lr, fresh=True)
+
         return [impair] * epochs + [fresh] + [repair] * (epochs - 1)
 
     def learn_noise(self, problem: Problem, targets: Tensor, generator: torch.Generator) -> Tensor:
@@ -86,6 +89,7 @@ class Unsir(Method):
             loss = noise_loss(problem, net(net.denormalised(noise)), targets)
             (penalty * noise.square().flatten(1).sum(1).mean() - loss).backward()
             optimiser.step()
+
         return net.denormalised(noise.detach())
 
     def impairing_loss(

@@ -121,6 +121,7 @@ class WeightFilter(Method):
         """The training points that scores are computed on."""
         if self.influence == "none":
             return calibration(problem, self.images)
+
         candidates = calibration(problem, round(self.images / self.influential))
         others = self.others(problem, candidates)
         net, total = speaking(problem), torch.zeros(len(candidates))
@@ -136,7 +137,9 @@ class WeightFilter(Method):
                 others,
                 problem.seed,
             ).abs()
+
         count = max(1, round(self.influential * len(candidates)))
+
         return candidates.subset(total.topk(count).indices.sort().values)
 
     def others(self, problem: Problem, candidates: Split) -> Split:
@@ -183,6 +186,7 @@ class WeightFilter(Method):
         """`phi` of each layer."""
         if not self.adaptive:
             return dict.fromkeys(layers, self.phi)
+
         net = speaking(problem)
         batches = on_device(problem, points, MEAN_BATCH)
         maps = sensitivity(net, problem.task, batches, each_label(problem), all_weights(net))
@@ -192,6 +196,7 @@ class WeightFilter(Method):
             self.bend(problem, points, problem.net), 1e-30
         )
         scale = min(max(bend, CURVATURE_BOUNDS[0]), CURVATURE_BOUNDS[1])
+
         return {
             name: min(
                 1.0, self.phi * scale * (1 - alike[name][forgotten][:, retained].max().item())
@@ -221,9 +226,11 @@ class WeightFilter(Method):
             )
             weights[name] = torch.where(chosen, self.sigma * layer.std() * noise, layer)
             radius[name] = bound(layer, chosen, self.epsilon, self.epsilon_mode)
+
         if self.reading == "selective":
             weights |= silent_head(problem)
             radius |= frozen_rows(problem)
+
         return Edit(weights, radius)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:

@@ -146,6 +146,7 @@ class WeightPruning(Method):
             bends = diagonal(
                 self.curvature, net, problem.task, batches, columns, weights, problem.generator()
             )
+
         refuse_silence(squares["forgotten"])
         if self.reading == "printed":
             larger = on_device(problem, points, MEAN_BATCH)
@@ -155,6 +156,7 @@ class WeightPruning(Method):
                 name: {layer: value.sqrt() for layer, value in map_.items()}
                 for name, map_ in squares.items()
             }
+
         return {
             name: Scores(
                 slopes[name], {layer: value.clamp(min=0) for layer, value in bends[name].items()}
@@ -183,6 +185,7 @@ class WeightPruning(Method):
         ours, layers = self.importances(problem, scores["forgotten"]), all_weights(problem.net)
         if self.reading == "printed":
             return self.treat_printed(layers, ours)
+
         fractions = dict.fromkeys(ours, self.phi)
         if self.reading == "selective":
             theirs = self.importances(problem, scores["retained"])
@@ -195,6 +198,7 @@ class WeightPruning(Method):
             ]
             theirs = {name: torch.stack([one[name] for one in each]).amax(0) for name in ours}
             chosen = highest(ours, fractions, self.scope or "layer")
+
         weights, radius, rate = {}, {}, {}
         for name, hit in chosen.items():
             low, high = quartiles(theirs[name][hit])
@@ -205,9 +209,11 @@ class WeightPruning(Method):
             weights[name] = treated(layers[name], ours[name], zeroed, kept)
             rate[name] = torch.where(hit & kept, self.slow, 1.0)
             radius[name] = bound(layers[name], hit, self.epsilon, self.epsilon_mode)
+
         if self.reading == "selective":
             weights |= silent_head(problem)
             radius |= frozen_rows(problem)
+
         return Edit(weights, radius, rate)
 
     def treat_printed(self, layers: Weights, scores: Weights) -> Edit:
@@ -240,6 +246,7 @@ class WeightPruning(Method):
             )
             if not len(seen) or not len(held):
                 continue
+
             scores, before = (
                 self.scores(problem, seen),
                 retained_accuracy(problem.net, problem, held),
@@ -250,6 +257,7 @@ class WeightPruning(Method):
                 gains[number] += forgetting_score(net, problem, held) - (
                     before - retained_accuracy(net, problem, held)
                 )
+
         return candidates[int(gains.argmax())]
 
     def candidates(self) -> list[tuple[float, float]]:

@@ -105,6 +105,7 @@ def mean_interval(
 
     low = middle - reach(first - first_ends[0], second - second_ends[0])
     high = middle + reach(first_ends[1] - first, second_ends[1] - second)
+
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 

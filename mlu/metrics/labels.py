@@ -54,6 +54,7 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
         recall, specificity = tp / (tp + fn), tn / (tn + fp)
         accuracy, positive_rate = (tp + tn) / known.sum(0), (tp + fp) / known.sum(0)
         f1 = np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
+
     right, positives, negatives = predictions == positive, known & positive, known & ~positive
     recall_ends, specificity_ends = (
         rate_interval(right, trial, persons) for trial in (positives, negatives)

@@ -74,6 +74,7 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
     if isinstance(trial, str):
         yield from (Finding(f"{path}/{metric}", None, missing=trial) for metric in METRICS)
         return
+
     seen, drawn, chance = observed(trial), bootstrapped(trial), permuted(trial)
     for metric in ("balanced_accuracy", "auroc", "accuracy"):
         yield Finding(
@@ -81,6 +82,7 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
             getattr(seen, metric).item(),
             *percentile_interval(getattr(drawn, metric)),
         )
+
     for metric in ("balanced_accuracy", "auroc"):
         value = seen.folded(metric).item()
         low, high = folded_ends(*percentile_interval(getattr(drawn, metric)))
@@ -91,6 +93,7 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
             bound = Finding(
                 name, information(value), information(low), information(high), p_value=p_value
             )
+
     shared = seen.mutual_information.item()
     p_value = exceedance(chance.mutual_information, shared)
     low, high = percentile_interval(drawn.mutual_information)
@@ -127,6 +130,7 @@ def excess_finding(path: str, trial: Trial | str, reference: Trial | str) -> Fin
     for side in (trial, reference):
         if isinstance(side, str):
             return Finding(f"{path}/excess", None, missing=side)
+
     assert isinstance(trial, Trial)
     assert isinstance(reference, Trial)
     values, draws = [], []
@@ -135,6 +139,7 @@ def excess_finding(path: str, trial: Trial | str, reference: Trial | str) -> Fin
         sign = 1 if value >= 0.5 else -1
         values.append(sign * (value - 0.5))
         draws.append(sign * (bootstrapped(side).balanced_accuracy - 0.5))
+
     return Finding(
         f"{path}/excess", (values[0] - values[1]).item(), *percentile_interval(draws[0] - draws[1])
     )
@@ -151,6 +156,7 @@ def low_rate_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
         if isinstance(trial, str):
             yield Finding(name, None, missing=trial)
             continue
+
         positive, negative = trial.scores[trial.truth], np.sort(trial.scores[~trial.truth])[::-1]
         fewest = round(FEWEST_FALSE_POSITIVES / rate)
         if len(negative) < fewest:
@@ -160,6 +166,7 @@ def low_rate_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
                 missing=f"{len(negative)} non-members, at least {fewest} are needed at this rate",
             )
             continue
+
         caught = int((positive > negative[int(rate * len(negative) + ROUNDING)]).sum())
         low, high = stats.binomtest(caught, len(positive)).proportion_ci(CONFIDENCE, "exact")
         yield Finding(name, caught / len(positive), float(low), float(high))
@@ -208,12 +215,14 @@ def bootstrapped(trial: Trial) -> Sample:
                 np.append(mass, size),
                 np.append(slot, people + positive),
             )
+
     counts = drawn_people(people + 2)
     rows = max(1, CELLS // len(scores))
     blocks = [
         weighted(scores, truth, counts[slot, at : at + rows] * mass[:, None])
         for at in range(0, RESAMPLES, rows)
     ]
+
     return joined_samples(blocks)
 
 
@@ -250,6 +259,7 @@ def permuted(trial: Trial) -> Sample:
         tp = truth @ said
         wins = truth @ ranks - positives * (positives + 1) / 2
         blocks.append(sample(tp, said.sum() - tp, positives, images - positives, wins))
+
     return joined_samples(blocks)
 
 

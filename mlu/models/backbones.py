@@ -67,10 +67,12 @@ class Tiny(Backbone):
                 )
             )
             channels = width
+
         stages[POOL] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         net = Network(stages, channels, labels)
         if self.weights is not None:
             start_from(net, our_names(read_weights(Path(self.weights)), net.renames))
+
         return net
 
 
@@ -94,6 +96,7 @@ class ResNet(Backbone):
         stages: OrderedDict[str, nn.Module] = OrderedDict(stem=nn.Sequential(stem))
         for number in range(1, 5):
             stages[f"layer{number}"] = getattr(source, f"layer{number}")
+
         stages[POOL] = nn.Sequential(source.avgpool, nn.Flatten())
         renames = (
             (r"^(conv1|bn1)\.", r"body.stem.\1."),
@@ -103,6 +106,7 @@ class ResNet(Backbone):
         net = Network(stages, source.fc.in_features, labels, renames=renames)
         if start is not None:
             start_from(net, our_names(start, renames))
+
         return net
 
 
@@ -145,6 +149,7 @@ class VisionTransformer(Backbone):
             stages[f"block{last}"] = Stage(
                 f"{WHOLE}.encoder.layers.encoder_layer_{last - 1}", axis=-1
             )
+
         stages[POOL] = Stage(WHOLE)
         renames = (
             (r"\.mlp\.linear_1\.", ".mlp.0."),
@@ -157,6 +162,7 @@ class VisionTransformer(Backbone):
         )
         if start is not None:
             start_from(net, self.resized(our_names(start, renames)))
+
         return net
 
     def resized(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,6 +171,7 @@ class VisionTransformer(Backbone):
         ours = f"body.{WHOLE}.{theirs}"
         if ours not in state:
             return dict(state)
+
         try:
             fitting = interpolate_embeddings(
                 self.image_size, self.patch, OrderedDict({theirs: state[ours]})
@@ -173,6 +180,7 @@ class VisionTransformer(Backbone):
             raise UserError(
                 f"backbone.weights has no positions of a square of patches: {first_line(fault)}"
             ) from fault
+
         return {**state, ours: fitting[theirs]}
 
 
@@ -181,6 +189,7 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
     name."""
     if Path(weights).is_file():
         return read_weights(Path(weights))
+
     known = torchvision.models.get_model_weights(name)
     if weights not in known.__members__:
         names = [one.name for one in known]
@@ -188,6 +197,7 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
             f"backbone.weights={weights} is neither a file nor torchvision weights of {name}"
             f"{did_you_mean(weights, names) or '.'} There are {', '.join(names)}"
         )
+
     try:
         # Its folder of downloads is as open as any other, and what lies there already is not
         # checked.
@@ -203,6 +213,7 @@ def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
         raise UserError(
             f"backbone.weights={weights}: what {folder} holds of it are no weights, delete it"
         ) from fault
+
     return state
 
 

@@ -33,6 +33,7 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
     images = list(images)
     if not images or not norms:
         return
+
     momenta, modes = (
         [norm.momentum for norm in norms],
         {module: module.training for module in net.modules()},
@@ -42,6 +43,7 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
+
     try:
         with torch.no_grad():
             for batch in images:
@@ -60,6 +62,7 @@ class Pooled(nn.modules.batchnorm._BatchNorm):
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
             return super().forward(images)
+
         values = images.to(torch.promote_types(images.dtype, torch.float32))
         axes = [axis for axis in range(values.ndim) if axis != 1]
         shape = [1, -1] + [1] * (values.ndim - 2)
@@ -71,6 +74,7 @@ class Pooled(nn.modules.batchnorm._BatchNorm):
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
+
         return scaled.to(images.dtype)
 
     @torch.no_grad()

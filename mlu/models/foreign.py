@@ -39,6 +39,7 @@ def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
                 f"the model has no torch.nn.Linear with {labels} outputs, one per label; it has {sizes}"
             )
         name = fitting[-1]
+
     if name not in linears:
         raise UserError(
             f"head={name!r} is no torch.nn.Linear of the model{did_you_mean(name, linears) or ':'} "
@@ -52,6 +53,7 @@ def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
         raise UserError(
             "the model is a single linear layer: there is nothing below its head to forget in"
         )
+
     return name
 
 
@@ -72,6 +74,7 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
         whole = copy.deepcopy(model).eval().requires_grad_(False)
     except RuntimeError as fault:
         raise UserError(f"the model cannot be copied: {first_line(fault)}") from fault
+
     linear = whole.get_submodule(head)
     assert isinstance(linear, nn.Linear)
     said = logits_of(whole, images, linear.out_features)
@@ -80,6 +83,7 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
     refuse_shared(net)
     if not same(net, images, said):
         raise UserError(f"the model does not end with {head!r}; {REMEDY}")
+
     return net
 
 
@@ -100,10 +104,13 @@ def as_module(net: Network, model: Module, head: str) -> Module:
     last.train(old.training).requires_grad_(old.get_parameter("weight").requires_grad)
     for name, part in model.named_modules():
         module.get_submodule(name).training = part.training
+
     for name, parameter in model.named_parameters():
         if not name.startswith(f"{head}."):
             module.get_parameter(name).requires_grad_(parameter.requires_grad)
+
     assert isinstance(module, type(model))
+
     return module
 
 
@@ -125,6 +132,7 @@ def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
     """What a model says of images, shape (images, labels); UserError where it is something else."""
     with torch.no_grad():
         said = model(images)
+
     if not isinstance(said, Tensor):
         raise UserError(
             f"the model must return a tensor of logits, it returns {type(said).__name__}; {REMEDY}"
@@ -133,6 +141,7 @@ def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
         raise UserError(
             f"the model must return logits of shape ({len(images)}, {labels}), it returns {tuple(said.shape)}"
         )
+
     return said
 
 

@@ -95,6 +95,7 @@ def trace(
     wanted = torch.ones(len(split), dtype=torch.bool)
     if traced is not None:
         wanted = torch.zeros_like(wanted).index_fill_(0, traced, True)
+
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -117,7 +118,9 @@ def trace(
     finally:
         for hook in hooks:
             hook.remove()
+
     logits, *means = map(torch.cat, zip(*all_gather_in_order(found), strict=True))
+
     return logits, dict(zip(watched, means, strict=True))
 
 

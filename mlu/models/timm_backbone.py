@@ -85,6 +85,7 @@ class Timm(Backbone):
                 net,
                 start | {f"body.{name}": value for name, value in net.body.state_dict().items()},
             )
+
         return net
 
     def start(self) -> dict[str, Tensor] | None:
@@ -116,12 +117,14 @@ class Timm(Backbone):
             }
             if not body:
                 raise UserError(f"backbone.weights={self.weights} has no weights of a body")
+
             # Without classes, so that timm has none to leave out, and insists on all other weights.
             settings["pretrained_cfg_overlay"] = {
                 "state_dict": body,
                 "num_classes": 0,
                 "label_offset": 0,
             }
+
         try:
             model: nn.Module = timm_library().create_model(
                 self.name, pretrained=self.weights is not None, num_classes=0, **settings
@@ -131,8 +134,10 @@ class Timm(Backbone):
             raise UserError(
                 f"timm cannot make {self.name} for {self.images}{source}: {brief(fault)}"
             ) from fault
+
         assert isinstance(model.pretrained_cfg, dict)
         model.pretrained_cfg.pop("state_dict", None)
+
         return model
 
     @property
@@ -182,6 +187,7 @@ class Timm(Backbone):
             for hook in hooks:
                 hook.remove()
             model.train()
+
         last = next(reversed(means), POOL)
         pooled = (
             last in means
@@ -189,6 +195,7 @@ class Timm(Backbone):
             and torch.allclose(means[last], features)
         )
         stages[last if pooled else POOL] = Stage(WHOLE)
+
         return features.shape[1], stages
 
 

@@ -26,6 +26,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"there are no weights at {path}: give the path of a .safetensors or .pt file"
         )
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -41,9 +42,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} is neither safetensors nor a plain state dict of tensors: {reason}"
         ) from fault
+
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(map(is_weight, state, state.values())):
         raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")
+
     return dict(state)
 
 
@@ -78,6 +81,7 @@ def load_trained(net: Network, path: Path) -> None:
         # Its place alone: its numbers are checked, and then filled in, with all others.
         features, like = net.head.in_features, net.head.weight.detach()
         net.erase(torch.eye(features).to(like), torch.zeros(features).to(like))
+
     own = net.state_dict()
     for name in state:
         if name not in own:
@@ -85,6 +89,7 @@ def load_trained(net: Network, path: Path) -> None:
                 f"{path} has a weight {name!r} that this backbone lacks{did_you_mean(name, own) or ':'} "
                 "is it another backbone?"
             )
+
     for name, value in own.items():
         # Counts batches only where batch norm has no momentum; older checkpoints lack it.
         if name.endswith("num_batches_tracked"):
@@ -98,6 +103,7 @@ def load_trained(net: Network, path: Path) -> None:
                 f"{path} has {name!r} of shape {tuple(state[name].shape)} where {tuple(value.shape)} is needed: "
                 f"is it another backbone, or were other labels learnt?"
             )
+
     net.load_state_dict({name: state[name] for name in own})
 
 
@@ -118,4 +124,5 @@ def start_from(net: Network, state: Mapping[str, Tensor]) -> None:
         )
     if "head.weight" not in fitting:
         log.info("backbone.weights has no head for these labels: it starts at random")
+
     net.load_state_dict(fitting, strict=False)

@@ -76,6 +76,7 @@ def exposure_of(
         if name == "unlearned":
             key |= treatment_key(context)
         found[name] = kept(context, attack, victim, name, key)
+
     return {**found, PROXY: dict(attack.without_model(victims["original"]))}
 
 
@@ -116,6 +117,7 @@ def victim_of(
     model, original, retrain = models[name], models["original"], models["retrain"]
     assert model is not None
     assert original is not None
+
     return Victim(
         model.net,
         context.task,
@@ -167,6 +169,7 @@ def kept(
     stage, key = f"attack-{attack.name}", {**key, "of": name}
     if not context.store.holds(stage, key):
         attack.prepare(victim)
+
     return context.store.read(stage, key, build, opened_evidence)
 
 

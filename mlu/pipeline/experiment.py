@@ -71,6 +71,7 @@ class Experiment:
         method, named = " ".join([self.method.name, *strengths]), self.config["experiment"]
         data, backbone = self.dataset.name, self.backbone.name
         forgotten = ", then ".join("+".join(request) for request in self.requests)
+
         return Subject(
             title=f"{method}: {forgotten}, {data}, {backbone}, seed {self.seed}",
             group=" ".join(filter(None, [named, self.group])) or None,

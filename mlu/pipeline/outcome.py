@@ -50,6 +50,7 @@ def results_of(
         "seconds/retrain": None if reference else NO_REFERENCE,
     }
     missing |= {key: why for key, why in absent.items() if why is not None}
+
     return {
         "schema": SCHEMA,
         "run": {

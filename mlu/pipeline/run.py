@@ -76,6 +76,7 @@ def walk(context: Context) -> dict[str, Any]:
         with measure(context.device) as meter:
             exposures = [exposure_of(context, attack, models) for attack in experiment.attacks]
             leaks = [findings_of(*pair) for pair in zip(experiment.attacks, exposures, strict=True)]
+
         judged = {
             name: [*judge(context, models, model)]
             for name, model in models.items()
@@ -96,7 +97,9 @@ def walk(context: Context) -> dict[str, Any]:
         )
         histograms = output_histograms(context, models)
         tracking.record(figures_of(results), histograms, plain_tables(results, context.data.labels))
+
     leave(context, unlearned, results, histograms, united_evidence(exposures))
+
     return results
 
 
@@ -114,6 +117,7 @@ def context_of(experiment: Experiment, team: Team | None = None) -> Context:
     canaries = canaries_of(data.splits["train"], **experiment.canaries)
     train = planted(data.splits["train"], request, canaries)
     requests = tuple(tuple(sorted(data.columns(names))) for names in experiment.requests)
+
     return Context(
         experiment, data, task_of(data.task), request, requests, train, canaries, None, team
     )
@@ -146,6 +150,7 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
             f"method={experiment.method.name} serves {' and '.join(experiment.method.tasks)} data, "
             f"{data.source.name} is {data.task}: choose another method"
         )
+
     names = forgotten_labels(experiment.forget, data.labels, data.source.name)
     forgotten = tuple(sorted(data.columns(names)))
     for column in forgotten:
@@ -153,10 +158,12 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
             raise UserError(
                 f"no image of {data.source.name} has {data.labels[column]!r}: choose another forget_label"
             )
+
     if experiment.canaries["withheld"] and data.task != "multilabel":
         raise UserError(
             f"canaries need labels that can be withheld, {data.source.name} has classes: set canaries.withheld=0"
         )
+
     return ForgetRequest(
         forgotten, tuple(column for column in range(len(data.labels)) if column not in forgotten)
     )
@@ -216,6 +223,7 @@ def output_histograms(context: Context, models: Mapping[str, Model | None]) -> H
             }
             edges = np.histogram_bin_edges(np.concatenate(list(values.values())), BINS)
             histograms |= {path: np.histogram(value, edges) for path, value in values.items()}
+
     return histograms
 
 
@@ -233,17 +241,20 @@ def leave(
     arrays: dict[str, np.ndarray] = {}
     for path, (counts, edges) in histograms.items():
         arrays |= {f"{path}/counts": counts, f"{path}/edges": edges}
+
     np.savez(folder / DISTRIBUTIONS, **arrays)  # type: ignore[arg-type]  # as if one were named allow_pickle
     distribution_picture(histograms, folder / DISTRIBUTION_PICTURE)
     if curves := roc_curves(exposure):
         np.savez(folder / ROC, **curves)  # type: ignore[arg-type]  # as if one were named allow_pickle
         roc_picture(curves, folder / ROC_PICTURE)
+
     stage_picture(results["metrics"], folder / STAGE_PICTURE)
     recovery_picture(exposure, folder / RECOVERY_PICTURE)
     write_json(results, folder / RESULTS)
     show_table(run_table(results))
     if context.experiment.attacks:
         show_table(attack_table(results))
+
     log.info("results in %s", folder)
 
 

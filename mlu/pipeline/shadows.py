@@ -63,6 +63,7 @@ def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) ->
         pool = planted(
             pool, context.request, replace(context.canaries, supervised=np.ones(len(pool), bool))
         )
+
     inside = halves(pool.identities, count, context.experiment.seed)
     all_but_number = (replace(context, logger=None), treatment, pool, inside)
     recipes = [recipe(*all_but_number, number) for number in range(count)]
@@ -82,12 +83,14 @@ def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) ->
     else:
         for number in lacking:
             make(number)
+
     # Those that another process was making are waited for here, and what it left unmade is made.
     with threads_shared(jobs):
         said = [
             {name: outputs.logits for name, outputs in one(number).outputs.items()}
             for number in range(count)
         ]
+
     return Shadows(
         inside, {name: torch.stack([logits[name] for logits in said]) for name in said[0]}
     )
@@ -132,14 +135,17 @@ def recipe(
         train = pool.subset(chosen.nonzero().squeeze(1))
     else:
         train = pool.withhold(context.request.forgotten, ~chosen)
+
     seed = int(np.random.SeedSequence([context.experiment.seed, number]).generate_state(1)[0])
     own = replace(context, experiment=replace(context.experiment, seed=seed), train=train)
     key = own.key() | {"images": digest(np.flatnonzero(inside[number]).tolist())}
     if treatment is None:
         return own, "shadow", key
+
     key |= {"forgotten": list(context.request.forgotten)}
     if isinstance(treatment, Retrain):
         return own, "shadow-retrain", key
+
     return own, "shadow-unlearned", key | treatment_key(context)
 
 

@@ -108,6 +108,7 @@ def from_scratch(
         )
         trainer = context.trainer(stage, epochs, experiment.training, **kept)
         trainer.fit(module, batches, ckpt_path=progress if done else None)
+
     return net, meter
 
 
@@ -153,6 +154,7 @@ def cached(
                 for number, (stage, means) in enumerate(said.stages.items())
             }
             write_tensors(folder / f"{name}.safetensors", {"logits": said.logits, **stages})
+
         return facts_of(meter, context)
 
     return context.store.read(stage, key, build, partial(opened_model, context))
@@ -175,6 +177,7 @@ def opened_model(context: Context, entry: Entry) -> Model:
         outputs[name] = outputs_of(
             split, logits, stages, exposed_rows(split, context) if stages else None
         )
+
     return Model(net.eval(), outputs, Cost(**entry.facts, cached=not entry.fresh))
 
 
@@ -271,6 +274,7 @@ def outputs_by_split(
         if not logits.isfinite().all():
             raise UserError(f"the model's outputs are not finite; {remedy}")
         outputs[name] = outputs_of(split, logits, stages, traced)
+
     return outputs
 
 

@@ -109,6 +109,7 @@ def loggable(
         path: wandb.Table(columns=[*columns], data=[*rows])
         for path, (columns, rows) in tables.items()
     }
+
     return figures | drawn | laid
 
 
@@ -170,12 +171,14 @@ class Wandb(Tracker):
         if run is None:
             yield Tracking()
             return
+
         line = Line()
         try:
             yield Tracking(Curves(WandbLogger(experiment=run), line), run, line)
         except BaseException:
             line.end(run, exit_code=1)
             raise
+
         line.end(run, exit_code=0)
 
     def opened(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Any:
@@ -206,6 +209,7 @@ class Wandb(Tracker):
                 Exception
             ) as fault:  # of the network, of the account, of the disk: W&B has a kind for each
                 log.warning("W&B cannot be used %s: %s", mode, first_line(fault))
+
         return None
 
 

@@ -54,8 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as fault:
         print(f"cannot write to {options.out}: {fault.strerror or fault}", file=sys.stderr)
         return USAGE_ERROR
+
     for file in files:
         print(file)
+
     return 0
 
 
@@ -65,6 +67,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     if collection.trials:
         left_out = f"left out: {collection.trials} trials of searches; a report of a search alone shows them"
         print(left_out, file=sys.stderr)
+
     # Only now, since it takes most of a second: a wrong path is told at once.
     from mlu.report.pictures import correlation_pictures, pictures_of, request_pictures
 
@@ -87,6 +90,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     for name, content in contents.items():
         # Half of a pair of surrogates, as in a name that is not UTF-8, is no text.
         (out / name).write_text(content, encoding="utf-8", errors="replace")
+
     return [out / name for name in contents]
 
 

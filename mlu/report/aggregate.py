@@ -78,6 +78,7 @@ def seed_interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Int
     values = [figure.value for figure in figures if figure.value is not None]
     if any(figure.censored for figure in figures) or not values:
         return None
+
     if len(values) > 1 and np.ptp(values) > 1e-12:
         half = (
             stdtrit(len(values) - 1, (1 + LEVEL) / 2)
@@ -86,6 +87,7 @@ def seed_interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Int
         )
         low, high = np.clip([mean(values) - half, mean(values) + half], *limits)
         return Interval(float(low), float(high), "seeds")
+
     ends = [
         (figure.low, figure.high)
         for figure in figures
@@ -93,7 +95,9 @@ def seed_interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Int
     ]
     if len(ends) < len(values):
         return None
+
     low, high = np.mean(ends, axis=0)
+
     return Interval(float(low), float(high), "run" if len(values) == 1 else "runs")
 
 
@@ -118,18 +122,22 @@ def cell(
     if path.endswith(STRONGEST):
         paths = [path.replace("strongest", reader) for reader in READERS]
         return strongest([cell(runs, of_reader, limits, seeds, gaps) for of_reader in paths])
+
     found = by_seed(runs, path)
     known = [pair for pair in found.values() if pair[1].value is not None]
     holes = holes_in(found, seeds, gaps)
     if not known:
         return Cell(None, holes=shortened(holes))
+
     devices = {device for run, _ in known if (device := measured_on(run, path))}
     if len(devices) > 1:
         return Cell(None, holes=(f"measured on different devices: {', '.join(sorted(devices))}",))
+
     figures = [figure for _, figure in known]
     values = [figure.value for figure in figures if figure.value is not None]
     at_least = any(figure.censored for figure in figures)
     part = tuple(run for run, _ in known)
+
     return Cell(
         mean(values), deviation(values), seed_interval(figures, limits), part, holes, at_least
     )
@@ -149,6 +157,7 @@ def holes_in(
     holes += [
         f"seed {seed}: {failed.get(seed, 'no run')}" for seed in sorted(expected - set(found))
     ]
+
     return (*holes, *([failed[None]] if None in failed else []))
 
 
@@ -216,7 +225,9 @@ def winner(cells: Sequence[Cell], better: Better, floor: float | None = None) ->
     known = {place: ends for place, ends in spans.items() if ends is not None}
     if len(known) < 2 or len(known) < len(spans):
         return None
+
     best = max(known, key=lambda place: known[place][0])
+
     return (
         best
         if all(known[best][0] > high for place, (_, high) in known.items() if place != best)

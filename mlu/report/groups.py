@@ -119,6 +119,7 @@ class Setting:
             if config
             else "without their config.yaml, so that what else these runs differ in is not known",
         ]
+
         return ", ".join(filter(None, facts))
 
     @property
@@ -132,6 +133,7 @@ def settings_in(collection: Collection) -> list[Setting]:
     together: dict[str, list[Run]] = defaultdict(list)
     for run in collection.runs:
         together[key(shared_identity(identity_of(run)))].append(run)
+
     places = {
         composed_key(run.composed, of_group=False): name
         for name, runs in together.items()
@@ -141,6 +143,7 @@ def settings_in(collection: Collection) -> list[Setting]:
     for gap in collection.gaps:
         if gap.composed and (place := places.get(composed_key(gap.composed, of_group=False))):
             lost[place].append(gap)
+
     return distinguished([setting_of(runs, lost[place]) for place, runs in together.items()])
 
 
@@ -163,6 +166,7 @@ def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
     alone = without_runs(
         [gap for gap, place in zip(gaps, placed, strict=True) if place is None], runs
     )
+
     return Setting(
         shared_identity(identity_of(runs[0])),
         tuple(sorted([*varied(groups), *alone], key=order)),
@@ -184,6 +188,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
                 break
         else:
             groups.append(Group(run.method, identity, (run,)))
+
     return groups
 
 
@@ -213,6 +218,7 @@ def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
     together: dict[str, list[Gap]] = defaultdict(list)
     for gap in gaps:
         together[composed_key(gap.composed)].append(gap)
+
     jobs: list[Run | Gap] = [*runs, *(found[0] for found in together.values())]
     asked = [(job.method, flattened(job.composed)) for job in jobs]
     groups = []
@@ -220,6 +226,7 @@ def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
         others = [identity for method, identity in asked if method == found[0].method]
         variant = difference(flattened(found[0].composed), others)
         groups.append(Group(found[0].method or "?", {}, (), tuple(found), variant))
+
     return groups
 
 
@@ -238,6 +245,7 @@ def identity_of(run: Run) -> Identity:
         "data": facts.get("data"),
     }
     config = {name: value for name, value in run.config.items() if name not in ("epsilon", "phi")}
+
     return flattened(config) | {
         name: json.dumps(value) for name, value in sure.items() if value is not None
     }
@@ -256,7 +264,9 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
 
     for name, value in config.items():
         walk(value, (str(name),))
+
     flat.pop("trainer.workers", None)
+
     return flat
 
 
@@ -397,6 +407,7 @@ def families(settings: Iterable[Setting], *varies: str) -> list[list[Setting]]:
                 }
             )
         ].append(setting)
+
     return list(found.values())
 
 

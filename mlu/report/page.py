@@ -76,6 +76,7 @@ def report_page(report: Report, folder: Path) -> str:
         for number, (setting, table, pictures) in enumerate(
             zip(report.settings, report.general, report.pictures, strict=True), 1)
     ]  # fmt: skip
+
     return environment.get_template("page.html.j2").render(
         title=report.title,
         rules=RULES,

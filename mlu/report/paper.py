@@ -115,6 +115,7 @@ def compared(
             dict(published_values(table, dataset, backbone)),
             describe(table, dataset, backbone),
         )
+
     rows = [reference_row(setting, model, columns, paper.get(model, ())) for model in REFERENCES]
     rows += [
         method_row(setting, group, columns, paper.get(group.method, ()))
@@ -131,6 +132,7 @@ def compared(
         if name not in REFERENCES
     ]
     rows.sort(key=lambda row: order_of(row.title))
+
     return Table(
         table,
         printed(table)["title"],
@@ -223,6 +225,7 @@ def attacked(setting: Setting) -> Table:
     )
     table = compared("table4", setting, columns, notes)
     random = reference_row(setting, "random", columns)
+
     return replace(table, rows=tuple(filter(any_value, (*table.rows, random))))
 
 
@@ -272,6 +275,7 @@ def grid_table(setting: Setting, reading: str, mode: str, groups: Sequence[Group
     )
     theirs = describe("table1", printed("table1")["dataset"], printed("table1")["backbone"])
     title = f"{printed('table1')['title']}: reading {reading}"
+
     return Table(
         "table1", title, setting.description, theirs, columns, tuple(rows), notes, errata("table1")
     )
@@ -285,6 +289,7 @@ def grid_rows(
     ours: dict[tuple[float, float], list[Group]] = defaultdict(list)
     for group in groups:
         ours[strengths(group)].append(group)
+
     for pair in sorted({*ours, *paper}):
         title, values = f"wf epsilon={pair[0]:g} phi={pair[1]:g}", paper.get(pair, ())
         for group in ours[pair]:
@@ -324,6 +329,7 @@ def labels_table(settings: Sequence[Setting]) -> Table:
         "appendix_labels", paper["dataset"], paper["backbone"], "the label that the row names"
     )
     about = f"{settings[0].dataset}, {settings[0].backbone}, forget the label that the row names; {settings[0].budget}"
+
     return Table(
         "appendix_labels",
         paper["title"],
@@ -381,10 +387,12 @@ def correlation_table(settings: Sequence[Setting]) -> Table:
                     reference=True,
                 )
             )
+
     about = f"{settings[0].dataset}, {settings[0].backbone}, forget {', '.join(settings[0].forget)}; {settings[0].budget}"
     notes = ("Rows of different correlations are different data, so none is marked as best.",)
     title = printed("appendix_correlation")["title"]
     theirs = describe_without_numbers("appendix_correlation")
+
     return Table("appendix_correlation", title, about, theirs, columns, tuple(rows), notes)
 
 
@@ -399,6 +407,7 @@ def requests_table(settings: Sequence[Setting]) -> Table:
             *(method_row(setting, group, columns) for group in setting.methods),
         ]:
             rows.append(replace(row, title=f"{setting.order}: {row.title}", reference=True))
+
     notes = (
         "A later request starts from what the earlier one has left; all labels forgotten so far are attacked, and the "
         "one that is read best counts. Time is of all requests together. Rows of different requests forget different "
@@ -406,6 +415,7 @@ def requests_table(settings: Sequence[Setting]) -> Table:
     )
     about = f"{settings[0].dataset}, {settings[0].backbone}; {settings[0].budget}"
     title = printed("requests")["title"]
+
     return Table(
         "requests", title, about, describe_without_numbers("requests"), columns, tuple(rows), notes
     )

@@ -113,6 +113,7 @@ def point(axes: Axes, x: Cell, y: Cell, label: str, colour: str, marker: str) ->
     """One method with its intervals, in percent."""
     if x.value is None or y.value is None:
         return
+
     bars = [
         None if found.interval is None or found.value is None
         else [[100 * max(found.value - found.interval.low, 0)], [100 * max(found.interval.high - found.value, 0)]]
@@ -172,6 +173,7 @@ def trade_off(setting: Setting) -> Picture | None:
     found = [group for group in setting.methods if rate(group.runs, EXCESS).value is not None]
     if not found:
         return None
+
     figure = Figure(figsize=(9.2, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
     said = []
@@ -186,8 +188,10 @@ def trade_off(setting: Setting) -> Picture | None:
             if path == EXCESS:
                 said.append(f"{group.title} keeps {share(x)} % and shows {share(y)} points")
         tidy(axes, "retained accuracy, test (%)", title)
+
     panels[0].set_ylabel("read above Retrain (points)")
     figure.legend(*once(panels[0]), loc="outside right upper", frameon=False, fontsize="small")
+
     return embedded(
         figure,
         "What is kept against what can still be read",
@@ -204,6 +208,7 @@ def spill_over(setting: Setting) -> Picture | None:
     changes = np.array([[change(group.runs, label) for label in labels] for group in groups], float)
     if not groups or not labels or np.isnan(changes).all():
         return None
+
     together = recorded_correlations(setting.runs, labels)
     height = 1.6 + 0.34 * max(len(groups), len(labels) if together is not None else 0)
     figure = Figure(
@@ -223,11 +228,13 @@ def spill_over(setting: Setting) -> Picture | None:
     if together is not None:
         matrix(panels[1], together, names, names, 1.0, 1)
         panels[1].set_title("correlation of the labels")
+
     beside = (
         ""
         if together is not None
         else f" The labels' correlations are left out: no run left {LABELS}."
     )
+
     return embedded(
         figure,
         "What forgetting does to each label",
@@ -326,11 +333,13 @@ def run_time(setting: Setting) -> Picture | None:
     known = {title: found for title, found in known.items() if found[0].value is not None}
     if len(known) < 2:
         return None
+
     figure = Figure(figsize=(9.2, 1.6 + 0.3 * len(known)), layout="constrained")
     seconds, passes = figure.subplots(1, 2, sharey=True)
     for place, (title, (total, work, runs)) in enumerate(known.items()):
         bar(seconds, place, total, runs, trained=title in ("original", "retrain"))
         passes.barh(place, work.value or 0.0, color=COLOURS["original"])
+
     seconds.set_yticks(range(len(known)), list(map(short, known)))
     seconds.invert_yaxis()
     seconds.set_xlim(left=0)
@@ -340,6 +349,7 @@ def run_time(setting: Setting) -> Picture | None:
     tidy(seconds, "seconds", "time")
     tidy(passes, "images passed forward and backward", "work")
     said = "; ".join(f"{title} {found[0].value:.3g} s" for title, found in known.items())
+
     return embedded(
         figure,
         "What forgetting costs",
@@ -358,6 +368,7 @@ def bar(axes: Axes, place: int, total: Cell, runs: Sequence[Run], trained: bool)
         width = cell(runs, path).value or 0.0
         axes.barh(place, width, left=start, color=colour, label=name)
         start += width
+
     rest, colour = ("training", "retrain") if trained else ("loading, batch norm, rest", "random")
     axes.barh(place, max(0.0, total.value - start), left=start, color=COLOURS[colour], label=rest)
     if total.interval:
@@ -381,6 +392,7 @@ def entropy_picture(setting: Setting) -> Picture | None:
     }
     if not curves:
         return None
+
     reference = next(iter(curves.values()))
     splits = list(dict.fromkeys(path.split("/")[1] for path in reference if path.count("/") > 2))
     figure = Figure(figsize=(3.4 * len(splits) + 1.4, 3.2), layout="constrained")
@@ -393,9 +405,11 @@ def entropy_picture(setting: Setting) -> Picture | None:
         for (title, found), colour in zip(curves.items(), cycle(HUES), strict=False):
             stairs(axes, found, f"unlearned/{split}", short(title), colour)
         tidy(axes, AXES["entropy"].replace(" of the retained outputs", ""), short(split))
+
     panels[0].set_ylabel("density")
     figure.legend(*once(panels[0]), loc="outside right upper", frameon=False, fontsize="small")
     drawn = sorted({first_run(group).seed for group in leading(setting)})
+
     return embedded(
         figure,
         "How sure the outputs are",
@@ -434,6 +448,7 @@ def arrays(run: Run, name: str) -> dict[str, np.ndarray]:
             rows = {path: found[path] for path in found.files}
     except Exception:  # zipfile and zlib have kinds of their own for damaged files
         return {}
+
     sound = (
         row.ndim == 1 and row.dtype.kind in "iuf" and np.isfinite(row).all()
         for row in rows.values()
@@ -451,6 +466,7 @@ def rates(setting: Setting) -> Picture | None:
     curves = {title: found for title, found in curves.items() if found}
     if not curves:
         return None
+
     reference = next(iter(curves.values()))
     attacks = list(dict.fromkeys(path.split("/", 1)[1].rsplit("/", 1)[0] for path in reference))
     figure = Figure(figsize=(3.8 * len(attacks) + 1.4, 3.6), layout="constrained")
@@ -461,15 +477,19 @@ def rates(setting: Setting) -> Picture | None:
         )
         for model in ("original", "retrain"):
             curve(axes, reference, f"{model}/{attack}", model, COLOURS[model])
+
         for (title, found), colour in zip(curves.items(), cycle(HUES), strict=False):
             curve(axes, found, f"unlearned/{attack}", short(title), colour)
+
         axes.set(xscale="log", yscale="log", xlim=(LOWEST_RATE, 1), ylim=(LOWEST_RATE, 1))
         # The usual ones are formulas.
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter("{x:g}")
         tidy(axes, "false positive rate", short(attack))
+
     panels[0].set_ylabel("true positive rate")
     figure.legend(*once(panels[0]), loc="outside right upper", frameon=False, fontsize="small")
+
     return embedded(
         figure,
         "Who was learnt from",
@@ -500,6 +520,7 @@ def response_picture(setting: Setting) -> Picture | None:
     }
     if not grids:
         return None
+
     attacked = any(
         rate(group.runs, EXCESS).value is not None for groups in grids.values() for group in groups
     )
@@ -515,11 +536,13 @@ def response_picture(setting: Setting) -> Picture | None:
             tidy(axes, ("epsilon", "phi")[along], name)
             axes.legend(frameon=False, fontsize="small")
         pair[0].set_ylabel(shown[path])
+
     said = [
         f"{group.title} keeps {share(rate(group.runs, KEPT))} %, {share(rate(group.runs, EXCESS))} points above Retrain"
         for groups in grids.values()
         for group in groups
     ]
+
     return embedded(
         figure,
         "How the strengths phi and epsilon act",
@@ -544,6 +567,7 @@ def strength_lines(axes: Axes, groups: Sequence[Group], path: str, along: int) -
         )
         found = [(strengths(group)[along], rate(group.runs, path)) for group in line]
         series(axes, found, f"{('epsilon', 'phi')[other]} {value:g}", colour, marker)
+
     axes.set_xscale("log")
     places = sorted(
         {strengths(group)[along] for group in groups if 0 < strengths(group)[along] < np.inf}
@@ -564,6 +588,7 @@ def series(
     known = [(x, y.value, y.interval) for x, y in found if y.value is not None and np.isfinite(x)]
     if not known:
         return
+
     x, y = np.array([[place, 100 * value] for place, value, _ in known]).T
     ends = (
         np.array(
@@ -614,8 +639,10 @@ def residue(family: Sequence[Setting]) -> Picture:
             series(axes, found, short(title), colour, marker)
         axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
         tidy(axes, "correlation of the labels (1: as in CelebA-HQ)", above)
+
     panels[0].set_ylabel("read above Retrain (points)")
     panels[1].legend(frameon=False, fontsize="small")
+
     return embedded(
         figure,
         "Residue by how entangled the labels are",
@@ -664,12 +691,15 @@ def over_time(family: Sequence[Setting]) -> Picture:
                     and (len(setting.requests) == len(setting.forget)) == in_turn
                 ]
                 series(axes, found, label, colour, marker if in_turn else "*", line)
+
         axes.set_xticks(sorted({len(setting.forget) for setting in family}))
         axes.set_ylabel(name)
         tidy(axes, "labels forgotten", "")
+
     panels[1].axhline(0, color=INK, linewidth=0.8, linestyle=":")
     panels[1].legend(frameon=False, fontsize="small")
     orders = "; ".join(setting.order for setting in family)
+
     return embedded(
         figure,
         "Requests over time",

@@ -195,6 +195,7 @@ def general(setting: Setting) -> Table:
             f"An attacker who is told the true retained labels, and nothing of the network, reaches {percent(proxy)}.",
         )
     )
+
     return Table(
         "methods", "All methods", setting.title, "", columns, tuple(filter(any_value, rows)), notes
     )

@@ -139,6 +139,7 @@ def holes_of_row(row: Row, columns: Sequence[Column]) -> Iterator[Hole]:
     for reason in reasons:
         lacking = tuple(title for title, holes in asked.items() if reason in holes)
         together.setdefault(lacking, []).append(reason)
+
     for lacking, found in together.items():
         where = row.title if len(lacking) == len(asked) else f"{row.title}: {', '.join(lacking)}"
         yield Hole(where, "; ".join(found))
@@ -160,12 +161,14 @@ def markdown(tables: Sequence[Table], gaps: Sequence[Gap], title: str, folder: P
             if table.errata or notes
             else []
         )
+
     if gaps:
         lost = (f"{relative_link(gap.folder, folder)}: {gap.reason}" for gap in gaps)
         parts += [
             "## Jobs without results",
             "\n".join(f"- {escaped_markdown(line)}" for line in lost),
         ]
+
     return "\n\n".join(parts) + "\n"
 
 
@@ -233,6 +236,7 @@ def latex_table(table: Table) -> str:
         # Behind braces: the `\\` of the line before would take a bracket or a star for its own.
         row = " & ".join(bold(tex(cell), number in marked) for number, cell in enumerate(cells))
         rows.append(("{}" if row.startswith(("[", "*")) else "") + row + r" \\")
+
     return "\n".join(
         [
             r"\begin{table}[p]", r"\centering", rf"\caption{{{tex(caption)}}}", r"\resizebox{\textwidth}{!}{%",
@@ -285,6 +289,7 @@ def table_csv(tables: Sequence[Table], folder: Path) -> str:
                 )
                 facts = {name: harmless(value) for name, value in facts.items()}
                 writer.writerow(facts | {"best": int((line, number) in best)})
+
     return text.getvalue()
 
 

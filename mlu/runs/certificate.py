@@ -50,6 +50,7 @@ def certificate_of(folder: Path) -> dict[str, Any]:
     run, config, facts = run_of(folder), config_of(folder), label_facts_of(folder)
     about = run.results["run"]
     rows = list(rows_of(run))
+
     return {
         "schema": SCHEMA,
         "issued": now(),
@@ -146,6 +147,7 @@ def not_claimed(run: Run, weights: Path) -> Iterator[str]:
     yield "No guarantee beyond the attacks listed here: another attack, or a stronger one, may read more."
     if missing := not_run(run):
         yield f"Nothing is known of attacks that were not run: {'; '.join(missing)}."
+
     yield proxy(run)
     yield (
         "Training images and their labels were not deleted, nor were other copies of the original model: whoever holds "
@@ -155,6 +157,7 @@ def not_claimed(run: Run, weights: Path) -> Iterator[str]:
         yield "The forgetting is a layer of its own before the head: who holds the weights can take it off again."
     if (retrain := run.figure("retrain/test/retained/accuracy")).value is None:
         yield f"Nothing is held against a model that never saw the label: {retrain.reason}."
+
     yield "Figures are of test images of this data set, with 95 % intervals; other images may give others."
     yield "This certificate is not signed: it shows which files belong together, not who made them."
 

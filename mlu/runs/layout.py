@@ -56,6 +56,7 @@ def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
         isinstance(content.get(group) or {}, dict) for group in GROUPS
     ):
         return False
+
     waiting, seen = [content], 0
     while waiting and seen < MOST_VALUES:
         value = waiting.pop()
@@ -66,6 +67,7 @@ def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+
     return not waiting
 
 

@@ -116,8 +116,10 @@ def load(run: str | Path) -> Unlearned:
     except Exception as fault:  # torch has kinds of its own for a network that cannot be
         reason = f"{type(fault).__name__} {first_line(fault)}"
         raise UserError(f"{folder / CONFIG} is no configuration of a run: {reason}") from fault
+
     load_trained(net, weights)
     net.eval().requires_grad_(False)
+
     return Unlearned(net, facts["labels"], forgotten, task_of(facts["task"]), size).eval()
 
 
@@ -164,8 +166,10 @@ def label_facts_of(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{file} cannot be read: {type(fault).__name__} {first_line(fault)}"
         ) from fault
+
     if not fits:
         raise UserError(f"{file} must hold labels and a task, multilabel or singlelabel")
+
     return facts
 
 
@@ -177,9 +181,11 @@ def backbone_of(settings: Mapping[str, Any]) -> Backbone:
         raise UserError(
             f"backbone._target_={target} is no backbone{did_you_mean(target, kinds) or ':'} {list(kinds)}"
         )
+
     known = {field.name for field in fields(kinds[target])}
     plain = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
     build: Callable[..., Backbone] = kinds[target]
+
     return build(**{key: value for key, value in plain.items() if key in known})

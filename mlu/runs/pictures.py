@@ -48,8 +48,11 @@ def distribution_picture(histograms: Histograms, path: Path) -> None:
                         alpha=opaque,
                         linewidth=1.5,
                     )
+
             tidy(axes, title, split if kind == "entropy" else "")
+
         row[0].set_ylabel("density")
+
     panels[0, -1].legend(frameon=False)
     figure.savefig(path, dpi=120)
 
@@ -70,6 +73,7 @@ def roc_picture(curves: Mapping[str, np.ndarray], path: Path) -> None:
             if f"{model}/{attack}/false" in curves:
                 false, true = curves[f"{model}/{attack}/false"], curves[f"{model}/{attack}/true"]
                 axes.plot(false, true, label=model, color=colour, linewidth=1.5)
+
         axes.plot(
             [LOWEST_RATE, 1],
             [LOWEST_RATE, 1],
@@ -80,6 +84,7 @@ def roc_picture(curves: Mapping[str, np.ndarray], path: Path) -> None:
         )
         axes.set(xscale="log", yscale="log", xlim=(LOWEST_RATE, 1), ylim=(LOWEST_RATE, 1))
         tidy(axes, "false positive rate", attack)
+
     figure.axes[0].set_ylabel("true positive rate")
     figure.axes[-1].legend(frameon=False)
     figure.savefig(path, dpi=120)
@@ -102,6 +107,7 @@ def stage_picture(metrics: Mapping[str, float | None], path: Path) -> None:
     ]
     if not stages:
         return
+
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for model, colour in COLOURS.items():
@@ -127,11 +133,13 @@ def stage_picture(metrics: Mapping[str, float | None], path: Path) -> None:
                 capsize=2,
                 linewidth=1.5,
             )
+
     proxy = metrics.get(PROXY)
     if proxy is not None:
         axes.axhline(
             proxy, linestyle="--", color="black", linewidth=1, label="true retained labels"
         )
+
     axes.axhline(0.5, linestyle=":", color="black", linewidth=1, label="knowing nothing")
     crowded = len(stages) * max(map(len, stages)) > ROOM
     axes.set_xticks(
@@ -160,6 +168,7 @@ def recovery_picture(exposure: Mapping[str, Mapping[str, Any]], path: Path) -> N
     places = list(dict.fromkeys(place for _, place in found))
     if not places:
         return
+
     figure = Figure(figsize=(4 * len(places) + 1, 3.2), layout="constrained")
     for axes, place in zip(
         figure.subplots(1, len(places), sharey=True, squeeze=False)[0], places, strict=True
@@ -177,9 +186,11 @@ def recovery_picture(exposure: Mapping[str, Mapping[str, Any]], path: Path) -> N
                     clip_on=False,
                 )
                 axes.axhline(float(recovery.goal), linestyle=":", color="black", linewidth=1)
+
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(left=0)
         tidy(axes, "steps of fine-tuning", f"{place.split('/')[1]} labelled images")
+
     figure.axes[0].set_ylabel("balanced accuracy")
     handles, labels = figure.axes[-1].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))

@@ -43,6 +43,7 @@ def models_table(results: Mapping[str, Any]) -> PlainTable:
         ]
         for model, stage in zip(MODELS, ("original", "retrain", "unlearn"), strict=True)
     ]
+
     return columns, rows
 
 
@@ -57,6 +58,7 @@ def plain_labels_table(results: Mapping[str, Any], labels: Sequence[str]) -> Pla
         [label, label in forgotten, *(metrics.get(label_path(label, path)) for path in paths)]
         for label in labels
     ]
+
     return ["label", "forgotten", *paths], rows
 
 

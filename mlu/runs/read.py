@@ -154,9 +154,11 @@ def collect(paths: Iterable[Path]) -> Collection:
         raise UserError(
             f"no {RESULTS} in or below {', '.join(map(str, paths))}: give the folder of a run or a sweep"
         )
+
     results = [job for job in found if job.experiment != "tune"] or found
     runs = tuple(job for job in results if isinstance(job, Run))
     gaps = tuple(job for job in results if isinstance(job, Gap))
+
     return Collection(runs, gaps, trials=len(found) - len(results))
 
 
@@ -164,8 +166,10 @@ def job_folders(path: Path) -> Iterator[Path]:
     """Folders in or below `path` in which a job wrote, or was to write, its results; absolute."""
     if path.name == RESULTS and path.is_file():
         path = path.parent
+
     if not path.is_dir():
         raise UserError(f"no folder {path}: give the folder of a run or a sweep")
+
     for place, folders, files in os.walk(path):
         if (
             RESULTS in files
@@ -199,6 +203,7 @@ def job_of(folder: Path) -> Run | Gap:
             RecursionError,
         ) as fault:
             return Gap(folder, f"{RESULTS} cannot be used: {first_line(fault)}", composed=composed)
+
     failure = read_failure(folder / FAILURE)
     if failure:
         return Gap(
@@ -207,6 +212,7 @@ def job_of(folder: Path) -> Run | Gap:
             str(failure.get("command") or "") or None,
             composed,
         )
+
     return Gap(folder, f"no {RESULTS}: still running, or ended from outside", composed=composed)
 
 
@@ -220,16 +226,20 @@ def checked(results: Any) -> dict[str, Any]:
         raise ValueError("it does not describe a run")
     if results.get("schema") != SCHEMA:
         raise ValueError(f"its schema is {results.get('schema')!r}, this report reads {SCHEMA}")
+
     for key, holds in RUN.items():
         if not holds(results["run"].get(key)):
             raise ValueError(f"run/{key} is {results['run'].get(key)!r:.80}")
+
     parts = {key: results.get(key) or {} for key in PARTS}
     for key, part in parts.items():
         if not isinstance(part, dict) or not all(map(PARTS[key], part.values())):
             raise ValueError(f"its {key} is {part!r:.80}")
+
     for key in ("metrics", "seconds"):
         if not isinstance(results.get(key), dict):
             raise ValueError(f"it has no {key}")
+
     return {**results, **parts}
 
 

@@ -55,7 +55,9 @@ def metrics_of(findings: Iterable[Finding]) -> dict[str, float | None]:
             )
         if finding.p_value is not None:
             metrics[f"{finding.path}/p_value"] = finding.p_value
+
     refuse_infinite_figures(metrics)
+
     return metrics
 
 

@@ -51,6 +51,7 @@ def run_table(results: Mapping[str, Any]) -> Table:
     ):
         cost = seconds["unlearn" if model == "unlearned" else model]
         table.add_row(label, *figures(results, model, columns), number_text(cost, " s"), speedup)
+
     return table
 
 
@@ -66,6 +67,7 @@ def sweep_table(jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
             seconds,
             number_text(results["speedup"], "×"),
         )
+
     return table
 
 
@@ -88,6 +90,7 @@ def attack_table(results: Mapping[str, Any]) -> Table:
         "excess over retrain",
     ):
         table.add_column(column, justify="right")
+
     for row, (path, metric) in ATTACKS.items():
         if f"unlearned/attack/{path}/{metric}" in metrics:
             deep = "/mlp" * path.endswith("/mlp")
@@ -108,6 +111,7 @@ def attack_table(results: Mapping[str, Any]) -> Table:
                 measured_text(metrics, f"unlearned/attack/{path}/excess") if metric == READ else ""
             )
             table.add_row(row, CHANCE, known, *cells, excess)
+
     for samples in relearnt(metrics):
         cells = [
             steps(metrics, f"{model}/attack/relearn/{samples}")
@@ -117,6 +121,7 @@ def attack_table(results: Mapping[str, Any]) -> Table:
         table.add_row(
             f"steps to relearn, {samples} images", "", "", *cells, number_text(ratio, "×")
         )
+
     return table
 
 

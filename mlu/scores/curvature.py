@@ -86,6 +86,7 @@ def hutchinson(
         signs = [random_signs(value, generator) for value in weights.values()]
         if not mine:
             continue
+
         logits, tracked = forward(net, batch, weights)
         terms = task.terms(logits, batch.targets)
         for name, chosen in columns.items():
@@ -98,4 +99,5 @@ def hutchinson(
             ).sum()
             second = torch.autograd.grad(along, tracked, retain_graph=True, materialize_grads=True)
             means.add(name, scope, [sign * bend for sign, bend in zip(signs, second, strict=True)])
+
     return means.found()

@@ -59,6 +59,7 @@ def sensitivity(
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
             means.add(name, scope, slopes((terms * scope).sum(), tracked))
+
     return {
         name: {layer: value.abs() for layer, value in map_.items()}
         for name, map_ in means.found().items()
@@ -101,6 +102,7 @@ def squared_slopes(
         signs = random_signs(numbers(batch.targets, batch.targets), generator)
         if not mine:
             continue
+
         logits, tracked = forward(net, batch, weights)
         signed = signs * numbers(logits, batch.targets)
         for name, chosen in columns.items():
@@ -109,6 +111,7 @@ def squared_slopes(
             means.add(
                 name, scope, [slope.square() for slope in slopes((signed * mask).sum(), tracked)]
             )
+
     return means.found()
 
 

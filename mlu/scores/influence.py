@@ -82,6 +82,7 @@ def influence(
             if solver == "head_exact"
             else pool.in_all(solver, damping, curvature)
         )
+
     return found
 
 
@@ -140,12 +141,14 @@ class Pool:
                 )
                 ones = torch.ones(len(features), 1).to(features)
                 side.append((torch.cat([features, ones], 1).double(), prob, prob - targets))
+
         (h, p, residual), (twin, _, twin_residual) = (
             [torch.cat(part) for part in zip(*side, strict=True)] for side in sides
         )
         matrix = (h * (p * (1 - p)).unsqueeze(1)).T @ h / len(h)
         damped = matrix + damping * matrix.trace() / len(matrix) * torch.eye(len(matrix)).to(matrix)
         solved = torch.cholesky_solve(h.T, torch.linalg.cholesky(damped)).T
+
         return (-(twin_residual * residual) * (twin * solved).sum(1)).to(self.dtype).cpu()
 
     @plain_attention()
@@ -159,6 +162,7 @@ class Pool:
         states = [parameter.requires_grad for parameter in parameters]
         for parameter in parameters:
             parameter.requires_grad_(True)
+
         try:
             with warnings.catch_warnings():
                 # No user can help that curvlinops and torch's own `jvp` import what torch
@@ -217,8 +221,10 @@ class Pool:
                     "method.influence=kfac factors convolutions and linear layers alone, and this network has weights "
                     "elsewhere (such as torch's MultiheadAttention): use cg or head_exact"
                 ) from fault
+
             inverse = KFACInverseLinearOperator(kronecker, damping=absolute, use_exact_damping=True)
             return lambda vector: list(inverse @ vector)
+
         matrix = GGNLinearOperator(model, loss, parameters, data, **settings)
         identity = IdentityLinearOperator(
             [parameter.shape for parameter in parameters], self.device, self.dtype
@@ -232,6 +238,7 @@ class Pool:
             # short.
             eps=torch.finfo(self.dtype).tiny,
         )
+
         return lambda vector: list(inverse @ vector)
 
     def mean_curvature(
@@ -248,6 +255,7 @@ class Pool:
                 slope.square().sum().item()
                 for slope in torch.autograd.grad(signed.sum(), parameters)
             )
+
         return total / count / sum(parameter.numel() for parameter in parameters)
 
     def inner_products(self, direction: dict[str, Tensor]) -> Tensor:
@@ -267,6 +275,7 @@ class Pool:
             with torch.no_grad():
                 along = jvp(losses, weights, tuple(direction.values()))[1]
             found.append(along.cpu())
+
         return torch.cat(found)
 
 

@@ -134,6 +134,7 @@ class Together(torch.autograd.Function):
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
+
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod

@@ -65,12 +65,15 @@ def plain_fault(fault: Exception) -> Exception:
         return UserError(str(fault).rpartition("UserError: ")[2].removesuffix(printable("\n")))
     if not isinstance(fault, OSError) or fault.errno not in (*FULL, *CLOSED):
         return fault
+
     where = f" {fault.filename}" if fault.filename else ""
     if fault.errno in FULL:
         return UserError(
             f"cannot write{where}: {fault.strerror}; make room, or choose another folder with outputs=..."
         )
+
     remedy = "give the right to, or name another file or folder (outputs=... is where a run writes)"
+
     return UserError(f"cannot read or write{where}: {fault.strerror}; {remedy}")
 
 

@@ -98,9 +98,11 @@ class Store:
                     "cached %s in %s is damaged (%s): building it again", stage, folder, fault
                 )
                 remove(folder)
+
             draft = folder.with_suffix(".draft")
             if draft.is_symlink():
                 draft.unlink()
+
             draft.mkdir(exist_ok=True)
             empty(draft, keep=PROGRESS)
             facts = {**build(draft), "date": now()}
@@ -115,6 +117,7 @@ class Store:
             )
             draft.rename(folder)
             (folder / PROGRESS).unlink(missing_ok=True)
+
             return Entry(folder, facts, fresh=True)
 
     def read(
@@ -144,10 +147,12 @@ class Store:
                 if entry.fresh or of_the_machine(fault):
                     raise
                 reason = f"{type(fault).__name__}: {first_line(fault)}"
+
             log.warning(
                 "cached %s in %s is damaged (%s): building it again", stage, entry.folder, reason
             )
             remove(entry.folder)
+
             return open_entry(self.get(stage, key, build))
 
 
@@ -214,19 +219,23 @@ def damage(folder: Path) -> str | None:
         return "it is a link"
     if not (folder / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
+
     try:
         manifest = read_manifest(folder)
         sealed = manifest.pop("seal") == digest(manifest)
         checksums, _ = manifest["checksums"].items(), manifest["facts"]
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as fault:
         return f"unreadable {MANIFEST}: {fault}"
+
     if not sealed:
         return f"{MANIFEST} has another checksum than when it was written"
+
     for name, expected in checksums:
         if not (folder / name).is_file():
             return f"{name} is missing"
         if checksum(folder / name) != expected:
             return f"{name} has another checksum than when it was written"
+
     return None
 
 
@@ -248,4 +257,5 @@ def code_digest(*modules: str) -> str:
                 f"{file.relative_to(origin.parent)} {file.stat().st_size}\n".encode()
                 + file.read_bytes()
             )
+
     return sources.hexdigest()[:16]

@@ -37,10 +37,12 @@ def device_of(accelerator: str, precision: Any, devices: int) -> torch.device:
         raise UserError(
             f"trainer.accelerator={accelerator} is not to be had here, use auto or cpu: {fault}"
         ) from fault
+
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise UserError(
             f"trainer.devices={devices}: there are {torch.cuda.device_count()} GPUs here"
         )
+
     return device
 
 

@@ -98,6 +98,7 @@ def optimiser_of(
         optimiser = torch.optim.SGD(
             parameters, lr=lr, momentum=settings.momentum, weight_decay=decay
         )
+
     schedule: LRScheduler
     if settings.schedule == "constant":
         schedule = LambdaLR(optimiser, lambda epoch: lrs[min(epoch, len(lrs) - 1)] / lr)
@@ -105,6 +106,7 @@ def optimiser_of(
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "epoch"},
         }
+
     if settings.schedule == "one_cycle":
         schedule = OneCycleLR(optimiser, lr, total_steps=steps, cycle_momentum=False)
     else:
@@ -112,4 +114,5 @@ def optimiser_of(
         schedule = CosineAnnealingWarmRestarts(
             optimiser, T_0=epoch, T_mult=2, eta_min=LOWEST_RESTART * lr
         )
+
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

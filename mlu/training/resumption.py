@@ -37,6 +37,7 @@ class Resumption(Callback):
         """After how many of its epochs a training may go on from the file; 0 where that is not whole, or not ours."""
         if not self.file.is_file():
             return 0
+
         try:
             found = read_sealed(self.file)
             device, done = found["callbacks"][self.state_key]["device"], int(found["epoch"]) + 1
@@ -47,6 +48,7 @@ class Resumption(Callback):
                 fault,
             )
             return 0
+
         if device != self.device:
             log.info(
                 "%s: an earlier training was ended on %s: starting anew on %s",
@@ -55,7 +57,9 @@ class Resumption(Callback):
                 self.device,
             )
             return 0
+
         log.info("%s: going on after epoch %d of %d", stage, done, epochs)
+
         return done
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

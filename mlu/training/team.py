@@ -65,8 +65,10 @@ class Team:
         """
         if not self.others:
             return function(context, *arguments)
+
         for way in self.others:
             way.send((function, replace(context, logger=None), arguments))
+
         try:
             with working(self.place):
                 found = function(context, *arguments)
@@ -75,7 +77,9 @@ class Team:
         except Exception as fault:
             self.refuse_failures(fault)
             raise
+
         self.refuse_failures(None)
+
         return found
 
     def refuse_failures(self, fault: Exception | None) -> None:
@@ -121,6 +125,7 @@ def team_of(size: int, device: torch.device) -> Iterator[Team]:
     if size == 1:
         yield alone(device)
         return
+
     spawn = multiprocessing.get_context("spawn")
     store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     all_threads = torch.get_num_threads()
@@ -138,8 +143,10 @@ def team_of(size: int, device: torch.device) -> Iterator[Team]:
             processes[-1].start()
             theirs.close()
             ways.append(own)
+
         for way in ways:
             way.recv()
+
         torch.set_num_threads(threads)
         dist.init_process_group(BACKENDS[device.type], store=store, rank=0, world_size=size)
         yield Team(Place(0, size), device, tuple(ways))
@@ -164,6 +171,7 @@ def serve(way: Way, port: int, threads: int, here: Place, device: torch.device) 
     torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+
     way.send("ready")
     store = dist.TCPStore(HOST, port, is_master=False)
     dist.init_process_group(
@@ -181,6 +189,7 @@ def serve(way: Way, port: int, threads: int, here: Place, device: torch.device) 
             # Ends with its part of the group, so that no other process waits for it.
             break
         way.send(None)
+
     dist.destroy_process_group()
 
 

@@ -38,11 +38,13 @@ def highest(scores: Weights, fractions: Mapping[str, float], scope: str) -> Weig
             name: top_fraction(layer, fractions[name]) & (layer > 0)
             for name, layer in scores.items()
         }
+
     flat = torch.cat([layer.flatten() for layer in scores.values()])
     wanted = sum(fractions[name] * layer.numel() for name, layer in scores.items())
     taken = (top_fraction(flat, wanted / max(flat.numel(), 1)) & (flat > 0)).split(
         [layer.numel() for layer in scores.values()]
     )
+
     return {name: part.view_as(scores[name]) for name, part in zip(scores, taken, strict=True)}
 
 
@@ -123,11 +125,14 @@ def constrain(
                 factor.to(value.dtype) for factor, value in zip(rate.values(), old, strict=True)
             )
             torch._foreach_copy_(slowed, torch._foreach_lerp(old, slowed, factors))
+
         if not low:
             return {}
+
         bounded = [parameters[name] for name in low]
         inside = torch._foreach_maximum(bounded, tuple(low.values()))
         torch._foreach_minimum_(inside, tuple(high[name] for name in low))
         stopped = [one != other for one, other in zip(inside, bounded, strict=True)]
         torch._foreach_copy_(bounded, inside)
+
     return dict(zip(low, stopped, strict=True))

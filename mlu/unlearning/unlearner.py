@@ -104,10 +104,12 @@ class Unlearner(L.LightningModule):
         self.frozen_norms = [name for name in batch_norms(self.net) if is_frozen(name, edit)]
         for name in self.frozen_norms:
             self.net.get_submodule(name).eval()
+
         self.parameters_by_name = dict(self.net.named_parameters())
         frozen = {name for name, radius in edit.radius.items() if not radius.any()}
         for name, parameter in self.parameters_by_name.items():
             parameter.requires_grad_(name not in frozen)
+
         bounded = {name: radius for name, radius in edit.radius.items() if name not in frozen}
         start = {name: self.parameters_by_name[name].detach() for name in bounded}
         self.low = {name: start[name] - radius for name, radius in bounded.items()}
@@ -193,7 +195,9 @@ class Unlearner(L.LightningModule):
                 f"method.tuning.schedule={tuning.schedule}: {self.method.name} sets the learning rate of each pass "
                 "itself, use constant"
             )
+
         steps = sum(len(self.batches_of(one)) for one in self.passes)
+
         return optimiser_of(
             self.net, tuning, steps if tuning.steps is None else min(steps, tuning.steps), lrs
         )

@@ -60,6 +60,7 @@ class CelebA(ImageFolder):
         names, targets = read_targets(attributes, labels)
         # Kaggle's archive has a folder of the same name inside.
         inner, outer = folder / IMAGES / IMAGES, folder / IMAGES
+
         return LabelTable(
             folder=inner if inner.is_dir() else outer,
             paths=names,
@@ -77,12 +78,14 @@ class CelebA(ImageFolder):
         if self.download and not (folder and (folder / IMAGES).is_dir()):
             download(self.name, "CelebA", root)
             folder = locate(root)
+
         if folder is None:
             raise UserError(
                 f"no {ATTRIBUTES}.txt (or .csv) in {root / 'celeba'} or {root}: put it there with {IDENTITIES}.txt, "
                 f"{PARTITION}.txt and {IMAGES}/ from CelebA (mmlab.ie.cuhk.edu.hk), name their folder with "
                 f"dataset.root=..., or set dataset.download=true"
             )
+
         return folder
 
 
@@ -110,6 +113,7 @@ def required(folder: Path, stem: str) -> Path:
         raise UserError(
             f"no {stem}.txt (or .csv) in {folder}: put it there from CelebA (mmlab.ie.cuhk.edu.hk){other}"
         )
+
     return file
 
 
@@ -142,6 +146,7 @@ def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
     header, rows = (kaggle_header if file.suffix == ".csv" else text_header)(file, lines)
     if twice := [name for name, times in Counter(header).items() if times > 1]:
         raise UserError(f"{file}: attribute {twice[0]!r} is there twice: keep one of them")
+
     names, values = [], []
     for name, *signs in map(str.split, rows):
         names.append(name)
@@ -151,11 +156,14 @@ def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
             raise UserError(
                 f"{file}, row {name}: values must be 1 or -1, got {fault.args[0]!r}"
             ) from None
+
         if len(signs) != len(header):
             raise UserError(
                 f"{file}, row {name}: {len(signs)} values for the {len(header)} attributes of the header"
             )
+
     refuse_doubles(file, names)
+
     return (
         header,
         names,

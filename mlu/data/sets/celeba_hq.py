@@ -54,6 +54,7 @@ class CelebAHQ(ImageFolder):
         people = self.find(MUCAC, IDENTITIES)
         names, targets = read_targets(attributes, labels, key=partial(image_number, attributes))
         identities = read_joined(people, names, attributes)
+
         return LabelTable(
             folder=self.find(MASKS, IMAGES),
             paths=names,

@@ -83,6 +83,7 @@ class Csv(ImageFolder):
             raise UserError(
                 f"there is no label table {file}: name it with dataset.table=..., its folder with dataset.root=..."
             )
+
         table = read_table(file, self.wanted())
         refuse_wrong_columns(file, table.column_names, self.special)
         paths = texts(table, self.image_column)
@@ -104,6 +105,7 @@ class Csv(ImageFolder):
             if self.split_column and self.split == "official"
             else None,
         )
+
         return found.subset(np.flatnonzero(targets.any(1))) if self.class_column else found
 
     def wanted(self) -> list[str] | None:
@@ -138,11 +140,13 @@ class Csv(ImageFolder):
             return self.occurring(
                 file, self.list_column, listed_labels(table, self.list_column, self.separator)
             )
+
         columns = [name for name in table.column_names if name not in self.special]
         labels = chosen_labels(
             self.name, columns if self.labels is None else [*map(str, self.labels)], columns
         )
         values = np.stack([self.signs(file, table, label, paths) for label in labels], 1)
+
         return labels, (values == 1).astype(np.uint8), values >= 0
 
     def occurring(
@@ -152,6 +156,7 @@ class Csv(ImageFolder):
         names = sorted({name for row in rows for name in row})
         if not names:
             raise UserError(f"{file}, column {column!r}: no row has a label")
+
         labels = chosen_labels(
             self.name, names if self.labels is None else [*map(str, self.labels)], names
         )
@@ -165,6 +170,7 @@ class Csv(ImageFolder):
         ]
         if pairs:
             targets[tuple(np.array(pairs).T)] = 1
+
         if left := len(names) - len(labels):
             log.info(
                 "%s: %d of the %d values of column %s are not among dataset.labels",
@@ -173,6 +179,7 @@ class Csv(ImageFolder):
                 len(names),
                 column,
             )
+
         return labels, targets, np.ones(targets.shape, bool)
 
     def signs(self, file: Path, table: pa.Table, label: str, paths: Sequence[str]) -> np.ndarray:
@@ -181,6 +188,7 @@ class Csv(ImageFolder):
         meanings = {plain_cell(self.positive): 1, plain_cell(self.negative): 0, "": -1}
         if self.unknown is not None:
             meanings[plain_cell(self.unknown)] = -1
+
         values = [meanings.get(plain_cell(cell)) for cell in cells.dictionary.to_pylist()]
         index = pc.fill_null(cells.indices, -1).to_numpy()
         for number, value in enumerate(values):
@@ -191,7 +199,9 @@ class Csv(ImageFolder):
                     f"neither {self.positive} (dataset.positive) nor {self.negative} (dataset.negative) nor empty; "
                     f"if it means unknown, set dataset.unknown"
                 )
+
         found: np.ndarray = np.array([*values, -1], np.int8)[index]
+
         return found
 
     def parts(self, file: Path, table: pa.Table, paths: Sequence[str]) -> np.ndarray:

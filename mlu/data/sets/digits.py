@@ -71,6 +71,7 @@ class Digits(Dataset):
             "labels": labels,
             "code": code_digest("mlu.data.sets.digits"),
         }
+
         return LabelledImages(
             name=self.name,
             task="singlelabel",
@@ -118,6 +119,7 @@ class MultiDigits(Dataset):
         files = partial(arrays_in, ("images", "targets", "split"))
         painted = Store(Path(self.root)).read("multidigits", key, self.build, files)
         columns = [int(label) for label in labels]
+
         return LabelledImages(
             name=self.name,
             task="multilabel",
@@ -150,6 +152,7 @@ class MultiDigits(Dataset):
             )
         if not 0 < self.prevalence < 1:
             raise UserError(f"dataset.prevalence must lie between 0 and 1, got {self.prevalence}")
+
         lowest = lowest_phi(self.prevalence)
         if not lowest <= self.correlation <= 1:
             raise UserError(
@@ -170,10 +173,12 @@ class MultiDigits(Dataset):
         images = new_images(folder / "images.npy", shape)
         for rows, canvases in paint(rng, glyphs, sources, self.image_size):
             images[rows] = canvases
+
         images.flush()
         write_array(folder / "targets.npy", present.astype(np.uint8))
         write_array(folder / "split.npy", split)
         write_array(folder / "sources.npy", sources)
+
         return {"images": self.images}
 
 
@@ -275,6 +280,7 @@ def paint(
             ink = rng.uniform(*INK, (len(rows), 3, 1, 1)).astype(np.float32)
             shapes = paste(glyphs[column[rows]], top, left, height, size)
             canvases[rows] = np.maximum(canvases[rows], ink * shapes[:, None])
+
         canvases += NOISE * rng.standard_normal(canvases.shape, dtype=np.float32)
         yield slice(start, start + len(chunk)), brightness_to_bytes(canvases)
 
@@ -359,10 +365,12 @@ def digit_labels(name: str, labels: Sequence[Any], field: str = "labels") -> tup
             raise UserError(
                 f"{name} has no label {label!r} (dataset.{field}); it has the digits 0 to 9"
             )
+
     if len(set(named)) < max(2, len(named)):
         raise UserError(
             f"dataset.{field} of {name} must be at least two different digits, got {list(named)}"
         )
+
     return named
 
 

@@ -77,14 +77,17 @@ def read_idx(file: Path, axes: int) -> np.ndarray:
     """
     with decoding(file), gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         content = stream.read()
+
     start, magic = 4 * (1 + axes), 0x800 + axes
     if len(content) < start or int.from_bytes(content[:4], "big") != magic:
         raise malformed(
             file,
             f"an idx file of this kind begins with {magic:08x}, this one with {content[:4].hex()!r}",
         )
+
     shape = np.frombuffer(content, ">u4", axes, offset=4).tolist()
     if len(content) - start != math.prod(shape):
         count = " x ".join(map(str, shape))
         raise malformed(file, f"its header says {count} bytes, but {len(content) - start:,} follow")
+
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -90,6 +90,7 @@ class MUFAC(ImageFolder):
                 "%s: the paper's groups 13-16 and 46-60 are not in the files: 13-19 and 46-55 stand for them",
                 self.name,
             )
+
         people = sorted({(row.family, row.person) for row in chosen})
         number = {person: place for place, person in enumerate(people)}
         table = LabelTable(
@@ -107,6 +108,7 @@ class MUFAC(ImageFolder):
             else None,
         )
         self.warn_of_copies(table)
+
         return table
 
     def folder(self) -> Path:
@@ -147,6 +149,7 @@ def read_mufac_part(folder: Path, part: int) -> list[MufacImage]:
     file = part_file(folder, PARTS[part])
     if not file.is_file():
         raise UserError(f"there is no {file}: put it there from {ORIGIN}")
+
     table = read_table(file, COLUMNS)
     rows = []
     for family, person, age, name in zip(
@@ -157,6 +160,7 @@ def read_mufac_part(folder: Path, part: int) -> list[MufacImage]:
             raise UserError(
                 f"{file}, row {name}: image_path must be like F0001_AGE_D_18_a1.jpg, with a class from a to h"
             )
+
         letter = match["letter"]
         if age.strip().isalpha() and age.strip() != letter:
             raise UserError(
@@ -166,10 +170,13 @@ def read_mufac_part(folder: Path, part: int) -> list[MufacImage]:
             raise UserError(
                 f"{file}, row {name}: family_id and person_id must not be empty, got {family!r}, {person!r}"
             )
+
         rows.append(
             MufacImage(f"{PARTS[part]}_images/{name}", family, person, GROUPS[letter], part)
         )
+
     refuse_doubles(file, [row.path for row in rows])
+
     return rows
 
 

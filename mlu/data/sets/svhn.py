@@ -43,6 +43,7 @@ def read_mat(file: Path, test: bool) -> Part:
     """The images of one file; raises UserError if it is damaged or malformed."""
     with decoding(file):
         content = loadmat(file, variable_names=["X", "y"])
+
     for name in ("X", "y"):
         if name not in content:
             raise malformed(file, f"it has no variable {name}")
@@ -50,6 +51,7 @@ def read_mat(file: Path, test: bool) -> Part:
             raise malformed(
                 file, f"{name} must be an array of numbers, got {type(content[name]).__name__}"
             )
+
     images, labels = content["X"], content["y"]
     if images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3) or images.dtype != np.uint8:
         raise malformed(
@@ -58,5 +60,7 @@ def read_mat(file: Path, test: bool) -> Part:
         )
     if labels.ndim != 2 or labels.shape[1] != 1:
         raise malformed(file, f"y must be of shape (n, 1), got {labels.shape}")
+
     digits = classes_of(file, labels[:, 0].tolist(), images.shape[3], range(1, 11)) % 10
+
     return Part(np.ascontiguousarray(images.transpose(3, 2, 0, 1)), digits, test)

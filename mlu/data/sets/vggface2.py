@@ -80,8 +80,10 @@ class VGGFace2(ImageFolder):
             raise UserError(
                 f"none of the {len(names):,} images of {file} is in {folder}: get them from {origin}"
             )
+
         self.warn(file, folder, names, images, places)
         found, part = names.take(pa.array(rows)), parts[places[rows]]
+
         return LabelTable(
             folder=folder,
             paths=pc.binary_join_element_wise(
@@ -129,6 +131,7 @@ class VGGFace2(ImageFolder):
                 "%s: %d of the %d rows of %s have no image in %s and are left out, such as %s",
                 self.name, len(lost), len(names), file, folder, names[lost[0]],
             )  # fmt: skip
+
         unnamed = np.ones(len(images), bool)
         unnamed[places[places >= 0]] = False
         if unnamed.any():
@@ -186,6 +189,7 @@ def scan(folder: Path) -> tuple[pa.Array, np.ndarray]:
                 found = [f"{person}/{file.name}" for file in files if file.name.endswith(".jpg")]
             names.append(pa.array(found, pa.string()))
             parts.append(np.full(len(found), number, np.int8))
+
     return pa.concat_arrays(names), np.concatenate(parts)
 
 

@@ -61,6 +61,7 @@ class Faces(Dataset):
         files = partial(arrays_in, ("images", "targets", "identities"))
         drawn = Store(Path(self.root)).read("faces", key, lambda draft: draw(self, draft), files)
         labels = tuple(ALIASES.get(label, label) for label in self.labels)
+
         return LabelledImages(
             name=self.name,
             task="multilabel",
@@ -91,6 +92,7 @@ def check_faces(faces: Faces) -> None:
         raise UserError(
             f"faces got labels {list(faces.labels)}: name at least one of its ten, none of them twice"
         )
+
     limits = {
         "image_size": (16, math.inf),
         "images": (1, math.inf),
@@ -119,9 +121,11 @@ def draw(faces: Faces, folder: Path) -> dict[str, Any]:
             rows = slice(start, min(start + step, faces.images))
             pictures = render(people.rows(rows), faces.image_size)
             images[rows] = noisy_bytes(pictures, faces.noise, seed=(faces.seed, start))
+
     images.flush()
     write_array(folder / "targets.npy", people.labels[people.identities])
     write_array(folder / "identities.npy", people.identities)
+
     return {"images": faces.images, "people": len(people.labels)}
 
 

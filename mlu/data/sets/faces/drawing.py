@@ -24,12 +24,15 @@ def looks_of(
         has = labels[:, PAPER.index(cue.label)]
         mean = np.where(has == 1, cue.with_, cue.without)
         traits[trait] = mean + cue.spread * normal.clip(-FARTHEST, FARTHEST)
+
     for table, normals in ((PERSON, persons), (SCENE, scenes)):
         for (trait, (middle, spread)), normal in zip(table.items(), normals.T, strict=True):
             traits[trait] = middle + spread * normal.clip(-FARTHEST, FARTHEST)
+
     tensors = {trait: torch.from_numpy(value).float() for trait, value in traits.items()}
     for number, name in enumerate(PALETTES):
         tensors[name] = torch.from_numpy(0.25 + 0.5 * palettes[:, number]).float()
+
     return tensors | colours(tensors)
 
 
@@ -60,6 +63,7 @@ def colours(traits: Mapping[str, Tensor]) -> Looks:
     iris = mix(
         torch.tensor([0.22, 0.13, 0.08]), torch.tensor([0.25, 0.45, 0.60]), 2 * traits["iris"]
     )
+
     return {"skin": skin, "lips": lips, "hair": hair, "brows": 0.62 * hair, "iris": iris}
 
 
@@ -92,6 +96,7 @@ def render(looks: Looks, size: int) -> Tensor:
         draw_body,
     )
     layers = [layer for draw_part in front_to_back for layer in draw_part(sheet, traits, colours)]
+
     return composite(layers, colours["wall"], sheet, traits)
 
 
@@ -135,6 +140,7 @@ def lay_out(traits: Looks, size: int) -> Sheet:
         .mul_(across)
         .addcmul_(down, down)
     )
+
     return Sheet(x, y, across, down, (across - traits["yaw"]).abs_(), head, 2 / size / height)
 
 
@@ -172,6 +178,7 @@ def draw_cap(sheet: Sheet, traits: Looks, colours: Looks) -> list[Layer]:
         sheet.pixel,
     )
     shine = disc(sheet.across, sheet.down + 0.72, 0.55, 0.26, sheet.pixel).mul_(0.75 * bald)
+
     return [
         (dome.mul_(below_line), colours["hair"]),
         (shine, (1.3 * colours["skin"] + 0.15).clamp(max=1)),
@@ -192,6 +199,7 @@ def draw_eyes(sheet: Sheet, traits: Looks, colours: Looks) -> list[Layer]:
         sheet.pixel,
     )
     dark = 0.3 * colours["brows"]
+
     return [(iris, colours["iris"]), (eye, torch.full_like(dark, 0.93)), (lashes, dark)]
 
 
@@ -238,6 +246,7 @@ def draw_age(sheet: Sheet, traits: Looks, colours: Looks) -> list[Layer]:
     x, y = sheet.aside - traits["eye_x"], sheet.down - traits["eye_y"]
     bags = disc(x, y - 0.185, 0.2, 0.03, sheet.pixel)
     folds = disc(x.sub_(0.5 * y).add_(0.25), y.sub_(0.58), 0.04, 0.2, sheet.pixel)
+
     return [
         (
             torch.maximum(lines, bags).maximum(folds).mul_(0.6 * age).clamp_(max=1),
@@ -278,6 +287,7 @@ def draw_body(sheet: Sheet, traits: Looks, colours: Looks) -> list[Layer]:
         (crease.mul_(0.75), 0.35 * skin),
         (neck, 0.8 * skin),
     ]
+
     return [
         *layers,
         (hanging_hair(sheet, traits), 0.8 * colours["hair"]),

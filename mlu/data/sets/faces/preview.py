@@ -39,11 +39,13 @@ def preview(faces: Faces, file: Path) -> None:
     )
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
+
     for axes, picture, labels in zip(figure.axes, pictures, people.labels, strict=False):
         axes.imshow(picture.transpose(1, 2, 0), interpolation="nearest")
         axes.text(
             0.5, -0.04, caption(labels), transform=axes.transAxes, fontsize=7, ha="center", va="top"
         )
+
     try:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as fault:
@@ -95,6 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
+
     return 0
 
 
