@@ -20,7 +20,13 @@ def test_every_file_is_a_benchmark_that_is_listed_once_or_a_helper():
 
 def test_plain_loops_know_nothing_of_our_methods():
     """What they may share with them: data, augmentation, seeds, the network, and what a problem is."""
-    shared = {"contracts", "data.augment", "data.split", "models.network", "seeding"}
+    shared = {
+        "data.augment",
+        "data.split",
+        "models.network",
+        "system.seeding",
+        "unlearning.contract",
+    }
     assert {name.removeprefix("mlu.") for name in ours(Path(plain.__file__))} == shared
 
 

@@ -325,6 +325,13 @@ letters."""
 
 
 def harmless(value: str | float | None) -> str | float | None:
-    """Text that a spreadsheet does not take for a formula: with an apostrophe before it, which it
-    does not show."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """Text that a spreadsheet takes for one cell of text.
+
+    Before what it would take for a formula stands an apostrophe, which it does not show. A line ends
+    in one way only: a carriage return alone would not be quoted, and would end the row.
+    """
+    if not isinstance(value, str):
+        return value
+
+    marked = f"'{value}" if value.startswith(FORMULA) else value
+    return marked.replace("\r\n", "\n").replace("\r", "\n")

@@ -325,7 +325,10 @@ def believed(attacker, fit, asked):
 
 @pytest.mark.parametrize(
     ("owner", "name", "fault"),
-    [(attribute, "tried", believed), (attribute.Oriented, "transform", lambda self, seen: seen)],
+    [
+        (attribute, "attribute_trial", believed),
+        (attribute.Oriented, "transform", lambda self, seen: seen),
+    ],
     ids=["regression", "perceptron"],
 )
 def test_an_attacker_who_does_not_learn_the_sign_would_be_noticed(owner, name, fault, monkeypatch):

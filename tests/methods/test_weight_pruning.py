@@ -241,7 +241,7 @@ def test_cross_validation_takes_the_candidate_that_forgets_and_keeps(monkeypatch
     ):
         seen.clear()
         monkeypatch.setattr(
-            weight_pruning_module, "forgetting", lambda net, *_, rule=forgetting: rule(net)
+            weight_pruning_module, "forgetting_score", lambda net, *_, rule=forgetting: rule(net)
         )
         monkeypatch.setattr(
             weight_pruning_module,

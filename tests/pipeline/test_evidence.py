@@ -23,6 +23,7 @@ from mlu.models.backbones import Tiny
 from mlu.pipeline import evidence as exposure
 from mlu.pipeline import run as pipeline
 from mlu.pipeline import shadows, stages
+from mlu.pipeline.context import CODE as TRAINED_CODE
 from mlu.pipeline.evidence import (
     PROXY,
     ROC_PATHS,
@@ -284,7 +285,7 @@ def imports_of(*modules):
 )
 def test_all_code_that_decides_is_part_of_the_key(code, modules):
     """But for forms, words and where things are kept."""
-    parts = (*code, *stages.CODE)
+    parts = (*code, *TRAINED_CODE)
     assert not [
         module
         for module in imports_of(*modules)

@@ -152,7 +152,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(context, trained, monkey
     treatment = setup.experiment.method if treatment == "method" else treatment
     first = shadows_of(setup, treatment, COUNT, jobs=1)
     assert len(trained) == COUNT
-    monkeypatch.setattr(shadows, "forgetting", None)
+    monkeypatch.setattr(shadows, "unlearn_in_turn", None)
     again = shadows_of(context(), treatment, COUNT, jobs=1)
     assert len(trained) == COUNT
     np.testing.assert_array_equal(first.inside, again.inside)
@@ -203,7 +203,7 @@ def test_unlearned_ones_are_unlearned_anew_by_other_settings_and_for_other_label
 ):
     done, forgetting = [], stages.unlearn_in_turn
     monkeypatch.setattr(
-        shadows, "forgetting", lambda *given: done.append(given) or forgetting(*given)
+        shadows, "unlearn_in_turn", lambda *given: done.append(given) or forgetting(*given)
     )
     for overrides in ([], ["method.tuning.steps=1"], [BALD], []):
         setup = context(*overrides)

@@ -8,7 +8,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
@@ -171,6 +171,8 @@ def test_markdown_shows_any_text_in_one_line_as_it_is(text):
 
 @law
 @given(text=texts)
+@example(text="\r")
+@example(text="a\rb")
 def test_tables_keep_their_rows_and_columns_in_every_form(text, tmp_path):
     collection = found(tmp_path, text)
     tables = [general(one) for one in settings_in(collection)]
