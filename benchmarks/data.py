@@ -16,8 +16,8 @@ from torchvision import datasets, transforms
 from benchmarks.measure import Comparison, compare
 from mlu.data.augment import JITTER as COLOURS
 from mlu.data.augment import MAX_SHEAR, SCALES, augmented
+from mlu.data.divided import ImageData
 from mlu.data.labels import CELEBA, PAPER
-from mlu.data.module import ImageData
 from mlu.data.sets.celeba import CelebA
 from mlu.data.split import Batch
 from mlu.models.backbones import ResNet
@@ -163,6 +163,8 @@ def run() -> list[Comparison]:
                 f"one epoch of {len(data.splits['train']):,} prepared images, augmented",
                 lambda: deque(ours(data, setting), maxlen=0),
                 f"torchvision's CelebA, {WORKERS} workers",
-                lambda: deque(islice(loader, len(data.train_dataloader())), maxlen=0),
+                lambda: deque(
+                    islice(loader, len(data.train_batches(data.splits["train"]))), maxlen=0
+                ),
             ),
         ]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import Comparison, method_named, quiet_trainer, seconds
 from mlu.data.base import LabelledImages
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.models.backbones import Tiny
 from mlu.models.tasks import ForgetRequest, MultiLabel
 from mlu.runs.style import COLOURS, tidy

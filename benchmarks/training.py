@@ -6,7 +6,7 @@ import torch
 from benchmarks.measure import Comparison, compare
 from mlu.data.augment import augmented
 from mlu.data.base import LabelledImages
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.models.backbones import Tiny
 from mlu.models.tasks import MultiLabel
 from mlu.system.seeding import generator
@@ -42,14 +42,14 @@ def through_lightning(data: ImageData) -> None:
     module = Classifier(
         Tiny(name="tiny").build(LABELS), MultiLabel(), SETTINGS, seed=0, stage="benchmark"
     )
-    trainer.fit(module, data.train_dataloader())
+    trainer.fit(module, data.train_batches(data.splits["train"]))
 
 
 def bare_loop(data: ImageData) -> None:
     net = Tiny(name="tiny").build(LABELS)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     loss = torch.nn.BCEWithLogitsLoss()
-    for step, batch in enumerate(data.train_dataloader()):
+    for step, batch in enumerate(data.train_batches(data.splits["train"])):
         optimiser.zero_grad()
         loss(net(augmented(batch, generator(0, step)).images), batch.targets).backward()
         optimiser.step()

@@ -12,9 +12,9 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 
 from mlu.data.base import TaskName
+from mlu.data.divided import shuffled_batches
 from mlu.data.labels import forgotten_labels
 from mlu.data.loaded import split_of
-from mlu.data.module import shuffled_batches
 from mlu.data.split import Split
 from mlu.launch.build import made
 from mlu.launch.check import SEARCH, check_method, check_values

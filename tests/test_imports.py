@@ -36,7 +36,7 @@ ONLY = {
     "hydra": {"launch"},
     "omegaconf": {"launch"},
     "wandb": {"pipeline"},
-    "lightning": {"data", "training", "unlearning", "pipeline", "doors"},
+    "lightning": {"training", "unlearning", "pipeline", "doors"},
     "matplotlib": {"data", "runs", "report", "doors"},
 }
 """Library -> the folders that know it."""

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 
 from mlu.attacks.contract import Canaries
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.data.split import Split
 from mlu.models.network import Network
 from mlu.models.outputs import Outputs
@@ -32,7 +32,7 @@ CODE = (
     "mlu.models.tasks",
     "mlu.training.team",
     "mlu.data.augment",
-    "mlu.data.module",
+    "mlu.data.divided",
     "mlu.data.split",
     "mlu.models",
     "mlu.training.optimise",

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from mlu.data.base import LabelledImages
+from mlu.data.divided import ImageData
 from mlu.data.examination import label_correlations
 from mlu.data.labels import forgotten_labels
-from mlu.data.module import ImageData
 from mlu.evaluate.distributions import PICTURED, distribution_findings, drawn
 from mlu.evaluate.forgetting import forgotten_findings
 from mlu.evaluate.reassignment import reassignment_findings

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from mlu.data.arrays import Resized
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.data.sets.cifar import CIFAR10
 from mlu.data.sets.mnist import MNIST
 from mlu.data.sets.svhn import SVHN
@@ -123,10 +123,10 @@ def test_the_papers_split_mixes_the_two_parts(kind, written, tmp_path):
 
 
 @pytest.mark.parametrize("size", [16, 32, 48])
-def test_trains_and_tests_through_the_data_module(kind, written, tmp_path, size):
+def test_trains_and_tests_when_it_is_divided(kind, written, tmp_path, size):
     data = kind.at(tmp_path, split="official", image_size=size).load()
     module = ImageData(data, seed=0, batch_size=8)
-    batch = next(iter(module.train_dataloader()))
+    batch = next(iter(module.train_batches(module.splits["train"])))
     assert batch.images.shape == (8, 3, size, size)
     assert batch.images.dtype == torch.uint8
     assert (batch.targets.sum(1) == 1).all()

@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.data.sets.csv import Csv
 from mlu.system.errors import UserError
 from tests.support.photo_folder import SIZE, write_lines, write_photos

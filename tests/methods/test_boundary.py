@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import plain
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.data.split import Batch
 from mlu.methods import boundary
 from mlu.methods.boundary import BoundaryShrink, nearest

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from mlu.data.augment import augmented
 from mlu.data.base import TaskName
-from mlu.data.module import ShuffledBatches
+from mlu.data.divided import ShuffledBatches
 from mlu.data.split import Split
 from mlu.models.network import Network
 from mlu.models.tasks import ForgetRequest, task_of

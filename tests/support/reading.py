@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.system.errors import UserError
 
 

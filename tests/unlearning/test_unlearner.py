@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mlu.data.augment import augmented
-from mlu.data.module import ShuffledBatches
+from mlu.data.divided import ShuffledBatches
 from mlu.methods.parts import loss_of_retained
 from mlu.models.network import Network
 from mlu.system.errors import UserError
@@ -39,7 +39,7 @@ class Probe(Method):
 
 
 def batches(split, size, seed):
-    """A loader as the data module makes one."""
+    """A loader as the divided data make one."""
     order = ShuffledBatches(len(split), size, seed)
     return torch.utils.data.DataLoader(split, batch_size=None, sampler=order)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from mlu.data.divided import ImageData
 from mlu.data.labels import CELEBA, PAPER
-from mlu.data.module import ImageData
 from mlu.data.sets.celeba_hq import CelebAHQ
 from mlu.data.split import partition
 from mlu.system.errors import UserError

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlu.data.divided import ImageData
 from mlu.data.labels import plain_cell
-from mlu.data.module import ImageData
 from mlu.data.sets.csv import Csv
 from mlu.data.split import OPEN, partition
 from mlu.system.errors import UserError

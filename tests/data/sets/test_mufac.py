@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mlu.data.module import ImageData
+from mlu.data.divided import ImageData
 from mlu.data.sets.mufac import MUFAC
 from mlu.data.split import partition
 from mlu.system.errors import UserError

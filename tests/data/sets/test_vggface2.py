@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlu.data.divided import ImageData
 from mlu.data.labels import CELEBA, MAAD, PAPER
-from mlu.data.module import ImageData
 from mlu.data.sets.vggface2 import VGGFace2
 from mlu.data.split import OPEN, partition
 from mlu.system.errors import UserError

@@ -1,9 +1,9 @@
-"""The LightningDataModule: splits, batches, and names for columns."""
+"""A data set in three splits, names for its columns, and the batches that training reads."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import final
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -19,14 +19,15 @@ FEWEST_IMAGES = 20
 """Below this the test split has not even two images."""
 
 
-class ImageData(L.LightningDataModule):
+@final
+class ImageData:
     """A data set in three splits.
 
-    Only training needs a loader that Lightning knows; scores and evaluation read plain images,
-    `splits[name].batches`.
+    Only training needs a loader; scores and evaluation read plain images, `splits[name].batches`.
 
     Attributes:
         source: The whole data set.
+        task: Name of its task.
         labels: Name of each column.
         splits: `train`, `validation` and `test`, plain images.
     """
@@ -39,21 +40,10 @@ class ImageData(L.LightningDataModule):
             batch_size: Images per training step.
             workers: Processes that load batches; 0 loads in this one.
         """
-        super().__init__()
-        if len(data.images) < FEWEST_IMAGES:
-            raise UserError(
-                f"{data.name} has {len(data.images)} images: at least {FEWEST_IMAGES} are needed to train and to test"
-            )
-
-        if data.unreadable:
-            raise UserError(
-                f"{len(data.unreadable)} of the {len(data.images)} images of {data.name} cannot be read; the first: "
-                f"{next(iter(data.unreadable.values()))}; or leave them all out with dataset.exclude=FILE, which "
-                f"python -m mlu.doctor dataset={data.name} writes"
-            )
-
+        refuse_unfit(data)
         self.source, self.task, self.labels = data, data.task, data.labels
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
+
         self.splits = partition(data, seed)
         for name, split in self.splits.items():
             if len(split) < 2:
@@ -62,24 +52,40 @@ class ImageData(L.LightningDataModule):
                 )
 
     def columns(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Columns of labels, in their order; raises UserError with the nearest name for an unknown
-        one."""
-        return tuple(
-            self.labels.index(resolve_label(name, self.labels, self.source.name)) for name in names
-        )
+        """Columns of labels, in the order of their names.
+
+        Raises:
+            UserError: With the nearest name, if one is unknown.
+        """
+        found = [resolve_label(name, self.labels, self.source.name) for name in names]
+        return tuple(self.labels.index(label) for label in found)
 
     def train_batches(
         self, split: Split, batch_size: int | None = None, seed: int | None = None, epoch: int = 0
     ) -> DataLoader[Batch]:
         """Shuffled batches of `split`, for training that begins with an epoch, from 0.
 
-        Where none is given this module's own batch size and seed count.
+        Where none is given this data's own batch size and seed count.
         """
         seed = self.seed if seed is None else seed
         return shuffled_batches(split, batch_size or self.batch_size, seed, self.workers, epoch)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return self.train_batches(self.splits["train"])
+
+def refuse_unfit(data: LabelledImages) -> None:
+    """Raises UserError for a data set too small to divide, or with images that cannot be read."""
+    if len(data.images) < FEWEST_IMAGES:
+        raise UserError(
+            f"{data.name} has {len(data.images)} images: at least {FEWEST_IMAGES} are needed "
+            "to train and to test"
+        )
+
+    if data.unreadable:
+        raise UserError(
+            f"{len(data.unreadable)} of the {len(data.images)} images of {data.name} "
+            f"cannot be read; the first: {next(iter(data.unreadable.values()))}; or leave them "
+            f"all out with dataset.exclude=FILE, which python -m mlu.doctor dataset={data.name} "
+            "writes"
+        )
 
 
 def shuffled_batches(
@@ -88,7 +94,7 @@ def shuffled_batches(
     """Batches of a split for training, in another order in every epoch."""
     # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
     return DataLoader(
-        Shared(split, place()),
+        SharedSplit(split, place()),
         batch_size=None,
         sampler=ShuffledBatches(len(split), batch_size, seed, epoch),
         num_workers=workers,
@@ -98,9 +104,8 @@ def shuffled_batches(
 
 
 @dataclass(frozen=True)
-class Shared(Dataset[Batch]):
-    """A split as training reads it: of each batch all targets, and the images of this process's
-    part."""
+class SharedSplit(Dataset[Batch]):
+    """A split as training reads it: all targets of a batch, the images of this process's part."""
 
     split: Split
     here: Place | None

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mlu.data.base import LabelledImages
-from mlu.data.module import ImageData, ShuffledBatches
+from mlu.data.divided import ImageData, ShuffledBatches
 from mlu.system.errors import UserError
 
 
@@ -57,7 +57,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_worker_processes_change_nothing(workers):
     data = ImageData(toy(100), seed=0, batch_size=16, workers=workers)
-    targets = torch.cat([batch.targets for batch in data.train_dataloader()])
+    targets = torch.cat([batch.targets for batch in data.train_batches(data.splits["train"])])
     expected = torch.cat(
         [
             data.splits["train"].targets[rows]
