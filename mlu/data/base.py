@@ -1,4 +1,4 @@
-"""What every data set gives: images, a table of labels and what is known about them."""
+"""The contract of a data set: images, a table of labels and what is known about them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,10 @@ SPLITS = ("paper", "official")
 
 
 class Images(Protocol):
-    """Images that need not be in memory: an array, a memory map, or files that are decoded when
-    asked for."""
+    """Images that need not be in memory.
+
+    An array is one, or a memory map, or files that are decoded when they are asked for.
+    """
 
     def __len__(self) -> int: ...
 
@@ -82,8 +84,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self) -> LabelledImages:
-        """Read or draw the images and labels; raises UserError with what is missing and how to get
-        it."""
+        """Read or draw the images and labels.
+
+        Raises:
+            UserError: With what is missing and how to get it, or the field that is out of range.
+        """
 
 
 def arrays_in(names: Sequence[str], entry: Entry) -> dict[str, np.ndarray]:
@@ -96,5 +101,6 @@ def check_fields(name: str, split: str, image_size: int) -> None:
     if split not in SPLITS:
         hint = did_you_mean(split, SPLITS)
         raise UserError(f"dataset.split of {name} must be paper or official, got {split!r}{hint}")
+
     if image_size < 1:
         raise UserError(f"dataset.image_size of {name} must be at least 1 pixel, got {image_size}")

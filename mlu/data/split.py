@@ -89,6 +89,7 @@ class Split:
             yield self[rows]
 
     def subset(self, rows: Tensor) -> "Split":
+        """Some of the images, in the given order."""
         kept = rows.numpy()
         return replace(
             self,
@@ -131,15 +132,22 @@ def united_splits(first: Split, second: Split) -> Split:
 
 
 def count_batches(images: int, size: int) -> int:
-    """Steps of one epoch of training: a rest of a single image is left out, since batch norm cannot
-    learn from it."""
+    """Steps of one epoch of training.
+
+    A rest of a single image is left out, since batch norm cannot learn from it.
+
+    Example:
+        >>> [count_batches(images, size=16) for images in (32, 33, 34)]
+        [2, 2, 3]
+    """
     whole, rest = divmod(images, size)
     return whole + (rest > 1)
 
 
 def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
-    """Train, validation and test: complete, disjoint, identity-disjoint where there are identities,
-    stratified.
+    """Train, validation and test: complete, disjoint, stratified.
+
+    Where there are identities no person is in two of them.
 
     Args:
         data: The whole data set; a split of its own is kept as it is, what it leaves open is train
@@ -172,8 +180,7 @@ def partition(data: LabelledImages, seed: int) -> dict[str, Split]:
 def stratified_parts(
     targets: np.ndarray, identities: np.ndarray, seed: int, parts: int = 3
 ) -> np.ndarray:
-    """Part (0, 1, 2) of each image by the shares of FRACTIONS; all images of an identity get the
-    same one.
+    """Part (0, 1, 2) of each image by the shares of FRACTIONS, the same for a person's images.
 
     People with the same labels stand side by side, rarest label first and random within, and are
     dealt along a golden-ratio sequence: on *every* stretch of it each part has its share to within
@@ -187,19 +194,29 @@ def stratified_parts(
 
     Returns:
         int8, shape (images,).
+
+    Example:
+        >>> people = np.array([7, 7, 8, 8, 9, 9])
+        >>> part = stratified_parts(np.ones((6, 1), np.uint8), people, seed=0)
+        >>> bool((part[::2] == part[1::2]).all())
+        True
     """
     generator = np.random.default_rng([seed, 65_25_10])
     people, person, sizes = np.unique(identities, return_inverse=True, return_counts=True)
+
+    # Labels that most images of a person have, and people ordered by them.
     totals = np.stack(
         [np.bincount(person, weights=column, minlength=len(people)) for column in targets.T], 1
     )
     mostly = (2 * totals > sizes[:, None]).astype(np.int8)
     rarest_last = np.argsort(-mostly.mean(0), kind="stable")
     order = np.lexsort([generator.random(len(people)), *mostly[:, rarest_last].T])
+
     golden = (5**0.5 - 1) / 2
     dealt = (generator.random() + golden * np.arange(len(people))) % 1
     shares = np.cumsum(list(FRACTIONS.values())[:parts])
     bounds = shares[:-1] / shares[-1]
+
     part = np.empty(len(people), np.int8)
     part[order] = np.searchsorted(bounds, dealt, side="right")
 
@@ -221,10 +238,12 @@ def people_drawn(persons: np.ndarray, sizes: Sequence[int], seed: int) -> list[T
     people, person = np.unique(persons, return_inverse=True)
     rank = torch.randperm(len(people), generator=generator(seed)).numpy()[person]
     order = np.argsort(rank, kind="stable")
+
     groups, at = [], 0
     for size in sizes:
         groups.append(torch.from_numpy(np.sort(order[at : at + size])))
         at += size
         while 0 < at < len(order) and rank[order[at]] == rank[order[at - 1]]:
             at += 1
+
     return groups

@@ -17,8 +17,7 @@ PARQUET = (".parquet", ".pq")
 def read_table(
     file: Path, columns: Sequence[str] | None = None, types: Mapping[str, DataType] | None = None
 ) -> Table:
-    """The columns of a CSV file (with a header, UTF-8) or a Parquet file, in the order that is
-    asked for.
+    """Columns of a CSV file (with a header, UTF-8) or a Parquet file, in the order asked for.
 
     Args:
         file: Ends with .parquet or .pq, or is CSV. A gzipped CSV file (.gz) is read too.
@@ -37,9 +36,8 @@ def read_table(
         header = pyarrow.parquet.read_schema(file).names if parquet else csv_header(file)
         refuse_wrong_columns(file, header, columns)
         if parquet:
-            return pyarrow.parquet.read_table(
-                file, columns=None if columns is None else list(columns)
-            )
+            named = None if columns is None else list(columns)
+            return pyarrow.parquet.read_table(file, columns=named)
 
         texts = dict.fromkeys(header, pa.string())
         convert = pyarrow.csv.ConvertOptions(
@@ -66,6 +64,7 @@ def refuse_wrong_columns(file: Path, header: Sequence[str], columns: Sequence[st
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise UserError(f"{file}: column {twice[0]!r} is there twice: keep one of them")
+
     for name in columns or ():
         if name not in header:
             hint = did_you_mean(name, header) or "."
