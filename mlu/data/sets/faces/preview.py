@@ -65,7 +65,7 @@ def caption(labels: np.ndarray) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the preview; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m mlu.data.sets.faces.dataset", description="Draw a sheet of labelled faces."
+        prog="python -m mlu.data.sets.faces.preview", description="Draw a sheet of labelled faces."
     )
     parser.add_argument(
         "--preview",
