@@ -10,6 +10,7 @@ import pytest
 
 from mlu.launch.check import check_values
 from mlu.launch.compose import composed
+from tests.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -140,3 +141,11 @@ def test_every_file_that_a_page_names_exists():
         prose = prose_and_code(page)[0]
         for name in re.findall(r"`((?:mlu|tests|conf|benchmarks|tools|examples)/[\w./]+)`", prose):
             assert (ROOT / name).exists() or "NAME" in name, f"{page.name}: {name}"
+
+
+def test_design_names_the_folders_and_what_each_may_import():
+    text = (ROOT / "docs" / "design.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", text, re.MULTILINE)
+    written = {name: may.replace("*base*", "system data models").strip("–") for name, may in rows}
+    folders = {name: may for name, may in MAY_IMPORT.items() if name != "doors"}
+    assert list(written.items()) == list(folders.items())
