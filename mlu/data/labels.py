@@ -29,7 +29,8 @@ MAAD = tuple(
     5_o_Clock_Shadow Goatee Oval_Face Square_Face Round_Face Double_Chin High_Cheekbones Chubby
     Obstructed_Forehead Fully_Visible_Forehead Brown_Eyes Bags_Under_Eyes Bushy_Eyebrows
     Arched_Eyebrows Mouth_Closed Smiling Big_Lips Big_Nose Pointy_Nose Heavy_Makeup Wearing_Hat
-    Wearing_Earrings Wearing_Necktie Wearing_Lipstick No_Eyewear Eyeglasses Attractive""".split()  # noqa: SIM905
+    Wearing_Earrings Wearing_Necktie Wearing_Lipstick No_Eyewear Eyeglasses
+    Attractive""".split()  # noqa: SIM905
 )
 """MAAD-Face's 47 attributes, in the order of its table.
 

@@ -1,10 +1,9 @@
-"""`faces`: drawn faces with ten attributes, as common and as entangled as in CelebA-HQ; no
-download.
+"""`faces`: drawn faces with ten attributes, as common and as entangled as in CelebA-HQ.
 
-A person has labels, cues that show them, and traits of their own; a scene (pose, light, background,
-expression) changes from image to image and knows nothing of the labels. `looks` turns the three
-into numbers, `render` turns those into pixels. `python -m mlu.data.sets.faces.preview --preview
-faces.png` draws a labelled sheet.
+Nothing is downloaded. A person has labels, cues that show them, and traits of their own; a scene
+(pose, light, background, expression) changes from image to image and knows nothing of the labels.
+`looks_of` turns the three into numbers, `render` turns those into pixels.
+`python -m mlu.data.sets.faces.preview --output faces.png` draws a labelled sheet.
 """
 
 import math
@@ -29,8 +28,20 @@ from mlu.system.errors import UserError
 from mlu.system.store import Store, code_digest, digest
 
 PIXELS_AT_ONCE = 2**18
-"""Most pixels that are held in float32 at a time: 64 images of 64 x 64, small enough for a
-processor's cache."""
+"""Most pixels that are held in float32 at a time.
+
+64 images of 64 x 64: few enough for a processor's cache.
+"""
+
+LIMITS = {
+    "image_size": (16, math.inf),
+    "images": (1, math.inf),
+    "images_per_identity": (1, math.inf),
+    "seed": (0, math.inf),
+    "correlation": (0, 1),
+    "noise": (0, math.inf),
+}
+"""Least and most of each field: beyond, drawing fails or shows another thing than asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +66,24 @@ class Faces(Dataset):
     images_per_identity: int = 4
 
     def load(self) -> LabelledImages:
-        """The images, drawn on the first call; raises UserError for a field that cannot be drawn."""
+        """The images, drawn on the first call.
+
+        Raises:
+            UserError: For a field that cannot be drawn.
+        """
         check_faces(self)
         key = content_key(self)
         files = partial(arrays_in, ("images", "targets", "identities"))
         drawn = Store(Path(self.root)).read("faces", key, lambda draft: draw(self, draft), files)
+
         labels = tuple(ALIASES.get(label, label) for label in self.labels)
+        columns = [PAPER.index(label) for label in labels]
 
         return LabelledImages(
             name=self.name,
             task="multilabel",
             images=drawn["images"],
-            targets=drawn["targets"][:, [PAPER.index(label) for label in labels]],
+            targets=drawn["targets"][:, columns],
             labels=labels,
             identities=np.array(drawn["identities"]),
             fingerprint=digest({**key, "labels": labels}),
@@ -74,8 +91,10 @@ class Faces(Dataset):
 
 
 def content_key(faces: Faces) -> dict[str, Any]:
-    """All that the drawn files depend on; all ten labels are kept, so the chosen ones are not part
-    of it."""
+    """All that the drawn files depend on.
+
+    They hold all ten labels, so the chosen ones are not part of it.
+    """
     fields = ("image_size", "images", "seed", "correlation", "noise", "images_per_identity")
     code = code_digest("mlu.data.sets.faces", "mlu.data.labels")
     return {
@@ -86,20 +105,15 @@ def content_key(faces: Faces) -> dict[str, Any]:
 
 
 def check_faces(faces: Faces) -> None:
-    """Raise UserError for the first field that cannot be drawn."""
+    """Raises UserError for the first field that cannot be drawn."""
     known = {resolve_label(label, PAPER, "faces (dataset.labels)") for label in faces.labels}
     if not faces.labels or len(known) < len(faces.labels):
         raise UserError(
-            f"faces got labels {list(faces.labels)}: name at least one of its ten, none of them twice"
+            f"faces got labels {list(faces.labels)}: name at least one of its ten, "
+            "none of them twice"
         )
 
-    limits = {
-        "image_size": (16, math.inf),
-        "images": (1, math.inf),
-        "images_per_identity": (1, math.inf),
-    }
-    limits |= {"seed": (0, math.inf), "correlation": (0, 1), "noise": (0, math.inf)}
-    for field, (least, most) in limits.items():
+    for field, (least, most) in LIMITS.items():
         value = getattr(faces, field)
         if not least <= value <= most or math.isinf(value):
             allowed = f"of at least {least}" if math.isinf(most) else f"from {least} to {most}"
@@ -107,17 +121,19 @@ def check_faces(faces: Faces) -> None:
 
 
 def draw(faces: Faces, folder: Path) -> dict[str, Any]:
-    """Write images.npy, targets.npy (all ten labels) and identities.npy, with few images in float32
-    at a time."""
+    """Write images.npy, targets.npy (all ten labels) and identities.npy.
+
+    Few images are in float32 at a time.
+    """
     people = cast(faces.images, faces.seed, faces.images_per_identity, faces.correlation)
     shape = (faces.images, 3, faces.image_size, faces.image_size)
     images = new_images(folder / "images.npy", shape)
+
     step = max(1, PIXELS_AT_ONCE // faces.image_size**2)
     starts = range(0, faces.images, step)
+    title = f"drawing {faces.images:,} faces"
     with one_thread():
-        for start in track(
-            starts, f"drawing {faces.images:,} faces", console=Console(stderr=True), transient=True
-        ):
+        for start in track(starts, title, console=Console(stderr=True), transient=True):
             rows = slice(start, min(start + step, faces.images))
             pictures = render(people.rows(rows), faces.image_size)
             images[rows] = noisy_bytes(pictures, faces.noise, seed=(faces.seed, start))
@@ -131,8 +147,10 @@ def draw(faces: Faces, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: on planes that fit the cache, waiting for others costs more than
-    they save."""
+    """Keep torch to one thread.
+
+    On planes that fit the cache, waiting for others costs more than they save.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""People of the drawn faces: their labels, cues, and scenes, drawn to CelebA-HQ's label statistics."""
+"""People of the drawn faces: labels as on CelebA-HQ, and the chance that all else follows from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,18 @@ from scipy.special import ndtri
 
 from mlu.data.labels import PAPER
 from mlu.data.sets.faces.drawing import looks_of
-from mlu.data.sets.faces.traits import CUES, PALETTES, PERSON, SCENE, Looks
+from mlu.data.sets.faces.traits import CUES, PALETTES, PERSON_TRAITS, SCENE_TRAITS, Looks
 
 STATISTICS = Path(__file__).with_name("celeba_hq_labels.csv")
+"""How common the ten labels are on CelebA-HQ, and how they go together."""
 
 
 def label_statistics() -> tuple[np.ndarray, np.ndarray]:
-    """Prevalence of the ten labels of PAPER, shape (10,), and their latent correlations, shape (10,
-    10)."""
+    """Statistics of the ten labels of PAPER on CelebA-HQ.
+
+    Returns:
+        Prevalence, shape (10,), and latent correlations, shape (10, 10).
+    """
     table = np.genfromtxt(
         STATISTICS, delimiter=",", names=True, dtype=None, encoding="utf-8", skip_header=1
     )
@@ -24,8 +28,9 @@ def label_statistics() -> tuple[np.ndarray, np.ndarray]:
 
 
 def labels_from_normals(normals: np.ndarray, correlation: float) -> np.ndarray:
-    """Labels of people by a Gaussian copula: y = 1[z < thresholds], z ~ N(0, I + correlation (R -
-    I)).
+    """Labels of people by a Gaussian copula.
+
+    y = 1[z < thresholds], z ~ N(0, I + correlation (R - I)).
 
     Args:
         normals: Independent standard normals, shape (people, 10).
@@ -48,9 +53,9 @@ class Cast:
     Attributes:
         labels: Of each person, 0 or 1, shape (people, 10).
         cues: How each person shows the labels, shape (people, len(CUES)).
-        persons: Traits that have no label, shape (people, len(PERSON)).
+        persons: Traits that have no label, shape (people, len(PERSON_TRAITS)).
         identities: Person on each image, ascending, shape (images,).
-        scenes: Pose, light and expression, shape (images, len(SCENE)).
+        scenes: Pose, light and expression, shape (images, len(SCENE_TRAITS)).
         palettes: Uniform colours of wall and clothes, shape (images, len(PALETTES), 3).
     """
 
@@ -91,8 +96,8 @@ def cast(images: int, seed: int, images_per_identity: int, correlation: float) -
     return Cast(
         labels=labels_from_normals(streams[1].standard_normal((people, len(PAPER))), correlation),
         cues=streams[2].standard_normal((people, len(CUES))),
-        persons=streams[3].standard_normal((people, len(PERSON))),
+        persons=streams[3].standard_normal((people, len(PERSON_TRAITS))),
         identities=identities,
-        scenes=streams[4].standard_normal((images, len(SCENE))),
+        scenes=streams[4].standard_normal((images, len(SCENE_TRAITS))),
         palettes=streams[5].random((images, len(PALETTES), 3)),
     )

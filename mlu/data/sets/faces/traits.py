@@ -1,17 +1,21 @@
-"""Traits of a drawn face: the cues that show labels, and what persons and scenes add of their own."""
+"""Traits of a drawn face: cues that show its labels, and what persons and scenes add."""
 
 from typing import NamedTuple
 
 from torch import Tensor
 
 Looks = dict[str, Tensor]
-"""What is to be drawn: a value per image, shape (images,), or a colour in [0, 1], shape (images,
-3)."""
+"""What is to be drawn.
+
+A value per image, shape (images,), or a colour in [0, 1], shape (images, 3).
+"""
 
 
 class Cue(NamedTuple):
-    """A trait that shows a label: N(without, spread^2) when it is 0, N(with_, spread^2) when it is
-    1."""
+    """A trait that shows a label.
+
+    It is drawn from N(without, spread^2) when the label is 0, from N(with_, spread^2) when it is 1.
+    """
 
     label: str
     without: float
@@ -19,9 +23,6 @@ class Cue(NamedTuple):
     spread: float
 
 
-# Lengths are in half widths (x) and half heights (y) of the face; (with_ - without) / spread is how
-# far apart the two distributions lie (d'). No trait tells Male alone: its six together have a d' of
-# 6.7.
 CUES = {
     "arch": Cue("Arched_Eyebrows", 0.0, 0.16, 0.035),
     "baldness": Cue("Bald", 0.0, 1.0, 0.14),
@@ -39,9 +40,14 @@ CUES = {
     "lash": Cue("Male", 0.075, 0.02, 0.024),
     "brow_gap": Cue("Male", 0.28, 0.22, 0.026),
 }
+"""How each label shows.
 
-# Mean and standard deviation of what tells people apart and has no label.
-PERSON = {
+Lengths are in half widths (x) and half heights (y) of the face; (with_ - without) / spread is how
+far apart the two distributions lie (d'). No trait tells Male alone: its six together have a d' of
+6.7.
+"""
+
+PERSON_TRAITS = {
     "size": (0.56, 0.02),
     "eye_x": (0.42, 0.03),
     "eye_y": (-0.10, 0.03),
@@ -57,9 +63,9 @@ PERSON = {
     "shade": (0.0, 1.0),  # which hair, where it is not brown
     "iris": (0.0, 1.0),
 }
+"""Mean and standard deviation of what tells people apart and has no label."""
 
-# Mean and standard deviation of what changes from image to image.
-SCENE = {
+SCENE_TRAITS = {
     "x": (0.0, 0.045),
     "y": (-0.04, 0.04),
     "turn": (0.0, 0.09),  # radians
@@ -73,6 +79,10 @@ SCENE = {
     "ramp_x": (0.0, 0.10),
     "ramp_y": (0.0, 0.10),
 }
+"""Mean and standard deviation of what changes from image to image."""
+
 PALETTES = ("wall", "clothes")
+"""What has a colour of its own on each image."""
+
 FARTHEST = 2.5
 """Traits end this many standard deviations from their mean, which keeps every face on its image."""
