@@ -1,8 +1,10 @@
 """Small data, and how each test builds an experiment on it."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -12,10 +14,20 @@ from mlu.launch.check import check_config
 from mlu.launch.compose import register_resolvers
 from mlu.launch.options import CONF
 from mlu.system.process import tune_process
+from tests.support.killing import server
 
 # Before torch is imported anywhere: nothing above does.
 tune_process()
 os.environ["WANDB_MODE"] = "offline"
+
+# The same examples every time, however busy the machine is.
+hypothesis.settings.register_profile(
+    "same",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("same")
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 
@@ -34,8 +46,28 @@ BRIEF = ["training.epochs=6", "training.batch_size=32", "logger=none", "trainer.
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
-    """Shared by the tests of a session, so that each small model is trained once."""
-    return tmp_path_factory.mktemp("outputs")
+    """Shared by all tests of a session, in whatever process: each small model is trained once."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "outputs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick_processes():
+    """Processes that the code spawns are forked from one that has imported everything.
+
+    They get what a spawned one does, and start seconds sooner; what they print is not seen.
+    """
+    get_context = multiprocessing.get_context
+
+    def quick(method=None):
+        return server if method == "spawn" else get_context(method)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", quick)
+        yield
 
 
 @pytest.fixture

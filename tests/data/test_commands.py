@@ -1,9 +1,7 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from tests.support.forked import warm
 from tests.support.photo_folder import write_lines, write_photos
 
 PATHS = [f"{number}.png" for number in range(200)]
@@ -26,26 +24,21 @@ def command(name, root, *overrides):
         f"outputs={root / 'outputs'}",
         *overrides,
     ]
-    return subprocess.run(
-        [sys.executable, "-m", f"mlu.{name}", *given],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm(f"mlu.{name}", given, root / "said")
 
 
 def test_prepare_then_doctor_then_exclude(root):
     (root / PATHS[5]).write_bytes(b"no image")
     done = command("prepare", root)
     unreadable = next((root / "outputs/cache/prepared").glob("csv-24px-*/unreadable.txt"))
-    assert done.returncode == 1, done.stderr
+    assert done.code == 1, done.stderr
     assert "csv: 200 images of 24 x 24 pixels" in done.stdout
     assert "1 images cannot be read" in done.stdout
     assert f"dataset.exclude={unreadable}" in done.stdout
     assert unreadable.read_text() == "5.png\n"
     done = command("doctor", root)
     listed = root / "outputs/doctor/csv/unreadable.txt"
-    assert done.returncode == 1
+    assert done.code == 1
     assert "is not fit" in done.stdout
     assert f"dataset.exclude={listed}" in done.stdout
     assert listed.read_text() == "5.png\n"
@@ -55,30 +48,25 @@ def test_prepare_then_doctor_then_exclude(root):
         ("doctor", "is fit for training and measuring: 0 faults"),
     ):
         done = command(name, root, f"dataset.exclude={listed}")
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.code == 0, done.stdout + done.stderr
         assert says in done.stdout
     shard = next((root / "outputs/cache/prepared").glob("*/00000.npy"))
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     done = command("doctor", root, f"dataset.exclude={listed}")
-    assert done.returncode == 1
+    assert done.code == 1
     assert f"{shard} is damaged" in done.stdout
 
 
 def test_a_folder_that_cannot_be_is_one_line(root):
     done = command("prepare", root, "dataset.prepared=/dev/null/x")
-    assert done.returncode == 2
+    assert done.code == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("cannot read or write /dev/null/x")
 
 
 def test_images_that_come_in_arrays_need_no_preparation(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "mlu.prepare", "dataset=digits"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0
+    done = warm("mlu.prepare", ["dataset=digits"], tmp_path)
+    assert done.code == 0
     assert "nothing to prepare" in done.stdout

@@ -8,6 +8,8 @@ from mlu.data.sets.csv import Csv
 from mlu.system.errors import UserError
 from tests.support.photo_folder import SIZE, write_lines, write_photos
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 PATHS = [f"bild {number} ü.png" for number in range(60)]
 
 

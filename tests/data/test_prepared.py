@@ -18,6 +18,8 @@ from mlu.system.errors import UserError
 from tests.support.killing import state, until
 from tests.support.photo_folder import SIZE, write_photos
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 PATHS = [f"people/{number:02}.png" for number in range(25)]
 ROWS = 4
 COMMAND = "python -m mlu.prepare dataset=photos"

@@ -1,11 +1,15 @@
 """Commands of the command line, each in a fork of a process that has imported what they need:
 seconds for hundreds.
 
-As a script it reads JSON objects, one per line, of a module, its words and a folder for what it
+`Commands` begin as bare as they are told to, one after the other. `warm` begins with everything
+imported, and several may run at the same time.
+
+As a script this reads JSON objects, one per line, of a module, its words and a folder for what it
 writes to stdout and stderr, and answers each by another one: the exit code, and which heavy
 libraries the command had imported.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -15,6 +19,8 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.killing import ended, started
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "lightning", "wandb")
@@ -64,13 +70,27 @@ class Commands:
         self.process.communicate(timeout=30)
 
 
+def warm(module: str, words: Sequence[str], folder: Path) -> Done:
+    """`python -m <module> <words>`, or a script of that path; `folder` is for what it prints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    code = ended(started(carry_out, module, words, folder))
+
+    said = [(folder / name).read_text() for name in ("stdout", "stderr")]
+    return Done(code, *said, json.loads((folder / "heavy").read_text()))
+
+
 def carry_out(module: str, words: Sequence[str], folder: Path) -> None:
     """In the child: the command, and what is left of it; does not return."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    # W&B's process of the tests' own, if they have one, is not the command's.
+    os.environ.pop("WANDB_SERVICE", None)
     sys.argv = [module, *words]
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if module.endswith(".py"):
+            runpy.run_path(module, run_name="__main__")
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -80,6 +100,7 @@ def carry_out(module: str, words: Sequence[str], folder: Path) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     (folder / "heavy").write_text(json.dumps([name for name in HEAVY if name in sys.modules]))
+    atexit._run_exitfuncs()
     os._exit(code)
 
 

@@ -35,16 +35,7 @@ asking = threading.Lock()
 hears its code."""
 
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(
-    [
-        "tests.support.killing",
-        "mlu.launch.cli",
-        "mlu.pipeline.run",
-        "mlu.attacks.attribute",
-        "mlu.methods.weight_filter",
-        "wandb",
-    ]
-)
+server.set_forkserver_preload(["tests.support.killing", "tests.support.warm"])
 
 
 @dataclass(frozen=True)

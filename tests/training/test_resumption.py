@@ -18,6 +18,8 @@ from mlu.training import classifier
 from mlu.training.resumption import Resumption, Sealed, read_sealed
 from mlu.training.team import team_of
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 EPOCHS = 3
 SMALL = ("dataset.images=120", f"training.epochs={EPOCHS}", "method=original")
 KINDS = {

@@ -2,12 +2,9 @@
 
 import copy
 import json
-import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import torch
@@ -37,15 +34,15 @@ from mlu.system.seeding import generator
 from mlu.training.team import Team, team_of
 from tests.conftest import BRIEF, METHODS, TINY
 from tests.methods.test_contract import OURS, brief, data_of
+from tests.support.command_line import launch
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 ROUNDING = {"rtol": 1e-6, "atol": 1e-9}
 """Of a few steps in float64, whose sums are taken in another order."""
 
 
 @pytest.fixture(scope="module")
-def team():
+def team(quick_processes):
     with team_of(2, CPU) as both:
         yield both
 
@@ -290,16 +287,7 @@ def test_answers_are_the_same_bit_by_bit(contexts, monkeypatch):
 
 
 def launched(folder, *overrides):
-    command = [
-        sys.executable,
-        "launch.py",
-        "-m",
-        *TINY["faces"],
-        *BRIEF,
-        f"outputs={folder}",
-        *overrides,
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = launch(folder, "-m", *TINY["faces"], *BRIEF, *overrides)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from mlu.models.backbones import ResNet, Tiny
 from tests.support.command_line import ROOT
-from tests.support.forked import Commands
+from tests.support.forked import Commands, warm
 from tests.support.photo_folder import write_lines, write_photos
 
 CSV = ["dataset=csv", "forget_label.names=[Bald]"]
@@ -312,11 +312,8 @@ def light():
 
 @pytest.fixture(scope="module")
 def heavy():
-    commands = Commands(
-        "mlu.launch.cli", "torchvision", "mlu.pipeline.run", "mlu.runs.model", "mlu.runs.tables"
-    )
-    yield commands
-    commands.end()
+    """The same of commands that begin with everything imported."""
+    return warm
 
 
 def refuse(done, says):
@@ -553,7 +550,7 @@ DATA = {
 @pytest.mark.parametrize("case", DATA)
 def test_a_fault_of_the_data_is_one_line_and_leaves_no_result(case, heavy, root, tmp_path):
     overrides, says = ([word.replace("ROOT", str(root)) for word in words] for words in DATA[case])
-    done = heavy.run(
+    done = heavy(
         "mlu",
         [*RUN, f"dataset.root={root}", *overrides, f"outputs={tmp_path / 'outputs'}"],
         tmp_path,
@@ -637,7 +634,7 @@ OTHERS = {
 def test_the_other_commands_are_as_strict(case, heavy, root, tmp_path):
     module, *both = OTHERS[case]
     words, says = ([word.replace("ROOT", str(root)) for word in words] for words in both)
-    done = heavy.run(module, words, tmp_path)
+    done = heavy(module, words, tmp_path)
     refuse(done, says)
     assert done.stdout == ""
     assert not (root / "certificate.json").exists()
@@ -648,7 +645,7 @@ def test_the_fork_is_what_a_process_is(light, heavy, tmp_path):
     done = light.run("mlu", ["--cfg=job", "seed=7"], tmp_path)
     assert (done.code, done.stderr, done.heavy) == (0, "", [])
     assert "seed: 7" in done.stdout
-    assert set(heavy.run("mlu", ["--cfg=job"], tmp_path).heavy) >= {"torch", "lightning"}
+    assert set(heavy("mlu", ["--cfg=job"], tmp_path).heavy) >= {"torch", "lightning"}
     for words, code in ((["phi=2"], 2), (["--cfg=job", "seed=7"], 0)):
         again = light.run("mlu", words, tmp_path)
         alone = subprocess.run(

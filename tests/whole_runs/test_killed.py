@@ -19,6 +19,7 @@ from tests.support.killing import SAID, SMALL, code_of, ended, launch, started, 
 EPOCHS, TRAINED = 3, ("original", "retrain")
 RUN = (
     *SMALL,
+    "dataset.images=120",
     "method=wf",
     f"training.epochs={EPOCHS}",
 )

@@ -44,6 +44,8 @@ from tests.support.made_runs import draw, leave, metrics_of
 from tests.support.photo_folder import SIZE, write_lines, write_photos
 from tests.support.traps import Trap, object_array, object_file, plant, sprung
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 FACES = ("Arched_Eyebrows", "Bald", "Male")
 
 
