@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
-import torch
 from scipy.special import logit
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -96,14 +95,14 @@ class AttributeInference(Attack[Trial]):
         return {**found, f"{self.name}/{last}": found[f"{self.name}/features"]}
 
     def without_model(self, victim: Victim) -> Evidence[Trial]:
-        if victim.task.name == "singlelabel":
-            return {self.name: NO_OTHERS, f"{self.name}/mlp": NO_OTHERS}
-        retained = list(victim.request.retained)
-        # An unknown target is neither: it stands halfway.
+        retained = victim.request.retained
         learnt, judged = (
-            Side(split, torch.where(split.known, split.targets, 0.5)[:, retained])
+            Side(split, victim.task.other_labels(split.targets, split.known, retained))
             for split in self.sides(victim.splits, victim.seed)
         )
+        if not learnt.seen.shape[1]:
+            return {self.name: NO_OTHERS, f"{self.name}/mlp": NO_OTHERS}
+
         return self.attack(victim, self.name, learnt, judged, deep=True)
 
     def conclude(self, evidence: Evidence[Trial]) -> Iterable[Finding]:

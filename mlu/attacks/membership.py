@@ -136,13 +136,14 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
     """
     logits, targets, known = outputs.logits.double(), outputs.targets.double(), outputs.known
     every = range(targets.shape[1])
-    scope = task.scope(targets, known, request.forgotten if task.name == "singlelabel" else every)
+    scope = task.scope_of_images(targets, known, request.forgotten)
+    told = task.rows(scope, len(every)).any(1)
     odds, entropy = task.confidences(logits, targets), task.entropy(logits, list(every))
 
     return {
         "loss_forgotten": -task.image_loss(logits, targets, known, request.forgotten),
         "loss_retained": -task.image_loss(logits, targets, known, request.retained),
-        "entropy": -torch.where(scope if scope.ndim == 1 else scope.any(1), entropy, torch.nan),
+        "entropy": -torch.where(told, entropy, torch.nan),
         "modified_entropy": -mean_of_terms(task.modified_entropy(logits, targets), scope),
         "margin": mean_of_terms(odds, scope),
         "correctness": mean_of_terms((odds > 0).double(), scope),
@@ -237,8 +238,7 @@ def label_membership(victim: Victim) -> Trial | str:
 def sureness(victim: Victim, outputs: Outputs) -> Tensor:
     """Mean distance of the forgotten outputs from 1/2; of a class its probability, for one never
     seen is never said."""
-    prob = victim.task.probs(outputs.logits.double())[:, list(victim.request.forgotten)]
-    return (prob if victim.task.name == "singlelabel" else (prob - 0.5).abs()).mean(1)
+    return victim.task.sureness(outputs.logits.double(), victim.request.forgotten)
 
 
 def rows_mask(rows: Tensor, images: int) -> np.ndarray:

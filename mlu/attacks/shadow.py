@@ -173,10 +173,8 @@ def evaluated(victim: Victim, shadows: Shadows, columns: Sequence[int]) -> Evalu
     images of these."""
 
     def confidences(logits: Tensor, outputs: Outputs) -> np.ndarray:
-        found = victim.task.confidences(logits.double(), outputs.targets.double())
-        if victim.task.name == "singlelabel":
-            return found.numpy()
-        return torch.where(outputs.known, found, torch.nan)[:, list(columns)].numpy()
+        targets, known = outputs.targets.double(), outputs.known
+        return victim.task.known_confidences(logits.double(), targets, known, columns).numpy()
 
     names = pool_of(victim)
     asked, others = (
@@ -208,9 +206,7 @@ def pool_of(victim: Victim) -> tuple[str, ...]:
 def asked_rows(victim: Victim, outputs: Outputs, columns: Sequence[int]) -> np.ndarray:
     """Which images speak of `columns`, bool, shape (images,): in a single-label task those of these
     classes."""
-    if victim.task.name == "multilabel":
-        return np.ones(len(outputs), bool)
-    return victim.task.scope(outputs.targets, outputs.known, columns).numpy()
+    return victim.task.images_of(outputs.targets, outputs.known, columns).numpy()
 
 
 def trial(victim: Victim, columns: Sequence[int], seen: Evaluated, score: Score) -> Trial | str:

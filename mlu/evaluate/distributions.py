@@ -73,8 +73,7 @@ def zrf_finding(
     if not asked.any():
         return Finding("forgotten/zrf", None, missing=NO_IMAGES)
 
-    # Classes share one distribution, so there all of it is compared.
-    columns = columns if task.name == "multilabel" else list(range(outputs.targets.shape[1]))
+    columns = task.competing(columns, outputs.targets.shape[1])
     apart = task.divergence(
         outputs.logits[asked].double(), incompetent.logits[asked].double(), columns
     )

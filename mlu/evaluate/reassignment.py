@@ -36,7 +36,8 @@ def reassignment_findings(
         request: The forgotten and the retained classes.
         labels: Names of all classes.
     """
-    if task.name == "multilabel":
+    classes = task.one_class(outputs.targets)
+    if classes is None:
         return [Finding("reassigned/neighbour", None, missing=MULTILABEL)]
 
     rows = (outputs.targets[:, list(request.forgotten)] > 0).any(1).nonzero().squeeze(1)
@@ -45,7 +46,7 @@ def reassignment_findings(
         return [Finding(f"reassigned/{name}", None, missing=NO_IMAGES) for name in names]
 
     said = outputs.logits[rows].argmax(1)
-    nearest = neighbours(original[rows], outputs.targets[rows].argmax(1), head, request.retained)
+    nearest = neighbours(original[rows], classes[rows], head, request.retained)
     shares = [
         Finding(f"reassigned/{labels[column]}", (said == column).float().mean().item())
         for column in request.retained

@@ -33,10 +33,8 @@ def retained_findings(task: Task, outputs: Outputs, retained: Sequence[int]) -> 
     them that is right.
     """
     columns = list(retained)
-    if task.name == "singlelabel":
-        rows = task.scope(outputs.targets, outputs.known, columns).nonzero().squeeze(1)
-        outputs = outputs.subset(rows)
-
+    asked = task.images_of(outputs.targets, outputs.known, columns)
+    outputs = outputs.subset(asked.nonzero().squeeze(1))
     figures = label_figures(task, outputs)
     findings = [
         Finding(
@@ -51,12 +49,10 @@ def retained_findings(task: Task, outputs: Outputs, retained: Sequence[int]) -> 
 
 def retained_accuracy_finding(task: Task, outputs: Outputs, columns: list[int]) -> Finding:
     """Mean accuracy over the retained labels, or share of right classes, with its interval."""
-    right = (task.predictions(outputs.logits) == (outputs.targets > 0)).numpy()
-    known = outputs.known.numpy()
-    if task.name == "singlelabel":
-        right, known = np.all(right, axis=1, keepdims=True), np.all(known, axis=1, keepdims=True)
-    else:
-        right, known = right[:, columns], known[:, columns]
+    right, known = (
+        answers.numpy()
+        for answers in task.right_answers(outputs.logits, outputs.targets, outputs.known, columns)
+    )
     low, high = mean_rate_interval(right, known, outputs.identities)
     value, _, _, missing = value_or_reason(mean_defined(rate_and_residual(right, known)[0]))
     return Finding("retained/accuracy", value, none_if_nan(low), none_if_nan(high), missing)

@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from mlu.data.split import Batch, Split, count_batches
 from mlu.models.network import Network, Weights
@@ -110,14 +109,10 @@ def teacher_logits(problem: Problem, images: Tensor) -> Tensor:
 
 
 def forgotten_aurocs(net: Network, problem: Problem, images: Split) -> list[float]:
-    """AUROC of each forgotten output against the rest, of those labels that occur both ways among
-    known targets."""
-    odds, found = problem.task.log_odds(respond(net, images)[0]), []
-    for column in problem.request.forgotten:
-        known, targets = images.known[:, column], images.targets[:, column].long()
-        if targets[known].unique().numel() == 2:
-            found.append(binary_auroc(odds[known, column], targets[known]).item())
-    return found
+    """AUROC of each forgotten output on some images, of those labels that occur both ways."""
+    logits, _ = respond(net, images)
+    columns = problem.request.forgotten
+    return problem.task.aurocs(logits, images.targets, images.known, columns)
 
 
 def share_of(split: Split, fraction: float, generator: torch.Generator) -> Split:

@@ -1,15 +1,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mlu.data.split import Batch, Split, count_batches
 from mlu.methods.parts import MEAN_BATCH, every_weight, speaking
 from mlu.models.network import Network
+from mlu.models.tasks import Relabelling
 from mlu.scores.gradients import sensitivity
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning
@@ -41,7 +41,7 @@ class SalUn(Method):
     reads_forgotten: ClassVar[bool] = True
     name: str
     fraction: float
-    relabel: Literal["prior", "uniform", "flip"]
+    relabel: Relabelling
     resample: bool
     tuning: Tuning
 
@@ -77,45 +77,14 @@ class SalUn(Method):
 
     def relabelled(self, problem: Problem, generator: torch.Generator) -> Split:
         """The training split with new targets where it speaks of the forgotten labels."""
-        draw = new_classes if problem.task.name == "singlelabel" else new_labels
-        return replace(problem.train, targets=draw(problem, self.relabel, generator))
-
-
-def new_labels(problem: Problem, relabel: str, generator: torch.Generator) -> Tensor:
-    """Targets with new 0/1 in the forgotten columns, shape (images, labels)."""
-    targets, rates = problem.train.targets.clone(), problem.train.base_rates()
-    for column in problem.request.forgotten:
-        old = targets[:, column]
-        rate = rates[column] if relabel == "prior" else torch.tensor(0.5)
-        drawn = (torch.rand(len(old), generator=generator) < rate).to(old)
-        targets[:, column] = 1 - old if relabel == "flip" else drawn
-    return targets
-
-
-def new_classes(problem: Problem, relabel: str, generator: torch.Generator) -> Tensor:
-    """Targets with another class for images of forgotten classes, shape (images, labels)."""
-    targets, forgotten = problem.train.targets.clone(), list(problem.request.forgotten)
-    rows = (targets[:, forgotten] > 0).any(1).nonzero().squeeze(1)
-    chances = torch.ones(len(rows), targets.shape[1])
-    if relabel == "prior":
-        chances[:] = problem.train.base_rates()
-        chances[:, forgotten] = 0
-    elif relabel == "flip":
-        chances -= targets[rows]
-
-    if len(rows):
-        drawn = torch.multinomial(chances, 1, generator=generator).squeeze(1)
-        targets[rows] = F.one_hot(drawn, targets.shape[1]).to(targets)
-
-    return targets
+        train = problem.train
+        targets = problem.task.redrawn_targets(
+            train.targets, problem.request.forgotten, train.base_rates(), self.relabel, generator
+        )
+        return replace(train, targets=targets)
 
 
 def relabelled_loss(problem: Problem, net: Network, batch: Batch) -> Tensor:
-    """Mean loss over the retained labels plus that over the forgotten ones; of a single-label task
-    over all images."""
-    logits, task = net(batch.images), problem.task
-    if task.name == "singlelabel":
-        return task.loss(logits, batch.targets, batch.known.any(1))
-    both = (problem.request.retained, problem.request.forgotten)
-    scopes = [task.scope(batch.targets, batch.known, columns) for columns in both]
-    return torch.stack([task.loss(logits, batch.targets, scope) for scope in scopes]).sum()
+    """Loss in which the retained and the forgotten labels weigh the same, however many they are."""
+    groups = (problem.request.retained, problem.request.forgotten)
+    return problem.task.grouped_loss(net(batch.images), batch.targets, batch.known, groups)

@@ -7,10 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mlu.data.split import Batch, Split
+from mlu.data.split import Batch
 from mlu.methods.parts import (
     every_weight,
-    forgotten_aurocs,
     retained_loss,
     share_of,
     teacher_logits,
@@ -111,14 +110,13 @@ class Scrub(Method):
         """Of a pass that drives the forgotten outputs away."""
         logits, columns = net(batch.images), problem.request.forgotten
         if self.objective == "kl_prior":
-            # What replaces the teacher's word in a multi-label task, base rates, needs no teacher.
-            alone = problem.task.name == "multilabel"
-            said = logits.detach() if alone else teacher_logits(problem, batch.images)
-            target = problem.task.ignorant(said, columns, problem.train.base_rates())
+            teacher = partial(teacher_logits, problem, batch.images)
+            rates = problem.train.base_rates()
+            target = problem.task.ignorant_teacher(logits, teacher, columns, rates)
             return problem.task.distillation(target, logits, columns, 1.0).mean()
 
-        teacher = teacher_logits(problem, batch.images)
-        divergence = problem.task.distillation(teacher, logits, columns, self.temperature)
+        said = teacher_logits(problem, batch.images)
+        divergence = problem.task.distillation(said, logits, columns, self.temperature)
         if self.objective == "kl_max_clipped":
             divergence = divergence.clamp(max=math.log(2))
 
@@ -138,26 +136,8 @@ class Scrub(Method):
         return loss
 
     def judge(self, problem: Problem, net: Network) -> tuple[float, float]:
-        """What the network knows of the forgotten label, and what it should know."""
-        if problem.task.name == "multilabel":
-            return furthest_auroc(net, problem), 0.5
-        unseen = problem.task.only(problem.validation, problem.request.forgotten)
-        return forgotten_error(net, problem.forget, problem), forgotten_error(net, unseen, problem)
-
-
-def forgotten_error(net: Network, split: Split, problem: Problem) -> float:
-    """Share of a split's images whose class is not predicted; 0 where there are none."""
-    if not len(split):
-        return 0.0
-    logits, _ = respond(net, split)
-    right = (problem.task.predictions(logits) & (split.targets > 0)).any(1)
-    return 1 - right.float().mean().item()
-
-
-def furthest_auroc(net: Network, problem: Problem) -> float:
-    """On the validation split, of the forgotten label whose AUROC is furthest from 0.5; 0.5 where
-    none is defined."""
-    return max(
-        [0.5, *forgotten_aurocs(net, problem, problem.validation)],
-        key=lambda auroc: abs(auroc - 0.5),
-    )
+        """Figure of what the network knows of the forgotten label, and what that should be."""
+        columns = problem.request.forgotten
+        return problem.task.leak_and_goal(
+            lambda split: respond(net, split)[0], problem.forget, problem.validation, columns
+        )

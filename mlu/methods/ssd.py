@@ -7,6 +7,7 @@ import torch
 from mlu.data.split import Split
 from mlu.methods.parts import both_sides, every_weight, on_device, refuse_silence, speaking
 from mlu.models.network import Weights
+from mlu.models.tasks import Groups
 from mlu.scores.gradients import fisher
 from mlu.training.meter import phase
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
@@ -52,19 +53,12 @@ class SelectiveDampening(Method):
 
     def importances(self, problem: Problem) -> dict[str, Weights]:
         """F_u and F_R, by one forward pass where every image speaks of both."""
-        sides = both_sides(problem)
-        if problem.task.name == "multilabel":
-            return self.fisher_of(problem, problem.train, sides)
         found: dict[str, Weights] = {}
-        for name, columns in sides.items():
-            found |= self.fisher_of(
-                problem, problem.task.only(problem.train, columns), {name: columns}
-            )
+        for images, columns in problem.task.parts(problem.train, both_sides(problem)):
+            found |= self.fisher_of(problem, images, columns)
         return found
 
-    def fisher_of(
-        self, problem: Problem, part: Split, columns: dict[str, tuple[int, ...]]
-    ) -> dict[str, Weights]:
+    def fisher_of(self, problem: Problem, part: Split, columns: Groups) -> dict[str, Weights]:
         net = speaking(problem)
         rows = torch.randperm(len(part), generator=problem.generator())[: self.images]
         batches = on_device(problem, part.subset(rows), self.score_batch)

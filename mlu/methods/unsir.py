@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mlu.data.split import Batch
 from mlu.methods.parts import loss_of_retained, retained_loss, share_of
@@ -112,22 +111,15 @@ class Unsir(Method):
 
 
 def noise_targets(problem: Problem, images: int, generator: torch.Generator) -> Tensor:
-    """What noise images stand for, shape (images, labels): random and balanced, or a forgotten
-    class in turn."""
-    forgotten = list(problem.request.forgotten)
-    targets = torch.zeros(images, problem.train.targets.shape[1])
-    if problem.task.name == "singlelabel":
-        targets[
-            torch.arange(images), torch.tensor(forgotten)[torch.arange(images) % len(forgotten)]
-        ] = 1
-    else:
-        for column in forgotten:
-            targets[torch.randperm(images, generator=generator)[: images // 2], column] = 1
+    """Labels that noise images stand for: random and balanced, or a forgotten class in turn.
+
+    Shape (images, labels).
+    """
+    labels = problem.train.targets.shape[1]
+    targets = problem.task.invented_targets(images, labels, problem.request.forgotten, generator)
     return targets.to(problem.device)
 
 
 def noise_loss(problem: Problem, logits: Tensor, targets: Tensor) -> Tensor:
     """Mean loss of the forgotten labels alone; noise says nothing about the others."""
-    if problem.task.name == "singlelabel":
-        return F.cross_entropy(logits, targets)
-    return problem.task.label_loss(logits, targets, problem.request.forgotten).mean()
+    return problem.task.column_loss(logits, targets, problem.request.forgotten)

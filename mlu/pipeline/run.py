@@ -159,7 +159,7 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
                 f"no image of {data.source.name} has {data.labels[column]!r}: choose another forget_label"
             )
 
-    if experiment.canaries["withheld"] and data.task != "multilabel":
+    if experiment.canaries["withheld"] and not task_of(data.task).withholds_labels:
         raise UserError(
             f"canaries need labels that can be withheld, {data.source.name} has classes: set canaries.withheld=0"
         )

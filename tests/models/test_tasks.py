@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
@@ -509,7 +511,7 @@ def song_and_mittal(probs, true):
 
 
 def distributions(task, logits, targets):
-    """Of each image, a list of (distribution over classes, true class): one for each label, or one."""
+    """(Distribution over classes, true class) of each label, or of the class, for each image."""
     probs = task.probs(logits).tolist()
     if task.name == "singlelabel":
         return [[(row, true)] for row, true in zip(probs, targets.argmax(1).tolist(), strict=True)]
@@ -586,3 +588,269 @@ def test_the_mean_of_an_images_terms_is_over_those_in_scope():
     torch.testing.assert_close(
         mean_of_terms(terms[:, 0], scope[:, 0]), torch.tensor([1, math.nan]), equal_nan=True
     )
+
+
+@by_name
+@law
+@given(SEEDS, COLUMNS)
+def test_images_are_asked_of_labels_that_all_have_and_of_a_class_where_it_is_theirs(
+    task, seed, columns
+):
+    targets, known = random_targets(task, seed), random_known(seed)
+    asked = task.images_of(targets, known, columns).tolist()
+    if task.name == "multilabel":
+        assert all(asked)
+    else:
+        classes = targets.argmax(1).tolist()
+        own = [known[row, k].item() and k in columns for row, k in enumerate(classes)]
+        assert asked == own
+
+
+@by_name
+@law
+@given(SEEDS, COLUMNS)
+def test_the_scope_of_images_holds_all_that_is_known_of_those_that_are_asked(task, seed, columns):
+    targets, known = random_targets(task, seed), random_known(seed)
+    asked = task.images_of(targets, known, columns).unsqueeze(1)
+    everything = task.rows(task.scope(targets, known, range(LABELS)), LABELS)
+    found = task.rows(task.scope_of_images(targets, known, columns), LABELS)
+    assert torch.equal(found, asked & everything)
+
+
+@by_name
+@law
+@given(SEEDS, COLUMNS)
+def test_known_confidences_are_those_of_the_columns_where_something_is_known(task, seed, columns):
+    logits, targets, known = random_logits(seed), random_targets(task, seed), random_known(seed)
+    found = task.known_confidences(logits, targets, known, columns)
+    plain = task.confidences(logits, targets)
+    if task.name == "singlelabel":
+        torch.testing.assert_close(found, plain, rtol=0, atol=0)
+        return
+    assert found.shape == (20, len(columns))
+    assert torch.equal(found.isnan(), ~known[:, columns])
+    seen = known[:, columns]
+    torch.testing.assert_close(found[seen], plain[:, columns][seen], rtol=0, atol=0)
+
+
+@by_name
+def test_sureness_is_far_from_one_half_of_a_label_and_the_probability_of_a_class(task):
+    odds = math.log(4)
+    logits = torch.tensor([[0.0, 0, 0], [-50, 50, 0], [odds, odds, 0]], dtype=torch.float64)
+    sure = task.sureness(logits, [0, 1]).tolist()
+    expected = [0, 0.5, 0.3] if task.name == "multilabel" else [1 / 3, 0.5, 4 / 9]
+    assert sure == pytest.approx(expected, abs=1e-12)
+    # Control: a label that is surely absent counts as much as one that is there, a class does not.
+    absent = task.sureness(torch.tensor([[-50.0, 50]]).double(), [0]).item()
+    assert absent == pytest.approx(0.5 if task.name == "multilabel" else 0, abs=1e-12)
+
+
+@by_name
+@law
+@given(SEEDS, COLUMNS)
+def test_columns_compete_with_those_whose_probabilities_move_with_theirs(task, seed, columns):
+    before = random_logits(seed)
+    after = before.clone()
+    after[:, columns] += torch.linspace(3, 5, len(columns)).double()
+    moved = (task.probs(after) != task.probs(before)).any(0).nonzero().squeeze(1)
+    competing = task.competing(columns, LABELS)
+    if len(columns) < LABELS:
+        assert sorted(competing) == moved.tolist()
+    assert set(columns) <= set(competing)
+
+
+@by_name
+def test_one_class_is_the_one_that_is_true_and_labels_have_none(task):
+    classes = task.one_class(torch.eye(LABELS)[[2, 0, 3]])
+    if task.name == "multilabel":
+        assert classes is None
+    else:
+        assert classes.tolist() == [2, 0, 3]
+
+
+@by_name
+def test_other_labels_are_true_false_or_halfway_and_other_classes_tell_nothing(task):
+    targets = torch.tensor([[1.0, 0, 1], [0, 0, 0]])
+    known = torch.tensor([[True, True, False], [True, True, True]])
+    told = task.other_labels(targets, known, (0, 2))
+    if task.name == "multilabel":
+        assert told.tolist() == [[1, 0.5], [0, 0]]
+    else:
+        assert told.shape == (2, 0)
+
+
+@by_name
+@law
+@given(SEEDS, COLUMNS)
+def test_right_answers_are_counted_by_label_or_by_image(task, seed, columns):
+    logits, targets, known = random_logits(seed), random_targets(task, seed), random_known(seed)
+    right, seen = task.right_answers(logits, targets, known, columns)
+    for row in range(len(logits)):
+        if task.name == "multilabel":
+            answers = [
+                (logits[row, k] > 0).item() == (targets[row, k] == 1).item() for k in columns
+            ]
+            assert right[row].tolist() == answers
+            assert seen[row].tolist() == known[row, columns].tolist()
+        else:
+            assert right[row].tolist() == [logits[row].argmax().item() == targets[row].argmax()]
+            assert seen[row].tolist() == [all(known[row].tolist())]
+
+
+@by_name
+def test_a_grouped_loss_weighs_groups_of_labels_alike_and_classes_by_their_images(task):
+    logits, targets, known = random_logits(), random_targets(task), random_known()
+    groups = [(0,), (1, 2, 3)]
+    found = task.grouped_loss(logits, targets, known, groups).item()
+    means = [plain_loss(task, logits, targets, known, columns) for columns in groups]
+    own = nn.functional.cross_entropy(logits[known.any(1)], targets[known.any(1)]).item()
+    assert found == pytest.approx(sum(means) if task.name == "multilabel" else own, rel=1e-12)
+    # Control: neither is the mean over all terms.
+    assert found != pytest.approx(plain_loss(task, logits, targets, known, range(LABELS)), rel=1e-3)
+
+
+@by_name
+def test_the_loss_of_some_columns_does_not_look_at_other_labels(task):
+    logits, targets, columns = random_logits(), random_targets(task), [0, 2]
+    known = torch.ones_like(targets, dtype=torch.bool)
+    every = columns if task.name == "multilabel" else range(LABELS)
+    found = task.column_loss(logits, targets, columns).item()
+    assert found == pytest.approx(plain_loss(task, logits, targets, known, every), rel=1e-12)
+    louder = task.column_loss(one_louder(logits, 1), targets, columns).item()
+    assert (found == louder) is (task.name == "multilabel")
+
+
+@by_name
+def test_an_ignorant_teacher_is_asked_only_where_its_word_counts(task):
+    student, teacher = random_logits(0).requires_grad_(), random_logits(1)
+    rates, columns, asked = torch.tensor([0.2, 0.5, 0.7, 0.9]).double(), [1, 3], []
+
+    def ask():
+        asked.append(True)
+        return teacher
+
+    found = task.ignorant_teacher(student, ask, columns, rates)
+    assert len(asked) == (task.name == "singlelabel")
+    assert not found.requires_grad
+    expected = task.ignorant(teacher, columns, rates)
+    student = student.detach()
+    divergence = task.distillation(found, student, columns, 1.0)
+    torch.testing.assert_close(divergence, task.distillation(expected, student, columns, 1.0))
+    # Control: a teacher that speaks of the columns is another one.
+    assert not torch.allclose(divergence, task.distillation(teacher, student, columns, 1.0))
+
+
+@by_name
+@law
+@given(SEEDS)
+def test_parts_are_what_speaks_of_each_group(task, seed):
+    split = split_of(task)
+    groups = {"forgotten": (1,), "retained": (0, 2, 3)}
+    found = {}
+    for part, columns in task.parts(split, groups):
+        for name, chosen in columns.items():
+            found[name] = (part, chosen)
+    assert {name: chosen for name, (_, chosen) in found.items()} == groups
+    for part, chosen in found.values():
+        scope = task.scope(split.targets, torch.ones_like(split.known), chosen)
+        speaking = task.rows(scope, LABELS).any(1)
+        assert list(part.rows) == split.rows[speaking.numpy()].tolist()
+
+
+def test_labels_share_one_pass_over_all_images():
+    split, groups = split_of(MultiLabel()), {"one": (0,), "other": (1, 2)}
+    assert MultiLabel().parts(split, groups) == [(split, groups)]
+
+
+def drawn_shares(task, targets, rule, columns=(1, 3)):
+    """Mean of the new targets, by label."""
+    rates = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    generator = torch.Generator().manual_seed(0)
+    return task.redrawn_targets(targets, columns, rates, rule, generator).double().mean(0)
+
+
+@pytest.mark.parametrize("rule", ["prior", "uniform", "flip"])
+def test_redrawn_labels_have_the_share_that_the_rule_gives_them(rule):
+    targets = random_targets(MultiLabel(), images=4000)
+    before = targets.clone()
+    shares = drawn_shares(MultiLabel(), targets, rule)
+    wanted = {"prior": [0.2, 0.4], "uniform": [0.5, 0.5]}
+    wanted = wanted.get(rule, (1 - before[:, [1, 3]].mean(0)).tolist())
+    # A share of 4,000 draws is within four standard errors.
+    assert shares[[1, 3]].tolist() == pytest.approx(wanted, abs=4 * 0.5 / 4000**0.5)
+    torch.testing.assert_close(shares[[0, 2]], before[:, [0, 2]].mean(0), rtol=0, atol=0)
+    assert torch.equal(targets, before)
+
+
+@pytest.mark.parametrize("rule", ["prior", "uniform", "flip"])
+def test_redrawn_classes_have_the_share_that_the_rule_gives_them(rule):
+    targets = torch.eye(LABELS).double()[torch.arange(8000) % 2]
+    shares = drawn_shares(SingleLabel(), targets, rule)
+    # Half of the images keep class 0; the others, of class 1, are shared out.
+    chances = {
+        "prior": [1 / 4, 0, 3 / 4, 0],
+        "uniform": [1 / 4] * 4,
+        "flip": [1 / 3, 0, 1 / 3, 1 / 3],
+    }
+    wanted = [0.5 * (k == 0) + 0.5 * chance for k, chance in enumerate(chances[rule])]
+    assert shares.tolist() == pytest.approx(wanted, abs=4 * 0.5 / 8000**0.5)
+
+
+def test_without_images_of_the_classes_nothing_is_redrawn():
+    targets = torch.eye(LABELS)[[0, 2, 0]]
+    found = SingleLabel().redrawn_targets(
+        targets, (1, 3), torch.full((LABELS,), 0.25), "prior", torch.Generator()
+    )
+    assert torch.equal(found, targets)
+
+
+def test_invented_labels_are_there_for_half_of_the_images_each():
+    generator = torch.Generator().manual_seed(0)
+    targets = MultiLabel().invented_targets(101, LABELS, (1, 3), generator)
+    assert targets.sum(0).tolist() == [0, 50, 0, 50]
+    assert not torch.equal(targets[:, 1], targets[:, 3])
+
+
+def test_invented_classes_take_turns():
+    targets = SingleLabel().invented_targets(5, LABELS, (1, 3), torch.Generator())
+    assert targets.argmax(1).tolist() == [1, 3, 1, 3, 1]
+    assert (targets.sum(1) == 1).all()
+
+
+@by_name
+def test_aurocs_are_scikit_learns_of_labels_that_occur_both_ways(task):
+    logits, targets, known = random_logits(), random_targets(task), random_known()
+    known[:, 2] &= targets[:, 2] > 0
+    odds = torch.logit(task.probs(logits))
+    expected = [roc_auc_score(targets[known[:, k], k], odds[known[:, k], k]) for k in (0, 3)]
+    found = task.aurocs(logits, targets, known, (0, 2, 3))
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_label_leaks_where_its_auroc_is_furthest_from_one_half():
+    task, split = MultiLabel(), split_of(MultiLabel())
+    known = replace(split, known=torch.ones_like(split.known))
+    said = 5 * (2 * split.targets - 1)
+    said[:, 1] *= -1
+    said[:, 2] = 0
+    for columns, leak in (((0, 2), 1), ((1, 2), 0), ((2,), 0.5)):
+        assert task.leak_and_goal(lambda _: said, known, known, columns) == (leak, 0.5)
+    positives = known.subset((known.targets[:, 0] > 0).nonzero().squeeze(1))
+    assert task.leak_and_goal(lambda part: part.targets, known, positives, (0,)) == (0.5, 0.5)
+
+
+def test_a_class_leaks_by_its_error_and_shall_err_as_on_images_never_seen():
+    task, split = SingleLabel(), split_of(SingleLabel())
+    learnt = task.only(split, (1,))
+
+    def half_wrong(part):
+        said = part.targets.clone()
+        said[::2] = said[::2].roll(1, 1)
+        return said
+
+    wrong = math.ceil(len(learnt) / 2) / len(learnt)
+    assert task.leak_and_goal(lambda part: part.targets, learnt, split, (1,)) == (0, 0)
+    found = task.leak_and_goal(half_wrong, learnt, split, (1,))
+    assert found == pytest.approx((wrong, wrong))
+    # Unseen images of other classes do not count, and none at all err in nothing.
+    assert task.leak_and_goal(half_wrong, learnt, task.without(split, (1,)), (1,))[1] == 0
