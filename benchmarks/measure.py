@@ -19,7 +19,7 @@ from mlu.data.augment import augmented
 from mlu.data.split import Batch
 from mlu.launch.build import build, made
 from mlu.launch.check import check_config
-from mlu.launch.compose import composed
+from mlu.launch.compose import composed, values_of
 from mlu.models.network import Network
 from mlu.models.tasks import Task
 from mlu.pipeline.context import Context
@@ -117,14 +117,14 @@ def peak_megabytes(work: Callable[[], object]) -> float:
 def context_with(*overrides: str) -> Context:
     """Data and settings of a run, as its command line composes them; models come from the cache of
     all runs."""
-    config = composed(["logger=none", *overrides])
-    check_config(config)
-    return context_of(build(config, folder=Path(config.outputs) / "benchmarks"))
+    values = values_of(composed(["logger=none", *overrides]))
+    check_config(values)
+    return context_of(build(values, folder=Path(values["outputs"]) / "benchmarks"))
 
 
 def method_named(name: str) -> Method:
     """As configured by default."""
-    return made(composed([f"method={name}"]), "method")
+    return made(values_of(composed([f"method={name}"])), "method")
 
 
 def quiet_trainer(

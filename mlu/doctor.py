@@ -28,18 +28,18 @@ def main() -> None:
     )
 
 
-def examined(config: Any) -> int:
+def examined(values: Mapping[str, Any]) -> int:
     """Examine the configured data set, show what was found and leave it in a folder; 1 if there are
     faults, else 0."""
-    data = made(config, "dataset").load()
-    splits = partition(data, config.seed)
+    data = made(values, "dataset").load()
+    splits = partition(data, values["seed"])
     with progress() as bar:
         task = bar.add_task("looking", total=len(data.images))
         scan = look_at(data, lambda images: bar.advance(task, images))
 
     found = examine(data, splits, scan)
     found.faults.extend(damaged_arrays(data))
-    folder = Path(config.outputs) / "doctor" / data.name
+    folder = Path(values["outputs"]) / "doctor" / data.name
     folder.mkdir(parents=True, exist_ok=True)
     picture(data, splits, folder / "labels.png")
     show_examination(data, splits, found)

@@ -1,13 +1,12 @@
-"""Forgetting in a user's own model, without a configuration, a command line or a data set of ours."""
+"""Forgetting in a user's own model, without a configuration, a command line or data of ours."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 
@@ -18,8 +17,8 @@ from mlu.data.loaded import split_of
 from mlu.data.split import Split
 from mlu.launch.build import made
 from mlu.launch.check import SEARCH, check_method, check_values
-from mlu.launch.compose import composed
-from mlu.launch.options import CONF
+from mlu.launch.compose import composed, values_of
+from mlu.launch.options import options_of
 from mlu.models.foreign import Module, as_module, as_network, head_of
 from mlu.models.network import Network
 from mlu.models.tasks import ForgetRequest, task_of
@@ -135,59 +134,61 @@ def columns_of(names: str | Sequence[str], labels: Sequence[str]) -> tuple[int, 
 def method_of(name: str, settings: Mapping[str, Any], seed: int) -> Method:
     """The method of a yaml with some of its keys set; refuses what there is not, with the nearest
     name."""
-    files = {file.stem: file for file in sorted((CONF / "method").glob("*.yaml"))}
+    options = options_of("method")
     if name in NO_METHODS:
         raise UserError(f"method={name} cannot unlearn a model: {NO_METHODS[name]}")
-    if name not in files:
-        options = [known for known in files if known not in NO_METHODS]
+    if name not in options:
+        usable = [known for known in options if known not in NO_METHODS]
         raise UserError(
-            f"there is no method {name!r}{did_you_mean(name, options) or '.'} Methods: {', '.join(options)}"
+            f"there is no method {name!r}{did_you_mean(name, usable) or '.'} "
+            f"Methods: {', '.join(usable)}"
         )
 
-    own = yaml.safe_load(files[name].read_text())
-    config = composed([f"method={name}", f"seed={seed}", *overrides(settings, own, "method")])
-    check_values(config)
-    check_method(config)
-    method: Method = made(config, "method")
+    values = values_of(composed([f"method={name}"]))
+    values |= {"seed": seed, "method": changed(values["method"], settings, "method")}
+    check_values(values)
+    check_method(values)
+    method: Method = made(values, "method")
 
     return method
 
 
-def overrides(settings: Mapping[str, Any], own: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Hydra's overrides for settings, which must be keys of a yaml.
+def changed(own: Mapping[str, Any], settings: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The values of a part of a configuration with some of them set.
 
     Args:
+        own: What there is; `settings` must be among its keys.
         settings: Values by key; of a nested key a mapping.
-        own: What the yaml holds.
         path: Where in the configuration it stands.
     """
     known = [key for key in own if key not in ("_target_", "name", SEARCH)]
+    found = dict(own)
     for key, value in settings.items():
+        where = f"{path}.{key}"
         if key not in known:
             raise UserError(
-                f"{path} has no setting {key!r}{did_you_mean(key, known) or '.'} It has {', '.join(known)}"
+                f"{path} has no setting {key!r}{did_you_mean(key, known) or '.'} "
+                f"It has {', '.join(known)}"
             )
 
-        if isinstance(own[key], Mapping):
-            if not isinstance(value, Mapping):
-                raise UserError(
-                    f"{path}.{key} must be a mapping, such as {{'lr': 0.01}}, got {value!r}"
-                )
-            yield from overrides(value, own[key], f"{path}.{key}")
+        if not isinstance(own[key], Mapping):
+            found[key] = plain_setting(value, where)
+        elif isinstance(value, Mapping):
+            found[key] = changed(own[key], value, where)
         else:
-            yield f"{path}.{key}={as_hydra_text(value, f'{path}.{key}')}"
+            raise UserError(f"{where} must be a mapping, such as {{'lr': 0.01}}, got {value!r}")
+
+    return found
 
 
-def as_hydra_text(value: Any, key: str) -> str:
-    """A value as Hydra reads it."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
+def plain_setting(value: Any, key: str) -> Any:
+    """A value as a yaml would hold it, also one of numpy."""
+    if value is None or isinstance(value, bool | str):
+        return math.inf if value == "inf" else value
     if isinstance(value, Real):
-        return repr(int(value) if isinstance(value, Integral) else float(value))
-    if isinstance(value, str) and value.isidentifier():
-        return value
+        return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, list | tuple):
-        return f"[{','.join(as_hydra_text(one, key) for one in value)}]"
+        return [plain_setting(one, key) for one in value]
 
     raise UserError(
         f"{key} must be a number, a word, a list of them, True, False or None, got {value!r}"
@@ -202,7 +203,8 @@ def device_of_model(model: Any) -> torch.device:
     kinds = {(parameter.device, parameter.dtype) for parameter in model.parameters()}
     if len(kinds) != 1:
         raise UserError(
-            f"the model must have parameters, all on one device and of one type, got {sorted(map(str, kinds))}"
+            "the model must have parameters, all on one device and of one type, "
+            f"got {sorted(map(str, kinds))}"
         )
 
     ((device, dtype),) = kinds
@@ -232,7 +234,8 @@ def validation_of(loader: DataLoader[Any], labels: Sequence[str], task: TaskName
     split, found = split_of(loader, labels, "validation")
     if found != task:
         raise UserError(
-            f"the targets of validation are {found}, those of loader {task}: give both the same kind"
+            f"the targets of validation are {found}, those of loader {task}: "
+            "give both the same kind"
         )
     return split
 
@@ -240,5 +243,6 @@ def validation_of(loader: DataLoader[Any], labels: Sequence[str], task: TaskName
 def refuse_infinite_weights(net: Network, method: str) -> None:
     if not all(value.isfinite().all() for value in net.state_dict().values()):
         raise UserError(
-            f"the model's weights are not finite; {method}: choose milder settings, such as a lower lr"
+            f"the model's weights are not finite; {method}: "
+            "choose milder settings, such as a lower lr"
         )

@@ -3,6 +3,7 @@ arrays."""
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from mlu.data.base import check_fields
@@ -18,9 +19,9 @@ def main() -> None:
     )
 
 
-def prepare(config: Any) -> int:
+def prepare(values: Mapping[str, Any]) -> int:
     """Bring the arrays up to date; 1 if there are images that cannot be read, else 0."""
-    dataset = made(config, "dataset")
+    dataset = made(values, "dataset")
     if not isinstance(dataset, ImageFolder):
         print(f"{dataset.name} comes in arrays: there is nothing to prepare")
         return 0
@@ -36,8 +37,8 @@ def prepare(config: Any) -> int:
     size = sum(file.stat().st_size for file in arrays.folder.glob("*.npy"))
     pixels = dataset.image_size
     print(
-        f"{dataset.name}: {len(arrays.files):,} images of {pixels} x {pixels} pixels, {size / 1e9:.2f} GB in "
-        f"{arrays.folder}, {seconds:,.0f} s"
+        f"{dataset.name}: {len(arrays.files):,} images of {pixels} x {pixels} pixels, "
+        f"{size / 1e9:.2f} GB in {arrays.folder}, {seconds:,.0f} s"
     )
 
     return refused(unreadable, table.paths, arrays.folder)

@@ -7,11 +7,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from mlu.launch.build import build
 from mlu.launch.check import check_config
-from mlu.launch.compose import register_resolvers
+from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
 from mlu.system.process import tune_process
 from tests.support.killing import server
@@ -83,8 +82,8 @@ def experiment(outputs, tmp_path):
         register_resolvers()
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", [*TINY[dataset], *BRIEF, f"outputs={outputs}", *overrides])
-        OmegaConf.resolve(config)
-        check_config(config)
-        return build(config, folder or tmp_path, group)
+        values = values_of(config)
+        check_config(values)
+        return build(values, folder or tmp_path, group)
 
     return from_overrides

@@ -1,81 +1,100 @@
 """From a checked configuration to the objects of a run."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
-from mlu.launch.check import SEARCH, forgotten_names, requested, values_of
+from mlu.launch.check import SEARCH, as_names, forgotten_names, requested, value_at
 from mlu.system.errors import UserError
 
 if TYPE_CHECKING:
     from mlu.pipeline.experiment import Experiment
 
 
-def build(config: DictConfig, folder: Path, group: str | None = None) -> "Experiment":
-    """The objects of a checked configuration. Imports torch and all that stands on it."""
-    from mlu.attacks.contract import Attack
-    from mlu.data.base import Dataset
-    from mlu.methods.retrain import Retrain
-    from mlu.models.backbones import Backbone
+def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> "Experiment":
+    """The objects of a checked configuration. Imports torch and all that stands on it.
+
+    Args:
+        values: The whole configuration.
+        folder: Where the run writes.
+        group: The sweep that it belongs to.
+    """
     from mlu.pipeline.experiment import Experiment
-    from mlu.pipeline.tracking import Tracker
-    from mlu.training.optimise import Training
     from mlu.training.trainer import quiet_lightning
-    from mlu.unlearning.contract import Method
 
     quiet_lightning()
-    if config.dataset.labels is not None:
-        # Else 3 on the command line and '3' in a file would be two labels, with an original each.
-        config = config.copy()
-        config.dataset.labels = [str(label) for label in config.dataset.labels]
+    values = settled(values)
+    parts = {
+        key: made(values, key) for key in ("dataset", "backbone", "method", "training", "logger")
+    }
+    attacks = made(values, "attack")
+    refuse_others(values, {**parts, **{f"attack.{name}": one for name, one in attacks.items()}})
 
-    values = values_of(config)
-    values["method"].pop(SEARCH, None)
-    kinds: dict[str, Any] = {
-        "dataset": Dataset, "backbone": Backbone, "method": Method | Retrain, "training": Training, "logger": Tracker
-    }  # fmt: skip
-    parts = {key: made(config, key) for key in kinds}
-    attacks = made(config, "attack")
-    kinds |= {f"attack.{name}": Attack for name in attacks}
-    for key, part in {
-        **parts,
-        **{f"attack.{name}": attack for name, attack in attacks.items()},
-    }.items():
-        if not isinstance(part, kinds[key]):
-            group = key.partition(".")[0]
-            raise UserError(
-                f"{key}._target_={OmegaConf.select(config, key)._target_} is no {group}: see conf/{group}"
-            )
-
+    weights, trainer = values["original"]["weights"], values["trainer"]
     return Experiment(
         tracker=parts.pop("logger"),
         **parts,
         attacks=tuple(attacks.values()),
-        forget=forgotten_names(config),
-        requests=requested(config),
-        seed=config.seed,
-        with_reference=config.reference == "retrain",
-        canaries=dict(config.canaries),
-        original_weights=None if config.original.weights is None else Path(config.original.weights),
-        trainer={key: config.trainer[key] for key in ("accelerator", "precision", "compile")},
-        devices=config.trainer.devices,
-        workers=config.trainer.workers,
-        cache=Path(config.outputs) / "cache",
+        forget=forgotten_names(values),
+        requests=requested(values),
+        seed=values["seed"],
+        with_reference=values["reference"] == "retrain",
+        canaries=dict(values["canaries"]),
+        original_weights=None if weights is None else Path(weights),
+        trainer={key: trainer[key] for key in ("accelerator", "precision", "compile")},
+        devices=trainer["devices"],
+        workers=trainer["workers"],
+        cache=Path(values["outputs"]) / "cache",
         folder=folder,
         group=group,
-        config=values,
+        config=dict(values),
     )
 
 
-def made(config: DictConfig, key: str) -> Any:
+def settled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with what decides its run, in one spelling."""
+    dataset, method = values["dataset"], values["method"]
+    if dataset["labels"] is not None:
+        # Else 3 on the command line and '3' in a file would be two labels, with an original each.
+        dataset = {**dataset, "labels": as_names(dataset["labels"])}
+    method = {key: value for key, value in method.items() if key != SEARCH}
+
+    changed = {"dataset": dataset, "method": method}
+    return {key: changed.get(key, value) for key, value in values.items()}
+
+
+def refuse_others(values: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    """Refuse an object that is none of its group; `parts` are objects by their keys."""
+    from mlu.attacks.contract import Attack
+    from mlu.data.base import Dataset
+    from mlu.methods.retrain import Retrain
+    from mlu.models.backbones import Backbone
+    from mlu.pipeline.tracking import Tracker
+    from mlu.training.optimise import Training
+    from mlu.unlearning.contract import Method
+
+    kinds: dict[str, Any] = {
+        "dataset": Dataset,
+        "backbone": Backbone,
+        "method": Method | Retrain,
+        "training": Training,
+        "logger": Tracker,
+        "attack": Attack,
+    }
+    for key, part in parts.items():
+        group = key.partition(".")[0]
+        if not isinstance(part, kinds[group]):
+            target = value_at(values, f"{key}._target_")
+            raise UserError(f"{key}._target_={target} is no {group}: see conf/{group}")
+
+
+def made(values: Mapping[str, Any], key: str) -> Any:
     """The object of one group; raises UserError for keys that its class does not have."""
-    node = OmegaConf.to_container(config[key], resolve=True)
-    assert isinstance(node, dict)
-    node.pop(SEARCH, None)
+    node = {name: value for name, value in values[key].items() if name != SEARCH}
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as fault:

@@ -1,13 +1,15 @@
 """The command line: Hydra around the pipeline, and faults as one line."""
 
+import argparse
 import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -20,13 +22,23 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlu.launch.build import build
 from mlu.launch.check import check_config, check_dataset, check_values
-from mlu.launch.compose import check_overrides, composed, explain, register_resolvers
-from mlu.launch.options import CONF
-from mlu.launch.sweep import SweepSummary, broken_off, clear, launcher_of, record_failure
-from mlu.system.errors import USAGE_ERROR, Arguments, UserError, first_line, plain_fault
+from mlu.launch.compose import (
+    check_overrides,
+    composed,
+    explain,
+    folders_of,
+    register_resolvers,
+    values_of,
+)
+from mlu.launch.options import CONF, config_folders
+from mlu.launch.sweep import broken_off, clear, launcher_of, record_failure, sweep_under_way
+from mlu.system.errors import USAGE_ERROR, Arguments, UserError, plain_fault
 from mlu.system.process import tune_process
 
 FAILURE = 1
+
+COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Flags of Hydra of which there can be one."""
 
 # Those in conf/hydra/launcher build on their plugins' own of the same name. Hydra 1.3 does that,
 # with a warning, which processes of a launcher would repeat: so it is kept quiet wherever `job` is
@@ -36,11 +48,26 @@ warnings.filterwarnings(
 )
 
 
-class Fault:
-    """What ended a run of its own; Hydra would write lines of its own about a fault that reaches
-    it."""
+@dataclass(frozen=True)
+class JobOutcome:
+    """How a job has ended.
 
-    found: Exception | None = None
+    Attributes:
+        objective: What a sweeper optimises; None where there is nothing, or the job has failed. A
+            sweeper takes that for a trial that failed, and goes on.
+        fault: What has ended it; None where it has done its work.
+    """
+
+    objective: Any = None
+    fault: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the command ends: with a line, or none, and an exit code."""
+
+    line: str | None
+    code: int
 
 
 class Gate(Callback):
@@ -53,14 +80,15 @@ class Gate(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         # As Hydra does a moment later: values may refer to it.
         HydraConfig.instance().set_config(config)
+        folders = folders_of(config)
         try:
-            check_config(config)
+            check_config(values_of(config, folders), folders)
         except UserError as fault:
             stop(str(fault))
 
 
-def job(config: DictConfig) -> Any:
-    """One job; returns its objective. In a sweep a fault is recorded, so that the others go on."""
+def job(config: DictConfig) -> JobOutcome:
+    """One job. In a sweep a fault is recorded, so that the others go on."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -70,23 +98,27 @@ def job(config: DictConfig) -> Any:
     clear(folder)
     try:
         register_resolvers()
-        check_config(config)
-        experiment = build(
-            config, folder, group=Path(hydra_config.sweep.dir).name if sweep else None
-        )
-        from mlu.pipeline.run import run
-        from mlu.runs.results import objective_of
-
-        return objective_of(run(experiment), config.objective)
+        folders = config_folders(hydra_config.runtime.config_sources)
+        values = values_of(config, folders)
+        check_config(values, folders)
+        group = Path(hydra_config.sweep.dir).name if sweep else None
+        return JobOutcome(carried_out(values, folder, group))
     except Exception as fault:
         found = plain_fault(fault)
         if not isinstance(found, UserError):
             traceback.print_exc()
-        Fault.found = found
         if sweep:
             record_failure(folder, hydra_config, found)
-        # No objective: a sweeper that optimises takes it for a trial that failed, and goes on.
-        return None
+        return JobOutcome(fault=found)
+
+
+def carried_out(values: Mapping[str, Any], folder: Path, group: str | None) -> Any:
+    """The objective of a run, once it is done; None where there is none."""
+    experiment = build(values, folder, group)
+    from mlu.pipeline.run import run
+    from mlu.runs.results import objective_of
+
+    return objective_of(run(experiment), values["objective"])
 
 
 def main() -> None:
@@ -95,65 +127,90 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
     # Hydra's parser would add its usage to what it refuses.
-    given = Arguments("python launch.py", parents=[get_args_parser()], add_help=False).parse_args()
+    parser = Arguments("python launch.py", parents=[get_args_parser()], add_help=False)
+    given = parser.parse_args()
+    folders = (CONF,) if given.config_dir is None else (Path(given.config_dir).absolute(), CONF)
+    faults: list[Exception] = []
+
+    def task(config: DictConfig) -> Any:
+        """A job as Hydra knows it. In a launcher's processes it has a list of faults of its own."""
+        outcome = job(config)
+        if outcome.fault is not None:
+            faults.append(outcome.fault)
+        return outcome.objective
+
     try:
-        check_overrides(given.overrides)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except UserError as fault:
-        stop(str(fault))
-    except (HydraException, OmegaConfBaseException) as fault:
-        stop(explain(fault))
+        refuse_two_commands(given)
+        check_overrides(given.overrides, folders)
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     except Exception as fault:
-        sweep, found = SweepSummary.under_way, plain_fault(fault)
-        if sweep is None and isinstance(found, UserError):
-            stop(str(found))
-        if sweep is None or (launcher_of(sweep) == "basic" and not isinstance(found, UserError)):
-            # Of two flags that exclude each other. Faults of a job stay in it.
-            if isinstance(fault, ValueError):
-                stop(first_line(fault))
-            raise
+        end(ending_of(fault, folders))
+
+    # Of a job that Hydra has run to its end, since none of its faults reaches Hydra.
+    for found in faults:
+        end(ending_of_job(found))
+
+
+def refuse_two_commands(given: argparse.Namespace) -> None:
+    """Refuse flags of Hydra that exclude each other, and one without that which it is for."""
+    if sum(getattr(given, name) not in (None, False) for name in COMMANDS) > 1:
+        flags = [f"--{name}" for name in COMMANDS]
+        raise UserError(f"Only one of {', '.join(flags[:-1])} and {flags[-1]} can be specified")
+    if given.resolve and given.cfg is None and not given.help:
+        raise UserError("The --resolve flag can only be used in conjunction with --cfg or --help")
+
+
+def ending_of(fault: Exception, folders: tuple[Path, ...]) -> Ending:
+    """How the command ends after what has reached it; raises what is nobody's mistake."""
+    found, sweep = plain_fault(fault), sweep_under_way()
+    if isinstance(fault, HydraException | OmegaConfBaseException):
+        return Ending(explain(fault, folders), USAGE_ERROR)
+    if sweep is not None and (launcher_of(sweep) != "basic" or isinstance(found, UserError)):
         # The launcher's own: jobs answer for theirs.
-        if "Unknown plugin class" in str(fault):
-            stop(f"hydra/launcher={launcher_of(sweep)} needs pip install 'mlu[cluster]'")
-
-        stop(broken_off(sweep, found), FAILURE)
-
-    if SweepSummary.failed:
-        sys.exit(FAILURE)
-    if isinstance(Fault.found, UserError):
-        stop(str(Fault.found))
-    if Fault.found is not None:
-        sys.exit(FAILURE)
+        return Ending(broken_off(sweep, found), FAILURE)
+    if isinstance(found, UserError):
+        return Ending(str(found), USAGE_ERROR)
+    raise fault
 
 
-def dataset_command(module: str, purpose: str, work: Callable[[DictConfig], int]) -> None:
+def ending_of_job(fault: Exception) -> Ending:
+    """How the command ends after a job's fault, which was told where it is nobody's mistake."""
+    if isinstance(fault, UserError):
+        return Ending(str(fault), USAGE_ERROR)
+    return Ending(None, FAILURE)
+
+
+def end(ending: Ending) -> NoReturn:
+    if ending.line is not None:
+        print(ending.line, file=sys.stderr)
+    sys.exit(ending.code)
+
+
+def dataset_command(module: str, purpose: str, work: Callable[[Mapping[str, Any]], int]) -> None:
     """Entry point of a command about a data set; it takes the same overrides as a run.
 
     Args:
         module: Name of the command, as in `python -m <module> dataset=celeba`.
         purpose: What it does.
-        work: Does it with the composed configuration; returns the exit code.
+        work: Does it with the configuration's values; returns the exit code.
     """
     tune_process()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    overrides = sys.argv[1:]
+    folders, overrides = split_folders(sys.argv[1:])
+    usage = f"python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]"
     if {"-h", "--help"} & set(overrides):
-        print(
-            f"{purpose}\n\n  python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]"
-        )
+        print(f"{purpose}\n\n  {usage}")
         sys.exit()
     if not overrides:
-        stop(
-            f"name a data set: python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]"
-        )
+        stop(f"name a data set: {usage}")
 
+    everywhere = (*folders, CONF)
     try:
-        config = composed(overrides)
-        check_values(config)
-        check_dataset(config)
-        sys.exit(work(config))
+        values = values_of(composed(overrides, folders), everywhere)
+        check_dataset(values, check_values(values, everywhere))
+        sys.exit(work(values))
     except (HydraException, OmegaConfBaseException) as fault:
-        stop(explain(fault))
+        stop(explain(fault, everywhere))
     except Exception as fault:
         found = plain_fault(fault)
         if not isinstance(found, UserError):
@@ -161,7 +218,13 @@ def dataset_command(module: str, purpose: str, work: Callable[[DictConfig], int]
         stop(str(found))
 
 
-def stop(line: str, code: int = USAGE_ERROR) -> None:
+def split_folders(words: list[str]) -> tuple[tuple[Path, ...], list[str]]:
+    """The folder that `--config-dir` names, if there is one, and the other words."""
+    if words[:1] == ["--config-dir"] and len(words) > 1:
+        return (Path(words[1]).absolute(),), words[2:]
+    return (), words
+
+
+def stop(line: str, code: int = USAGE_ERROR) -> NoReturn:
     """End with one line."""
-    print(line, file=sys.stderr)
-    sys.exit(code)
+    end(Ending(line, code))

@@ -1,67 +1,124 @@
 """Hydra's composition: overrides in, a configuration or one line out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlu.launch.options import CONF, config_keys, options_of
+from mlu.launch.check import check_needed, quoted, value_at
+from mlu.launch.keys import all_keys, describe_keys, with_comments
+from mlu.launch.options import CONF, HELP, config_folders, options_of
+from mlu.runs.moved import HOMES, present_path
 from mlu.system.errors import UserError, did_you_mean, first_line
+
+_NO_FSDP = (
+    "it cuts weights up, and scores, edits and their bounds want each one whole on every device; "
+    "use trainer=ddp, for which the network and its gradients must fit on one device"
+)
+REFUSED = {("trainer", "fsdp"): _NO_FSDP}
+"""What one might look for in a group, and why it is not there."""
 
 
 def register_resolvers() -> None:
-    """`${either:a,b}` is a, or b where a is null; `${by_budget:a,b}` is a, or b under budget=paper."""
+    """What `${...}` may call in a configuration.
+
+    `${either:a,b}` is a, or b where a is null; `${by_budget:a,b}` is a, or b under budget=paper;
+    `${described:}` is the configuration as text, with what each key may be.
+    """
 
     def by_budget(small: Any, paper: Any, *, _root_: Any) -> Any:
         return paper if _root_.budget == "paper" else small
+
+    def described(*, _root_: Any) -> str:
+        # Hydra reads the text as a template, where a dollar sign is written twice.
+        return described_config(_root_).replace("$", "$$")
 
     OmegaConf.register_new_resolver(
         "either", lambda first, second: second if first is None else first, replace=True
     )
     OmegaConf.register_new_resolver("by_budget", by_budget, replace=True)
+    OmegaConf.register_new_resolver("described", described, replace=True)
 
 
-HELP = "See python launch.py --help"
+def described_config(config: DictConfig) -> str:
+    """A configuration as yaml, with what its files say of each key."""
+    ours = without_hydra(config)
+    said = describe_keys(plain(ours), folders_of(config))
+    return with_comments(OmegaConf.to_yaml(ours), said.keys)
 
 
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a command line such as `dataset=celeba dataset.root=photos`, without
-    running Hydra."""
+def composed(overrides: Sequence[str], folders: Iterable[Path] = ()) -> DictConfig:
+    """The configuration of a command line, without running Hydra.
+
+    Args:
+        overrides: Such as `dataset=celeba` and `dataset.root=photos`.
+        folders: Of a user's own files, before ours.
+    """
     register_resolvers()
-    check_overrides(overrides)
+    found = [folder.absolute() for folder in folders]
+    check_overrides(overrides, (*found, CONF))
+    path = ",".join(f"'file://{folder}'" for folder in found)
+    searched = [f"hydra.searchpath=[{path}]"] if found else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+        return compose("config", overrides=[*searched, *overrides])
 
 
-REFUSED = {
-    (
-        "trainer",
-        "fsdp",
-    ): "it cuts weights up, and scores, edits and their bounds want each one whole on every device; "
-    "use trainer=ddp, for which the network and its gradients must fit on one device"
-}
-"""What one might look for in a group, and why it is not there."""
+def folders_of(config: DictConfig) -> tuple[Path, ...]:
+    """Folders that a configuration was composed from; ours, where Hydra's own part is not in it."""
+    if "hydra" not in config:
+        return (CONF,)
+    return config_folders(config.hydra.runtime.config_sources)
 
 
-def explain(fault: Exception) -> str:
+def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str, Any]:
+    """All values, resolved; without Hydra's own.
+
+    Raises:
+        UserError: With a key that others need and that is not there, or a value that cannot be
+            resolved.
+    """
+    ours = without_hydra(config)
+    written = plain(ours)
+    check_needed(written, describe_keys(written, folders))
+    try:
+        values = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as fault:
+        key = fault.full_key or "a key"
+        value = quoted(value_at(written, key))
+        raise UserError(f"{key}={value}: {first_line(fault)}: set {key}=...") from fault
+
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The values as they are written."""
+    written = OmegaConf.to_container(config)
+    assert isinstance(written, dict)
+    return {str(key): value for key, value in written.items()}
+
+
+def explain(fault: Exception, folders: Sequence[Path] = (CONF,)) -> str:
     """One line for what Hydra could not compose, with the nearest valid name."""
-    text = str(fault)
-    if missing := re.search(r"Could not (?:find|load) '([\w/]+)/([^/']+)'", text):
-        group, name = missing.groups()
-        if reason := REFUSED.get((group, name)):
-            return f"{group}={name} is refused: {reason}"
-        options = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE) or options_of(group)
-        return f"{group}={name} does not exist{did_you_mean(name, options) or '.'} There are {', '.join(options)}"
+    if isinstance(fault, MissingConfigException) and fault.missing_cfg_file:
+        return explain_missing(fault, folders)
 
-    first = first_line(fault)
+    text, first = str(fault), first_line(fault)
+    if moved := re.search(rf"'(({'|'.join(map(re.escape, HOMES))})\.\w+)'", text):
+        return f"{moved.group(1)} has moved: write {present_path(moved.group(1))}"
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
         key = unknown.group(1)
-        return f"there is no key {key!r}{did_you_mean(key, config_keys()) or '.'} {HELP}"
+        return f"there is no key {key!r}{did_you_mean(key, all_keys(folders)) or '.'} {HELP}"
     if first.startswith("Ambiguous value"):
         return f"{first}: add -m for a job with each of them, or write [...] for a list"
     if isinstance(fault.__cause__, OmegaConfBaseException):
@@ -70,9 +127,21 @@ def explain(fault: Exception) -> str:
     return first
 
 
-def check_overrides(words: Sequence[str]) -> None:
-    """Refuse what Hydra cannot read as `key=value`, and what is no choice of a group; raises
-    UserError."""
+def explain_missing(fault: MissingConfigException, folders: Sequence[Path]) -> str:
+    """One line for a name that a group does not have."""
+    group, _, name = str(fault.missing_cfg_file).rpartition("/")
+    if reason := REFUSED.get((group, name)):
+        return f"{group}={name} is refused: {reason}"
+    if not group:
+        return first_line(fault)
+
+    options = list(fault.options or ()) or options_of(group, folders)
+    hint = did_you_mean(name, options)
+    return f"{group}={name} does not exist{hint or '.'} There are {', '.join(options)}"
+
+
+def check_overrides(words: Sequence[str], folders: Sequence[Path] = (CONF,)) -> None:
+    """Refuse what Hydra cannot read as `key=value`, and what is no choice of a group."""
     for word in words:
         try:
             override = OverridesParser.create().parse_override(word)
@@ -89,7 +158,8 @@ def check_overrides(words: Sequence[str]) -> None:
         several = group == "attack" and isinstance(value, list) and not override.is_delete()
         named = all(isinstance(one, str) and one for one in (value if several else [value]))
         if not named and not (override.is_delete() and value is None):
-            raise UserError(f"{word}: {group} must be one of {', '.join(options_of(group))}")
+            options = ", ".join(options_of(group, folders))
+            raise UserError(f"{word}: {group} must be one of {options}")
 
 
 def unreadable(word: str, fault: Exception) -> UserError:
@@ -101,6 +171,6 @@ def unreadable(word: str, fault: Exception) -> UserError:
     ]
     reason = re.sub(r" expecting \{.*", "", " ".join(lines)) or type(fault).__name__
     return UserError(
-        f"cannot read {word!r} ({reason}): write key=value, and in quotes what has other signs than letters, digits "
-        "and -_./"
+        f"cannot read {word!r} ({reason}): write key=value, "
+        "and in quotes what has other signs than letters, digits and -_./"
     )

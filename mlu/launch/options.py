@@ -1,10 +1,8 @@
-"""What the configuration folder offers: its groups, their files and keys."""
+"""What configuration folders offer: their groups, and the files of each."""
 
-import functools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 CONF = next(
     folder
@@ -13,35 +11,42 @@ CONF = next(
 )
 """In the wheel below the package, in a checkout beside it."""
 
-
-def options_of(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+HELP = "See python launch.py --help"
 
 
-@functools.cache
-def config_keys() -> tuple[str, ...]:
-    """Keys at the top level, groups, and keys of the groups' files."""
-    found = [*nested(CONF / "config.yaml")]
-    for file in sorted(CONF.glob("*/*.yaml")):
-        found += [file.parent.name, *(f"{file.parent.name}.{key}" for key in nested(file))]
-    return tuple(dict.fromkeys(found))
+def config_folders(sources: Iterable[Any]) -> tuple[Path, ...]:
+    """Folders of a configuration in the order in which Hydra looks into them, CONF among them.
+
+    Args:
+        sources: Hydra's, `hydra.runtime.config_sources`.
+    """
+    found = [Path(source.path) for source in sources if source.schema == "file"]
+    return tuple(dict.fromkeys([*found, CONF]))
 
 
-@functools.cache
-def nested(file: Path) -> tuple[str, ...]:
-    """Paths of all keys of a file, those inside others included."""
-    waiting: list[tuple[str, Any]] = [("", yaml.safe_load(file.read_text()))]
-    found = []
-    while waiting:
-        path, value = waiting.pop(0)
-        if path:
-            found.append(path)
-        if isinstance(value, dict):
-            own = {
-                key: part
-                for key, part in value.items()
-                if key not in ("defaults", "hydra", "_target_")
-            }
-            waiting += [(f"{path}.{key}".removeprefix("."), part) for key, part in own.items()]
+def groups_in(folders: Sequence[Path]) -> list[str]:
+    """Names of the groups of ours, and of those that only a user's folder has."""
+    found = [part.name for folder in (CONF, *folders) for part in sorted(folder.iterdir())
+             if part.name != "hydra" and any(part.glob("*.yaml"))]  # fmt: skip
+    return list(dict.fromkeys(found))
 
-    return tuple(found)
+
+def files_of(group: str, folders: Sequence[Path] = (CONF,)) -> list[Path]:
+    """The files of a group, each name once: that of the first folder which has it."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for file in sorted((folder / group).glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return list(found.values())
+
+
+def options_of(group: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
+    return sorted(file.stem for file in files_of(group, folders))
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is such a file; also of a path that no file can have, or may not be seen."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,19 @@ from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mlu.launch.options import CONF
+from mlu.launch.options import config_folders, files_of
 from mlu.launch.tune import leave_best
 from mlu.runs.layout import FAILURE, LEFT, RESULTS, write_json
-from mlu.system.errors import UserError, first_line, plain_fault, printable
+from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
+
+PLUGINS = "hydra_plugins."
+"""Package of what is installed for Hydra."""
+
+FAILED = 1
+"""Exit code of a sweep of which a job has failed."""
+
+_UNDER_WAY: list[DictConfig] = []
+"""The sweep under way. Hydra makes the callback itself and lets nobody else see it."""
 
 
 def clear(folder: Path) -> None:
@@ -65,26 +75,54 @@ def command_of(overrides: Iterable[str], config: HydraConf) -> str:
 
 
 class SweepSummary(Callback):
-    """Hydra calls it in the process that started the sweep, whichever launcher ran the jobs."""
-
-    failed = 0
-    under_way: DictConfig | None = None
+    """What a sweep says; Hydra calls it in the process that has started the sweep."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepSummary.failed, SweepSummary.under_way = 0, config
+        refuse_missing_launcher(config)
+        _UNDER_WAY[:] = [config]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepSummary.under_way = None
-        try:
-            results = show_results(config)
-            SweepSummary.failed = show_failures(config, results)
-            if config.experiment == "tune":
-                conclude(config, results)
-        except Exception as fault:  # Hydra would make a mere warning of it
-            SweepSummary.failed += 1
-            plain = plain_fault(fault)
-            kind = "" if isinstance(plain, UserError) else f"{type(plain).__name__}: "
-            print(f"the sweep could not be summed up: {kind}{first_line(plain)}", file=sys.stderr)
+        """Sum the sweep up; it ends the command where a job, or this, has failed."""
+        _UNDER_WAY.clear()
+        if sum_up(config):
+            sys.exit(FAILED)
+
+
+def refuse_missing_launcher(config: DictConfig) -> None:
+    """End before a sweep whose launcher is not installed."""
+    module = str(config.hydra.launcher._target_).rpartition(".")[0]
+    if module.startswith(PLUGINS) and not is_installed(module):
+        line = f"hydra/launcher={launcher_of(config)} needs pip install 'mlu[cluster]'"
+        print(line, file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def sum_up(config: DictConfig) -> int:
+    """Show what a sweep has found and what has failed; how much has failed."""
+    failed = 0
+    try:
+        results = show_results(config)
+        failed = show_failures(config, results)
+        if config.experiment == "tune":
+            conclude(config, results)
+    except Exception as fault:  # Hydra would make a mere warning of it
+        failed += 1
+        plain = plain_fault(fault)
+        kind = "" if isinstance(plain, UserError) else f"{type(plain).__name__}: "
+        print(f"the sweep could not be summed up: {kind}{first_line(plain)}", file=sys.stderr)
+    return failed
+
+
+def sweep_under_way() -> DictConfig | None:
+    """The configuration of the sweep that this process has begun and not ended."""
+    return _UNDER_WAY[0] if _UNDER_WAY else None
 
 
 def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
@@ -103,7 +141,8 @@ def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
     failures = found(config, FAILURE)
     for job, failure in failures.items():
         print(
-            f"job {job.name} failed: {printable(failure['error'])}\n  repeat it: {printable(failure['command'])}"
+            f"job {job.name} failed: {printable(failure['error'])}\n"
+            f"  repeat it: {printable(failure['command'])}"
         )
 
     begun = {
@@ -120,7 +159,8 @@ def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
 def broken_off(config: DictConfig, fault: Exception) -> str:
     """Show what there is of a sweep that its launcher did not bring to an end; why it did not."""
     show_failures(config, show_results(config))
-    return f"hydra/launcher={launcher_of(config)} broke off: {str(fault).strip() or type(fault).__name__}"
+    reason = str(fault).strip() or type(fault).__name__
+    return f"hydra/launcher={launcher_of(config)} broke off: {reason}"
 
 
 def launcher_of(config: DictConfig) -> str:
@@ -129,7 +169,7 @@ def launcher_of(config: DictConfig) -> str:
 
 
 def found(config: DictConfig, name: str) -> dict[Path, dict[str, Any]]:
-    """The content of a JSON file that jobs of a sweep have left whole, by their folders, in order."""
+    """What jobs of a sweep have left whole of a JSON file, by their folders, in order."""
     files = sorted(
         Path(config.hydra.sweep.dir).glob(f"*/{name}"), key=lambda file: job_number(file.parent)
     )
@@ -143,9 +183,9 @@ def found(config: DictConfig, name: str) -> dict[Path, dict[str, Any]]:
 def conclude(config: DictConfig, results: Mapping[Path, Mapping[str, Any]]) -> None:
     """Leave what a search for a method's settings has found."""
     trials = [(overrides_of(job), results[job]) for job in results]
-    for line in leave_best(
-        trials, CONF / "method" / f"{config.method.name}.yaml", Path(config.outputs)
-    ):
+    folders = config_folders(config.hydra.runtime.config_sources)
+    files = {file.stem: file for file in files_of("method", folders)}
+    for line in leave_best(trials, files[config.method.name], Path(config.outputs)):
         print(line)
 
 

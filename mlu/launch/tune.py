@@ -27,7 +27,8 @@ def suggest(config: Any, trial: Any) -> None:
     space = config.method.get("search")
     if not space:
         raise UserError(
-            f"experiment=tune: method={config.method.name} has nothing to tune, its yaml has no `search`"
+            f"experiment=tune: method={config.method.name} has nothing to tune, "
+            "its yaml has no `search`"
         )
 
     for key, values in space.items():

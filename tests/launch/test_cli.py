@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 import mlu
 from mlu import certify
-from mlu.launch.sweep import SweepSummary
+from mlu.launch.sweep import sum_up
 from mlu.runs.layout import CONFIG, LABELS, LEFT, RESULTS, WEIGHTS
 from tests.support.command_line import ROOT, launch
 
@@ -32,6 +32,7 @@ def test_help_is_useful_and_imports_nothing_heavy():
         "python launch.py -m method=",
         "method: boundary, cfk, finetune, head",
         "epsilon: 0.1",
+        "# number >= 0, or inf: how far an edited weight may drift",
     ):
         assert text in done.stdout
 
@@ -104,7 +105,6 @@ def sweep(tmp_path, monkeypatch):
             (folder.parent / "results.json").write_text("{}")
     (tmp_path / "0" / "failure.json").write_text("")
     monkeypatch.setattr("mlu.runs.tables.sweep_table", lambda jobs: f"{len(jobs)} jobs")
-    monkeypatch.setattr(SweepSummary, "failed", 0)
     hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"config_sources": []}}
     return OmegaConf.create(
         {"experiment": None, "method": {"name": "mine"}, "outputs": "out", "hydra": hydra}
@@ -112,8 +112,7 @@ def sweep(tmp_path, monkeypatch):
 
 
 def test_a_failure_that_was_not_written_whole_is_one_all_the_same(sweep, capsys):
-    SweepSummary().on_multirun_end(sweep)
-    assert SweepSummary.failed == 1
+    assert sum_up(sweep) == 1
     said = capsys.readouterr().out
     assert "2 jobs" in said
     assert "job 0 has no results" in said
@@ -122,8 +121,7 @@ def test_a_failure_that_was_not_written_whole_is_one_all_the_same(sweep, capsys)
 
 def test_a_sweep_that_cannot_be_summed_up_has_failed(sweep, capsys):
     sweep.experiment = "tune"
-    SweepSummary().on_multirun_end(sweep)
-    assert SweepSummary.failed == 2
+    assert sum_up(sweep) == 2
     said = capsys.readouterr()
     assert "job 0 has no results" in said.out
     assert "the sweep could not be summed up: " in said.err

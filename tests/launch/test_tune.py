@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from mlu.launch.check import MISSING, check_values
-from mlu.launch.compose import composed
+from mlu.launch.compose import composed, values_of
 from mlu.launch.options import CONF
 from mlu.launch.tune import COST, EXCESS, RETAINED, best_trial, leave_best, suggest
 from mlu.system.errors import UserError
@@ -48,7 +48,7 @@ def test_every_value_that_is_drawn_is_accepted_by_the_configuration(method):
         changed = config.copy()
         for one in parser.parse_overrides(written):
             OmegaConf.update(changed, one.key_or_group, one.value())
-        check_values(changed)
+        check_values(values_of(changed))
     # Composition is slow, so it is asked once whether it does the same.
     assert composed([f"method={method}", *written]) == changed
     for key in config.method.search:

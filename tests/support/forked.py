@@ -111,12 +111,12 @@ def serve() -> None:
     from hydra.core.plugins import Plugins
 
     from mlu.launch.check import check_config
-    from mlu.launch.compose import composed
+    from mlu.launch.compose import composed, values_of
 
     # What every command would else do again: import all of Hydra's plugins, learn its grammar, read
     # our files.
     Plugins.instance()
-    check_config(composed(["method=wp"]))
+    check_config(values_of(composed(["method=wp"])))
     for line in sys.stdin:
         case = json.loads(line)
         folder = Path(case["folder"])
