@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.measure import Comparison, context_with, method_named
 from mlu.data.split import Split
-from mlu.methods.parts import both_sides, calibration, on_device, speaking
+from mlu.methods.parts.scoring import both_sides, calibration, on_device, speaking
 from mlu.methods.weight_pruning import WeightPruning
 from mlu.models.network import Weights
 from mlu.pipeline import stages

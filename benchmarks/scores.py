@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.measure import Comparison, compare, compare_memory, training_steps
 from mlu.data.split import Batch
-from mlu.methods.parts import MEAN_BATCH
+from mlu.methods.parts.scoring import MEAN_BATCH
 from mlu.models.backbones import Tiny
 from mlu.models.tasks import MultiLabel
 from mlu.scores.curvature import diagonal

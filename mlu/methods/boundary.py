@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mlu.data.base import TaskName
 from mlu.data.split import Batch
-from mlu.methods.parts import repeated
+from mlu.methods.parts.passes import repeated
 from mlu.models.batch_norm import batch_norms
 from mlu.models.network import Network
 from mlu.training.meter import phase

@@ -5,8 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mlu.methods.parts import every_weight, frozen_rows, retain_passes, silent_head
+from mlu.methods.parts.passes import retain_passes
+from mlu.methods.parts.silence import frozen_rows, silent_head
 from mlu.models.network import Network, matrices
+from mlu.scores.gradients import every_weight
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlu.methods.parts import silent_head
+from mlu.methods.parts.silence import silent_head
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 

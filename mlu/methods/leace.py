@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlu.methods.parts import silent_head
+from mlu.methods.parts.silence import silent_head
 from mlu.models.outputs import respond
 from mlu.system.errors import UserError
 from mlu.training.meter import phase

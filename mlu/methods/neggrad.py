@@ -7,7 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from mlu.data.split import Batch
-from mlu.methods.parts import forgotten_loss, repeated, retained_loss
+from mlu.methods.parts.losses import forgotten_loss, retained_loss
+from mlu.methods.parts.passes import repeated
 from mlu.models.network import Network
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from mlu.data.split import Batch, Split, count_batches
-from mlu.methods.parts import MEAN_BATCH, every_weight, speaking
+from mlu.methods.parts.scoring import MEAN_BATCH, speaking
 from mlu.models.network import Network
 from mlu.models.tasks import Relabelling
-from mlu.scores.gradients import sensitivity
+from mlu.scores.gradients import every_weight, sensitivity
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem

@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from mlu.data.split import Batch
-from mlu.methods.parts import (
-    every_weight,
-    retained_loss,
-    share_of,
-    teacher_logits,
-)
+from mlu.methods.parts.losses import retained_loss, teacher_logits
+from mlu.methods.parts.passes import share_of
 from mlu.models.network import Network
 from mlu.models.outputs import respond
+from mlu.scores.gradients import every_weight
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 

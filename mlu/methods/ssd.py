@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 
 from mlu.data.split import Split
-from mlu.methods.parts import both_sides, every_weight, on_device, refuse_silence, speaking
+from mlu.methods.parts.scoring import both_sides, on_device, refuse_silence, speaking
 from mlu.models.network import Weights
 from mlu.models.tasks import Groups
-from mlu.scores.gradients import fisher
+from mlu.scores.gradients import every_weight, fisher
 from mlu.training.meter import phase
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from mlu.data.split import Batch
-from mlu.methods.parts import loss_of_retained, retained_loss, share_of
+from mlu.methods.parts.losses import loss_of_retained, retained_loss
+from mlu.methods.parts.passes import share_of
 from mlu.models.network import Network
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning

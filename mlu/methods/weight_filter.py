@@ -1,22 +1,30 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mlu.data.split import Split
-from mlu.methods.parts import (
+from mlu.methods.parts.readings import (
+    ABOVE,
+    PRINTED,
+    SELECTIVE,
+    Reading,
+    ReadingName,
+    Scope,
+    contrast,
+)
+from mlu.methods.parts.scoring import (
     MEAN_BATCH,
     both_sides,
     calibration,
     each_label,
-    frozen_rows,
+    forgotten_side,
     on_device,
     refuse_silence,
-    silent_head,
     speaking,
-    tune_passes,
 )
 from mlu.models.network import Network, Weights
 from mlu.scores.affinity import affinity
@@ -26,16 +34,15 @@ from mlu.scores.influence import Perturbation, Solver, influence
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
-from mlu.unlearning.edits import bound, highest, ratio
+from mlu.unlearning.edits import bound, highest
 
 CURVATURE_BOUNDS = (0.5, 2.0)
-"""How far curvature may scale `phi` (`adaptive`)."""
+"""Least and largest factor that curvature may put on `phi` (`adaptive`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFilter(Method):
-    """Weight Filtering: reset the weights that the forgotten labels depend on, then fine-tune near
-    them.
+    """Weight Filtering: reset the weights that the forgotten labels depend on, tune near them.
 
     Paper, Section 4.1. Three readings, because the printed rule contradicts the paper's own text:
 
@@ -88,9 +95,9 @@ class WeightFilter(Method):
 
     reads_forgotten: ClassVar[bool] = True
     name: str
-    reading: Literal["selective", "above", "printed"]
+    reading: ReadingName
     phi: float
-    scope: Literal["layer", "global"] | None
+    scope: Scope | None
     adaptive: bool
     epsilon: float
     epsilon_mode: Literal["relative", "absolute"]
@@ -109,13 +116,22 @@ class WeightFilter(Method):
     tuning: Tuning
 
     def edit(self, problem: Problem) -> Edit:
+        rule = FILTERING[self.reading]
         with phase("score"):
             points = self.points(problem)
-            hit = {"selective": self.selective, "above": self.above, "printed": self.printed}[
-                self.reading
-            ](problem, points)
+            scores = rule.scores(self, problem, points)
+            hit = rule.choose(self, problem, points, scores)
         with phase("edit"):
-            return self.reset(problem, hit)
+            return rule.reading.silenced(problem, self.reset(problem, hit))
+
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        reading = FILTERING[self.reading].reading
+        return reading.passes(problem, self.tuning, self.soft, self.decorrelation)
+
+    @property
+    def meant_for(self) -> Scope:
+        """Where weights compete: as set, or as the reading has it."""
+        return self.scope or FILTERING[self.reading].reading.scope
 
     def points(self, problem: Problem) -> Split:
         """The training points that scores are computed on."""
@@ -139,48 +155,16 @@ class WeightFilter(Method):
             ).abs()
 
         count = max(1, round(self.influential * len(candidates)))
-
         return candidates.subset(total.topk(count).indices.sort().values)
 
     def others(self, problem: Problem, candidates: Split) -> Split:
-        """Training images for the curvature in Eq. 2: none of the candidates, unless there are no
-        others."""
+        """Training images for the curvature in Eq. 2: other ones than the candidates, if any."""
         free = torch.from_numpy(~np.isin(problem.train.rows, candidates.rows)).nonzero().squeeze(1)
         if not len(free):
             return candidates.subset(torch.arange(len(candidates))[: self.curvature_images])
+
         order = torch.randperm(len(free), generator=problem.generator())
         return problem.train.subset(free[order[: self.curvature_images]])
-
-    def selective(self, problem: Problem, points: Split) -> Weights:
-        """Which weights to reset, by layer of the body."""
-        net = speaking(problem)
-        batches = on_device(problem, points, self.score_batch)
-        scores = fisher(
-            net, problem.task, batches, both_sides(problem), body_weights(net), problem.generator()
-        )
-        forgotten, retained = refuse_silence(scores["forgotten"]), scores["retained"]
-        contrast = {name: ratio(forgotten[name], retained[name], self.delta) for name in forgotten}
-        return highest(contrast, self.fractions(problem, points, contrast), self.scope or "layer")
-
-    def above(self, problem: Problem, points: Split) -> Weights:
-        """Which weights to reset, by layer of the whole network."""
-        scores = refuse_silence(self.sensitivity(problem, points))
-        return highest(scores, self.fractions(problem, points, scores), self.scope or "layer")
-
-    def printed(self, problem: Problem, points: Split) -> Weights:
-        """Which weights to reset, by layer of the whole network."""
-        scores = refuse_silence(self.sensitivity(problem, points))
-        largest = {name: layer.max().item() for name, layer in scores.items()}
-        if self.scope != "layer":
-            largest = dict.fromkeys(scores, max(largest.values()))
-        return {name: layer < self.phi * largest[name] for name, layer in scores.items()}
-
-    def sensitivity(self, problem: Problem, points: Split) -> Weights:
-        """|dL_u/dw| of every weight, head included (Eq. 1), by layer."""
-        net = speaking(problem)
-        batches = on_device(problem, points, MEAN_BATCH)
-        columns = {"forgotten": problem.request.forgotten}
-        return sensitivity(net, problem.task, batches, columns, all_weights(net))["forgotten"]
 
     def fractions(self, problem: Problem, points: Split, layers: Weights) -> dict[str, float]:
         """`phi` of each layer."""
@@ -192,49 +176,94 @@ class WeightFilter(Method):
         maps = sensitivity(net, problem.task, batches, each_label(problem), all_weights(net))
         alike = affinity(list(maps.values()))
         forgotten, retained = list(problem.request.forgotten), list(problem.request.retained)
-        bend = self.bend(problem, points, problem.original) / max(
-            self.bend(problem, points, problem.net), 1e-30
-        )
-        scale = min(max(bend, CURVATURE_BOUNDS[0]), CURVATURE_BOUNDS[1])
+        scaled = self.phi * self.flatness(problem, points)
 
-        return {
-            name: min(
-                1.0, self.phi * scale * (1 - alike[name][forgotten][:, retained].max().item())
-            )
-            for name in layers
-        }
+        found = {}
+        for name in layers:
+            shared = alike[name][forgotten][:, retained].max().item()
+            found[name] = min(1.0, scaled * (1 - shared))
+        return found
+
+    def flatness(self, problem: Problem, points: Split) -> float:
+        """Curvature of the retained loss in the original over that at hand, within bounds."""
+        original = self.bend(problem, points, problem.original)
+        bend = original / max(self.bend(problem, points, problem.net), 1e-30)
+        return min(max(bend, CURVATURE_BOUNDS[0]), CURVATURE_BOUNDS[1])
 
     def bend(self, problem: Problem, points: Split, net: Network) -> float:
         """Trace of the Gauss-Newton matrix of the retained loss."""
         columns = {"retained": problem.request.retained}
         batches = on_device(problem, points, self.score_batch)
-        scores = gauss_newton(
-            net, problem.task, batches, columns, all_weights(net), problem.generator()
-        )
+        weights, signs = all_weights(net), problem.generator()
+        scores = gauss_newton(net, problem.task, batches, columns, weights, signs)
         return sum(layer.sum().item() for layer in scores["retained"].values())
 
     def reset(self, problem: Problem, hit: Weights) -> Edit:
         """Zero or noise on the chosen weights, and the ball around that."""
         generator, original = problem.generator(), dict(problem.net.named_parameters())
+
         weights, radius = {}, {}
         for name, chosen in hit.items():
             layer = original[name].detach()
-            noise = (
-                torch.randn(layer.shape, generator=generator).to(layer)
-                if self.sigma
-                else torch.zeros_like(layer)
-            )
-            weights[name] = torch.where(chosen, self.sigma * layer.std() * noise, layer)
+            weights[name] = torch.where(chosen, self.filling(layer, generator), layer)
             radius[name] = bound(layer, chosen, self.epsilon, self.epsilon_mode)
-
-        if self.reading == "selective":
-            weights |= silent_head(problem)
-            radius |= frozen_rows(problem)
-
         return Edit(weights, radius)
 
-    def passes(self, problem: Problem) -> Sequence[Pass]:
-        ours = self.reading == "selective"
-        return tune_passes(
-            problem, self.tuning, self.soft if ours else 0, self.decorrelation if ours else 0
-        )
+    def filling(self, layer: Tensor, generator: torch.Generator) -> Tensor:
+        """Zeros or noise in the shape of a layer."""
+        noise = torch.zeros_like(layer)
+        if self.sigma:
+            noise = torch.randn(layer.shape, generator=generator).to(layer)
+        return self.sigma * layer.std() * noise
+
+
+def contrasted(method: WeightFilter, problem: Problem, points: Split) -> Weights:
+    """Fisher scores for the forgotten labels relative to those for the retained ones."""
+    net, columns = speaking(problem), both_sides(problem)
+    batches = on_device(problem, points, method.score_batch)
+    weights, signs = body_weights(net), problem.generator()
+    scores = fisher(net, problem.task, batches, columns, weights, signs)
+    return contrast(refuse_silence(scores["forgotten"]), scores["retained"], method.delta)
+
+
+def sensitivities(method: WeightFilter, problem: Problem, points: Split) -> Weights:
+    """|dL_u/dw| of every weight, head included (Eq. 1)."""
+    net, columns = speaking(problem), forgotten_side(problem)
+    batches = on_device(problem, points, MEAN_BATCH)
+    scores = sensitivity(net, problem.task, batches, columns, all_weights(net))
+    return refuse_silence(scores["forgotten"])
+
+
+def largest(method: WeightFilter, problem: Problem, points: Split, scores: Weights) -> Weights:
+    """Weights of the largest scores, as many as `phi` says."""
+    return highest(scores, method.fractions(problem, points, scores), method.meant_for)
+
+
+def below(method: WeightFilter, problem: Problem, points: Split, scores: Weights) -> Weights:
+    """Weights whose score, scaled to a maximum of 1, lies below `phi`."""
+    most = {name: layer.max().item() for name, layer in scores.items()}
+    if method.meant_for == "global":
+        most = dict.fromkeys(scores, max(most.values()))
+    return {name: layer < method.phi * most[name] for name, layer in scores.items()}
+
+
+@dataclass(frozen=True)
+class Filtering:
+    """Weight Filtering as a reading has it.
+
+    Attributes:
+        reading: All that it shares with Weight Pruning.
+        scores: Gives the scores >= 0 of the weights, by layer.
+        choose: Gives the weights to reset by their scores: bool, by layer.
+    """
+
+    reading: Reading
+    scores: Callable[[WeightFilter, Problem, Split], Weights]
+    choose: Callable[[WeightFilter, Problem, Split, Weights], Weights]
+
+
+FILTERING: dict[ReadingName, Filtering] = {
+    "selective": Filtering(SELECTIVE, contrasted, largest),
+    "above": Filtering(ABOVE, sensitivities, largest),
+    "printed": Filtering(PRINTED, sensitivities, below),
+}

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -7,36 +7,44 @@ import torch
 from torch import Tensor
 
 from mlu.data.split import Split
-from mlu.methods.parts import (
+from mlu.methods.parts.judging import forgetting_score, retained_accuracy, without_tuning
+from mlu.methods.parts.readings import (
+    ABOVE,
+    PRINTED,
+    SELECTIVE,
+    Reading,
+    ReadingName,
+    Scope,
+    contrast,
+)
+from mlu.methods.parts.scoring import (
     MEAN_BATCH,
     both_sides,
     calibration,
-    each_label,
-    forgotten_aurocs,
-    frozen_rows,
+    forgotten_side,
+    forgotten_side_and_each_label,
     on_device,
     refuse_silence,
-    silent_head,
     speaking,
-    tune_passes,
 )
-from mlu.models.batch_norm import recalibrate
-from mlu.models.network import Network, Weights
-from mlu.models.outputs import respond
+from mlu.models.network import Weights
+from mlu.models.tasks import Groups
 from mlu.scores.curvature import Estimator, diagonal
-from mlu.scores.gradients import all_weights, body_weights, sensitivity
+from mlu.scores.gradients import all_weights, sensitivity
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
-from mlu.unlearning.edits import bound, halving_decay, highest, per_mean, ratio, shrink
+from mlu.unlearning.edits import bound, halving_decay, highest, per_mean, shrink
 
 FOLDS = 3
+"""Parts of the scored images, each of which judges in turn what the others chose (`cv`)."""
+
 GRID = (0.25, 0.5, 0.75)
 """Candidates for `alpha` and `beta` under `cv`."""
 
 
 @dataclass(frozen=True)
-class Scores:
+class Derivatives:
     """First and second derivatives of some labels' loss, by layer.
 
     Attributes:
@@ -48,10 +56,30 @@ class Scores:
     bend: Weights
 
 
+Found = Mapping[str, Derivatives]
+"""Derivatives by the name of the columns whose loss they are of."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """Weights of a layer by what is done to them: bool, in its shape.
+
+    Attributes:
+        zeroed: Weights set to 0.
+        kept: Weights that keep their value; those that are neither are shrunk.
+        slowed: Weights whose learning rate is multiplied by `slow`.
+        held: Weights that must stay near where they start.
+    """
+
+    zeroed: Tensor
+    kept: Tensor
+    slowed: Tensor
+    held: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeightPruning(Method):
-    """Weight Pruning: zero, shrink or slow the weights of the forgotten labels, by what the others
-    need of them.
+    """Weight Pruning: zero, shrink or slow weights of the forgotten labels that others spare.
 
     Paper, Section 4.2. Importance is I = alpha S + beta H w^2 / 2 (Eq. 3). The printed rule does
     not say for which label, so there are three readings:
@@ -99,9 +127,9 @@ class WeightPruning(Method):
 
     reads_forgotten: ClassVar[bool] = True
     name: str
-    reading: Literal["selective", "above", "printed"]
+    reading: ReadingName
     phi: float
-    scope: Literal["layer", "global"] | None
+    scope: Scope | None
     epsilon: float
     epsilon_mode: Literal["relative", "absolute"]
     alpha: float | Literal["cv"]
@@ -118,114 +146,73 @@ class WeightPruning(Method):
 
     def edit(self, problem: Problem) -> Edit:
         points = calibration(problem, self.images)
-        chosen = self
-        if "cv" in (self.alpha, self.beta):
-            with phase("score"):
-                alpha, beta = self.cross_validated(problem, points)
-            chosen = replace(self, alpha=alpha, beta=beta)
         with phase("score"):
-            scores = chosen.scores(problem, points)
+            settled = self.settled(problem, points)
+            found = settled.scores(problem, points)
         with phase("edit"):
-            return chosen.treat(problem, scores)
+            return settled.treat(problem, found)
 
-    def scores(self, problem: Problem, points: Split) -> dict[str, Scores]:
-        """Of the forgotten labels, and of what they are held against: the retained ones jointly, or
-        each of them."""
+    def passes(self, problem: Problem) -> Sequence[Pass]:
+        return self.rule.reading.passes(problem, self.tuning, self.soft, self.decorrelation)
+
+    @property
+    def rule(self) -> "Pruning":
+        return PRUNING[self.reading]
+
+    @property
+    def meant_for(self) -> Scope:
+        """Where weights compete: as set, or as the reading has it."""
+        return self.scope or self.rule.reading.scope
+
+    def scores(self, problem: Problem, points: Split) -> dict[str, Derivatives]:
+        """Derivatives for the forgotten labels, and for all that they are held against."""
         net, batches = speaking(problem), list(on_device(problem, points, self.score_batch))
-        weights = body_weights(net) if self.reading == "selective" else all_weights(net)
-        columns = {
-            "selective": both_sides(problem),
-            "above": {"forgotten": problem.request.forgotten} | each_label(problem),
-            "printed": {"forgotten": problem.request.forgotten},
-        }[self.reading]
-        squares = diagonal(
-            "fisher", net, problem.task, batches, columns, weights, problem.generator()
-        )
-        bends = squares
-        if self.curvature != "fisher":
-            bends = diagonal(
-                self.curvature, net, problem.task, batches, columns, weights, problem.generator()
-            )
+        weights, columns = self.rule.reading.weights(net), self.rule.columns(problem)
 
+        def curved(estimator: Estimator) -> dict[str, Weights]:
+            signs = problem.generator()
+            return diagonal(estimator, net, problem.task, batches, columns, weights, signs)
+
+        squares = curved("fisher")
+        bends = squares if self.curvature == "fisher" else curved(self.curvature)
         refuse_silence(squares["forgotten"])
-        if self.reading == "printed":
-            larger = on_device(problem, points, MEAN_BATCH)
-            slopes = sensitivity(net, problem.task, larger, columns, weights)
-        else:
-            slopes = {
-                name: {layer: value.sqrt() for layer, value in map_.items()}
-                for name, map_ in squares.items()
-            }
+        slopes = self.rule.slopes(problem, points, columns, squares)
 
-        return {
-            name: Scores(
-                slopes[name], {layer: value.clamp(min=0) for layer, value in bends[name].items()}
-            )
-            for name in columns
-        }
+        found = {}
+        for name in columns:
+            bend = {layer: value.clamp(min=0) for layer, value in bends[name].items()}
+            found[name] = Derivatives(slopes[name], bend)
+        return found
 
-    def importance(self, layer: Tensor, slope: Tensor, bend: Tensor) -> Tensor:
-        """Eq. 3, in the shape of the layer; both terms relative to their mean, save as printed."""
+    def importances(self, problem: Problem, found: Derivatives) -> Weights:
+        """Importance of every weight that is scored (Eq. 3), by layer."""
         assert not isinstance(self.alpha, str)
         assert not isinstance(self.beta, str)
-        second = bend * layer.square() / 2
-        if self.reading == "printed":
-            return self.alpha * slope + self.beta * second
-        return self.alpha * per_mean(slope * layer.abs()) + self.beta * per_mean(second)
 
-    def importances(self, problem: Problem, scores: Scores) -> Weights:
-        layers = all_weights(problem.net)
-        return {
-            name: self.importance(layers[name], slope, scores.bend[name])
-            for name, slope in scores.slope.items()
-        }
+        layers, importances = all_weights(problem.net), {}
+        for name, slope in found.slope.items():
+            first, second = self.rule.terms(layers[name], slope, found.bend[name])
+            importances[name] = self.alpha * first + self.beta * second
+        return importances
 
-    def treat(self, problem: Problem, scores: dict[str, Scores]) -> Edit:
+    def treat(self, problem: Problem, found: Found) -> Edit:
         """Zero, shrink or slow."""
-        ours, layers = self.importances(problem, scores["forgotten"]), all_weights(problem.net)
-        if self.reading == "printed":
-            return self.treat_printed(layers, ours)
-
-        fractions = dict.fromkeys(ours, self.phi)
-        if self.reading == "selective":
-            theirs = self.importances(problem, scores["retained"])
-            contrast = {name: ratio(ours[name], theirs[name], self.delta) for name in ours}
-            chosen = highest(contrast, fractions, self.scope or "layer")
-        else:
-            each = [
-                self.importances(problem, scores[str(column)])
-                for column in problem.request.retained
-            ]
-            theirs = {name: torch.stack([one[name] for one in each]).amax(0) for name in ours}
-            chosen = highest(ours, fractions, self.scope or "layer")
+        ours, layers = self.importances(problem, found["forgotten"]), all_weights(problem.net)
 
         weights, radius, rate = {}, {}, {}
-        for name, hit in chosen.items():
-            low, high = quartiles(theirs[name][hit])
-            # What the retained labels do not need at all lies *on* the lowest threshold: it goes as
-            # well.
-            zeroed = hit & (theirs[name] <= low)
-            kept = ~hit | (theirs[name] >= high) & ~zeroed
-            weights[name] = treated(layers[name], ours[name], zeroed, kept)
-            rate[name] = torch.where(hit & kept, self.slow, 1.0)
-            radius[name] = bound(layers[name], hit, self.epsilon, self.epsilon_mode)
+        for name, part in self.rule.divide(self, problem, ours, found).items():
+            weights[name] = treated(layers[name], ours[name], part.zeroed, part.kept)
+            rate[name] = torch.where(part.slowed, self.slow, 1.0)
+            radius[name] = bound(layers[name], part.held, self.epsilon, self.epsilon_mode)
 
-        if self.reading == "selective":
-            weights |= silent_head(problem)
-            radius |= frozen_rows(problem)
+        return self.rule.reading.silenced(problem, Edit(weights, radius, rate))
 
-        return Edit(weights, radius, rate)
-
-    def treat_printed(self, layers: Weights, scores: Weights) -> Edit:
-        together = quartiles(torch.cat([score.flatten() for score in scores.values()]))
-        weights, radius, rate = {}, {}, {}
-        for name, layer in layers.items():
-            low, high = quartiles(scores[name]) if self.scope == "layer" else together
-            kept = scores[name] >= high
-            weights[name] = treated(layer, scores[name], scores[name] < low, kept)
-            rate[name] = torch.where(kept, self.slow, 1.0)
-            radius[name] = bound(layer, ~kept, self.epsilon, self.epsilon_mode)
-        return Edit(weights, radius, rate)
+    def settled(self, problem: Problem, points: Split) -> "WeightPruning":
+        """The method with the weights of Eq. 3 that it is to use."""
+        if "cv" not in (self.alpha, self.beta):
+            return self
+        alpha, beta = self.cross_validated(problem, points)
+        return replace(self, alpha=alpha, beta=beta)
 
     def cross_validated(self, problem: Problem, points: Split) -> tuple[float, float]:
         """The weights of Eq. 3 that forget most and cost least on images which were not scored.
@@ -239,24 +226,21 @@ class WeightPruning(Method):
         candidates = self.candidates()
         people, person = np.unique(points.identities, return_inverse=True)
         folds = torch.from_numpy(np.arange(len(people))[person] % FOLDS)
+
         gains = np.zeros(len(candidates))
         for fold in range(FOLDS):
-            seen, held = (
-                points.subset(rows.nonzero().squeeze(1)) for rows in (folds != fold, folds == fold)
-            )
+            seen = points.subset((folds != fold).nonzero().squeeze(1))
+            held = points.subset((folds == fold).nonzero().squeeze(1))
             if not len(seen) or not len(held):
                 continue
 
-            scores, before = (
-                self.scores(problem, seen),
-                retained_accuracy(problem.net, problem, held),
-            )
+            found = self.scores(problem, seen)
+            before = retained_accuracy(problem.net, problem, held)
             for number, (alpha, beta) in enumerate(candidates):
-                edit = replace(self, alpha=alpha, beta=beta).treat(problem, scores)
+                edit = replace(self, alpha=alpha, beta=beta).treat(problem, found)
                 net = without_tuning(problem, edit, seen)
-                gains[number] += forgetting_score(net, problem, held) - (
-                    before - retained_accuracy(net, problem, held)
-                )
+                drop = before - retained_accuracy(net, problem, held)
+                gains[number] += forgetting_score(net, problem, held) - drop
 
         return candidates[int(gains.argmax())]
 
@@ -268,52 +252,133 @@ class WeightPruning(Method):
             return [(alpha, float(self.beta)) for alpha in GRID]
         return [(float(self.alpha), beta) for beta in GRID]
 
-    def passes(self, problem: Problem) -> Sequence[Pass]:
-        ours = self.reading == "selective"
-        return tune_passes(
-            problem, self.tuning, self.soft if ours else 0, self.decorrelation if ours else 0
-        )
+
+def typical_slopes(
+    problem: Problem, points: Split, columns: Groups, squares: Mapping[str, Weights]
+) -> dict[str, Weights]:
+    """Root mean square gradient over images: at an optimum the mean gradient is noise."""
+    slopes: dict[str, Weights] = {}
+    for name in columns:
+        slopes[name] = {layer: value.sqrt() for layer, value in squares[name].items()}
+    return slopes
 
 
-def without_tuning(problem: Problem, edit: Edit, images: Split) -> Network:
-    """The edited body under the original's head, with batch-norm statistics of its own."""
-    net, edited = speaking(problem), dict(edit.weights)
-    with torch.no_grad():
-        for name, value in edited.items():
-            if name.startswith("body."):
-                net.get_parameter(name).copy_(value)
-    recalibrate(net, (batch.images for batch in on_device(problem, images, MEAN_BATCH)))
-    return net
+def mean_slopes(
+    problem: Problem, points: Split, columns: Groups, squares: Mapping[str, Weights]
+) -> dict[str, Weights]:
+    """|mean gradient|, as Eq. 1 says."""
+    net, batches = speaking(problem), on_device(problem, points, MEAN_BATCH)
+    return sensitivity(net, problem.task, batches, columns, all_weights(net))
 
 
-def forgetting_score(net: Network, problem: Problem, images: Split) -> float:
-    """2 (1 - max(A, 1 - A)), A the AUROC of a forgotten output: 1 where it knows nothing; the mean
-    over labels."""
-    found = [2 * (1 - max(auroc, 1 - auroc)) for auroc in forgotten_aurocs(net, problem, images)]
-    return float(np.mean(found)) if found else 0.0
+def relative_terms(layer: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
+    """|g w| and H w^2 / 2, both relative to their mean over the layer."""
+    return per_mean(slope * layer.abs()), per_mean(bend * layer.square() / 2)
 
 
-def retained_accuracy(net: Network, problem: Problem, images: Split) -> float:
-    """Share of right retained outputs; of a single-label task, of images of the retained classes."""
-    right = problem.task.predictions(respond(net, images)[0]) == (images.targets > 0)
-    columns = list(problem.request.retained)
-    scope = problem.task.rows(
-        problem.task.scope(images.targets, images.known, columns), right.shape[1]
-    )[:, columns]
-    return ((right[:, columns] & scope).sum() / scope.sum().clamp(min=1)).item()
+def printed_terms(layer: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
+    """|g| and H w^2 / 2, as printed."""
+    return slope, bend * layer.square() / 2
+
+
+def by_contrast(
+    method: WeightPruning, problem: Problem, ours: Weights, found: Found
+) -> dict[str, Division]:
+    """Divides the weights that matter more to the forgotten labels than to the retained ones."""
+    theirs = method.importances(problem, found["retained"])
+    return of_highest(method, contrast(ours, theirs, method.delta), theirs)
+
+
+def by_neediest(
+    method: WeightPruning, problem: Problem, ours: Weights, found: Found
+) -> dict[str, Division]:
+    """Divides what matters most to the forgotten labels, by the neediest retained one."""
+    retained = problem.request.retained
+    each = [method.importances(problem, found[str(column)]) for column in retained]
+    theirs = {name: torch.stack([one[name] for one in each]).amax(0) for name in ours}
+    return of_highest(method, ours, theirs)
+
+
+def of_highest(method: WeightPruning, ranks: Weights, theirs: Weights) -> dict[str, Division]:
+    """Divides the weights of highest rank by quartiles of what the retained labels need."""
+    fractions = dict.fromkeys(ranks, method.phi)
+
+    divided = {}
+    for name, hit in highest(ranks, fractions, method.meant_for).items():
+        low, high = quartiles(theirs[name][hit])
+        # What the retained labels do not need at all lies *on* the lowest threshold: it goes as
+        # well.
+        zeroed = hit & (theirs[name] <= low)
+        kept = ~hit | (theirs[name] >= high) & ~zeroed
+        divided[name] = Division(zeroed, kept, slowed=hit & kept, held=hit)
+    return divided
+
+
+def by_percentiles(
+    method: WeightPruning, problem: Problem, ours: Weights, found: Found
+) -> dict[str, Division]:
+    """Divides all weights by quartiles of their importance for the forgotten labels, as printed."""
+    together = quartiles(torch.cat([layer.flatten() for layer in ours.values()]))
+
+    divided = {}
+    for name, layer in ours.items():
+        low, high = quartiles(layer) if method.meant_for == "layer" else together
+        kept = layer >= high
+        divided[name] = Division(layer < low, kept, slowed=kept, held=~kept)
+    return divided
 
 
 def treated(layer: Tensor, importance: Tensor, zeroed: Tensor, kept: Tensor) -> Tensor:
-    """Zero some weights, keep some, and shrink the others so that one of median importance is
-    halved (Section 4.2)."""
+    """A layer with some weights zeroed, some kept, and the others shrunk (Section 4.2).
+
+    One of median importance among these is halved.
+
+    >>> none = torch.tensor([False, False, False])
+    >>> treated(torch.ones(3), torch.tensor([1.0, 2.0, 4.0]), none, none)
+    tensor([0.7071, 0.5000, 0.2500])
+    """
     shrunk = ~zeroed & ~kept
     smaller = shrink(layer, importance, halving_decay(importance[shrunk]))
     return torch.where(shrunk, smaller, layer).masked_fill(zeroed, 0)
 
 
 def quartiles(scores: Tensor) -> tuple[float, float]:
-    """25th and 75th percentile; zeros where there is no score."""
+    """25th and 75th percentile; zeros where there is no score.
+
+    >>> quartiles(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
+    (1.0, 3.0)
+    """
     if not scores.numel():
         return 0.0, 0.0
     low, high = np.quantile(scores.cpu().double().numpy(), [0.25, 0.75])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Weight Pruning as a reading has it.
+
+    Attributes:
+        reading: All that it shares with Weight Filtering.
+        columns: Gives the sets of columns whose losses are differentiated, by name; one of them is
+            `forgotten`.
+        slopes: Gives the sizes of gradients, from images or from mean squared gradients.
+        terms: Gives both terms of Eq. 3 of a layer, of its slope and bend.
+        divide: Gives the division of each layer by the importances for the forgotten labels and
+            by all derivatives.
+    """
+
+    reading: Reading
+    columns: Callable[[Problem], Groups]
+    slopes: Callable[[Problem, Split, Groups, Mapping[str, Weights]], dict[str, Weights]]
+    terms: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    divide: Callable[[WeightPruning, Problem, Weights, Found], dict[str, Division]]
+
+
+PRUNING: dict[ReadingName, Pruning] = {
+    "selective": Pruning(SELECTIVE, both_sides, typical_slopes, relative_terms, by_contrast),
+    "above": Pruning(
+        ABOVE, forgotten_side_and_each_label, typical_slopes, relative_terms, by_neediest
+    ),
+    "printed": Pruning(PRINTED, forgotten_side, mean_slopes, printed_terms, by_percentiles),
+}

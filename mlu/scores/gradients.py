@@ -30,6 +30,11 @@ def all_weights(net: Network) -> Weights:
     }
 
 
+def every_weight(net: Network) -> Weights:
+    """All parameters: convolutions, linear layers, biases, batch norms."""
+    return {name: value.detach() for name, value in net.named_parameters()}
+
+
 @torch.enable_grad()
 def sensitivity(
     net: Network,

@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks import plain
 from mlu.methods.cfk import CFk, last_layers
 from mlu.methods.finetune import FineTuning
-from mlu.methods.parts import loss_of_retained
+from mlu.methods.parts.losses import loss_of_retained
 from mlu.models.backbones import ResNet, Tiny
 from mlu.models.batch_norm import batch_norms
 from mlu.models.weights import our_names

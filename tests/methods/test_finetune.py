@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import plain
 from mlu.methods.finetune import FineTuning
-from mlu.methods.parts import repeated
+from mlu.methods.parts.passes import repeated
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Pass
 from tests.support.learnt import learnt_problem, unlearnt

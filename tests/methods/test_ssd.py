@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from benchmarks import plain
 from mlu.methods import ssd as module
-from mlu.methods.parts import every_weight
 from mlu.methods.ssd import SelectiveDampening
 from mlu.models.tasks import ForgetRequest, SingleLabel
+from mlu.scores.gradients import every_weight
 from mlu.system.errors import UserError
 from mlu.unlearning.unlearner import edited
 from tests.support.learnt import learnt_problem

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmarks import plain
 from mlu.methods import unsir as source
-from mlu.methods.parts import loss_of_retained
+from mlu.methods.parts.losses import loss_of_retained
 from mlu.methods.unsir import Unsir, noise_loss, noise_targets
 from mlu.models.tasks import ForgetRequest
 from mlu.training.optimise import Tuning

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlu.methods.parts import calibration
+from mlu.methods.parts.scoring import calibration
 from mlu.methods.weight_filter import WeightFilter
 from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, sensitivity

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mlu.methods import weight_pruning as weight_pruning_module
-from mlu.methods.parts import calibration
+from mlu.methods.parts.scoring import calibration
 from mlu.methods.weight_pruning import GRID, WeightPruning, treated
 from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity

@@ -12,9 +12,17 @@ from torch import nn
 from mlu.data.split import Batch
 from mlu.models.network import Network
 from mlu.models.tasks import MultiLabel, SingleLabel
-from mlu.scores.gradients import all_weights, body_weights, fisher, random_signs, sensitivity
+from mlu.scores.gradients import (
+    all_weights,
+    body_weights,
+    every_weight,
+    fisher,
+    random_signs,
+    sensitivity,
+)
 from mlu.system.seeding import generator
 from tests.support.plain_vit import BLOCKS, WIDTH, plain_logits, tiny_vit
+from tests.support.planted import planted_problem
 
 IMAGES, LABELS = 10, 3
 LAYERS = "body.whole.encoder.layers.encoder_layer"
@@ -292,3 +300,12 @@ def test_signs_are_fair():
     signs = random_signs(torch.empty(100, 100), generator(0))
     assert set(signs.unique().tolist()) == {-1, 1}
     assert abs(signs.sum().item()) < 5 * math.sqrt(signs.numel())
+
+
+def test_every_weight_is_each_parameter_without_a_graph():
+    net = planted_problem().net.requires_grad_(True)
+    found = every_weight(net)
+    assert set(found) == {name for name, _ in net.named_parameters()}
+    for name, value in found.items():
+        assert torch.equal(value, net.get_parameter(name))
+        assert not value.requires_grad

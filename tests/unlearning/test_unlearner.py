@@ -11,7 +11,7 @@ from torch import nn
 
 from mlu.data.augment import augmented
 from mlu.data.divided import ShuffledBatches
-from mlu.methods.parts import loss_of_retained
+from mlu.methods.parts.losses import loss_of_retained
 from mlu.models.network import Network
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator
