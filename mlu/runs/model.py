@@ -1,8 +1,12 @@
 """What a run leaves for use: its unlearned model."""
 
 import json
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +15,18 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+import mlu.models
 from mlu.data.files import ImageFiles
 from mlu.data.labels import forgotten_labels
-from mlu.models.backbones import Backbone, ResNet, Tiny, VisionTransformer
+from mlu.models.backbones import Backbone
 from mlu.models.network import Network
 from mlu.models.tasks import Task, task_of
-from mlu.models.timm_backbone import Timm
 from mlu.models.weights import load_trained
 from mlu.runs.layout import CONFIG, LABELS, WEIGHTS, is_configuration
 from mlu.system.errors import UserError, did_you_mean, first_line
 
 BATCH = 64
 """Images that are decoded and passed at once."""
-
-BACKBONES = (Tiny, ResNet, VisionTransformer, Timm)
-"""What a run's configuration may name."""
 
 Pictures = str | Path | Sequence[str | Path] | Tensor | np.ndarray
 """A file, files, or images as they are trained on: RGB, uint8 or float in [0, 1], shape (images, 3,
@@ -92,11 +93,13 @@ class Unlearned(nn.Module):
         )
 
 
-def load(run: str | Path) -> Unlearned:
+def load(run: str | Path, backbones: Sequence[type[Backbone]] = ()) -> Unlearned:
     """The unlearned model of a run, on the CPU and in evaluation mode.
 
     Args:
         run: Its folder, which holds `config.yaml`, `labels.json` and `unlearned.safetensors`.
+        backbones: Classes of your own that the run may name besides those of this package. Code
+            that is not named here is not run, whoever wrote the folder.
 
     Raises:
         UserError: If a file is missing or does not fit the others.
@@ -106,7 +109,7 @@ def load(run: str | Path) -> Unlearned:
     weights = need(folder, WEIGHTS)
     try:
         # None of the weights that training started from: all of them are in the file.
-        backbone = backbone_of({**config["backbone"], "weights": None})
+        backbone = backbone_of({**config["backbone"], "weights": None}, backbones)
         dataset = config["dataset"]
         forgotten = forgotten_labels(forgotten_in(config), facts["labels"], dataset["name"])
         size = int(dataset["image_size"])
@@ -173,13 +176,20 @@ def label_facts_of(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def backbone_of(settings: Mapping[str, Any]) -> Backbone:
-    """The architecture of a configuration; a file that somebody else wrote can name no other code."""
-    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in BACKBONES}
+def backbone_of(settings: Mapping[str, Any], backbones: Sequence[type[Backbone]] = ()) -> Backbone:
+    """The architecture of a configuration; a file that somebody else wrote can name no other code.
+
+    Args:
+        settings: The part of the configuration.
+        backbones: Classes that it may name besides those of this package.
+    """
+    kinds = {path_of(kind): kind for kind in (*own_backbones(), *backbones)}
     target = str(settings["_target_"])
     if target not in kinds:
+        name = target.rpartition(".")[2]
         raise UserError(
-            f"backbone._target_={target} is no backbone{did_you_mean(target, kinds) or ':'} {list(kinds)}"
+            f"backbone._target_={target} is no backbone{did_you_mean(target, kinds) or ':'} "
+            f"{list(kinds)}; one of your own: mlu.load(run, backbones=[{name}])"
         )
 
     known = {field.name for field in fields(kinds[target])}
@@ -189,3 +199,20 @@ def backbone_of(settings: Mapping[str, Any]) -> Backbone:
     build: Callable[..., Backbone] = kinds[target]
 
     return build(**{key: value for key, value in plain.items() if key in known})
+
+
+@cache
+def own_backbones() -> tuple[type[Backbone], ...]:
+    """The backbones of this package, in whichever file of `mlu.models` they are."""
+    found = []
+    for file in pkgutil.iter_modules(mlu.models.__path__):
+        module = import_module(f"mlu.models.{file.name}")
+        for kind in vars(module).values():
+            is_backbone = isinstance(kind, type) and issubclass(kind, Backbone)
+            if is_backbone and kind.__module__ == module.__name__ and not isabstract(kind):
+                found.append(kind)
+    return tuple(found)
+
+
+def path_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,5 +1,6 @@
-"""Where classes that a configuration can name were in earlier versions: yamls and runs of then name
-them so."""
+"""Paths that classes had in earlier versions, by which yamls and runs of then name them."""
+
+from typing import Any
 
 HOMES = {
     "mlu.data.celeba": "mlu.data.sets.celeba",
@@ -31,3 +32,20 @@ def present_path(path: str) -> str:
     """
     module, _, name = path.rpartition(".")
     return f"{HOMES[module]}.{name}" if module in HOMES else path
+
+
+def present_config(config: Any) -> Any:
+    """A configuration of any version with the paths of today, so that runs can be compared.
+
+    >>> present_config({"method": {"_target_": "mlu.optimise.Tuning", "lr": 0.1}})
+    {'method': {'_target_': 'mlu.training.optimise.Tuning', 'lr': 0.1}}
+    """
+    if isinstance(config, list):
+        return [present_config(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+
+    found = {key: present_config(value) for key, value in config.items()}
+    if isinstance(found.get("_target_"), str):
+        found["_target_"] = present_path(found["_target_"])
+    return found

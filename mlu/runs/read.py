@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from mlu.runs.layout import CONFIG, FAILURE, RESULTS, SCHEMA, figures_of, is_configuration
+from mlu.runs.moved import present_config
 from mlu.system.errors import UserError, first_line
 
 
@@ -330,7 +331,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         yaml.YAMLError,
     ):  # a date such as 2026-99-99 is a ValueError
         return {}
-    return content if is_configuration(content) else {}
+    return present_config(content) if is_configuration(content) else {}
 
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

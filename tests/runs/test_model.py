@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 import mlu
 from mlu.data.files import ImageFiles
 from mlu.launch.options import CONF
+from mlu.models.backbones import Tiny
 from mlu.models.outputs import respond
 from mlu.pipeline import run as pipeline
 from mlu.runs.model import Unlearned, backbone_of
@@ -163,6 +165,20 @@ def test_a_configuration_names_no_other_code(folder):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"backbone._target_=pathlib.Path.touch is no backbone"):
         mlu.load(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Tiny):
+    """A user's backbone."""
+
+
+def test_a_backbone_of_the_user_s_own_is_built_where_the_user_names_it(folder):
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["backbone"]["_target_"] = f"{__name__}.Own"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"one of your own: mlu.load\(run, backbones=\[Own\]\)$"):
+        mlu.load(folder)
+    assert len(mlu.load(folder, backbones=[Own]).labels) > 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""What runs and yamls of earlier versions name."""
+
+from importlib import import_module
+
+from hydra.utils import get_object
+
+from mlu.launch.options import CONF
+from mlu.runs.moved import HOMES, present_config, present_path
+from mlu.runs.read import collect
+from tests.support.made_runs import config_of, leave
+
+OLD = (
+    "mlu.data.celeba.CelebA",
+    "mlu.data.digits.MultiDigits",
+    "mlu.data.synthetic.Faces",
+    "mlu.optimise.Training",
+    "mlu.optimise.Tuning",
+    "mlu.tracking.Nothing",
+    "mlu.tracking.Wandb",
+    "mlu.cli.Gate",
+    "mlu.sweep.SweepSummary",
+    "mlu.search.suggest",
+)
+
+
+def test_what_moved_is_where_it_is_said_to_be():
+    for path in OLD:
+        assert callable(get_object(present_path(path))), path
+    for module in HOMES.values():
+        import_module(module)
+
+
+def test_no_file_of_ours_names_a_path_of_before():
+    for file in CONF.rglob("*.yaml"):
+        words = file.read_text().split()
+        assert not [word for word in words if present_path(word) != word], file
+
+
+def test_a_run_of_before_is_of_the_group_of_one_of_today(tmp_path):
+    config = config_of()
+    config["dataset"]["_target_"] = "mlu.data.synthetic.Faces"
+    old = leave(tmp_path / "old", config=config)
+    (found,) = collect([old]).runs
+    assert found.config == present_config(config)
+    assert found.config["dataset"]["_target_"] == "mlu.data.sets.faces.dataset.Faces"
