@@ -22,7 +22,6 @@ from mlu.system.store import Store, code_digest, digest
 DIGITS = tuple("0123456789")
 GLYPHS = 1797  # images in load_digits
 GLYPH_SIZE = 8  # their height and width, in pixels
-FEWEST = 20  # images below this leave no room for a split
 SPLIT = (0.65, 0.25)  # fractions for train and validation; the rest is for the test
 SCALE = (0.28, 0.34)  # height of a pasted digit, as a fraction of the canvas
 GRID = 4  # digits of a canvas lie about the middles of different cells of a 4 x 4 grid
@@ -382,8 +381,8 @@ def check_size(name: str, image_size: int) -> None:
 
 
 def check_count(name: str, images: int | None, most: int | None = None) -> None:
-    if images is not None and images < FEWEST:
-        raise UserError(f"dataset.images of {name} must be at least {FEWEST}, got {images}")
+    if images is not None and images < 1:
+        raise UserError(f"dataset.images of {name} must be at least 1, got {images}")
     if images is not None and most is not None and images > most:
         raise UserError(
             f"dataset.images={images} is more than the {most:,} images of {name}; null takes them all"

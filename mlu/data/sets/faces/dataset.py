@@ -34,7 +34,7 @@ PIXELS_AT_ONCE = 2**18
 """
 
 LIMITS = {
-    "image_size": (16, math.inf),
+    "image_size": (1, math.inf),
     "images": (1, math.inf),
     "images_per_identity": (1, math.inf),
     "seed": (0, math.inf),

@@ -85,7 +85,7 @@ def test_what_was_drawn_is_found_again(faces, monkeypatch):
         ("labels", ["Male", "Blad"], "did you mean 'Bald'?"),
         ("labels", [], "at least one"),
         ("labels", ["Male", "Male"], "twice"),
-        ("image_size", 15, "at least 16"),
+        ("image_size", 0, "at least 1"),
         ("images", 0, "at least 1"),
         ("seed", -1, "at least 0"),
         ("correlation", 1.5, "from 0 to 1"),
