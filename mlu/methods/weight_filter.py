@@ -234,12 +234,16 @@ def sensitivities(method: WeightFilter, problem: Problem, points: Split) -> Weig
     return refuse_silence(scores["forgotten"])
 
 
-def largest(method: WeightFilter, problem: Problem, points: Split, scores: Weights) -> Weights:
+def largest_share(
+    method: WeightFilter, problem: Problem, points: Split, scores: Weights
+) -> Weights:
     """Weights of the largest scores, as many as `phi` says."""
     return highest(scores, method.fractions(problem, points, scores), method.meant_for)
 
 
-def below(method: WeightFilter, problem: Problem, points: Split, scores: Weights) -> Weights:
+def beneath_threshold(
+    method: WeightFilter, problem: Problem, points: Split, scores: Weights
+) -> Weights:
     """Weights whose score, scaled to a maximum of 1, lies below `phi`."""
     most = {name: layer.max().item() for name, layer in scores.items()}
     if method.meant_for == "global":
@@ -263,7 +267,7 @@ class Filtering:
 
 
 FILTERING: dict[ReadingName, Filtering] = {
-    "selective": Filtering(SELECTIVE, contrasted, largest),
-    "above": Filtering(ABOVE, sensitivities, largest),
-    "printed": Filtering(PRINTED, sensitivities, below),
+    "selective": Filtering(SELECTIVE, contrasted, largest_share),
+    "above": Filtering(ABOVE, sensitivities, largest_share),
+    "printed": Filtering(PRINTED, sensitivities, beneath_threshold),
 }
