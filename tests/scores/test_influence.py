@@ -17,8 +17,10 @@ from mlu.models.network import Network
 from mlu.models.tasks import MultiLabel, SingleLabel
 from mlu.models.timm_backbone import Timm
 from mlu.scores import influence as machinery
+from mlu.scores import inverse
 from mlu.scores.gradients import all_weights
-from mlu.scores.influence import DRAWS, LabelOdds, Pool, influence
+from mlu.scores.influence import Pool, influence
+from mlu.scores.inverse import DRAWS, LabelOdds, mean_curvature
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator
 from tests.support.plain_vit import plain_logits, tiny_vit
@@ -54,8 +56,8 @@ def linear():
 
 @pytest.fixture
 def solved_well(monkeypatch):
-    monkeypatch.setattr(machinery, "TOLERANCE", 1e-8)
-    monkeypatch.setattr(machinery, "ITERATIONS", 500)
+    monkeypatch.setattr(inverse, "TOLERANCE", 1e-8)
+    monkeypatch.setattr(inverse, "ITERATIONS", 500)
 
 
 def linear_net(side):
@@ -265,7 +267,7 @@ def test_attention_of_linear_layers_is_factored():
 def test_conjugate_gradients_keep_their_tolerance(net, tolerance, monkeypatch):
     """A residual r leaves an error of at most |r| |g| / (least eigenvalue) in the inner product
     with g."""
-    monkeypatch.setattr(machinery, "TOLERANCE", tolerance)
+    monkeypatch.setattr(inverse, "TOLERANCE", tolerance)
     task, points = MultiLabel(), points_of(MultiLabel())
     twins = twins_of(net, task, points, "label_flip")
     matrix = twins.plain.curvature()
@@ -360,7 +362,7 @@ def test_inner_products_are_those_with_each_point_s_gradient(net, task, monkeypa
 
 @by_task
 def test_the_mean_curvature_is_unbiased(net, task, monkeypatch):
-    monkeypatch.setattr(machinery, "DRAWS", 6)
+    monkeypatch.setattr(inverse, "DRAWS", 6)
     points, draws = points_of(task), 60
     images = pixels(points)
     model, parameters = (
@@ -369,9 +371,7 @@ def test_the_mean_curvature_is_unbiased(net, task, monkeypatch):
     )
 
     def estimate(seed):
-        return pool_of(net, task, points, seed=seed).mean_curvature(
-            model, parameters, list(images.split(10))
-        )
+        return mean_curvature(model, parameters, list(images.split(10)), seed)
 
     # In chunks of 4, 4, 2: Var |sum s g|^2 = 2 sum of (g_a . g_b)^2 over pairs a != b of a chunk.
     chunks = [slopes_of(net, task, chunk) for part in images.split(10) for chunk in part.split(4)]
@@ -385,7 +385,7 @@ def test_the_mean_curvature_is_unbiased(net, task, monkeypatch):
     allowed = norm.isf(1e-3 / 2) * (variance / draws).sqrt() * per_weight
     mean = sum(estimate(seed) for seed in range(draws)) / draws
     assert abs(mean - total * per_weight) <= allowed
-    monkeypatch.setattr(machinery, "random_signs", lambda like, _: torch.ones_like(like))
+    monkeypatch.setattr(inverse, "random_signs", lambda like, _: torch.ones_like(like))
     assert abs(estimate(0) - total * per_weight) > allowed
 
 
@@ -397,7 +397,7 @@ def test_the_mean_curvature_of_a_few_images_is_no_estimate(net, task):
         LabelOdds(net, task, COLUMN),
         [net.get_parameter(name) for name in all_weights(net)],
     )
-    found = pool_of(net, task, points).mean_curvature(model, parameters, [images])
+    found = mean_curvature(model, parameters, [images], seed=0)
     assert found == pytest.approx(
         slopes_of(net, task, images).curvature().diagonal().mean().item(), rel=1e-10
     )
@@ -634,7 +634,7 @@ def test_the_change_without_a_point_is_as_large_as_foretold(trained_head):
 
 def test_influence_by_all_weights_foretells_retraining(solved_well, monkeypatch):
     """Of the weights without the bias; what changes is the mean loss over all perturbed points."""
-    monkeypatch.setattr(machinery, "DRAWS", MANY)
+    monkeypatch.setattr(inverse, "DRAWS", MANY)
     task = MultiLabel()
     problem = regression(task, bias=False)
     damping = ridge_as_damping(problem, problem.net.head.weight.numel())
@@ -772,7 +772,7 @@ def test_a_fault_leaves_the_network_as_it_was(net, monkeypatch):
     def broken(*_):
         raise ArithmeticError
 
-    monkeypatch.setattr(Pool, "solver", broken)
+    monkeypatch.setattr(machinery, "damped_inverse", broken)
     net.requires_grad_(False)
     with pytest.raises(ArithmeticError):
         of("cg", net, MultiLabel(), points_of(MultiLabel()))
@@ -796,6 +796,6 @@ def test_users_see_no_warnings_of_libraries(net, solver, monkeypatch):
 
 
 def test_users_see_where_conjugate_gradients_fall_short(net, monkeypatch):
-    monkeypatch.setattr(machinery, "ITERATIONS", 2)
+    monkeypatch.setattr(inverse, "ITERATIONS", 2)
     with pytest.warns(RuntimeWarning, match="larger than the tolerance"):
         of("cg", net, MultiLabel(), points_of(MultiLabel()))
