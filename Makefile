@@ -13,13 +13,15 @@ help:  ## Show this list.
 run: .venv/installed  ## Forget Gender in synthetic faces and show what is left of it (ARGS="method=wf" to change it).
 	$(BIN)/python launch.py $(ARGS)
 
-# Two at a time, each on one thread: most tests have too little to do for more.
+# Two at a time, each on one thread: most tests have too little to do for more. Files come in the order of
+# tests/conftest.py, the longest first, and what failed tests said is left in a file.
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.support.failures
 test: .venv/installed  ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m $(PYTEST) $(ARGS)
 
 # Old versions warn of what has changed since: there no warning is an error.
 test-min: .venv-min/installed  ## Run all tests with the oldest versions that are allowed.
-	OMP_NUM_THREADS=1 .venv-min/bin/python -m pytest -n 2 --dist loadfile -W default $(ARGS)
+	OMP_NUM_THREADS=1 .venv-min/bin/python -m $(PYTEST) -W default $(ARGS)
 
 test-browser: .venv/installed  ## Run the tests of the report in a browser (installs Debian's Chromium if it may).
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[browser]'
@@ -38,7 +40,7 @@ chromium:
 # A process that runs nothing of ours has nothing to tell coverage, which warns of it: no fault of the test's.
 coverage: .venv/installed  ## Run all tests and list what of mlu they leave out; below 90 % is a fault.
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile -W ignore::coverage.exceptions.CoverageWarning $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m $(PYTEST) -W ignore::coverage.exceptions.CoverageWarning $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -58,7 +60,7 @@ tune: .venv/installed  ## Search settings of all methods, equally many trials ea
 	for method in $(METHODS); do $(BIN)/python launch.py experiment=tune method=$$method $(ARGS) || exit; done
 
 clean:  ## Remove environments, caches, runs and sweeps; reports and tuned settings stay.
-	rm -rf .venv .venv-min .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .mutation dist outputs/runs outputs/sweeps outputs/cache
+	rm -rf .venv .venv-min .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .pytest .mutation dist outputs/runs outputs/sweeps outputs/cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Bytecode is compiled once here, else every start would pay for it where Python may not write it.

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -28,6 +29,20 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("same")
 
+ROOT = Path(__file__).parent
+LONG = (
+    "whole_runs/test_killed.py",
+    "training/test_team.py",
+    "whole_runs/test_launchers.py",
+    "methods/test_contract.py",
+    "whole_runs/test_end_to_end.py",
+    "whole_runs/test_storage_faults.py",
+    "test_library.py",
+    "whole_runs/test_experiments.py",
+    "whole_runs/test_bad_input.py",
+)
+"""Files that take longest, which come first: else one core waits at the end for another."""
+
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 
 TINY = {
@@ -41,6 +56,11 @@ TINY = {
 """Small data by the name of its data set; the files of those that have files are the test's to
 write."""
 BRIEF = ["training.epochs=6", "training.batch_size=32", "logger=none", "trainer.accelerator=cpu"]
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {ROOT / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -85,5 +105,31 @@ def experiment(outputs, tmp_path):
         values = values_of(config)
         check_config(values)
         return build(values, folder or tmp_path, group)
+
+    return from_overrides
+
+
+@pytest.fixture(scope="session")
+def _finished_runs(tmp_path_factory):
+    return {}, tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture
+def finished(_finished_runs, experiment, tmp_path):
+    """The folder of a run of these overrides, the test's own: such a run is carried out once."""
+
+    def from_overrides(*overrides: str, dataset: str = "faces") -> Path:
+        # Not above: `tune_process` comes before torch.
+        from mlu.pipeline.run import run
+
+        known, root = _finished_runs
+        if (dataset, overrides) not in known:
+            folder = root / str(len(known))
+            folder.mkdir()
+            run(experiment(*overrides, dataset=dataset, folder=folder))
+            known[dataset, overrides] = folder
+
+        copies = len(list(tmp_path.glob("run *")))
+        return shutil.copytree(known[dataset, overrides], tmp_path / f"run {copies}")
 
     return from_overrides

@@ -5,36 +5,13 @@ import html
 import json
 import os
 import re
-import shutil
 
 import pytest
 
 from mlu import certify
-from mlu.pipeline import run as pipeline
 
 FILES = ("unlearned.safetensors", "results.json", "config.yaml", "labels.json")
 COLUMNS = ("original", "unlearned", "retrain")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Runs that were made already, by their overrides."""
-    return {}, tmp_path_factory.mktemp("certified")
-
-
-@pytest.fixture
-def run(made, experiment, tmp_path):
-    """A copy of a run's folder, made of overrides."""
-
-    def from_overrides(*overrides):
-        known, root = made
-        if overrides not in known:
-            known[overrides] = root / str(len(known))
-            known[overrides].mkdir()
-            pipeline.run(experiment(*overrides, folder=known[overrides]))
-        return shutil.copytree(known[overrides], tmp_path / f"run {len(list(tmp_path.iterdir()))}")
-
-    return from_overrides
 
 
 WITH_ALL = ("method=wf", "method.tuning.steps=3", "attack=[aia,mia]", "canaries.withheld=0.3")
@@ -59,8 +36,8 @@ def text_of(folder):
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
-def test_its_numbers_are_those_of_the_results(run, capsys):
-    folder = run(*WITH_ALL)
+def test_its_numbers_are_those_of_the_results(finished, capsys):
+    folder = finished(*WITH_ALL)
     stated, results = issued(folder, capsys), json.loads((folder / "results.json").read_text())
     metrics, missing, seen = results["metrics"], results["missing"], 0
     questions = [row["path"] for row in stated["figures"]]
@@ -102,8 +79,8 @@ def test_its_numbers_are_those_of_the_results(run, capsys):
     }
 
 
-def test_the_page_shows_every_figure_and_stands_alone(run, capsys):
-    folder = run(*WITH_ALL)
+def test_the_page_shows_every_figure_and_stands_alone(finished, capsys):
+    folder = finished(*WITH_ALL)
     stated, page = issued(folder, capsys), (folder / "certificate.html").read_text()
     text = text_of(folder)
     for row in stated["figures"]:
@@ -123,8 +100,8 @@ def test_the_page_shows_every_figure_and_stands_alone(run, capsys):
     assert "None" not in text
 
 
-def test_what_was_not_measured_says_why(run, capsys):
-    folder = run(*WITHOUT)
+def test_what_was_not_measured_says_why(finished, capsys):
+    folder = finished(*WITHOUT)
     stated, text = issued(folder, capsys), text_of(folder)
     claims = " ".join(stated["not_claimed"])
     assert [row["retrain"]["reason"] for row in stated["figures"]] == [
@@ -136,12 +113,12 @@ def test_what_was_not_measured_says_why(run, capsys):
     assert "how much is not known here" in claims
     assert "who holds the weights can take it off again" in claims
     assert "who holds the weights can take it off again" not in " ".join(
-        issued(run(*WITH_ALL), capsys)["not_claimed"]
+        issued(finished(*WITH_ALL), capsys)["not_claimed"]
     )
 
 
-def test_what_older_runs_did_not_record_is_said(run, capsys):
-    folder = run(*WITHOUT)
+def test_what_older_runs_did_not_record_is_said(finished, capsys):
+    folder = finished(*WITHOUT)
     results = json.loads((folder / "results.json").read_text())
     del results["run"]["data"]
     (folder / "results.json").write_text(json.dumps(results))
@@ -149,8 +126,8 @@ def test_what_older_runs_did_not_record_is_said(run, capsys):
     assert "fingerprint not recorded" in text_of(folder)
 
 
-def test_names_from_files_are_text_and_never_markup(run, capsys):
-    folder = run(*WITHOUT)
+def test_names_from_files_are_text_and_never_markup(finished, capsys):
+    folder = finished(*WITHOUT)
     results = json.loads((folder / "results.json").read_text())
     results["run"]["forget_label"] = ["<script>alert(1)</script>"]
     (folder / "results.json").write_text(json.dumps(results))
@@ -159,9 +136,9 @@ def test_names_from_files_are_text_and_never_markup(run, capsys):
     assert "<script>alert(1)</script>" in text_of(folder)
 
 
-def test_it_tells_nothing_of_the_machine(run, capsys, monkeypatch):
+def test_it_tells_nothing_of_the_machine(finished, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "a-secret-key")
-    folder = run(*WITH_ALL)
+    folder = finished(*WITH_ALL)
     issued(folder, capsys)
     for name in ("certificate.json", "certificate.html"):
         content = (folder / name).read_text()
@@ -170,8 +147,8 @@ def test_it_tells_nothing_of_the_machine(run, capsys, monkeypatch):
             assert place not in content
 
 
-def test_it_holds_until_a_byte_changes(run, tmp_path, capsys):
-    folder, out = run(*WITHOUT), tmp_path / "out" / "certificates"
+def test_it_holds_until_a_byte_changes(finished, tmp_path, capsys):
+    folder, out = finished(*WITHOUT), tmp_path / "out" / "certificates"
     code, said, _ = ended([folder, "--out", out], capsys)
     assert code == 0
     assert "certificate.json" in said
@@ -205,8 +182,8 @@ def test_it_holds_until_a_byte_changes(run, tmp_path, capsys):
         lambda stated: stated["files"].pop("results.json"),
     ],
 )
-def test_a_certificate_that_was_changed_does_not_hold(change, run, capsys):
-    folder = run(*WITHOUT)
+def test_a_certificate_that_was_changed_does_not_hold(change, finished, capsys):
+    folder = finished(*WITHOUT)
     stated = issued(folder, capsys)
     change(stated)
     (folder / "certificate.json").write_text(json.dumps(stated))
@@ -215,14 +192,14 @@ def test_a_certificate_that_was_changed_does_not_hold(change, run, capsys):
     assert err
 
 
-def test_the_other_run_s_certificate_does_not_hold(run, capsys):
-    one, other = run(*WITHOUT), run(*WITH_ALL)
+def test_the_other_run_s_certificate_does_not_hold(finished, capsys):
+    one, other = finished(*WITHOUT), finished(*WITH_ALL)
     issued(one, capsys)
     assert ended([other, "--verify", one / "certificate.json"], capsys)[0] == 1
 
 
-def test_what_cannot_be_read_is_one_line_and_exit_code_2(run, tmp_path, capsys):
-    folder = run(*WITHOUT)
+def test_what_cannot_be_read_is_one_line_and_exit_code_2(finished, tmp_path, capsys):
+    folder = finished(*WITHOUT)
     (tmp_path / "list.json").write_text("[]")
     words = {
         "there is no run in": [tmp_path / "nowhere"],

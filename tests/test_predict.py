@@ -10,15 +10,13 @@ from PIL import Image
 
 import mlu
 from mlu import predict
-from mlu.pipeline import run as pipeline
 
 
 @pytest.fixture
-def run(experiment, tmp_path):
-    pipeline.run(
-        experiment("method=head", "reference=none", "attack=none", "forget_label.names=[Male,Bald]")
+def run(finished):
+    return finished(
+        "method=head", "reference=none", "attack=none", "forget_label.names=[Male,Bald]"
     )
-    return tmp_path
 
 
 @pytest.fixture

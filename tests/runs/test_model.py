@@ -28,20 +28,17 @@ RUNS = {
 
 
 @pytest.fixture(params=RUNS)
-def run(request, experiment, tmp_path):
+def run(request, experiment, finished):
     """A run on small data: its method, its experiment and its folder."""
-    dataset, overrides = RUNS[request.param]
-    setup = experiment(
-        f"method={request.param}", "reference=none", "attack=none", *overrides, dataset=dataset
-    )
-    pipeline.run(setup)
-    return setup
+    dataset, further = RUNS[request.param]
+    overrides = (f"method={request.param}", "reference=none", "attack=none", *further)
+    folder = finished(*overrides, dataset=dataset)
+    return experiment(*overrides, dataset=dataset, folder=folder)
 
 
 @pytest.fixture
-def folder(experiment, tmp_path):
-    pipeline.run(experiment("method=head", "reference=none", "attack=none"))
-    return tmp_path
+def folder(finished):
+    return finished("method=head", "reference=none", "attack=none")
 
 
 @pytest.fixture
@@ -105,7 +102,7 @@ def test_it_has_every_weight_of_the_file(run):
 def test_files_are_decoded_as_for_training(folder, photos):
     model = mlu.load(folder)
     names = [file.name for file in photos]
-    images = torch.from_numpy(ImageFiles(folder, names, model.image_size)[np.arange(3)])
+    images = torch.from_numpy(ImageFiles(photos[0].parent, names, model.image_size)[np.arange(3)])
     from_files, plain = model.predict(photos), torch.sigmoid(model.net(images.float() / 255))
     for column, label in enumerate(model.labels):
         torch.testing.assert_close(from_files[label], plain[:, column])
