@@ -1,6 +1,8 @@
 """README and docs: links that lead somewhere, lines that fit, commands and examples that work."""
 
 import importlib.util
+import json
+import os
 import re
 import shlex
 from functools import cache
@@ -9,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from mlu.launch.check import check_values
-from mlu.launch.compose import composed
+from mlu.launch.compose import composed, values_of
+from mlu.launch.options import CONF
+from mlu.system.errors import UserError
+from tests.support.command_line import launch
 from tests.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +108,30 @@ def test_the_readme_s_example_silences_the_forgotten_output():
     assert said[:, 0].unique().numel() > 1
 
 
+def test_what_the_docs_add_from_outside_runs(tmp_path):
+    for block in prose_and_code(ROOT / "docs" / "extending.md")[1]:
+        if named := re.match(r"(?:python|yaml)\n# (mine/\S+)\n", block):
+            file = tmp_path / named[1]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(
+                (file.read_text() if file.exists() else "") + block[named.end() :], "utf-8"
+            )
+
+    small = ("dataset.images=300", "dataset.image_size=16", "training.epochs=1", "logger=none")
+    mine = ("--config-dir", str(tmp_path / "mine/conf"), "method=noise", "attack=neighbours")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "mine")}
+    done = launch(tmp_path, *mine, *small, "trainer.accelerator=cpu", env=env)
+    assert done.returncode == 0, done.stderr
+    (results,) = tmp_path.glob("runs/*/results.json")
+    metrics = json.loads(results.read_text())["metrics"]
+    assert metrics["unlearned/attack/neighbours/excess"] is not None
+
+    folders = (tmp_path / "mine/conf", CONF)
+    values = values_of(composed(["method=noise", "method.sigma=-1"], folders[:1]), folders)
+    with pytest.raises(UserError, match=r"method\.sigma must be a number >= 0"):
+        check_values(values, folders)
+
+
 def variants(word: str) -> list[str]:
     """A sweep's word as its first and its last job have it."""
     key, equals, value = word.partition("=")
@@ -124,7 +153,7 @@ def test_overrides_of_a_command_are_accepted(words):
     unfilled = "NAME" in " ".join(overrides) or "--config-dir" in words
     jobs = {tuple(variants(word)[number] for word in overrides) for number in (0, -1)}
     for job in jobs if not unfilled else ():
-        check_values(composed(job))
+        check_values(values_of(composed(job)))
 
 
 def test_every_module_and_target_that_a_command_names_exists():
