@@ -141,7 +141,7 @@ def shared_keys() -> tuple[Mapping[str, Keys], Mapping[str, Keys]]:
     classes: dict[str, Keys] = {}
     said = said_in(CONF / SHARED)
     for name in [path for path in said if "." not in path]:
-        own = below(said, name)
+        own = keys_below(said, name)
         if "_target_" in own:
             classes[str(own["_target_"].value)] = own
         else:
@@ -150,7 +150,7 @@ def shared_keys() -> tuple[Mapping[str, Keys], Mapping[str, Keys]]:
     return groups, classes
 
 
-def below(keys: Keys, path: str) -> dict[str, Key]:
+def keys_below(keys: Keys, path: str) -> dict[str, Key]:
     """The keys of a group by their paths inside it."""
     inside = f"{path}."
     return {name.removeprefix(inside): key for name, key in keys.items() if name.startswith(inside)}

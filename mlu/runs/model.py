@@ -183,7 +183,7 @@ def backbone_of(settings: Mapping[str, Any], backbones: Sequence[type[Backbone]]
         settings: The part of the configuration.
         backbones: Classes that it may name besides those of this package.
     """
-    kinds = {path_of(kind): kind for kind in (*own_backbones(), *backbones)}
+    kinds = {class_path(kind): kind for kind in (*own_backbones(), *backbones)}
     target = str(settings["_target_"])
     if target not in kinds:
         name = target.rpartition(".")[2]
@@ -214,5 +214,5 @@ def own_backbones() -> tuple[type[Backbone], ...]:
     return tuple(found)
 
 
-def path_of(kind: type) -> str:
+def class_path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
