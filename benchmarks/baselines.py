@@ -12,7 +12,8 @@ import torch
 from benchmarks import plain
 from benchmarks.measure import Comparison, compare, context_with, quiet_trainer
 from mlu.models.network import Network
-from mlu.pipeline import stages
+from mlu.pipeline.trained import original_model
+from mlu.pipeline.unlearned import problem_of
 from mlu.unlearning.unlearner import carry_out
 
 FACES = ("dataset.images=2000",)
@@ -44,7 +45,7 @@ def against_loop(name: str) -> Comparison:
     context = context_with(f"method={name}", "trainer.accelerator=cpu", *data)
     method, problem = (
         context.experiment.method,
-        stages.problem_of(context, stages.original(context).net),
+        problem_of(context, original_model(context).net),
     )
 
     def ours() -> Network:

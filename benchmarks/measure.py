@@ -22,8 +22,7 @@ from mlu.launch.check import check_config
 from mlu.launch.compose import composed, values_of
 from mlu.models.network import Network
 from mlu.models.tasks import Task
-from mlu.pipeline.context import Context
-from mlu.pipeline.run import context_of
+from mlu.pipeline.context import Context, context_of
 from mlu.system.seeding import generator
 from mlu.training.optimise import Optimisation
 from mlu.training.trainer import trainer_of

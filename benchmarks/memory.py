@@ -14,7 +14,8 @@ from benchmarks.measure import (
     sweep,
     training_steps,
 )
-from mlu.pipeline import stages
+from mlu.pipeline.trained import original_model
+from mlu.pipeline.unlearned import problem_of
 from mlu.unlearning.unlearner import carry_out
 
 FIRST, LAST = 2, 8
@@ -24,7 +25,7 @@ FIRST, LAST = 2, 8
 def run() -> list[Comparison]:
     context = context_with("dataset.images=2000", "trainer.accelerator=cpu")
     problem, size = (
-        stages.problem_of(context, stages.original(context).net),
+        problem_of(context, original_model(context).net),
         context.data.batch_size,
     )
     trained = copy.deepcopy(problem.net).requires_grad_(True)

@@ -16,7 +16,8 @@ from mlu.data.split import Split
 from mlu.methods.parts.scoring import both_sides, calibration, on_device, speaking
 from mlu.methods.weight_pruning import WeightPruning
 from mlu.models.network import Weights
-from mlu.pipeline import stages
+from mlu.pipeline.trained import original_model
+from mlu.pipeline.unlearned import problem_of
 from mlu.runs.tables import show_table
 from mlu.scores.gradients import body_weights, fisher
 from mlu.unlearning.contract import Method, Problem
@@ -28,7 +29,7 @@ GOOD = 0.95
 
 def run() -> list[Comparison]:
     context = context_with()
-    problem = stages.problem_of(context, stages.original(context).net)
+    problem = problem_of(context, original_model(context).net)
     return [one for name in ("wf", "wp") for one in correlations(name, problem)]
 
 

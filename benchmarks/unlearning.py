@@ -9,7 +9,8 @@ from rich.table import Table
 from benchmarks.measure import Comparison, context_with, method_named
 from mlu.launch.options import CONF
 from mlu.methods.retrain import Retrain
-from mlu.pipeline import stages
+from mlu.pipeline.trained import from_scratch_without, original_model
+from mlu.pipeline.unlearned import unlearn_in_turn
 from mlu.runs.tables import number_text, show_table
 from mlu.training.meter import Meter
 
@@ -27,12 +28,12 @@ def run() -> list[Comparison]:
         for name, method in methods.items()
         if context.data.task in method.tasks and not isinstance(method, Retrain)
     }
-    original = stages.original(context).net
+    original = original_model(context).net
     costs: dict[str, list[Meter]] = {name: [] for name in ("retrain", *served)}
     for _ in range(ROUNDS):
-        costs["retrain"].append(stages.from_scratch_without(context, "retrain")[1])
+        costs["retrain"].append(from_scratch_without(context, "retrain")[1])
         for name, method in served.items():
-            costs[name].append(stages.unlearn_in_turn(context, method, original)[1])
+            costs[name].append(unlearn_in_turn(context, method, original)[1])
     reference, passed = total(costs["retrain"]), work(costs["retrain"])
     table = Table(
         "method",

@@ -1,7 +1,7 @@
-"""What an attack is given, and what it must give."""
+"""The contract of an attack: what it is given, and what it must give."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Generic
 
@@ -20,18 +20,30 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Canaries:
-    """Training images whose forgotten targets show what a label leaves behind, each of shape
-    (training images,).
+    """Training images whose forgotten targets show what a label leaves behind.
 
     Attributes:
         supervised: Whether the original learnt the image's forgotten targets; else they were
-            withheld from it.
+            withheld from it. Bool, shape (training images,).
         flipped: Whether they are the wrong way round: learnt so where supervised, asked about so
-            elsewhere.
+            elsewhere. Bool, shape (training images,).
     """
 
     supervised: np.ndarray
     flipped: np.ndarray
+
+
+@dataclass(frozen=True)
+class ShadowsWanted:
+    """Shadow models that an attack needs: of the original, and of each victim.
+
+    Attributes:
+        count: How many of each, even.
+        jobs: How many are trained side by side.
+    """
+
+    count: int
+    jobs: int
 
 
 @dataclass(frozen=True)
@@ -61,10 +73,10 @@ class Victim:
         canaries: None where the original learnt all targets.
         original: What the original says of the same images, by split.
         retrain: What Retrain says of them; None where there is none.
-        shadows: Shadow models of the original: so many, so many trained side by side.
-        matched: Shadow models that went through all that the victim went through, forgetting
-            included.
         seed: Of every random choice of an attack.
+        shadows: Shadow models of the original, where the attack needs them.
+        matched: Shadow models that went through all that the victim went through, forgetting
+            included; where the attack needs them.
     """
 
     net: Network
@@ -75,14 +87,16 @@ class Victim:
     canaries: Canaries | None
     original: Mapping[str, Outputs]
     retrain: Mapping[str, Outputs] | None
-    shadows: Callable[[int, int], Shadows]
-    matched: Callable[[int, int], Shadows]
     seed: int
+    shadows: Shadows | None = None
+    matched: Shadows | None = None
 
 
 class Attack(ABC, Generic[Kind]):
-    """One way to learn from a model what it should have forgotten. An attack is one file and one
-    yaml.
+    """One way to learn from a model what it should have forgotten.
+
+    An attack is one file and one yaml. It is a dataclass: its fields are the keys of its yaml, and
+    with them its evidence is kept in the cache.
 
     Attributes:
         name: First part of the paths of its evidence.
@@ -90,19 +104,19 @@ class Attack(ABC, Generic[Kind]):
 
     name: ClassVar[str]
 
-    def prepare(self, victim: Victim) -> None:
-        """Have made what `observe` will ask for: here jobs share the work, there all wait for the
-        one that gathers."""
-        return
+    def needs(self) -> ShadowsWanted | None:
+        """Shadow models that `observe` is given with the victim; None for none."""
+        return None
 
     @abstractmethod
     def observe(self, victim: Victim) -> Evidence[Kind]:
-        """All that this attack learns from one model. Kept in the cache, so it depends on nothing
-        but the victim."""
+        """All that this attack learns from one model.
+
+        It is kept in the cache, so it depends on nothing but the attack's fields and the victim.
+        """
 
     def without_model(self, victim: Victim) -> Evidence[Kind]:
-        """What the attacker knows without looking at any model: the victim's images and targets
-        alone."""
+        """The attacker's knowledge before any model: from the victim's images and targets alone."""
         return {}
 
     @abstractmethod

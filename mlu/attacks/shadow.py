@@ -1,7 +1,7 @@
 """Membership inference with shadow models: LiRA (online, offline, of unlearned models) and RMIA."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
-from mlu.attacks.contract import FEWEST, Attack, Shadows, Victim
+from mlu.attacks.contract import FEWEST, Attack, Shadows, ShadowsWanted, Victim
 from mlu.metrics.findings import Evidence, Finding, Trial
 from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
 from mlu.models.outputs import Outputs, joined_outputs
@@ -108,24 +108,24 @@ class ShadowModels(Attack[Trial]):
         gamma: By what factor RMIA wants a gain to be above another one, > 0.
         a: RMIA takes a * p + 1 - a for what models say that learnt from an image, where those that
             did not say p; in [0, 1].
-        jobs: Shadow models trained side by side, >= 1.
+        jobs: Shadow models trained side by side, >= 1. It decides nothing but rounding, so it is no
+            part of what evidence is kept under.
     """
 
     name: ClassVar[str] = "lira"
     shadows: int
     gamma: float
     a: float
-    jobs: int
+    jobs: int = field(compare=False)
 
-    def prepare(self, victim: Victim) -> None:
-        victim.shadows(self.shadows, self.jobs)
-        victim.matched(self.shadows, self.jobs)
+    def needs(self) -> ShadowsWanted:
+        return ShadowsWanted(self.shadows, self.jobs)
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
-        plain, matched = (
-            victim.shadows(self.shadows, self.jobs),
-            victim.matched(self.shadows, self.jobs),
-        )
+        plain, matched = victim.shadows, victim.matched
+        assert plain is not None
+        assert matched is not None
+
         evidence: dict[str, Trial | str] = {}
         for suffix, columns in (
             ("", every_label(victim)),

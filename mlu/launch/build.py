@@ -23,7 +23,8 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
         folder: Where the run writes.
         group: The sweep that it belongs to.
     """
-    from mlu.pipeline.experiment import Experiment
+    from mlu.pipeline.canaries import CanaryShares
+    from mlu.pipeline.experiment import Experiment, TrainerSettings
     from mlu.training.trainer import quiet_lightning
 
     quiet_lightning()
@@ -34,8 +35,10 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
     attacks = made(values, "attack")
     refuse_others(values, {**parts, **{f"attack.{name}": one for name, one in attacks.items()}})
 
-    weights, trainer = values["original"]["weights"], values["trainer"]
+    weights = values["original"]["weights"]
     return Experiment(
+        name=values["experiment"],
+        budget=values["budget"],
         tracker=parts.pop("logger"),
         **parts,
         attacks=tuple(attacks.values()),
@@ -43,11 +46,9 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
         requests=requested(values),
         seed=values["seed"],
         with_reference=values["reference"] == "retrain",
-        canaries=dict(values["canaries"]),
+        canaries=CanaryShares(**values["canaries"]),
         original_weights=None if weights is None else Path(weights),
-        trainer={key: trainer[key] for key in ("accelerator", "precision", "compile")},
-        devices=trainer["devices"],
-        workers=trainer["workers"],
+        trainer=TrainerSettings(**values["trainer"]),
         cache=Path(values["outputs"]) / "cache",
         folder=folder,
         group=group,

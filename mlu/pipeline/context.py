@@ -1,4 +1,4 @@
-"""Where the stages of a run work: the experiment, its data, and what they share."""
+"""A run at work: the experiment, its data, and what all that makes models shares."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,58 +9,22 @@ from lightning.pytorch.loggers import Logger
 
 from mlu.attacks.contract import Canaries
 from mlu.data.divided import ImageData
+from mlu.data.labels import forgotten_labels
 from mlu.data.split import Split
-from mlu.models.network import Network
-from mlu.models.outputs import Outputs
-from mlu.models.tasks import ForgetRequest, Task
+from mlu.models.tasks import ForgetRequest, Task, task_of
+from mlu.pipeline.canaries import canaries_of, planted
 from mlu.pipeline.experiment import Experiment
-from mlu.system.store import Store, code_digest, content_of
-from mlu.training.meter import Cost
+from mlu.system.errors import UserError
+from mlu.system.store import Store
+from mlu.training.devices import device_of
 from mlu.training.optimise import Optimisation
-from mlu.training.team import Team
+from mlu.training.team import Team, alone
 from mlu.training.trainer import trainer_of
-
-CODE = (
-    "mlu.pipeline.canaries",
-    "mlu.training.meter",
-    "mlu.system.seeding",
-    "mlu.system.collectives",
-    "mlu.pipeline.context",
-    "mlu.pipeline.stages",
-    "mlu.training.classifier",
-    "mlu.training.devices",
-    "mlu.models.tasks",
-    "mlu.training.team",
-    "mlu.data.augment",
-    "mlu.data.divided",
-    "mlu.data.split",
-    "mlu.models",
-    "mlu.training.optimise",
-    "mlu.training.trainer",
-    "mlu.training.resumption",
-)
-"""What a trained model depends on besides its settings."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network, what it says about images, and what it cost.
-
-    Attributes:
-        net: In evaluation mode.
-        outputs: What it says of every image and the images' true targets, by split; with stages of
-            those that it was not trained on (EXPOSED).
-        cost: None for a model that the user brought.
-    """
-
-    net: Network
-    outputs: dict[str, Outputs]
-    cost: Cost | None
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where stages run: the experiment, its data, and what they share.
+    """Where models are made: the experiment, its data, and what they share.
 
     Attributes:
         experiment: As configured.
@@ -87,48 +51,102 @@ class Context:
 
     @property
     def device(self) -> torch.device:
-        """What networks run on in this process."""
+        """The device that networks run on in this process."""
         return self.team.device
 
     @property
     def store(self) -> Store:
+        """The cache of trained models and of evidence."""
         return Store(self.experiment.cache)
-
-    def key(self) -> dict[str, Any]:
-        """What every trained model depends on."""
-        experiment = self.experiment
-        return {
-            "data": self.data.source.fingerprint,
-            "backbone": experiment.config["backbone"]
-            | {"weights": content_of(experiment.backbone.weights)},
-            "training": experiment.config["training"],
-            "precision": experiment.trainer["precision"],
-            "compile": experiment.trainer["compile"],
-            "seed": experiment.seed,
-            "canaries": experiment.config["canaries"]
-            | {"of": list(self.request.forgotten) if self.canaries else []},
-            "code": code_digest(*CODE),
-            "torch": torch.__version__,
-        }
 
     def trainer(
         self,
-        stage: str,
+        title: str,
         epochs: int,
         settings: Optimisation,
         steps: int | None = None,
         **options: Any,
     ) -> L.Trainer:
-        """Trains for some epochs, or for some steps where these are fewer."""
-        ours = self.experiment.trainer | self.team.trainer_options()
-        plugins = [*ours.pop("plugins", ()), *options.pop("plugins", ())]
+        """Trains for some epochs, or for some steps where these are fewer; `title` is shown."""
+        settings_of_run = self.experiment.trainer
+        shared = self.team.trainer_options()
+        plugins = [*shared.pop("plugins", ()), *options.pop("plugins", ())]
+
         return trainer_of(
-            stage,
+            title,
             epochs,
             settings,
             steps,
+            compile=settings_of_run.compile,
+            accelerator=settings_of_run.accelerator,
+            precision=settings_of_run.precision,
             logger=self.logger or False,
             plugins=plugins,
-            **ours,
+            **shared,
             **options,
         )
+
+
+def context_of(experiment: Experiment, team: Team | None = None) -> Context:
+    """The experiment with its data, divided; refuses what the data do not allow.
+
+    Args:
+        experiment: As configured.
+        team: The processes that work on it; None for this one alone.
+    """
+    team = team or alone(wanted_device(experiment))
+    data = ImageData(
+        experiment.dataset.load(),
+        experiment.seed,
+        experiment.training.batch_size,
+        experiment.trainer.workers,
+    )
+
+    request = request_of(experiment, data)
+    canaries = canaries_of(data.splits["train"], experiment.canaries)
+
+    return Context(
+        experiment=experiment,
+        data=data,
+        task=task_of(data.task),
+        request=request,
+        requests=tuple(tuple(sorted(data.columns(names))) for names in experiment.requests),
+        train=planted(data.splits["train"], request, canaries),
+        canaries=canaries,
+        logger=None,
+        team=team,
+    )
+
+
+def wanted_device(experiment: Experiment) -> torch.device:
+    """The device that the configuration asks for."""
+    trainer = experiment.trainer
+    return device_of(trainer.accelerator, trainer.precision, trainer.devices)
+
+
+def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
+    """Columns of the labels to forget; refuses what the method or the data do not allow."""
+    method, source = experiment.method, data.source
+    if data.task not in method.tasks:
+        raise UserError(
+            f"method={method.name} serves {' and '.join(method.tasks)} data, "
+            f"{source.name} is {data.task}: choose another method"
+        )
+
+    names = forgotten_labels(experiment.forget, data.labels, source.name)
+    forgotten = tuple(sorted(data.columns(names)))
+    for column in forgotten:
+        if not source.targets[:, column].any():
+            raise UserError(
+                f"no image of {source.name} has {data.labels[column]!r}: "
+                "choose another forget_label"
+            )
+
+    if experiment.canaries.withheld and not task_of(data.task).withholds_labels:
+        raise UserError(
+            f"canaries need labels that can be withheld, {source.name} has classes: "
+            "set canaries.withheld=0"
+        )
+
+    retained = tuple(column for column in range(len(data.labels)) if column not in forgotten)
+    return ForgetRequest(forgotten, retained)

@@ -1,12 +1,9 @@
-"""What attackers learn from each model: their evidence, from the cache or gathered, and the figures
-that it gives."""
+"""Evidence that attackers gather of each model, kept in the cache, and the figures that it gives."""
 
-import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,165 +14,160 @@ from mlu.methods.retrain import Retrain
 from mlu.metrics.findings import Evidence, Finding, Recovery, Trial
 from mlu.metrics.trials import roc
 from mlu.models.network import Network
-from mlu.pipeline.context import Context, Model
-from mlu.pipeline.shadows import shadows_of, treatment_key
-from mlu.system.store import Entry, code_digest
+from mlu.pipeline.context import Context
+from mlu.pipeline.entries import Model
+from mlu.pipeline.keys import evidence_key, method_key
+from mlu.pipeline.models import Models
+from mlu.pipeline.shadows import Treatment, shadows_of
+from mlu.system.store import Entry
+from mlu.training.meter import measure
 
 log = logging.getLogger(__name__)
 
-CODE = (
-    "mlu.attacks",
-    "mlu.metrics.findings",
-    "mlu.pipeline.evidence",
-    "mlu.metrics.trials",
-    "mlu.pipeline.shadows",
-)
-"""What evidence depends on besides the models."""
 FILE = "evidence.npz"
 KINDS = {kind.__name__: kind for kind in (Trial, Recovery)}
+
 PROXY = "proxy"
 """Stands for a model: what the retained labels tell by themselves."""
 
 ROC_PATHS = ("mia/combined", "lira", "ulira", "rmia")
-"""Of the attacks whose curves are drawn."""
-
-ShadowMaker = Callable[[int, int], Shadows]
+"""Attacks whose curves are drawn."""
 
 Exposure = dict[str, dict[str, Any]]
 """Evidence by the name of the model and the path."""
 
 
-def exposure_of(
-    context: Context, attack: Attack[Any], models: Mapping[str, Model | None]
-) -> Exposure:
-    """What one attack learns from each model that there is, and without any.
+@dataclass(frozen=True)
+class Leaks:
+    """All that the attacks of a run have learnt.
 
-    Args:
-        context: Of the run.
-        attack: One of those configured.
-        models: `original`, `retrain`, `unlearned` and `random`; None where there is none.
+    Attributes:
+        exposure: Their evidence.
+        findings: Every figure of each attack, by the name of the model.
+        seconds: What it took; 0 without attacks.
     """
-    there = {name: model for name, model in models.items() if model is not None}
-    shadows = shadow_makers(context)
-    victims = {name: victim_of(context, name, models, shadows) for name in there}
+
+    exposure: Exposure
+    findings: list[dict[str, list[Finding]]]
+    seconds: float
+
+
+def leaks_of(context: Context, models: Models) -> Leaks:
+    """Carry out all attacks on all models."""
+    attacks = context.experiment.attacks
+    with measure(context.device) as meter:
+        exposures = [exposure_of(context, attack, models) for attack in attacks]
+        findings = [findings_of(*pair) for pair in zip(attacks, exposures, strict=True)]
+
+    seconds = meter.seconds["total"] if attacks else 0.0
+
+    return Leaks(united_evidence(exposures), findings, seconds)
+
+
+def exposure_of(context: Context, attack: Attack[Any], models: Models) -> Exposure:
+    """The evidence that one attack gathers of each model that there is, and without any."""
+    there = models.by_name()
+    victims = {name: victim_of(context, model, models) for name, model in there.items()}
     digests = {name: digest_of(model.net) for name, model in there.items()}
-    shared = context.key() | {
-        "forgotten": list(context.request.forgotten),
-        # How many work side by side decides nothing but rounding.
-        "attack": {
-            key: value
-            for key, value in context.experiment.config["attack"][attack.name].items()
-            if key != "jobs"
-        },
-        "attacks": code_digest(*CODE),
-        **{name: digests.get(name) for name in ("original", "retrain")},
-    }
+    shared = evidence_key(context, attack)
+    # An attacker may hold a model against these two.
+    shared |= {name: digests.get(name) for name in ("original", "retrain")}
+
+    supply = ShadowSupply(context, attack)
     found: Exposure = {}
     for name, victim in victims.items():
-        key = shared | {"model": digests[name]}
+        key = shared | {"model": digests[name], "of": name}
         if name == "unlearned":
-            key |= treatment_key(context)
-        found[name] = kept(context, attack, victim, name, key)
+            key |= method_key(context)
+        found[name] = kept(supply, name, victim, key)
 
     return {**found, PROXY: dict(attack.without_model(victims["original"]))}
 
 
-def findings_of(attack: Attack[Any], exposure: Exposure) -> dict[str, list[Finding]]:
-    """Every figure of one attack, by the name of the model."""
-    reference = exposure.get("retrain")
-    found = {
-        name: [
-            *attack.conclude(evidence),
-            *(attack.compare(evidence, reference) if name != PROXY else ()),
-        ]
-        for name, evidence in exposure.items()
-    }
-    return {
-        name: [finding.under("attack") for finding in findings] for name, findings in found.items()
-    }
-
-
-def shadow_makers(context: Context) -> dict[str, ShadowMaker]:
-    """Shadow models that went through what each model did, made when they are first asked for."""
-    plain = functools.cache(partial(shadows_of, context, None))
-    return {
-        "original": plain,
-        "retrain": functools.cache(partial(shadows_of, context, Retrain(name="retrain"))),
-        "unlearned": functools.cache(partial(shadows_of, context, context.experiment.method)),
-        # Nobody trains as random weights were: to an attacker they are the original.
-        "random": plain,
-    }
-
-
-def victim_of(
-    context: Context,
-    name: str,
-    models: Mapping[str, Model | None],
-    shadows: Mapping[str, ShadowMaker],
-) -> Victim:
-    """A model as attackers meet it."""
-    model, original, retrain = models[name], models["original"], models["retrain"]
-    assert model is not None
-    assert original is not None
-
+def victim_of(context: Context, model: Model, models: Models) -> Victim:
+    """A model as attackers meet it, but for shadow models."""
     return Victim(
-        model.net,
-        context.task,
-        context.request,
-        context.data.splits,
-        model.outputs,
-        context.canaries,
-        original.outputs,
-        retrain.outputs if retrain else None,
-        shadows["original"],
-        shadows[name],
-        context.experiment.seed,
+        net=model.net,
+        task=context.task,
+        request=context.request,
+        splits=context.data.splits,
+        outputs=model.outputs,
+        canaries=context.canaries,
+        original=models.original.outputs,
+        retrain=None if models.retrain is None else models.retrain.outputs,
+        seed=context.experiment.seed,
     )
 
 
-def united_evidence(exposures: Iterable[Exposure]) -> Exposure:
-    """Those of several attacks as one."""
-    together: Exposure = {}
-    for exposure in exposures:
-        for name, evidence in exposure.items():
-            together[name] = {**together.get(name, {}), **evidence}
-    return together
+class ShadowSupply:
+    """The shadow models that one attack needs, made when a first victim is attacked with them."""
+
+    def __init__(self, context: Context, attack: Attack[Any]) -> None:
+        self.context, self.attack = context, attack
+        self.made: dict[str, Shadows] = {}
+
+    def armed(self, name: str, victim: Victim) -> Victim:
+        """The victim `name` with the shadow models that the attack needs."""
+        if self.attack.needs() is None:
+            return victim
+        return replace(victim, shadows=self.like("original"), matched=self.like(name))
+
+    def like(self, name: str) -> Shadows:
+        """Shadow models that went through all that the model `name` went through."""
+        # Nobody trains as random weights were: to an attacker they are the original.
+        name = "original" if name == "random" else name
+        wanted = self.attack.needs()
+        assert wanted is not None
+
+        if name not in self.made:
+            treatment = treatment_of(self.context, name)
+            self.made[name] = shadows_of(self.context, treatment, wanted.count, wanted.jobs)
+        return self.made[name]
 
 
-def roc_curves(exposure: Exposure) -> dict[str, np.ndarray]:
-    """`<model>/<path>/false` and `.../true`: rates at every threshold, for ROC_PATHS."""
-    curves = {}
-    for name, evidence in exposure.items():
-        for path in ROC_PATHS:
-            if isinstance(trial := evidence.get(path), Trial):
-                curves[f"{name}/{path}/false"], curves[f"{name}/{path}/true"] = roc(trial)
-    return curves
+def treatment_of(context: Context, name: str) -> Treatment:
+    """The treatment that a model went through after training."""
+    treatments: dict[str, Treatment] = {
+        "original": None,
+        "retrain": Retrain(name="retrain"),
+        "unlearned": context.experiment.method,
+    }
+    return treatments[name]
 
 
-def kept(
-    context: Context, attack: Attack[Any], victim: Victim, name: str, key: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Evidence from the cache, or gathered and kept there."""
+def kept(supply: ShadowSupply, name: str, victim: Victim, key: Mapping[str, Any]) -> dict[str, Any]:
+    """Evidence from the cache, or gathered and kept there; in the cache without shadow models.
+
+    Args:
+        supply: Of the attack.
+        name: Of the model.
+        victim: The model, without shadow models.
+        key: All that the evidence depends on.
+    """
+    attack, store = supply.attack, supply.context.store
+    kind = f"attack-{attack.name}"
 
     def build(folder: Path) -> dict[str, Any]:
         log.info("%s: attacking %s", attack.name, name)
-        evidence = attack.observe(victim)
-        np.savez_compressed(folder / FILE, **arrays_of(evidence))  # type: ignore[arg-type]  # as if one were named allow_pickle
-        return {
-            "missing": {path: found for path, found in evidence.items() if isinstance(found, str)},
-            "order": [*evidence],
-        }
+        evidence = attack.observe(supply.armed(name, victim))
+        # The comment on types: as if an array were named allow_pickle.
+        np.savez_compressed(folder / FILE, **arrays_of(evidence))  # type: ignore[arg-type]
+        missing = {path: found for path, found in evidence.items() if isinstance(found, str)}
+        return {"missing": missing, "order": [*evidence]}
 
-    stage, key = f"attack-{attack.name}", {**key, "of": name}
-    if not context.store.holds(stage, key):
-        attack.prepare(victim)
+    if not store.holds(kind, key):
+        # Before the entry is locked: here jobs share the work, there all would wait for one.
+        supply.armed(name, victim)
 
-    return context.store.read(stage, key, build, opened_evidence)
+    return store.read(kind, key, build, opened_evidence)
 
 
 def opened_evidence(entry: Entry) -> dict[str, Any]:
-    """The evidence of an entry of the cache; raises an exception of any kind if it is not what
-    `kept` writes."""
+    """The evidence of an entry of the cache.
+
+    Raises:
+        Exception: Of any kind, if the entry is not what `kept` writes.
+    """
     with (entry.folder / FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         found = {**entry.facts["missing"], **evidence_of(arrays)}
     return {path: found[path] for path in entry.facts["order"]}
@@ -183,12 +175,14 @@ def opened_evidence(entry: Entry) -> dict[str, Any]:
 
 def arrays_of(evidence: Evidence[Any]) -> dict[str, np.ndarray]:
     """`<kind>:<path>:<field>` -> array, of all that is not missing."""
-    return {
-        f"{type(found).__name__}:{path}:{field.name}": getattr(found, field.name)
-        for path, found in evidence.items()
-        if not isinstance(found, str)
-        for field in fields(found)
-    }
+    arrays = {}
+    for path, found in evidence.items():
+        if isinstance(found, str):
+            continue
+        for field in fields(found):
+            name = f"{type(found).__name__}:{path}:{field.name}"
+            arrays[name] = getattr(found, field.name)
+    return arrays
 
 
 def evidence_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -206,3 +200,34 @@ def digest_of(net: Network) -> str:
     for name, value in net.state_dict().items():
         content.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     return content.hexdigest()[:16]
+
+
+def findings_of(attack: Attack[Any], exposure: Exposure) -> dict[str, list[Finding]]:
+    """Every figure of one attack, by the name of the model."""
+    reference = exposure.get("retrain")
+    findings = {}
+    for name, evidence in exposure.items():
+        found = [*attack.conclude(evidence)]
+        if name != PROXY:
+            found += attack.compare(evidence, reference)
+        findings[name] = [finding.under("attack") for finding in found]
+    return findings
+
+
+def united_evidence(exposures: Iterable[Exposure]) -> Exposure:
+    """The evidence of several attacks as one."""
+    together: Exposure = {}
+    for exposure in exposures:
+        for name, evidence in exposure.items():
+            together[name] = {**together.get(name, {}), **evidence}
+    return together
+
+
+def roc_curves(exposure: Exposure) -> dict[str, np.ndarray]:
+    """`<model>/<path>/false` and `.../true`: rates at every threshold, for ROC_PATHS."""
+    curves = {}
+    for name, evidence in exposure.items():
+        for path in ROC_PATHS:
+            if isinstance(trial := evidence.get(path), Trial):
+                curves[f"{name}/{path}/false"], curves[f"{name}/{path}/true"] = roc(trial)
+    return curves

@@ -8,9 +8,34 @@ from mlu.attacks.contract import Attack
 from mlu.data.base import Dataset
 from mlu.methods.retrain import Retrain
 from mlu.models.backbones import Backbone
+from mlu.pipeline.canaries import CanaryShares
 from mlu.pipeline.tracking import Subject, Tracker
 from mlu.training.optimise import Training
 from mlu.unlearning.contract import Method
+
+_STRENGTHS = ("phi", "epsilon")
+"""Keys of a method that a dashboard shows in a run's title."""
+_LONGEST_TAG = 64
+"""Characters that W&B takes of a tag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """What trains, and how it computes: the keys of `conf/trainer`.
+
+    Attributes:
+        accelerator: `auto`, `cpu` or `gpu`.
+        devices: How many work together on a model, each with a process of its own.
+        precision: As Lightning names it, such as `32-true`.
+        compile: Backend of `torch.compile` for the network's stages; None for none.
+        workers: Processes that load batches.
+    """
+
+    accelerator: str
+    devices: int
+    precision: str
+    compile: str | None
+    workers: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +43,8 @@ class Experiment:
     """Everything that the pipeline needs.
 
     Attributes:
+        name: Of the experiment in `conf/experiment` that the run is one of; None for none.
+        budget: Of the training, as `conf/budget` names it.
         dataset: What to learn from.
         backbone: What to train.
         method: How to forget.
@@ -28,17 +55,18 @@ class Experiment:
         requests: Those of each request, in the order in which they come.
         seed: Initial weights, split, order of images, random choices of the method.
         with_reference: Whether Retrain is trained.
-        canaries: `withheld` and `flipped`, shares of the training images.
+        canaries: Which share of the training images are canaries.
         original_weights: A trained model to unlearn; None trains one.
-        trainer: Arguments of Lightning's Trainer.
-        devices: How many work together on a stage, each with a process of its own.
-        workers: Processes that load batches.
-        cache: Folder of the stage cache.
+        trainer: What trains.
+        cache: Folder of trained models and of evidence.
         folder: Where results go.
         group: The sweep that the run belongs to; None for a run of its own.
-        config: The resolved configuration.
+        config: The resolved configuration, to be written down and sent to the tracker. Nothing is
+            decided by it: what decides stands above.
     """
 
+    name: str | None
+    budget: str | None
     dataset: Dataset
     backbone: Backbone
     method: Method | Retrain
@@ -49,11 +77,9 @@ class Experiment:
     requests: tuple[tuple[str, ...], ...]
     seed: int
     with_reference: bool
-    canaries: dict[str, float]
+    canaries: CanaryShares
     original_weights: Path | None
-    trainer: dict[str, Any]
-    devices: int
-    workers: int
+    trainer: TrainerSettings
     cache: Path
     folder: Path
     group: str | None
@@ -61,24 +87,21 @@ class Experiment:
 
     @property
     def subject(self) -> Subject:
-        """What a dashboard calls the run, such as `wf phi=0.1 epsilon=0.5: Male, faces, tiny, seed
-        42`."""
+        """The run on a dashboard, such as `wf phi=0.1 epsilon=0.5: Male, faces, tiny, seed 42`."""
         strengths = [
             f"{key}={value:g}"
-            for key in ("phi", "epsilon")
+            for key in _STRENGTHS
             if (value := getattr(self.method, key, None)) is not None
         ]
-        method, named = " ".join([self.method.name, *strengths]), self.config["experiment"]
-        data, backbone = self.dataset.name, self.backbone.name
+        method = " ".join([self.method.name, *strengths])
+        data, backbone, seed = self.dataset.name, self.backbone.name, f"seed {self.seed}"
+
         forgotten = ", then ".join("+".join(request) for request in self.requests)
+        tags = (self.name, data, backbone, f"forget {forgotten}"[:_LONGEST_TAG], seed)
 
         return Subject(
-            title=f"{method}: {forgotten}, {data}, {backbone}, seed {self.seed}",
-            group=" ".join(filter(None, [named, self.group])) or None,
+            title=f"{method}: {forgotten}, {data}, {backbone}, {seed}",
+            group=" ".join(filter(None, [self.name, self.group])) or None,
             method=self.method.name,
-            tags=tuple(
-                filter(
-                    None, [named, data, backbone, f"forget {forgotten}"[:64], f"seed {self.seed}"]
-                )
-            ),
+            tags=tuple(filter(None, tags)),
         )

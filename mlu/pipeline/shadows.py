@@ -1,5 +1,4 @@
-"""Shadow models: trained as a model was, each on the images of half of all people, and treated as
-it was."""
+"""Shadow models: trained as a model was, each on half of all people, and treated as it was."""
 
 import contextlib
 import logging
@@ -7,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,29 +20,43 @@ from mlu.data.split import Split, united_splits
 from mlu.methods.retrain import Retrain
 from mlu.models.network import Network
 from mlu.pipeline.canaries import planted
-from mlu.pipeline.context import Context, Model
-from mlu.pipeline.stages import cached, from_scratch, from_scratch_without, unlearn_in_turn
+from mlu.pipeline.context import Context
+from mlu.pipeline.entries import Model, cached_model
+from mlu.pipeline.keys import method_key, model_key
+from mlu.pipeline.trained import from_scratch, from_scratch_without
+from mlu.pipeline.unlearned import unlearn_in_turn
 from mlu.system.collectives import threads_each
 from mlu.system.process import end_with_parent, tune_process
-from mlu.system.store import code_digest, digest
+from mlu.system.store import digest
 from mlu.training.meter import Meter
 from mlu.training.trainer import quiet_lightning
 from mlu.unlearning.contract import Method
 
 log = logging.getLogger(__name__)
 
-METHOD_CODE = (
-    "mlu.unlearning.contract",
-    "mlu.unlearning.edits",
-    "mlu.methods",
-    "mlu.scores",
-    "mlu.unlearning.unlearner",
-)
-"""What an unlearned model depends on besides what a trained one does."""
-
 Treatment = Method | Retrain | None
 """What a model went through after training; Retrain: training without the forgotten targets
 instead. None: nothing."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One shadow model to be made or found.
+
+    Attributes:
+        context: Where it is made: with a seed and training images of its own.
+        kind: Its folder in the cache.
+        key: All that it depends on.
+    """
+
+    context: Context
+    kind: str
+    key: dict[str, Any]
+
+    @property
+    def made(self) -> bool:
+        """Whether the cache has it, damaged or not."""
+        return self.context.store.holds(self.kind, self.key)
 
 
 def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) -> Shadows:
@@ -56,80 +69,98 @@ def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) ->
             training images are, and everybody's forgotten targets in half.
         jobs: How many are trained side by side, in processes of their own that share the processor.
     """
-    pool = context.data.splits["train"]
-    if context.canaries is None:
-        pool = united_splits(pool, context.data.splits["test"])
-    else:
-        pool = planted(
-            pool, context.request, replace(context.canaries, supervised=np.ones(len(pool), bool))
-        )
-
+    pool = shadow_pool(context)
     inside = halves(pool.identities, count, context.experiment.seed)
+    # A logger belongs to this process.
     all_but_number = (replace(context, logger=None), treatment, pool, inside)
-    recipes = [recipe(*all_but_number, number) for number in range(count)]
-    lacking = [
-        number
-        for number, (own, stage, key) in enumerate(recipes)
-        if not own.store.holds(stage, key)
-    ]
-    one, make = partial(shadow, *all_but_number), partial(make_unless_claimed, *all_but_number)
-    if jobs > 1 and lacking:
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            jobs, spawn, initializer=share_processor, initargs=(jobs,)
-        ) as processes:
-            done = processes.map(partial(make_silently, make), lacking)
-            list(track(done, description=f"{len(lacking)} shadow models", total=len(lacking)))
-    else:
-        for number in lacking:
-            make(number)
+    lacking = [number for number in range(count) if not recipe(*all_but_number, number).made]
+    make_side_by_side(partial(make_unless_claimed, *all_but_number), lacking, jobs)
 
     # Those that another process was making are waited for here, and what it left unmade is made.
+    said = []
     with threads_shared(jobs):
-        said = [
-            {name: outputs.logits for name, outputs in one(number).outputs.items()}
-            for number in range(count)
-        ]
+        for number in range(count):
+            outputs = shadow(*all_but_number, number).outputs
+            said.append({name: one.logits for name, one in outputs.items()})
 
-    return Shadows(
-        inside, {name: torch.stack([logits[name] for logits in said]) for name in said[0]}
-    )
+    logits = {name: torch.stack([one[name] for one in said]) for name in said[0]}
+
+    return Shadows(inside, logits)
+
+
+def shadow_pool(context: Context) -> Split:
+    """The images that shadow models learn from: all of the training and the test split.
+
+    With canaries those of the training split, as the original learnt it, and nothing withheld.
+    """
+    train = context.data.splits["train"]
+    if context.canaries is None:
+        return united_splits(train, context.data.splits["test"])
+
+    everything = np.ones(len(train), bool)
+    return planted(train, context.request, replace(context.canaries, supervised=everything))
+
+
+def make_side_by_side(make: partial[None], lacking: list[int], jobs: int) -> None:
+    """Make models by their number, in so many processes; with one job, in this one."""
+    if jobs <= 1 or not lacking:
+        for number in lacking:
+            make(number)
+        return
+
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        jobs, spawn, initializer=share_processor, initargs=(jobs,)
+    ) as processes:
+        done = processes.map(partial(make_silently, make), lacking)
+        list(track(done, description=f"{len(lacking)} shadow models", total=len(lacking)))
 
 
 def shadow(
     context: Context, treatment: Treatment, pool: Split, inside: np.ndarray, number: int
 ) -> Model:
-    """One of them, `number` from 0; what it says of all images."""
-    own, stage, key = recipe(context, treatment, pool, inside, number)
+    """One of them, found or made; what it says of all images.
+
+    Args:
+        context: Of the model that they stand for.
+        treatment: What that model went through.
+        pool: Images that they learn from.
+        inside: Which learns from which, shape (shadows, images).
+        number: From 0.
+    """
+    own = recipe(context, treatment, pool, inside, number)
     name = f"shadow model {number + 1} of {len(inside)}"
 
     def make(progress: Path) -> tuple[Network, Meter]:
         if treatment is None:
-            return from_scratch(own, name, own.train, progress)
+            return from_scratch(own.context, name, own.context.train, progress)
         if isinstance(treatment, Retrain):
-            return from_scratch_without(own, f"{name}, retrained", progress)
+            return from_scratch_without(own.context, f"{name}, retrained", progress)
+
         source = shadow(context, None, pool, inside, number)
         log.info("%s: unlearning by %s", name, treatment.name)
-        return unlearn_in_turn(own, treatment, source.net)
+        return unlearn_in_turn(own.context, treatment, source.net)
 
-    return cached(own, stage, key, make, exposed=())
+    return cached_model(own.context, own.kind, own.key, make, exposed=())
 
 
 def make_unless_claimed(
     context: Context, treatment: Treatment, pool: Split, inside: np.ndarray, number: int
 ) -> None:
-    """Make one of them, unless another process is at it or has done it: so jobs that need the same
-    divide them."""
-    own, stage, key = recipe(context, treatment, pool, inside, number)
-    with own.store.claim(stage, key) as ours:
-        if ours and not own.store.holds(stage, key):
+    """Make one of them, unless another process is at it or has done it.
+
+    So jobs that need the same divide them.
+    """
+    own = recipe(context, treatment, pool, inside, number)
+    with own.context.store.claim(own.kind, own.key) as ours:
+        if ours and not own.made:
             shadow(context, treatment, pool, inside, number)
 
 
 def recipe(
     context: Context, treatment: Treatment, pool: Split, inside: np.ndarray, number: int
-) -> tuple[Context, str, dict[str, Any]]:
-    """Where a shadow model is made, its stage and its key in the cache."""
+) -> Recipe:
+    """Where a shadow model is made and kept; arguments are those of `shadow`."""
     chosen = torch.from_numpy(inside[number])
     if context.canaries is None:
         train = pool.subset(chosen.nonzero().squeeze(1))
@@ -138,34 +169,27 @@ def recipe(
 
     seed = int(np.random.SeedSequence([context.experiment.seed, number]).generate_state(1)[0])
     own = replace(context, experiment=replace(context.experiment, seed=seed), train=train)
-    key = own.key() | {"images": digest(np.flatnonzero(inside[number]).tolist())}
+    key = model_key(own) | {"images": digest(np.flatnonzero(inside[number]).tolist())}
     if treatment is None:
-        return own, "shadow", key
+        return Recipe(own, "shadow", key)
 
     key |= {"forgotten": list(context.request.forgotten)}
     if isinstance(treatment, Retrain):
-        return own, "shadow-retrain", key
+        return Recipe(own, "shadow-retrain", key)
 
-    return own, "shadow-unlearned", key | treatment_key(context)
-
-
-def treatment_key(context: Context) -> dict[str, Any]:
-    """What an unlearned model depends on besides the original."""
-    return {
-        "method": context.experiment.config["method"],
-        "methods": code_digest(*METHOD_CODE),
-        "requests": [list(columns) for columns in context.requests],
-    }
+    return Recipe(own, "shadow-unlearned", key | method_key(context))
 
 
 def halves(persons: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Whose images which model learns from, bool, shape (count, images): each person's in exactly
-    half of them.
+    """Whose images which model learns from: each person's are with exactly half of the models.
 
     Args:
         persons: Person on each image, shape (images,).
         count: Of models, even.
         seed: Of the choice.
+
+    Returns:
+        Bool, shape (count, images).
     """
     people, person = np.unique(persons, return_inverse=True)
     order = np.random.default_rng([seed, count]).random((count, len(people))).argsort(0)

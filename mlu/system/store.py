@@ -9,21 +9,25 @@ import importlib.util
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from mlu.system.errors import first_line
+from mlu.system.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress"
 """File in a draft from which a build that was ended may go on; all else that it left is removed."""
+
+PACKAGE = __name__.partition(".")[0]
+"""This package, whose code each key names by itself."""
 
 Content = TypeVar("Content")
 
@@ -259,3 +263,48 @@ def code_digest(*modules: str) -> str:
             )
 
     return sources.hexdigest()[:16]
+
+
+def key_of(part: Any) -> Any:
+    """What a configured object decides, as JSON values: its class and its fields, nested ones too.
+
+    Equal objects have equal keys: the order of fields does not count, 1 is 1.0, and a field with
+    `compare=False` decides nothing. A path stands for the content of its file. The code of a class
+    outside this package is part of the key; that of this package is for who builds the entry to
+    name (`code_digest`).
+
+    Raises:
+        UserError: If it holds something whose content cannot be told.
+    """
+    if isinstance(part, Path):
+        return content_of(part)
+    if part is None or isinstance(part, bool | int | str):
+        return part
+    if isinstance(part, float):
+        return int(part) if part.is_integer() else part
+    if isinstance(part, list | tuple):
+        return [key_of(one) for one in part]
+    if isinstance(part, Mapping):
+        return {str(name): key_of(one) for name, one in part.items()}
+
+    kind = type(part)
+    if not is_dataclass(part) or isinstance(part, type):
+        raise UserError(
+            f"{kind.__module__}.{kind.__qualname__} does not say what it holds, so nothing can be "
+            "cached under it: make it a dataclass, whose fields do"
+        )
+
+    decisive = [field.name for field in fields(part) if field.compare]
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "code": outside_code(part),
+        "fields": {name: key_of(getattr(part, name)) for name in decisive},
+    }
+
+
+def outside_code(part: object) -> str | None:
+    """Hash of the code of an object's class outside this package; None for a class of ours."""
+    modules = [kind.__module__ for kind in type(part).__mro__]
+    known = {PACKAGE, *sys.stdlib_module_names}
+    outside = [module for module in modules if module.partition(".")[0] not in known]
+    return code_digest(*dict.fromkeys(outside)) if outside else None

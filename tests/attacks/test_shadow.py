@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from mlu.attacks.contract import Canaries, Shadows
+from mlu.attacks.contract import Canaries, Shadows, ShadowsWanted
+from mlu.attacks.membership import MembershipInference
 from mlu.attacks.shadow import FEW, Evaluated, ShadowModels, evaluated, offline, online, trial
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE
@@ -260,7 +261,7 @@ def world(task=None, sizes=(40, 20, 40), delta=0.0, count=6, seed=0, known=None,
         )
     victim = victim_of(parts, task, **fields)
     plain, matched = (shadows_of(victim, count, delta, 2 * seed + of) for of in (0, 1))
-    return replace(victim, shadows=lambda count, jobs: plain, matched=lambda count, jobs: matched)
+    return replace(victim, shadows=plain, matched=matched)
 
 
 def observe(victim):
@@ -404,11 +405,11 @@ def test_unknown_targets_are_not_read():
         name: replace(part, logits=part.logits + upset[name])
         for name, part in victim.outputs.items()
     }
-    plain = victim.shadows(6, 1)
+    plain = victim.shadows
     shadows = replace(
         plain, logits={name: logits + upset[name] for name, logits in plain.logits.items()}
     )
-    other = replace(victim, outputs=parts, shadows=lambda count, jobs: shadows)
+    other = replace(victim, outputs=parts, shadows=shadows)
     before, after = observe(victim), observe(other)
     for path in PATHS:
         np.testing.assert_array_equal(before[path].scores, after[path].scores)
@@ -425,7 +426,7 @@ def test_an_unknown_target_counts_for_nothing(name, count):
         for name, part in victim.outputs.items()
     }
     part, whole = (
-        evaluated(one, victim.shadows(count, 1), range(LABELS))
+        evaluated(one, victim.shadows, range(LABELS))
         for one in (victim, replace(victim, outputs=parts))
     )
     known = {name: part.known.numpy() for name, part in victim.outputs.items()}
@@ -459,11 +460,9 @@ def louder(victim, columns, *which):
                 for name, part in victim.outputs.items()
             }
         else:
-            said = getattr(victim, one)(6, 1)
-            said = replace(
-                said, logits={name: loud(logits, name) for name, logits in said.logits.items()}
-            )
-            fields[one] = lambda count, jobs, said=said: said
+            said = getattr(victim, one)
+            logits = {name: loud(logits, name) for name, logits in said.logits.items()}
+            fields[one] = replace(said, logits=logits)
     return replace(victim, **fields)
 
 
@@ -493,25 +492,14 @@ def test_lira_asks_plain_shadow_models_and_the_others_matched_ones():
     )
 
 
-def test_it_asks_for_as_many_shadow_models_and_jobs_as_it_is_told():
-    asked, victim = [], world()
-    recorded = replace(
-        victim,
-        **{
-            name: lambda *sizes: asked.append(sizes) or victim.shadows(6, 1)
-            for name in ("shadows", "matched")
-        },
-    )
-    attack = ShadowModels(shadows=6, gamma=1.0, a=0.3, jobs=2)
-    for ask in (attack.prepare, attack.observe):
-        asked.clear()
-        ask(recorded)
-        assert asked == [(6, 2), (6, 2)]
+def test_it_needs_as_many_shadow_models_and_jobs_as_it_is_told():
+    assert ShadowModels(shadows=6, gamma=1.0, a=0.3, jobs=2).needs() == ShadowsWanted(6, 2)
+    assert MembershipInference().needs() is None
 
 
 def test_of_a_class_the_log_odds_of_the_true_one_against_all_others_count():
     victim = world(SingleLabel(), delta=1.0)
-    seen = evaluated(victim, victim.shadows(6, 1), range(LABELS))
+    seen = evaluated(victim, victim.shadows, range(LABELS))
     assert seen.shadows.shape == (6, 80, 1)
     for name, own in (
         ("train", seen.own[:40]),
@@ -521,7 +509,7 @@ def test_of_a_class_the_log_odds_of_the_true_one_against_all_others_count():
         part = victim.outputs[name]
         probs = part.logits.softmax(1)[part.targets > 0]
         np.testing.assert_allclose(own[:, 0], torch.logit(probs), rtol=1e-9)
-    probs = victim.shadows(6, 1).logits["test"].softmax(2)[:, victim.outputs["test"].targets > 0]
+    probs = victim.shadows.logits["test"].softmax(2)[:, victim.outputs["test"].targets > 0]
     np.testing.assert_allclose(seen.shadows[:, 40:, 0], torch.logit(probs), rtol=1e-9)
 
 
@@ -539,8 +527,8 @@ def test_with_canaries_it_asks_which_training_images_targets_were_learnt():
     asked = replace(
         victim,
         outputs=victim.outputs | {"train": learnt},
-        shadows=lambda count, jobs: shadows,
-        matched=lambda count, jobs: shadows,
+        shadows=shadows,
+        matched=shadows,
     )
     for found in observe(asked).values():
         assert np.array_equal(found.truth, supervised)

@@ -12,7 +12,7 @@ from mlu.methods import boundary
 from mlu.methods.boundary import BoundaryShrink, nearest
 from mlu.methods.finetune import FineTuning
 from mlu.models.tasks import ForgetRequest
-from mlu.pipeline import run as pipeline
+from mlu.pipeline.context import request_of
 from mlu.system.errors import UserError
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit
@@ -254,4 +254,4 @@ def test_a_multilabel_task_is_refused(experiment):
     setup = experiment("method=boundary", dataset="faces")
     data = ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size)
     with pytest.raises(UserError, match="method=boundary serves singlelabel data"):
-        pipeline.request_of(setup, data)
+        request_of(setup, data)

@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from mlu.launch.options import CONF
 from mlu.models.batch_norm import batch_norms
-from mlu.pipeline import run as pipeline
-from mlu.pipeline import stages
-from mlu.pipeline.run import context_of
+from mlu.pipeline.context import context_of
+from mlu.pipeline.judgement import judge_model
+from mlu.pipeline.models import Models, treated_model
+from mlu.pipeline.trained import original_model, random_model, retrained_model
+from mlu.pipeline.unlearned import problem_of, unlearned_model
 from mlu.system.errors import UserError
 from mlu.unlearning.unlearner import carry_out
 from tests.conftest import METHODS
@@ -36,14 +38,14 @@ SMALLER = {"unsir": ["method.noise_images=8", "method.noise_steps=2"], "ssd": ["
 def walk(experiment):
     """Original, Retrain and unlearned model, as the pipeline makes them."""
     context = context_of(experiment)
-    original, retrain = stages.original(context), stages.retrain(context)
-    return context, original, retrain, pipeline.unlearned_model(context, original, retrain)
+    original, retrain = original_model(context), retrained_model(context)
+    return context, original, retrain, treated_model(context, original, retrain)
 
 
 def judged(context, original, model):
     """Every figure of one model."""
-    random = stages.random(context)
-    return pipeline.judge(context, {"original": original, "retrain": None, "random": random}, model)
+    random = random_model(context)
+    return judge_model(context, Models(original, None, model, random), model)
 
 
 def brief(method: str, steps: int = 3) -> list[str]:
@@ -73,12 +75,12 @@ def test_a_method_leaves_the_original_alone_and_is_repeatable(
             context_of(setup)
         return
     context = context_of(setup)
-    original, retrain = stages.original(context), stages.retrain(context)
+    original, retrain = original_model(context), retrained_model(context)
     before = copy.deepcopy(original.net.state_dict())
-    first = pipeline.unlearned_model(context, original, retrain).net.state_dict()
+    first = treated_model(context, original, retrain).net.state_dict()
     torch.testing.assert_close(dict(original.net.state_dict()), dict(before), rtol=0, atol=0)
     torch.rand(7)  # whatever was drawn before must not matter
-    again = pipeline.unlearned_model(context, original, retrain).net.state_dict()
+    again = treated_model(context, original, retrain).net.state_dict()
     torch.testing.assert_close(dict(again), dict(first), rtol=0, atol=0)
     save_file(
         {name: value.contiguous() for name, value in first.items()},
@@ -97,7 +99,7 @@ def test_what_is_not_known_is_not_looked_at(method, experiment):
     """Whatever the table holds there, the weights are the same, bit by bit; were it known, they
     would not be."""
     context = context_of(experiment(*brief(method)))
-    net = stages.original(context).net
+    net = original_model(context).net
 
     def forgotten(value: float, known: bool) -> dict[str, torch.Tensor]:
         parts = {}
@@ -111,7 +113,7 @@ def test_what_is_not_known_is_not_looked_at(method, experiment):
                 targets=split.targets.masked_fill(hidden, value),
                 known=split.known & (~hidden | known),
             )
-        problem = dataclasses.replace(stages.problem_of(context, net), **parts)
+        problem = dataclasses.replace(problem_of(context, net), **parts)
         return carry_out(
             context.experiment.method, problem, context.trainer, context.data.train_batches
         ).state_dict()
@@ -149,7 +151,7 @@ def test_no_weight_leaves_its_ball(method, experiment):
     context, original, _, unlearned = walk(
         experiment(*brief(name), *HARSH, *choice, dataset=data_of(name))
     )
-    edit = context.experiment.method.edit(stages.problem_of(context, original.net))
+    edit = context.experiment.method.edit(problem_of(context, original.net))
     start, end = (
         dict(original.net.named_parameters()) | dict(edit.weights),
         dict(unlearned.net.named_parameters()),
@@ -169,7 +171,7 @@ def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
     """The negative control of the test above."""
     context, original, _, unlearned = walk(experiment(f"method={method}", "epsilon=inf", *HARSH))
     tight = experiment(f"method={method}", "epsilon=0.1", *HARSH).method
-    edit = tight.edit(stages.problem_of(context, original.net))
+    edit = tight.edit(problem_of(context, original.net))
     start, end = (
         dict(original.net.named_parameters()) | dict(edit.weights),
         dict(unlearned.net.named_parameters()),
@@ -193,13 +195,13 @@ def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_label_that_never_occurs_gives_finite_weights(method, experiment):
     context = context_of(experiment(*brief(method), dataset=data_of(method)))
-    original, retrain = stages.original(context), stages.retrain(context)
+    original, retrain = original_model(context), retrained_model(context)
     train, forgotten = context.train, list(context.request.forgotten)
     if context.task.name == "multilabel":
         train.targets[:, forgotten] = 0
     else:
         context = dataclasses.replace(context, train=context.task.without(train, forgotten))
-    net = pipeline.unlearned_model(context, original, retrain).net
+    net = treated_model(context, original, retrain).net
     assert all(value.isfinite().all() for value in net.state_dict().values())
 
 
@@ -224,7 +226,7 @@ def test_a_method_serves_a_network_of_tokens(method, experiment):
 @pytest.mark.parametrize("method", OURS)
 def test_the_matrices_of_attention_are_edited_and_keep_to_their_balls(method, experiment):
     context, original, _, unlearned = walk(experiment(*brief(method), *HARSH, *TOKENS))
-    edit = context.experiment.method.edit(stages.problem_of(context, original.net))
+    edit = context.experiment.method.edit(problem_of(context, original.net))
     joint = [name for name in edit.weights if name.endswith("in_proj_weight")]
     assert len(joint) == plain_vit.BLOCKS
     for name in joint:
@@ -256,7 +258,7 @@ def test_no_fine_tuning_is_the_edit_alone(method, none, experiment):
     context, original, _, unlearned = walk(
         experiment(*brief(method), *overrides, dataset=data_of(method))
     )
-    edit = context.experiment.method.edit(stages.problem_of(context, original.net))
+    edit = context.experiment.method.edit(problem_of(context, original.net))
     expected = dict(original.net.state_dict()) | dict(edit.weights)
     torch.testing.assert_close(dict(unlearned.net.state_dict()), expected, rtol=0, atol=0)
 
@@ -291,12 +293,12 @@ def test_several_classes_are_forgotten_at_once(method, experiment):
 def test_forgotten_targets_are_read_only_by_what_says_so(method, experiment):
     setup = experiment(*brief(method))
     context = context_of(setup)
-    original = stages.original(context)
+    original = original_model(context)
     column = context.train.targets[:, context.request.forgotten]
     shuffled = column[torch.randperm(len(column), generator=torch.Generator().manual_seed(0))]
-    one = stages.unlearn(context, setup.method, original).net.state_dict()
+    one = unlearned_model(context, setup.method, original).net.state_dict()
     context.train.targets[:, context.request.forgotten] = shuffled
-    other = stages.unlearn(context, setup.method, original).net.state_dict()
+    other = unlearned_model(context, setup.method, original).net.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one) == (
         not setup.method.reads_forgotten
     )
@@ -307,7 +309,7 @@ def test_without_decorrelation_fine_tuning_reads_no_forgotten_target(method, exp
     for weight, blind in ((0, True), (1, False)):
         setup = experiment(*brief(method), f"method.decorrelation={weight}")
         context = context_of(setup)
-        problem = stages.problem_of(context, stages.original(context).net)
+        problem = problem_of(context, original_model(context).net)
         (one,) = {id(one): one for one in setup.method.passes(problem)}.values()
         assert torch.equal(
             one.images.known[:, context.request.forgotten].any(), torch.tensor(not blind)
@@ -359,7 +361,7 @@ def test_a_second_round_scores_what_the_first_one_silenced(reading, experiment):
         for rounds in (1, 2)
     )
     context, original, _, unlearned = once
-    first = stages.problem_of(context, original.net)
+    first = problem_of(context, original.net)
     second = dataclasses.replace(first, net=unlearned.net)
     method = context.experiment.method
     assert not second.net.head.weight[list(context.request.forgotten)].any() or reading == "printed"
@@ -379,10 +381,10 @@ def test_a_second_round_scores_what_the_first_one_silenced(reading, experiment):
 
 def test_outputs_that_are_silent_from_the_start_are_refused(experiment):
     context = context_of(experiment("method=wf"))
-    original = stages.original(context)
+    original = original_model(context)
     context.task.silence(original.net.head, context.request.forgotten, torch.full((10,), 0.5))
     with pytest.raises(UserError, match="forgotten already"):
-        stages.unlearn(context, context.experiment.method, original)
+        unlearned_model(context, context.experiment.method, original)
 
 
 def test_outputs_that_are_not_finite_are_refused(experiment):
@@ -392,4 +394,4 @@ def test_outputs_that_are_not_finite_are_refused(experiment):
     with pytest.raises(
         UserError, match=r"outputs are not finite; wf: .* lower method.tuning.lr=1e\+30"
     ):
-        stages.unlearn(context, context.experiment.method, stages.original(context))
+        unlearned_model(context, context.experiment.method, original_model(context))

@@ -12,9 +12,10 @@ from mlu.data.base import LabelledImages
 from mlu.data.split import Split, partition
 from mlu.models.tasks import ForgetRequest
 from mlu.pipeline import run as pipeline
-from mlu.pipeline import stages
-from mlu.pipeline.canaries import canaries_of, planted
-from mlu.pipeline.run import context_of
+from mlu.pipeline import trained
+from mlu.pipeline.canaries import CanaryShares, canaries_of, planted
+from mlu.pipeline.context import context_of
+from mlu.pipeline.trained import from_scratch, original_model
 from mlu.system.errors import UserError
 
 REQUEST = ForgetRequest((0, 2), (1, 3))
@@ -32,6 +33,10 @@ def split_of(images, seed=0, rows=None):
     )
 
 
+def shares(withheld, flipped):
+    return CanaryShares(withheld=withheld, flipped=flipped)
+
+
 def assert_share(chosen, share):
     """Such as chance gives, but for one experiment in a million."""
     low, high = binom.ppf([5e-7, 1 - 5e-7], len(chosen), share)
@@ -40,7 +45,7 @@ def assert_share(chosen, share):
 
 @pytest.mark.parametrize(("withheld", "flipped"), [(0.5, 0.1), (0.1, 0.5), (0.9, 0.0), (0.3, 1.0)])
 def test_shares_are_as_configured_and_sides_are_flipped_alike(withheld, flipped):
-    found = canaries_of(split_of(20_000), withheld, flipped)
+    found = canaries_of(split_of(20_000), shares(withheld, flipped))
     assert_share(~found.supervised, withheld)
     for side in (found.supervised, ~found.supervised):
         assert_share(found.flipped[side], flipped)
@@ -48,7 +53,7 @@ def test_shares_are_as_configured_and_sides_are_flipped_alike(withheld, flipped)
 
 def test_without_withheld_targets_there_are_no_canaries():
     split = split_of(50)
-    assert canaries_of(split, withheld=0.0, flipped=0.5) is None
+    assert canaries_of(split, shares(0.0, 0.5)) is None
     assert planted(split, REQUEST, None) is split
 
 
@@ -63,7 +68,7 @@ def test_an_image_has_the_same_role_in_every_partition(first, second):
     roles = []
     for seed in (first, second):
         train = partition(data, seed)["train"]
-        found = canaries_of(train, 0.4, 0.3)
+        found = canaries_of(train, shares(0.4, 0.3))
         assert found.supervised.shape == found.flipped.shape == (len(train),)
         roles.append(
             dict(zip(train.rows, zip(found.supervised, found.flipped, strict=True), strict=True))
@@ -75,7 +80,7 @@ def test_an_image_has_the_same_role_in_every_partition(first, second):
 
 def test_more_canaries_are_the_same_and_others():
     split = split_of(500)
-    few, many = canaries_of(split, 0.2, 0.1), canaries_of(split, 0.6, 0.4)
+    few, many = canaries_of(split, shares(0.2, 0.1)), canaries_of(split, shares(0.6, 0.4))
     assert (few.supervised >= many.supervised).all()
     assert (few.flipped <= many.flipped).all()
 
@@ -87,7 +92,7 @@ def test_withheld_targets_are_unknown_flipped_ones_turned_where_learnt_and_all_e
 ):
     split = split_of(60, seed)
     before = replace(split, targets=split.targets.clone(), known=split.known.clone())
-    canaries = canaries_of(split, 0.4, flipped)
+    canaries = canaries_of(split, shares(0.4, flipped))
     found = planted(split, REQUEST, canaries)
     for row in range(60):
         for column in range(4):
@@ -135,11 +140,14 @@ def test_the_original_learns_the_planted_targets_and_is_judged_by_the_true_ones(
     experiment, monkeypatch, tmp_path
 ):
     context, learnt = context_of(experiment(*SMALL, f"outputs={tmp_path}")), []
-    plain, from_scratch = context.data.splits["train"], stages.from_scratch
-    monkeypatch.setattr(
-        stages, "from_scratch", lambda *given: learnt.append(given[2]) or from_scratch(*given)
-    )
-    original = stages.original(context)
+    plain = context.data.splits["train"]
+
+    def watched(*given):
+        learnt.append(given[2])
+        return from_scratch(*given)
+
+    monkeypatch.setattr(trained, "from_scratch", watched)
+    original = original_model(context)
     (train,) = learnt
     assert torch.equal(train.targets, planted(plain, context.request, context.canaries).targets)
     assert not torch.equal(train.targets, plain.targets)
@@ -149,7 +157,7 @@ def test_the_original_learns_the_planted_targets_and_is_judged_by_the_true_ones(
 
 def test_canaries_of_another_label_are_another_original(experiment, tmp_path):
     first, second = (
-        stages.original(
+        original_model(
             context_of(experiment(*SMALL, f"outputs={tmp_path}", f"forget_label.names=[{name}]"))
         )
         for name in ("Male", "Young")

@@ -1,10 +1,8 @@
-import ast
 import copy
 import io
 import json
 import math
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,15 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-import mlu
-from mlu.attacks.contract import Attack
+from mlu.attacks.contract import Attack, Shadows, ShadowsWanted
 from mlu.methods.retrain import Retrain
 from mlu.metrics.findings import Finding, Recovery, Trial
 from mlu.models.backbones import Tiny
 from mlu.pipeline import evidence as exposure
+from mlu.pipeline import keys
 from mlu.pipeline import run as pipeline
-from mlu.pipeline import shadows, stages
-from mlu.pipeline.context import CODE as TRAINED_CODE
+from mlu.pipeline.context import context_of
+from mlu.pipeline.entries import Model
 from mlu.pipeline.evidence import (
     PROXY,
     ROC_PATHS,
@@ -34,7 +32,8 @@ from mlu.pipeline.evidence import (
     findings_of,
     roc_curves,
 )
-from mlu.pipeline.run import context_of
+from mlu.pipeline.models import Models
+from mlu.pipeline.outputs import outputs_by_split
 from mlu.runs.layout import LEFT
 
 NAMES = ("original", "retrain", "unlearned", "random")
@@ -63,8 +62,8 @@ def assert_same(first, second):
         if isinstance(one, str):
             assert one == other
             continue
-        for field in fields(one):
-            pair = np.asarray(getattr(one, field.name)), np.asarray(getattr(other, field.name))
+        for part in fields(one):
+            pair = np.asarray(getattr(one, part.name)), np.asarray(getattr(other, part.name))
             np.testing.assert_array_equal(*pair)
             assert pair[0].dtype == pair[1].dtype
             assert pair[0].shape == pair[1].shape
@@ -97,15 +96,19 @@ def test_evidence_survives_being_written_and_read(kinds):
 
 @dataclass(frozen=True, kw_only=True)
 class Spy(Attack[Trial]):
-    """Finds something of every kind, the missing between the others, and remembers whom it was sent
-    to."""
+    """Finds something of every kind, the missing between the others.
+
+    It remembers to whom it was sent, and needs shadow models where it has `jobs` for them.
+    """
 
     name: ClassVar[str] = "spy"
-    sent: list
-    prepared: list
+    strength: float = 1
+    more: tuple = ()
+    jobs: int = field(default=0, compare=False)
+    sent: list = field(default_factory=list, compare=False)
 
-    def prepare(self, victim):
-        self.prepared.append(victim)
+    def needs(self):
+        return ShadowsWanted(6, self.jobs) if self.jobs else None
 
     def observe(self, victim):
         self.sent.append(victim)
@@ -139,49 +142,80 @@ class Spy(Attack[Trial]):
 def spied(experiment, tmp_path):
     """Sends the spy to random networks: who was attacked anew, and what was found.
 
-    Settings are the spy's. `changed` names models that have another weight than in other calls.
+    `config` is the spy's. `changed` names models that have another weight than in other calls.
     """
 
     def one(*overrides, changed=(), absent=(), config=None):
-        setup = experiment(
-            "dataset.images=60", "dataset.image_size=16", f"outputs={tmp_path}", *overrides
-        )
-        attack = {"strength": 1, "jobs": 1} | (config or {})
-        context = context_of(replace(setup, config=setup.config | {"attack": {"spy": attack}}))
+        small = ("dataset.images=60", "dataset.image_size=16", f"outputs={tmp_path}")
+        context = context_of(experiment(*small, *overrides))
+
         models = {}
         for number, name in enumerate(NAMES):
             torch.manual_seed(number)
             net = Tiny(name="tiny", widths=(4,)).build(len(context.data.labels)).eval()
             with torch.no_grad():
                 net.head.bias[0] += name in changed
-            models[name] = (
-                None
-                if name in absent
-                else stages.Model(net, stages.outputs_by_split(context, net, ""), None)
-            )
-        spy = Spy(sent=[], prepared=[])
-        found = exposure_of(context, spy, models)
+            model = Model(net, outputs_by_split(context, net, ""), None)
+            models[name] = None if name in absent else model
+
+        spy = Spy(**(config or {}))
+        one.context, one.models, one.spy = context, Models(**models), spy
+        found = exposure_of(context, spy, one.models)
         known = {id(model.net): name for name, model in models.items() if model}
-        one.context, one.models, one.spy = context, models, spy
+
         return [known[id(victim.net)] for victim in spy.sent], found
 
     return one
 
 
-def test_every_model_is_attacked_once_and_a_second_call_gathers_nothing(spied):
-    sent, first = spied()
-    assert [*map(id, spied.spy.prepared)] == [*map(id, spied.spy.sent)]
-    again, second = spied()
+@pytest.fixture
+def made(monkeypatch):
+    """Shadow models that are asked for: the arguments of each call, which also stand for them."""
+    asked = []
+
+    def shadows_of(*arguments):
+        asked.append(arguments)
+        return arguments
+
+    monkeypatch.setattr(exposure, "shadows_of", shadows_of)
+    return asked
+
+
+def test_every_model_is_attacked_once_and_a_second_call_gathers_nothing(spied, made):
+    sent, first = spied(config={"jobs": 2})
+    assert len(made) == 3
+    again, second = spied(config={"jobs": 2})
     assert sent == [*NAMES]
-    assert again == spied.spy.prepared == []
+    assert again == []
+    assert len(made) == 3, "evidence in the cache needs no shadow models"
+
     assert list(first) == list(second) == [*NAMES, PROXY]
     for name, evidence in first.items():
         assert list(evidence) == (["spy/floor"] if name == PROXY else ["spy/z", "spy/m", "spy/a"])
         assert_same(evidence, second[name])
+
     assert len({found["spy/z"].scores[0] for name, found in first.items() if name != PROXY}) == 4
-    for name in NAMES:
-        score = spied.models[name].outputs["test"].logits.double().mean().item()
+    for name, model in spied.models.by_name().items():
+        score = model.outputs["test"].logits.double().mean().item()
         np.testing.assert_array_equal(first[name]["spy/z"].scores, trial().scores + score)
+
+
+def test_shadow_models_are_made_before_the_evidence_is_locked(spied, monkeypatch):
+    free = []
+
+    def shadows_of(context, *arguments):
+        free.append(not [*context.store.root.glob("attack-spy/*.draft")])
+        return Shadows(np.zeros((0, 0), bool), {})
+
+    monkeypatch.setattr(exposure, "shadows_of", shadows_of)
+    spied(config={"jobs": 1})
+    assert free == [True, True, True]
+
+
+def test_an_attack_that_needs_none_is_given_no_shadow_models(spied, made):
+    spied()
+    assert not made
+    assert {(victim.shadows, victim.matched) for victim in spied.spy.sent} == {(None, None)}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +227,8 @@ def test_every_model_is_attacked_once_and_a_second_call_gathers_nothing(spied):
         ({"changed": ["unlearned"]}, ["unlearned"]),
         ({"changed": ["random"]}, ["random"]),
         ({"config": {"strength": 2}}, [*NAMES]),
-        ({"config": {"more": None}}, [*NAMES]),
+        ({"config": {"more": (None,)}}, [*NAMES]),
+        ({"config": {"strength": 1.0}}, []),
         ({"config": {"jobs": 4}}, []),
     ],
     ids=str,
@@ -237,83 +272,39 @@ def test_damaged_evidence_is_gathered_again(spied, tmp_path):
         assert_same(evidence, second[name])
 
 
-def test_new_code_of_an_attack_gathers_anew(spied, monkeypatch):
-    spied()
-    digest = exposure.code_digest
-    monkeypatch.setattr(
-        exposure, "code_digest", lambda *parts: digest(*parts) + "x" * (parts == exposure.CODE)
-    )
-    assert spied()[0] == [*NAMES]
-    monkeypatch.setattr(
-        shadows, "code_digest", lambda *parts: digest(*parts) + "x" * (parts == shadows.METHOD_CODE)
-    )
-    assert spied()[0] == ["unlearned"]
-
-
-def imports_of(*modules):
-    """All of this package that some of its modules and packages import."""
-    root, found = Path(mlu.__file__).parent, set()
-    for module in modules:
-        place = root.joinpath(*module.split(".")[1:])
-        for file in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
-            nodes = (
-                node
-                for node in ast.walk(ast.parse(file.read_text()))
-                if isinstance(node, ast.ImportFrom)
-            )
-            found |= {node.module for node in nodes if node.module.startswith("mlu.")}
-    return found
-
-
 @pytest.mark.parametrize(
-    ("code", "modules"),
-    [
-        (exposure.CODE, ("mlu.attacks",)),
-        ((*shadows.METHOD_CODE, "mlu.data.base", "mlu.system.errors"), shadows.METHOD_CODE),
-        (
-            (
-                "mlu.unlearning.contract",
-                "mlu.methods.retrain",
-                "mlu.system.process",
-                "mlu.training.trainer",
-                "mlu.system.store",
-            ),
-            ("mlu.pipeline.shadows",),
-        ),
-    ],
-    ids=["attacks", "methods", "shadows"],
+    ("code", "anew"), [("EVIDENCE_CODE", [*NAMES]), ("METHOD_CODE", ["unlearned"])]
 )
-def test_all_code_that_decides_is_part_of_the_key(code, modules):
-    """But for forms, words and where things are kept."""
-    parts = (*code, *TRAINED_CODE)
-    assert not [
-        module
-        for module in imports_of(*modules)
-        if not any(f"{module}.".startswith(f"{part}.") for part in parts)
-    ]
+def test_new_code_gathers_anew_what_it_decides(spied, monkeypatch, code, anew):
+    spied()
+    digest, changed = keys.code_digest, getattr(keys, code)
+
+    def another(*modules):
+        return digest(*modules) + "x" * (modules == changed)
+
+    monkeypatch.setattr(keys, "code_digest", another)
+    assert spied()[0] == anew
 
 
-def test_a_victim_is_its_model_among_the_others(spied, monkeypatch):
-    made = []
-    monkeypatch.setattr(exposure, "shadows_of", lambda *given: made.append(given) or given)
-    spied("canaries.withheld=0.5", "method=head")
+def test_a_victim_is_its_model_among_the_others(spied, made):
+    spied("canaries.withheld=0.5", "method=head", config={"jobs": 2})
     context, models = spied.context, spied.models
     treatments = {"retrain": Retrain(name="retrain"), "unlearned": context.experiment.method}
+
     for name, victim in zip(NAMES, spied.spy.sent, strict=True):
-        assert victim.net is models[name].net
-        assert victim.outputs is models[name].outputs
-        assert victim.original is models["original"].outputs
-        assert victim.retrain is models["retrain"].outputs
+        model = models.by_name()[name]
+        assert victim.net is model.net
+        assert victim.outputs is model.outputs
+        assert victim.original is models.original.outputs
+        assert victim.retrain is models.retrain.outputs
         assert victim.splits is context.data.splits
-        assert (victim.canaries, victim.request, victim.task) == (
-            context.canaries,
-            context.request,
-            context.task,
-        )
+        assert victim.canaries is context.canaries
+        assert (victim.request, victim.task) == (context.request, context.task)
         assert victim.seed == context.experiment.seed
-        assert victim.shadows(6, 2) == (context, None, 6, 2)
-        assert victim.matched(4, 1) == (context, treatments.get(name), 4, 1)
-    assert len(made) == 4, "those of the original serve all"
+        assert victim.shadows == (context, None, 6, 2)
+        assert victim.matched == (context, treatments.get(name), 6, 2)
+
+    assert len(made) == 3, "those of the original serve all, and random weights"
 
 
 def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spied):

@@ -15,9 +15,13 @@ from scipy.stats import binom
 from mlu.data.split import united_splits
 from mlu.methods.retrain import Retrain
 from mlu.models.outputs import respond
-from mlu.pipeline import shadows, stages
-from mlu.pipeline.run import context_of
+from mlu.pipeline import shadows
+from mlu.pipeline import trained as trained_from_scratch
+from mlu.pipeline.context import context_of
 from mlu.pipeline.shadows import halves, shadow, shadows_of
+from mlu.pipeline.trained import from_scratch
+from mlu.pipeline.unlearned import unlearn_in_turn
+from mlu.training.classifier import Classifier
 from tests.support.killing import started, state, until
 
 COUNT = 4
@@ -89,19 +93,19 @@ def context(experiment, tmp_path):
 @pytest.fixture
 def trained(monkeypatch):
     """Whatever is trained from scratch: the images, the seed and the network before and after."""
-    seen, from_scratch, build = [], stages.from_scratch, stages.Classifier
+    seen = []
 
     def classifier(net, *given):
         seen.append({"initial": net.body.block1.conv.weight.detach().clone()})
-        return build(net, *given)
+        return Classifier(net, *given)
 
     def watched(context, stage, train, *given):
         net, meter = from_scratch(context, stage, train, *given)
         seen[-1] |= {"train": train, "seed": context.experiment.seed, "net": net}
         return net, meter
 
-    monkeypatch.setattr(stages, "Classifier", classifier)
-    for module in (stages, shadows):
+    monkeypatch.setattr(trained_from_scratch, "Classifier", classifier)
+    for module in (trained_from_scratch, shadows):
         monkeypatch.setattr(module, "from_scratch", watched)
     return seen
 
@@ -201,10 +205,13 @@ def test_withheld_targets_of_another_label_train_them_anew(context, trained, tre
 def test_unlearned_ones_are_unlearned_anew_by_other_settings_and_for_other_labels(
     context, monkeypatch
 ):
-    done, forgetting = [], stages.unlearn_in_turn
-    monkeypatch.setattr(
-        shadows, "unlearn_in_turn", lambda *given: done.append(given) or forgetting(*given)
-    )
+    done = []
+
+    def forgetting(*given):
+        done.append(given)
+        return unlearn_in_turn(*given)
+
+    monkeypatch.setattr(shadows, "unlearn_in_turn", forgetting)
     for overrides in ([], ["method.tuning.steps=1"], [BALD], []):
         setup = context(*overrides)
         shadows_of(setup, setup.experiment.method, COUNT, jobs=1)
@@ -257,7 +264,7 @@ def test_unlearned_ones_are_the_method_applied_to_each(context, trained):
         own = replace(
             setup, experiment=replace(setup.experiment, seed=one["seed"]), train=one["train"]
         )
-        net, _ = stages.unlearn_in_turn(own, method, one["net"])
+        net, _ = unlearn_in_turn(own, method, one["net"])
         for name, split in setup.data.splits.items():
             torch.testing.assert_close(
                 found.logits[name][number], respond(net, split)[0], rtol=0, atol=1e-6
@@ -303,14 +310,10 @@ def test_what_another_job_is_making_comes_last(context, trained):
     ]
 
     def wait_for_the_others():
-        store, *place = recipes[1][0].store, *recipes[1][1:]
-        with store.claim(*place) as ours:
+        with recipes[1].context.store.claim(recipes[1].kind, recipes[1].key) as ours:
             held.set()
             deadline = time.monotonic() + 30
-            while (
-                sum(store.holds(*other[1:]) for other in recipes) < COUNT - 1
-                and time.monotonic() < deadline
-            ):
+            while sum(other.made for other in recipes) < COUNT - 1 and time.monotonic() < deadline:
                 time.sleep(0.01)
         return ours
 
@@ -320,7 +323,7 @@ def test_what_another_job_is_making_comes_last(context, trained):
         found = shadows_of(setup, None, COUNT, jobs=1)
         assert other.result()
     assert [one["seed"] for one in trained] == [
-        recipes[number][0].experiment.seed for number in (0, 2, 3, 1)
+        recipes[number].context.experiment.seed for number in (0, 2, 3, 1)
     ]
     for number, one in zip((0, 2, 3, 1), trained, strict=True):
         logits = respond(one["net"], setup.data.splits["test"])[0]

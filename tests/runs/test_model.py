@@ -17,6 +17,9 @@ from mlu.launch.options import CONF
 from mlu.models.backbones import Tiny
 from mlu.models.outputs import respond
 from mlu.pipeline import run as pipeline
+from mlu.pipeline.context import context_of
+from mlu.pipeline.trained import original_model
+from mlu.pipeline.unlearned import unlearned_model
 from mlu.runs.model import Unlearned, backbone_of
 from mlu.system.errors import UserError
 
@@ -57,11 +60,11 @@ def photos(tmp_path):
 def test_the_model_is_the_one_that_was_released(run):
     """The second derivation: what the pipeline itself says of the test images."""
     model = mlu.load(run.folder)
-    context = pipeline.context_of(run)
+    context = context_of(run)
     split = context.data.splits["test"]
     images = split[torch.arange(len(split))].images
     probs = model.predict(images)
-    released = pipeline.unlearned_model(context, pipeline.stages.original(context), None)
+    released = unlearned_model(context, run.method, original_model(context))
     expected = context.task.probs(respond(released.net, split)[0])
     assert isinstance(model, Unlearned)
     assert not any(part.training for part in model.modules())
@@ -76,7 +79,7 @@ def test_the_model_is_the_one_that_was_released(run):
     said = model(images.float() / 255)
     torch.testing.assert_close(model.task.probs(said), torch.stack(list(probs.values()), 1))
     # The original says something else of what was forgotten.
-    before = context.task.probs(pipeline.stages.original(context).outputs["test"].logits)
+    before = context.task.probs(original_model(context).outputs["test"].logits)
     column = context.request.forgotten[0]
     assert (before[:, column] - probs[context.data.labels[column]]).abs().max() > 0.1
 

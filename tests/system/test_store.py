@@ -1,17 +1,21 @@
 import errno
 import hashlib
+import importlib
 import json
 import logging
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 import mlu.system.errors
-from mlu.system.store import MANIFEST, Store, code_digest
+from mlu.models.backbones import Tiny
+from mlu.system.errors import UserError
+from mlu.system.store import MANIFEST, Store, code_digest, digest, key_of, outside_code
 
 KEY = {"seed": 1, "labels": ["Bald", "Young"]}
 
@@ -320,3 +324,89 @@ def test_code_digest_changes_with_every_source_of_a_package(tmp_path, monkeypatc
     assert digest("roadside") == seen[-1]
     # In a process the code is what it was.
     assert code_digest("roadside") == first == seen[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    rate: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    name: str = "one"
+    sizes: tuple[int, ...] | list[int] = (1, 2)
+    inner: Inner = Inner()
+    jobs: int = field(default=1, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reordered:
+    jobs: int = field(default=1, compare=False)
+    inner: Inner = Inner()
+    sizes: tuple[int, ...] | list[int] = (1, 2)
+    name: str = "one"
+
+
+def test_equal_settings_have_the_same_key():
+    same = [Outer(jobs=7), Outer(sizes=[1, 2]), Outer(sizes=(1.0, 2.0)), Outer(inner=Inner())]
+    assert {digest(key_of(one)) for one in same} == {digest(key_of(Outer()))}
+
+
+def test_the_order_of_fields_does_not_count_and_the_class_does():
+    one, other = key_of(Outer()), key_of(Reordered())
+    assert digest(one["fields"]) == digest(other["fields"])
+    assert digest(one) != digest(other)
+
+
+def test_every_other_setting_has_another_key():
+    others = [
+        Outer(),
+        Outer(name="two"),
+        Outer(name=None),
+        Outer(sizes=(2, 1)),
+        Outer(sizes=()),
+        Outer(inner=Inner(rate=0.25)),
+        Outer(inner=None),
+        Outer(sizes={"a": 1}),
+    ]
+    assert len({digest(key_of(one)) for one in others}) == len(others)
+
+
+def test_a_path_stands_for_what_its_file_holds(tmp_path):
+    for name, content in (("one", b"1"), ("same", b"1"), ("two", b"2")):
+        (tmp_path / name).write_bytes(content)
+    one, same, two = (key_of(Outer(name=tmp_path / name)) for name in ("one", "same", "two"))
+    assert one == same != two
+
+
+def test_what_does_not_say_what_it_holds_is_refused_with_its_name():
+    class Opaque:
+        """No dataclass."""
+
+    with pytest.raises(UserError, match=r"Opaque does not say .*: make it a dataclass") as fault:
+        key_of(Outer(name=Opaque()))
+    assert len(str(fault.value).splitlines()) == 1
+
+
+def test_code_of_a_class_outside_this_package_is_part_of_its_key(tmp_path, monkeypatch):
+    """That of its bases outside, too; that of this package is named by who builds the entry."""
+    base, source = tmp_path / "strangers_base.py", tmp_path / "strangers.py"
+    base.write_text("class Base:\n    pass\n")
+    source.write_text(
+        "from dataclasses import dataclass\n"
+        "from strangers_base import Base\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine(Base):\n"
+        "    rate: float = 1.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("strangers").Mine()
+    monkeypatch.setattr("mlu.system.store.code_digest", code_digest.__wrapped__)
+
+    seen = [key_of(mine)]
+    for file in (source, base):
+        file.write_text(file.read_text() + "# changed\n")
+        seen.append(key_of(mine))
+    assert len({digest(one) for one in seen}) == 3
+    assert seen[0]["class"] == "strangers.Mine"
+    assert outside_code(Tiny(name="tiny")) is None

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from mlu.models.network import Network
-from mlu.pipeline import stages
-from mlu.pipeline.run import context_of
+from mlu.pipeline.context import context_of
+from mlu.pipeline.trained import from_scratch
 from mlu.training import classifier
 from mlu.training.resumption import Resumption, Sealed, read_sealed
 from mlu.training.team import team_of
@@ -54,7 +54,7 @@ def ending(context, last, progress):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Resumption, "on_train_epoch_end", cut)
-        return stages.from_scratch(context, "original", context.train, progress)
+        return from_scratch(context, "original", context.train, progress)
 
 
 def test_what_an_ended_training_comes_to_is_what_an_undisturbed_one_does(train):
@@ -184,7 +184,7 @@ def test_a_bomb_would_go_off(tmp_path):
 
 def test_another_device_starts_anew(train, monkeypatch, caplog):
     train(last=2)
-    monkeypatch.setattr(stages, "device_name", lambda team: "another processor")
+    monkeypatch.setattr("mlu.pipeline.trained.device_name", lambda team: "another processor")
     with caplog.at_level(logging.INFO):
         _, again = train()
     assert "starting anew on another processor" in caplog.text

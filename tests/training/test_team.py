@@ -13,8 +13,9 @@ from torch import nn
 from mlu.models import batch_norm
 from mlu.models.batch_norm import Pooled2d, pool_norms, separate_norms
 from mlu.models.outputs import respond_by_stage
-from mlu.pipeline import stages
-from mlu.pipeline.run import context_of
+from mlu.pipeline.context import context_of
+from mlu.pipeline.trained import from_scratch_without, original_model
+from mlu.pipeline.unlearned import unlearn_in_turn
 from mlu.scores.curvature import diagonal
 from mlu.scores.gradients import all_weights, sensitivity
 from mlu.system.collectives import (
@@ -188,12 +189,12 @@ def float64():
 
 def trained(context):
     with float64():
-        return stages.from_scratch_without(context, "retrain")
+        return from_scratch_without(context, "retrain")
 
 
 def forgot(context, source):
     with float64():
-        net, _ = stages.unlearn_in_turn(context, context.experiment.method, source)
+        net, _ = unlearn_in_turn(context, context.experiment.method, source)
         return net.state_dict()
 
 
@@ -244,7 +245,7 @@ READINGS = [f"{name} method.reading={reading}" for name in OURS for reading in (
 def test_every_method_gives_the_same_weights(method, contexts):
     name, *choice = method.split()
     one, two = contexts(*brief(name), *choice, dataset=data_of(name))
-    source = copy.deepcopy(stages.original(one).net).double()
+    source = copy.deepcopy(original_model(one).net).double()
     alone, both = forgot(one, source), two.team.run(forgot, two, source)
     torch.testing.assert_close(dict(both), dict(alone), **ROUNDING)
     before = source.state_dict()
@@ -270,7 +271,7 @@ def scores_of(context, net):
 @pytest.mark.parametrize("dataset", ["faces", "digits"])
 def test_scores_are_the_same(dataset, contexts):
     one, two = contexts(dataset=dataset)
-    net = stages.original(one).net
+    net = original_model(one).net
     alone, both = (each.team.run(scores_of, each, net) for each in (one, two))
     torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-6)
 
@@ -281,7 +282,7 @@ def answers(context, net):
 
 def test_answers_are_the_same_bit_by_bit(contexts, monkeypatch):
     one, two = contexts()
-    net = stages.original(one).net
+    net = original_model(one).net
     alone, both = (each.team.run(answers, each, net) for each in (one, two))
     torch.testing.assert_close(both, alone, rtol=0, atol=0)
 

@@ -6,6 +6,7 @@ import pytest
 from mlu.data.base import LabelledImages
 from mlu.launch.options import CONF
 from mlu.pipeline import run as pipeline
+from mlu.pipeline.context import context_of
 from tests.conftest import TINY
 from tests.support.array_files import write_cifar, write_mnist, write_svhn
 from tests.support.celeba_folder import write_celeba
@@ -65,7 +66,7 @@ def test_a_data_set_is_read_and_divided(name, split, experiment, tmp_path):
     assert isinstance(data, LabelledImages)
     assert (data.task, len(data.labels)) == (task, labels)
     assert data.images[np.array([1, 0])].shape == (2, 3, 32, 32)
-    context = pipeline.context_of(setup)
+    context = context_of(setup)
     splits = context.data.splits
     rows = np.concatenate([part.rows for part in splits.values()])
     np.testing.assert_array_equal(np.sort(rows), np.arange(len(data.images)))

@@ -10,8 +10,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from mlu.data.divided import ImageData
 from mlu.models.outputs import respond
 from mlu.pipeline import run as pipeline
+from mlu.pipeline.context import context_of
+from mlu.pipeline.trained import original_model
 from mlu.runs.layout import figures_of
 from mlu.runs.results import identity
 from tests.support.celeba_folder import write_celeba
@@ -109,14 +112,14 @@ def test_a_run_leaves_what_it_promises(run, tmp_path):
 
 
 def test_stages_of_no_more_images_are_kept_than_allowed(run, experiment, monkeypatch):
-    monkeypatch.setattr(pipeline.stages, "EXPOSED_IMAGES", 60)
+    monkeypatch.setattr("mlu.pipeline.outputs.EXPOSED_IMAGES", 60)
     settings = ("method=head", "seed=77", "attack=[aia,mia]", "training.epochs=2")
     first, again = (run(*settings, folder=folder) for folder in ("one", "two"))
     assert again["metrics"] == first["metrics"]
     assert again["measured"]["original"]["cached"]
     assert first["metrics"]["original/attack/aia/features/balanced_accuracy"] is not None
-    context = pipeline.context_of(experiment(*settings))
-    said = pipeline.stages.original(context).outputs["validation"]
+    context = context_of(experiment(*settings))
+    said = original_model(context).outputs["validation"]
     assert {len(means) for means in said.stages.values()} == {60}
     assert len(said) == len(context.data.splits["validation"]) > 60
 
@@ -131,9 +134,7 @@ def test_work_is_counted_by_hand(run, experiment):
     overrides += ["method.tuning.batch_size=64"]
     results = run("method=wf", *overrides)
     setup = experiment()
-    train = pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size).splits[
-        "train"
-    ]
+    train = ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size).splits["train"]
     tuned = 3 * 64
     # 20 images with the label and 20 without; two score maps; a teacher at each step; statistics
     # renewed once.
@@ -149,7 +150,7 @@ def test_work_is_counted_by_hand(run, experiment):
 def test_the_saved_weights_are_the_model_that_was_measured(run, experiment, tmp_path):
     results = run("method=wf", "method.tuning.steps=5")
     setup = experiment("method=wf")
-    data = pipeline.ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size)
+    data = ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size)
     net = setup.backbone.build(len(data.labels))
     net.load_state_dict(load_file(tmp_path / "run" / "unlearned.safetensors"))
     predicted, split = respond(net, data.splits["test"])[0] > 0, data.splits["test"]
@@ -162,7 +163,7 @@ def test_the_saved_weights_are_the_model_that_was_measured(run, experiment, tmp_
 
 def test_a_second_run_trains_nothing_and_says_the_same(run, monkeypatch):
     first = run("method=wf", "method.tuning.steps=5", folder="one")
-    monkeypatch.setattr("mlu.pipeline.stages.from_scratch", None)
+    monkeypatch.setattr("mlu.pipeline.trained.from_scratch", None)
     again = run("method=wf", "method.tuning.steps=5", folder="two")
     assert again["metrics"] == first["metrics"]
     assert again["seconds"]["retrain"] == first["seconds"]["retrain"]
@@ -198,8 +199,8 @@ def test_without_a_reference_its_figures_are_missing_with_the_reason(run):
 
 def test_a_model_of_the_users_is_unlearned(run, experiment, tmp_path):
     plain = run("method=head")
-    context = pipeline.context_of(experiment("method=head"))
-    torch.save(pipeline.stages.original(context).net.state_dict(), tmp_path / "mine.pt")
+    context = context_of(experiment("method=head"))
+    torch.save(original_model(context).net.state_dict(), tmp_path / "mine.pt")
     mine = run("method=head", f"original.weights={tmp_path / 'mine.pt'}", folder="mine")
     assert mine["metrics"] == plain["metrics"]
     assert mine["seconds"]["original"] is None

@@ -16,7 +16,9 @@ from mlu.metrics.labels import label_figures
 from mlu.metrics.trials import trial_findings
 from mlu.models.tasks import MultiLabel
 from mlu.pipeline import run as pipeline
-from mlu.pipeline import stages
+from mlu.pipeline.context import context_of
+from mlu.pipeline.models import treated_model
+from mlu.pipeline.trained import original_model
 from mlu.report.groups import settings_in
 from mlu.report.paper import tables_of
 from mlu.report.tables import general
@@ -193,7 +195,7 @@ def test_a_label_that_no_training_image_knows_can_be_silenced_and_nothing_else(
 def test_a_network_whose_features_are_all_zero_is_measured_as_one_that_knows_nothing(
     run, experiment, tmp_path
 ):
-    state = stages.original(pipeline.context_of(experiment(*SMALL))).net.state_dict()
+    state = original_model(context_of(experiment(*SMALL))).net.state_dict()
     for name in ("weight", "bias"):
         state[f"body.block5.bn.{name}"] = torch.zeros_like(state[f"body.block5.bn.{name}"])
     save_file(
@@ -225,13 +227,12 @@ def forgotten(experiment):
     """Weights of the convolutions of the original and of what a method leaves, which are finite."""
 
     def from_overrides(*overrides):
-        context = pipeline.context_of(
+        context = context_of(
             experiment(*SMALL, *overrides, "method.soft=0", "method.decorrelation=0")
         )
-        original = stages.original(context)
+        original = original_model(context)
         found = [
-            model.net.state_dict()
-            for model in (original, pipeline.unlearned_model(context, original, None))
+            model.net.state_dict() for model in (original, treated_model(context, original, None))
         ]
         assert all(value.isfinite().all() for state in found for value in state.values())
         names = [name for name in found[0] if name.endswith("conv.weight")]

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from mlu.pipeline import run as pipeline
-from mlu.pipeline import stages
-from mlu.pipeline.run import context_of
+from mlu.pipeline.context import context_of
+from mlu.pipeline.trained import original_model
+from mlu.pipeline.unlearned import in_turn, problem_of, unlearn_in_turn
 from mlu.system.errors import UserError
 from mlu.unlearning.unlearner import carry_out
 
@@ -15,9 +16,7 @@ TWO = "requests=[[Male],[Young]]"
 
 def unlearned(experiment, *overrides, dataset="faces"):
     context = context_of(experiment(*BRIEF, *overrides, dataset=dataset))
-    net, _ = stages.unlearn_in_turn(
-        context, context.experiment.method, stages.original(context).net
-    )
+    net, _ = unlearn_in_turn(context, context.experiment.method, original_model(context).net)
     return context, net
 
 
@@ -35,8 +34,8 @@ def test_a_single_request_is_the_usual_one(experiment):
 def test_the_second_request_starts_from_what_the_first_has_left(experiment):
     context, both = unlearned(experiment, TWO)
     _, first = unlearned(experiment, "requests=[[Male]]")
-    *_, last = stages.in_turn(context)
-    problem = stages.problem_of(last, first)
+    *_, last = in_turn(context)
+    problem = problem_of(last, first)
     by_hand = carry_out(
         context.experiment.method, problem, context.trainer, context.data.train_batches
     )
@@ -49,7 +48,7 @@ def test_the_second_request_starts_from_what_the_first_has_left(experiment):
 def test_what_was_withdrawn_earlier_is_not_learnt_from_later(experiment):
     context = context_of(experiment(*BRIEF, "requests=[[Male],[Young,Bald]]"))
     male, young, bald = (context.data.labels.index(label) for label in ("Male", "Young", "Bald"))
-    first, second = stages.in_turn(context)
+    first, second = in_turn(context)
     assert first.train is context.train
     assert first.request.forgotten == (male,)
     assert set(first.request.retained) == set(range(10)) - {male}
@@ -64,7 +63,7 @@ def test_what_was_withdrawn_earlier_is_not_learnt_from_later(experiment):
 
 def test_images_of_a_class_that_was_withdrawn_are_gone(experiment):
     context = context_of(experiment(*BRIEF, "requests=[['3'],['5']]", dataset="digits"))
-    _, second = stages.in_turn(context)
+    _, second = in_turn(context)
     assert not second.train.targets[:, 3].any()
     assert second.train.targets[:, 5].any()
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mlu.pipeline import stages
-from mlu.pipeline.context import Context
-from mlu.pipeline.run import context_of
-from mlu.pipeline.stages import from_scratch
+from mlu.pipeline.context import Context, context_of
+from mlu.pipeline.trained import from_scratch, retrained_model
+from mlu.training.classifier import Classifier
 
 
 def weights_after(context: Context, train) -> dict:
@@ -29,7 +28,7 @@ def test_permuting_the_forgotten_column_changes_no_bit(experiment, tmp_path):
     assert not torch.equal(shuffled, train.targets)
     permuted = dataclasses.replace(permuted, train=dataclasses.replace(train, targets=shuffled))
     first, second = (
-        dict(stages.retrain(context).net.state_dict()) for context in (plain, permuted)
+        dict(retrained_model(context).net.state_dict()) for context in (plain, permuted)
     )
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     # The negative control: a training that reads the column does change.
@@ -50,7 +49,9 @@ def test_images_of_a_forgotten_class_change_no_bit(experiment, tmp_path):
     seen = painted.task.without(train, painted.request.forgotten)
     assert (seen.targets[:, column] == 0).all()
     assert len(seen) == (~forgotten).sum()
-    first, second = (dict(stages.retrain(context).net.state_dict()) for context in (plain, painted))
+    first, second = (
+        dict(retrained_model(context).net.state_dict()) for context in (plain, painted)
+    )
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     both = (weights_after(context, context.train) for context in (plain, painted))
     assert not torch.equal(*(weights["body.block1.conv.weight"] for weights in both))
@@ -60,7 +61,7 @@ def test_it_starts_where_the_original_started_and_sees_the_same_images_in_the_sa
     experiment, monkeypatch
 ):
     context, seen = context_of(experiment("training.epochs=1")), []
-    module = stages.Classifier
+    module = Classifier
     original_step = module.training_step
 
     def spy(self, batch, batch_idx):
@@ -78,7 +79,7 @@ def test_it_starts_where_the_original_started_and_sees_the_same_images_in_the_sa
 @pytest.mark.parametrize("dataset", ["faces", "digits"])
 def test_its_forgotten_output_is_constant(experiment, dataset):
     context = context_of(experiment(dataset=dataset))
-    retrain = stages.retrain(context)
+    retrain = retrained_model(context)
     probs = context.task.probs(retrain.outputs["test"].logits)[:, context.request.forgotten]
     wanted = (
         context.train.base_rates()[list(context.request.forgotten)] if dataset == "faces" else 0.0

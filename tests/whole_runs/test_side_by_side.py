@@ -11,9 +11,9 @@ from filelock import Timeout
 from mlu.launch.build import build
 from mlu.launch.check import check_config
 from mlu.launch.compose import composed
-from mlu.pipeline import stages
+from mlu.pipeline.context import context_of
 from mlu.pipeline.evidence import digest_of
-from mlu.pipeline.run import context_of
+from mlu.pipeline.trained import original_model
 from mlu.system.store import Store
 from tests.support.killing import ended, started
 
@@ -33,7 +33,7 @@ def ask(outputs: Path, number: int) -> None:
     torch.set_num_threads(1)
     config = composed([*SMALL, f"outputs={outputs}"])
     check_config(config)
-    model = stages.original(context_of(build(config, outputs)))
+    model = original_model(context_of(build(config, outputs)))
     facts = {"cached": model.cost.cached, "weights": digest_of(model.net), "date": model.cost.date}
     (outputs / f"answer{number}").write_text(json.dumps(facts))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mlu.pipeline import context
+from mlu.pipeline import keys
 from mlu.system import disk
 from tests.support.command_line import ROOT
 from tests.support.killing import CHANGES, SAID, SMALL, ended, launch, started, writes
@@ -176,8 +176,8 @@ def test_what_a_disk_has_changed_is_named_and_made_again(whole):
 
 def changed_code(outputs: Path) -> None:
     """A run of a version whose training code is another one."""
-    digest = context.code_digest
-    context.code_digest = lambda *modules: digest(*modules)[::-1]
+    digest = keys.code_digest
+    keys.code_digest = lambda *modules: digest(*modules)[::-1]
     launch(*command(outputs))
 
 

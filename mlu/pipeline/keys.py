@@ -1,0 +1,83 @@
+"""Keys of the cache: all that a trained model, an unlearned one and evidence depend on."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from mlu.attacks.contract import Attack
+from mlu.pipeline.context import Context
+from mlu.system.store import code_digest, content_of, key_of, outside_code
+
+MODEL_CODE = (
+    "mlu.data.augment",
+    "mlu.data.divided",
+    "mlu.data.split",
+    "mlu.models",
+    "mlu.pipeline.canaries",
+    "mlu.pipeline.context",
+    "mlu.pipeline.entries",
+    "mlu.pipeline.keys",
+    "mlu.pipeline.outputs",
+    "mlu.pipeline.trained",
+    "mlu.system.collectives",
+    "mlu.system.seeding",
+    "mlu.training",
+)
+"""Modules and packages that decide what a trained model is and says."""
+
+METHOD_CODE = (
+    "mlu.methods",
+    "mlu.pipeline.unlearned",
+    "mlu.scores",
+    "mlu.unlearning",
+)
+"""Those that decide what forgetting makes of it, besides MODEL_CODE."""
+
+EVIDENCE_CODE = (
+    "mlu.attacks",
+    "mlu.metrics",
+    "mlu.pipeline.evidence",
+    "mlu.pipeline.shadows",
+)
+"""Those that decide what attacks learn from a model, besides the code that made it."""
+
+
+def model_key(context: Context) -> dict[str, Any]:
+    """All that every trained model depends on."""
+    experiment = context.experiment
+    planted = list(context.request.forgotten) if context.canaries else []
+    start = experiment.backbone.weights
+
+    return {
+        "data": context.data.source.fingerprint,
+        "dataset": outside_code(experiment.dataset),
+        "backbone": key_of(replace(experiment.backbone, weights=None)),
+        "weights": content_of(start),
+        "training": key_of(experiment.training),
+        "precision": experiment.trainer.precision,
+        "compile": experiment.trainer.compile,
+        "seed": experiment.seed,
+        "canaries": key_of(experiment.canaries),
+        "planted": planted,
+        "code": code_digest(*MODEL_CODE),
+        "torch": torch.__version__,
+    }
+
+
+def method_key(context: Context) -> dict[str, Any]:
+    """All that an unlearned model depends on besides the trained one that it came from."""
+    return {
+        "method": key_of(context.experiment.method),
+        "methods": code_digest(*METHOD_CODE),
+        "requests": [list(columns) for columns in context.requests],
+    }
+
+
+def evidence_key(context: Context, attack: Attack[Any]) -> dict[str, Any]:
+    """All that an attack's evidence depends on besides the weights that it looks at."""
+    return model_key(context) | {
+        "forgotten": list(context.request.forgotten),
+        "attack": key_of(attack),
+        "attacks": code_digest(*EVIDENCE_CODE),
+    }

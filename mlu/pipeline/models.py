@@ -1,0 +1,75 @@
+"""The four models of a run."""
+
+import logging
+from dataclasses import dataclass
+
+from mlu.methods.retrain import Retrain
+from mlu.pipeline.context import Context
+from mlu.pipeline.entries import Model
+from mlu.pipeline.trained import original_model, random_model, retrained_model
+from mlu.pipeline.unlearned import unlearned_model
+from mlu.training.meter import Cost
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Models:
+    """All that a run compares.
+
+    Attributes:
+        original: Knows all labels.
+        retrain: Never knew the forgotten ones; None where the configuration asks for none.
+        unlearned: The original after the method.
+        random: Knows nothing: the backbone with random weights.
+    """
+
+    original: Model
+    retrain: Model | None
+    unlearned: Model
+    random: Model
+
+    def by_name(self) -> dict[str, Model]:
+        """Those that there are."""
+        return {**self.judged(), "random": self.random}
+
+    def judged(self) -> dict[str, Model]:
+        """Those that there are and that have been trained."""
+        found = {"original": self.original, "retrain": self.retrain, "unlearned": self.unlearned}
+        return {name: model for name, model in found.items() if model is not None}
+
+    def costs(self) -> dict[str, Cost | None]:
+        """Costs of `original`, `retrain` and `unlearned`; None for what this run did not make."""
+        return {
+            "original": self.original.cost,
+            "retrain": None if self.retrain is None else self.retrain.cost,
+            "unlearned": self.unlearned.cost,
+        }
+
+
+def models_of(context: Context) -> Models:
+    """All models of a run: those that are trained are found in the cache, or made."""
+    experiment = context.experiment
+    original = original_model(context)
+
+    retrain = None
+    if experiment.with_reference or isinstance(experiment.method, Retrain):
+        retrain = retrained_model(context)
+
+    return Models(
+        original=original,
+        retrain=retrain if experiment.with_reference else None,
+        unlearned=treated_model(context, original, retrain),
+        random=random_model(context),
+    )
+
+
+def treated_model(context: Context, original: Model, retrain: Model | None) -> Model:
+    """The original after the configured method; Retrain itself where that is the method."""
+    method = context.experiment.method
+    if isinstance(method, Retrain):
+        assert retrain is not None
+        return retrain
+
+    log.info("unlearning %s by %s", ", ".join(context.experiment.forget), method.name)
+    return unlearned_model(context, method, original)

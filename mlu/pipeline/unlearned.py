@@ -1,0 +1,75 @@
+"""The unlearned model: a method carried out on a copy of the original, request after request."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from mlu.models.network import Network
+from mlu.models.tasks import ForgetRequest
+from mlu.pipeline.context import Context
+from mlu.pipeline.entries import Model, facts_of
+from mlu.pipeline.outputs import outputs_by_split
+from mlu.system.store import now
+from mlu.training.meter import Cost, Meter, measure
+from mlu.unlearning.contract import Method, Problem
+from mlu.unlearning.unlearner import carry_out
+
+
+def unlearned_model(context: Context, method: Method, source: Model) -> Model:
+    """Score, edit and fine-tune a copy of the original; everything that it costs is measured."""
+    net, meter = context.team.run(unlearn_in_turn, context, method, source.net)
+    cost = Cost(**facts_of(meter, context), date=now(), cached=False)
+    if same_weights(net, source.net):
+        return Model(net, source.outputs, cost)
+
+    remedy = method.tuning.remedy(method.name)
+    outputs = context.team.run(outputs_by_split, context, net, remedy)
+
+    return Model(net, outputs, cost)
+
+
+def same_weights(one: Network, other: Network) -> bool:
+    """Whether both say the same of every image."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name], theirs[name].to(ours[name])) for name in ours
+    )
+
+
+def unlearn_in_turn(context: Context, method: Method, source: Network) -> tuple[Network, Meter]:
+    """The network after all requests: what one leaves, the next one takes for the original."""
+    net = source
+    with measure(context.device) as meter:
+        for own in in_turn(context):
+            problem = problem_of(own, net)
+            net = carry_out(method, problem, context.trainer, context.data.train_batches)
+    return net, meter
+
+
+def in_turn(context: Context) -> Iterator[Context]:
+    """The context of each request.
+
+    What an earlier one withdrew is no longer learnt from, nor retained.
+    """
+    gone: tuple[int, ...] = ()
+    for forgotten in context.requests:
+        train = context.task.without(context.train, gone) if gone else context.train
+        gone += forgotten
+        retained = tuple(column for column in range(len(context.data.labels)) if column not in gone)
+        yield replace(context, request=ForgetRequest(forgotten, retained), train=train)
+
+
+def problem_of(context: Context, source: Network) -> Problem:
+    """A method's problem, with a copy of the original that no gradient reaches, on the device."""
+    net = copy.deepcopy(source).requires_grad_(False).to(context.device)
+    return Problem(
+        net=net,
+        original=net,
+        task=context.task,
+        request=context.request,
+        train=context.train,
+        validation=context.data.splits["validation"],
+        seed=context.experiment.seed,
+    )

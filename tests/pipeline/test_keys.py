@@ -1,0 +1,272 @@
+import ast
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import mlu
+from mlu.attacks.shadow import ShadowModels
+from mlu.pipeline import keys, trained
+from mlu.pipeline.context import context_of
+from mlu.pipeline.keys import (
+    EVIDENCE_CODE,
+    METHOD_CODE,
+    MODEL_CODE,
+    evidence_key,
+    method_key,
+    model_key,
+)
+from mlu.pipeline.trained import original_model
+from mlu.pipeline.unlearned import unlearned_model
+from mlu.system.store import Store, code_digest, digest
+
+ROOT = Path(mlu.__file__).parent
+SMALL = ["dataset.images=60", "dataset.image_size=16", "training.epochs=1"]
+
+DECIDE_NOTHING = {
+    "mlu.attacks.contract": "forms; what fills them is made elsewhere",
+    "mlu.data.base": "forms; the data set's content is in its fingerprint",
+    "mlu.data.labels": "from names to columns, which are in the key",
+    "mlu.methods.retrain": "a mark, without code of its own",
+    "mlu.pipeline.experiment": "a form; each object in it has its own key",
+    "mlu.system.disk": "how files are written",
+    "mlu.system.errors": "words",
+    "mlu.system.process": "how processes start, wait and end",
+    "mlu.system.store": "where things are kept",
+}
+"""Modules of this package that need not be in a key, and why."""
+
+ONLY_METHODS = ("mlu.pipeline.unlearned", "mlu.unlearning")
+"""Reached by shadow models of any kind; in the key of those that are unlearned."""
+
+
+def imports_of(file: Path) -> set[str]:
+    """All of this package that a file imports, wherever in it: modules, not names in them."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "mlu":
+            deeper = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in deeper if files_of(name)} or {node.module}
+    return found
+
+
+def files_of(module: str) -> list[Path]:
+    """The files of a module or of a package; none where there is no such module."""
+    place = ROOT.joinpath(*module.split(".")[1:])
+    if place.is_dir():
+        return sorted(place.rglob("*.py"))
+    file = place.with_suffix(".py")
+    return [file] if file.is_file() else []
+
+
+def covered(module: str, parts) -> bool:
+    return any(f"{module}.".startswith(f"{part}.") for part in parts)
+
+
+def reached_from(modules, without=()) -> set[str]:
+    """All modules that some import, and those import, but for what is imported by `without`."""
+    waiting, reached = [*modules], set()
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            if not covered(module, without):
+                waiting += set().union(*map(imports_of, files_of(module)))
+    return reached
+
+
+CODE = {
+    "model": (("mlu.pipeline.trained",), MODEL_CODE, ()),
+    "method": (("mlu.pipeline.unlearned", "mlu.methods"), (*MODEL_CODE, *METHOD_CODE), ()),
+    "evidence": (
+        ("mlu.pipeline.evidence", "mlu.attacks"),
+        (*MODEL_CODE, *EVIDENCE_CODE),
+        (*ONLY_METHODS, "mlu.pipeline.models"),
+    ),
+}
+"""What is kept: where its code begins, the lists that its key names, what else has its own key."""
+
+
+@pytest.mark.parametrize("kept", CODE)
+def test_all_code_that_decides_is_part_of_the_key(kept):
+    start, named, others = CODE[kept]
+    without = (*DECIDE_NOTHING, *others)
+    reached = reached_from(start, without)
+    assert {module for module in reached if not covered(module, (*named, *without))} == set()
+
+
+def test_no_list_names_what_is_not_reached():
+    reached = set().union(*(reached_from(start, DECIDE_NOTHING) for start, _, _ in CODE.values()))
+    everything = (*MODEL_CODE, *METHOD_CODE, *EVIDENCE_CODE)
+    for part in (*everything, *DECIDE_NOTHING):
+        assert files_of(part), f"there is no {part}"
+        assert any(covered(module, (part,)) for module in reached), part
+    assert not [part for part in everything if part in DECIDE_NOTHING]
+
+
+def run_by(work) -> set[str]:
+    """Modules of this package whose code ran, other than at import."""
+    files = set()
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_code.co_name != "<module>":
+            files.add(frame.f_code.co_filename)
+
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+
+    ours = [Path(file) for file in files if Path(file).is_relative_to(ROOT)]
+    return {".".join(("mlu", *file.relative_to(ROOT).with_suffix("").parts)) for file in ours}
+
+
+def test_all_code_that_runs_is_part_of_the_key(experiment, tmp_path):
+    """The same by watching: also what is reached by no import."""
+    setup = experiment(*SMALL, "method=head", "canaries.withheld=0.3", f"outputs={tmp_path}")
+    source = setup.dataset.load()
+    setup = replace(setup, dataset=Loaded(source, **vars(setup.dataset)))
+    found = {}
+
+    def make():
+        found["context"] = context_of(setup)
+        found["original"] = original_model(found["context"])
+
+    def forget():
+        unlearned_model(found["context"], setup.method, found["original"])
+
+    trained_by = run_by(make)
+    assert "mlu.training.classifier" in trained_by
+    assert not [one for one in trained_by if not covered(one, (*MODEL_CODE, *DECIDE_NOTHING))]
+
+    forgotten_by = run_by(forget)
+    assert "mlu.methods.head" in forgotten_by
+    named = (*MODEL_CODE, *METHOD_CODE, *DECIDE_NOTHING)
+    assert not [one for one in forgotten_by if not covered(one, named)]
+
+
+class Loaded:
+    """A data set that is there."""
+
+    def __init__(self, source, **fields):
+        self.source = source
+        vars(self).update(fields)
+
+    def load(self):
+        return self.source
+
+
+@pytest.fixture
+def key(experiment):
+    """The key of a model, of what a method makes of it, or of evidence, by overrides."""
+
+    def one(*overrides, of="model"):
+        context = context_of(experiment(*SMALL, "attack=lira", *overrides))
+        if of == "model":
+            return model_key(context)
+        if of == "method":
+            return method_key(context)
+        return evidence_key(context, context.experiment.attacks[0])
+
+    return one
+
+
+OTHER = {
+    "model": [
+        "seed=1",
+        "dataset.seed=1",
+        "dataset.labels=[Male,Bald]",
+        "training.lr=0.01",
+        "training.epochs=2",
+        "+backbone.widths=[8,16]",
+        "trainer.precision=bf16-mixed",
+        "trainer.compile=aot_eager",
+        "canaries.withheld=0.5",
+    ],
+    "method": [
+        "method=wf",
+        "method.tuning.lr=0.5",
+        "method.tuning.steps=1",
+        "phi=0.07",
+        "requests=[[Male],[Young]]",
+        "forget_label.names=[Bald]",
+    ],
+    "evidence": [
+        "seed=1",
+        "training.lr=0.01",
+        "forget_label.names=[Bald]",
+        "attack.lira.shadows=10",
+        "attack.lira.gamma=2",
+        "attack=mia",
+    ],
+}
+SAME = {
+    "model": ["method=wf", "forget_label.names=[Bald]", "attack=mia", "trainer.workers=1"],
+    "method": ["seed=1", "attack=mia", "training.lr=0.01"],
+    "evidence": ["attack.lira.jobs=7", "method=wf", "logger=wandb", "attack.lira.gamma=1"],
+}
+
+
+@pytest.mark.parametrize("of", OTHER)
+def test_whatever_decides_gives_another_key(key, of):
+    found = [digest(key(of=of)), *(digest(key(override, of=of)) for override in OTHER[of])]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("of", SAME)
+def test_whatever_decides_nothing_gives_the_same_key(key, of):
+    for override in SAME[of]:
+        assert key(override, of=of) == key(of=of), override
+
+
+def test_with_canaries_the_forgotten_label_decides_what_is_trained(key):
+    withheld = "canaries.withheld=0.5"
+    assert key(withheld, "forget_label.names=[Bald]") != key(withheld)
+
+
+def test_a_file_of_weights_counts_by_its_content(experiment, tmp_path):
+    def with_weights(name, content):
+        (tmp_path / name).write_bytes(content)
+        context = context_of(experiment(*SMALL))
+        backbone = replace(context.experiment.backbone, weights=str(tmp_path / name))
+        return model_key(
+            replace(context, experiment=replace(context.experiment, backbone=backbone))
+        )
+
+    first = with_weights("one.pt", b"1")
+    assert with_weights("two.pt", b"1") == first
+    assert with_weights("one.pt", b"2") != first
+
+
+@pytest.mark.parametrize("code", ["MODEL_CODE", "METHOD_CODE", "EVIDENCE_CODE"])
+def test_other_code_gives_another_key(key, monkeypatch, code):
+    of = code.partition("_")[0].lower()
+    before, changed = key(of=of), getattr(keys, code)
+
+    def another(*modules):
+        return code_digest(*modules) + "x" * (modules == changed)
+
+    monkeypatch.setattr(keys, "code_digest", another)
+    assert key(of=of) != before
+
+
+def test_the_configuration_decides_nothing(experiment):
+    """It is written down and sent; no key comes from it."""
+    setup = experiment(*SMALL, "attack=lira")
+    with_config, without = (
+        context_of(one) for one in (setup, replace(setup, config={"seed": "another"}))
+    )
+    attack = ShadowModels(shadows=6, gamma=1.0, a=0.3, jobs=1)
+    assert model_key(with_config) == model_key(without)
+    assert method_key(with_config) == method_key(without)
+    assert evidence_key(with_config, attack) == evidence_key(without, attack)
+
+
+def test_a_model_is_kept_under_its_key(experiment, tmp_path, monkeypatch):
+    context = context_of(experiment(*SMALL, f"outputs={tmp_path}"))
+    original_model(context)
+    assert Store(tmp_path / "cache").holds("original", model_key(context))
+    monkeypatch.setattr(trained, "from_scratch", None)
+    assert original_model(context).cost.cached
