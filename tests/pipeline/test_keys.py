@@ -180,7 +180,6 @@ OTHER = {
         "dataset.labels=[Male,Bald]",
         "training.lr=0.01",
         "training.epochs=2",
-        "+backbone.widths=[8,16]",
         "trainer.precision=bf16-mixed",
         "trainer.compile=aot_eager",
         "canaries.withheld=0.5",
@@ -226,14 +225,28 @@ def test_with_canaries_the_forgotten_label_decides_what_is_trained(key):
     assert key(withheld, "forget_label.names=[Bald]") != key(withheld)
 
 
-def test_a_file_of_weights_counts_by_its_content(experiment, tmp_path):
+@pytest.fixture
+def key_with(experiment):
+    """The key of a model whose backbone has other fields."""
+    context = context_of(experiment(*SMALL))
+
+    def one(**fields):
+        backbone = replace(context.experiment.backbone, **fields)
+        other = replace(context.experiment, backbone=backbone)
+        return digest(model_key(replace(context, experiment=other)))
+
+    return one
+
+
+def test_another_width_gives_another_key(key_with):
+    assert len({key_with(), key_with(widths=(8, 16)), key_with(widths=(16, 8))}) == 3
+    assert key_with(widths=[8, 16]) == key_with(widths=(8, 16))
+
+
+def test_a_file_of_weights_counts_by_its_content(key_with, tmp_path):
     def with_weights(name, content):
         (tmp_path / name).write_bytes(content)
-        context = context_of(experiment(*SMALL))
-        backbone = replace(context.experiment.backbone, weights=str(tmp_path / name))
-        return model_key(
-            replace(context, experiment=replace(context.experiment, backbone=backbone))
-        )
+        return key_with(weights=str(tmp_path / name))
 
     first = with_weights("one.pt", b"1")
     assert with_weights("two.pt", b"1") == first
