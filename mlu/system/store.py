@@ -265,7 +265,7 @@ def code_digest(*modules: str) -> str:
     return sources.hexdigest()[:16]
 
 
-def key_of(part: Any) -> Any:
+def content_key(part: Any) -> Any:
     """What a configured object decides, as JSON values: its class and its fields, nested ones too.
 
     Equal objects have equal keys: the order of fields does not count, 1 is 1.0, and a field with
@@ -283,9 +283,9 @@ def key_of(part: Any) -> Any:
     if isinstance(part, float):
         return int(part) if part.is_integer() else part
     if isinstance(part, list | tuple):
-        return [key_of(one) for one in part]
+        return [content_key(one) for one in part]
     if isinstance(part, Mapping):
-        return {str(name): key_of(one) for name, one in part.items()}
+        return {str(name): content_key(one) for name, one in part.items()}
 
     kind = type(part)
     if not is_dataclass(part) or isinstance(part, type):
@@ -298,7 +298,7 @@ def key_of(part: Any) -> Any:
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "code": outside_code(part),
-        "fields": {name: key_of(getattr(part, name)) for name in decisive},
+        "fields": {name: content_key(getattr(part, name)) for name in decisive},
     }
 
 
