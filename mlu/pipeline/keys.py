@@ -7,7 +7,7 @@ import torch
 
 from mlu.attacks.contract import Attack
 from mlu.pipeline.context import Context
-from mlu.system.store import code_digest, content_key, content_of, outside_code
+from mlu.system.store import code_digest, content_of, outside_code, part_key
 
 MODEL_CODE = (
     "mlu.data.augment",
@@ -52,13 +52,13 @@ def model_key(context: Context) -> dict[str, Any]:
     return {
         "data": context.data.source.fingerprint,
         "dataset": outside_code(experiment.dataset),
-        "backbone": content_key(replace(experiment.backbone, weights=None)),
+        "backbone": part_key(replace(experiment.backbone, weights=None)),
         "weights": content_of(start),
-        "training": content_key(experiment.training),
+        "training": part_key(experiment.training),
         "precision": experiment.trainer.precision,
         "compile": experiment.trainer.compile,
         "seed": experiment.seed,
-        "canaries": content_key(experiment.canaries),
+        "canaries": part_key(experiment.canaries),
         "planted": planted,
         "code": code_digest(*MODEL_CODE),
         "torch": torch.__version__,
@@ -68,7 +68,7 @@ def model_key(context: Context) -> dict[str, Any]:
 def method_key(context: Context) -> dict[str, Any]:
     """All that an unlearned model depends on besides the trained one that it came from."""
     return {
-        "method": content_key(context.experiment.method),
+        "method": part_key(context.experiment.method),
         "methods": code_digest(*METHOD_CODE),
         "requests": [list(columns) for columns in context.requests],
     }
@@ -78,6 +78,6 @@ def evidence_key(context: Context, attack: Attack[Any]) -> dict[str, Any]:
     """All that an attack's evidence depends on besides the weights that it looks at."""
     return model_key(context) | {
         "forgotten": list(context.request.forgotten),
-        "attack": content_key(attack),
+        "attack": part_key(attack),
         "attacks": code_digest(*EVIDENCE_CODE),
     }

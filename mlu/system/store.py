@@ -265,7 +265,7 @@ def code_digest(*modules: str) -> str:
     return sources.hexdigest()[:16]
 
 
-def content_key(part: Any) -> Any:
+def part_key(part: Any) -> Any:
     """What a configured object decides, as JSON values: its class and its fields, nested ones too.
 
     Equal objects have equal keys: the order of fields does not count, 1 is 1.0, and a field with
@@ -283,9 +283,9 @@ def content_key(part: Any) -> Any:
     if isinstance(part, float):
         return int(part) if part.is_integer() else part
     if isinstance(part, list | tuple):
-        return [content_key(one) for one in part]
+        return [part_key(one) for one in part]
     if isinstance(part, Mapping):
-        return {str(name): content_key(one) for name, one in part.items()}
+        return {str(name): part_key(one) for name, one in part.items()}
 
     kind = type(part)
     if not is_dataclass(part) or isinstance(part, type):
@@ -298,7 +298,7 @@ def content_key(part: Any) -> Any:
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "code": outside_code(part),
-        "fields": {name: content_key(getattr(part, name)) for name in decisive},
+        "fields": {name: part_key(getattr(part, name)) for name in decisive},
     }
 
 

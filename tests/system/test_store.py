@@ -15,7 +15,7 @@ import pytest
 import mlu.system.errors
 from mlu.models.backbones import Tiny
 from mlu.system.errors import UserError
-from mlu.system.store import MANIFEST, Store, code_digest, content_key, digest, outside_code
+from mlu.system.store import MANIFEST, Store, code_digest, digest, outside_code, part_key
 
 KEY = {"seed": 1, "labels": ["Bald", "Young"]}
 
@@ -349,11 +349,11 @@ class Reordered:
 
 def test_equal_settings_have_the_same_key():
     same = [Outer(jobs=7), Outer(sizes=[1, 2]), Outer(sizes=(1.0, 2.0)), Outer(inner=Inner())]
-    assert {digest(content_key(one)) for one in same} == {digest(content_key(Outer()))}
+    assert {digest(part_key(one)) for one in same} == {digest(part_key(Outer()))}
 
 
 def test_the_order_of_fields_does_not_count_and_the_class_does():
-    one, other = content_key(Outer()), content_key(Reordered())
+    one, other = part_key(Outer()), part_key(Reordered())
     assert digest(one["fields"]) == digest(other["fields"])
     assert digest(one) != digest(other)
 
@@ -369,13 +369,13 @@ def test_every_other_setting_has_another_key():
         Outer(inner=None),
         Outer(sizes={"a": 1}),
     ]
-    assert len({digest(content_key(one)) for one in others}) == len(others)
+    assert len({digest(part_key(one)) for one in others}) == len(others)
 
 
 def test_a_path_stands_for_what_its_file_holds(tmp_path):
     for name, content in (("one", b"1"), ("same", b"1"), ("two", b"2")):
         (tmp_path / name).write_bytes(content)
-    one, same, two = (content_key(Outer(name=tmp_path / name)) for name in ("one", "same", "two"))
+    one, same, two = (part_key(Outer(name=tmp_path / name)) for name in ("one", "same", "two"))
     assert one == same != two
 
 
@@ -384,7 +384,7 @@ def test_what_does_not_say_what_it_holds_is_refused_with_its_name():
         """No dataclass."""
 
     with pytest.raises(UserError, match=r"Opaque does not say .*: make it a dataclass") as fault:
-        content_key(Outer(name=Opaque()))
+        part_key(Outer(name=Opaque()))
     assert len(str(fault.value).splitlines()) == 1
 
 
@@ -403,10 +403,10 @@ def test_code_of_a_class_outside_this_package_is_part_of_its_key(tmp_path, monke
     mine = importlib.import_module("strangers").Mine()
     monkeypatch.setattr("mlu.system.store.code_digest", code_digest.__wrapped__)
 
-    seen = [content_key(mine)]
+    seen = [part_key(mine)]
     for file in (source, base):
         file.write_text(file.read_text() + "# changed\n")
-        seen.append(content_key(mine))
+        seen.append(part_key(mine))
     assert len({digest(one) for one in seen}) == 3
     assert seen[0]["class"] == "strangers.Mine"
     assert outside_code(Tiny(name="tiny")) is None
