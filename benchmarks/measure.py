@@ -13,7 +13,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ProgressBar
 
 from mlu.data.augment import augmented
 from mlu.data.split import Batch
@@ -25,7 +24,7 @@ from mlu.models.tasks import Task
 from mlu.pipeline.context import Context, context_of
 from mlu.system.seeding import generator
 from mlu.training.optimise import Optimisation
-from mlu.training.trainer import trainer_of
+from mlu.training.trainer import TrainingBar, trainer_of
 from mlu.unlearning.contract import Method
 
 PAIRS = 7
@@ -132,7 +131,7 @@ def quiet_trainer(
     """As every run trains, on the CPU, without a progress bar and a logger."""
     trainer = trainer_of(stage, epochs, settings, steps, logger=False, accelerator="cpu", devices=1)
     trainer.callbacks = [
-        callback for callback in trainer.callbacks if not isinstance(callback, ProgressBar)
+        callback for callback in trainer.callbacks if not isinstance(callback, TrainingBar)
     ]
     return trainer
 

@@ -13,10 +13,11 @@ from rich.table import Table
 from mlu.data.base import LabelledImages
 from mlu.data.examination import Diagnosis, examine, label_correlations, look_at
 from mlu.data.folder import Selected
-from mlu.data.prepared import PreparedImages, progress, refused
+from mlu.data.prepared import PreparedImages, refused
 from mlu.data.split import Split, partition
 from mlu.launch.build import made
 from mlu.launch.cli import dataset_command
+from mlu.system.progress import progress_bar
 
 MOST_NAMED = 16
 """Labels whose correlations are written into the picture."""
@@ -33,9 +34,8 @@ def examined(values: Mapping[str, Any]) -> int:
     faults, else 0."""
     data = made(values, "dataset").load()
     splits = partition(data, values["seed"])
-    with progress() as bar:
-        task = bar.add_task("looking", total=len(data.images))
-        scan = look_at(data, lambda images: bar.advance(task, images))
+    with progress_bar("looking", len(data.images), "images") as bar:
+        scan = look_at(data, bar.advance)
 
     found = examine(data, splits, scan)
     found.faults.extend(damaged_arrays(data))

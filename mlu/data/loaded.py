@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from mlu.data.base import TaskName
-from mlu.data.prepared import progress
 from mlu.data.split import Split
 from mlu.system.errors import UserError
+from mlu.system.progress import progress_bar
 
 BATCH = 64
 """Images at once where the loader does not say."""
@@ -59,12 +59,12 @@ def split_of(loader: Any, labels: Sequence[str], what: str = "loader") -> tuple[
     """
     check_loader(loader, what)
     found = []
-    with progress() as bar:
-        task = bar.add_task(f"reading the targets of {what}", total=len(loader.dataset))
+    reading = f"reading the targets of {what}"
+    with progress_bar(reading, len(loader.dataset), "images") as bar:
         for batch in loader_in_order(loader):
             images, targets = parts_of(batch)
             found.append(targets.detach().cpu())
-            bar.advance(task, len(images))
+            bar.advance(len(images))
 
     targets = torch.cat(found)
     if targets.ndim == 1:

@@ -21,23 +21,13 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from mlu.data.base import Images
 from mlu.data.files import MISSING, ImageFiles
 from mlu.system.disk import mapped
 from mlu.system.errors import UserError, first_line, printable
 from mlu.system.process import end_with_parent
+from mlu.system.progress import progress_bar
 from mlu.system.store import checksum, code_digest, digest, now
 
 log = logging.getLogger(__name__)
@@ -150,7 +140,8 @@ class Prepared:
             for draft in self.folder.glob("*.draft"):
                 draft.unlink()
 
-            with progress() as bar, workers(jobs) as pool:
+            images = sum(len(self.files.paths[self.parts[number]]) for number in missing)
+            with progress_bar("decoding", images, "images") as bar, workers(jobs) as pool:
                 waiting: dict[Future[None], int] = {}
                 for number in missing:
                     part = self.parts[number]
@@ -159,10 +150,9 @@ class Prepared:
                         pool.submit(make_shard, self.folder, number, batch, self.state[part])
                     ] = len(batch)
 
-                task = bar.add_task("decoding", total=sum(waiting.values()))
                 for done in as_completed(waiting):
                     done.result()
-                    bar.advance(task, waiting[done])
+                    bar.advance(waiting[done])
 
         return replace(self).unreadable
 
@@ -300,25 +290,6 @@ def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-class Rate(ProgressColumn):
-    """Such as `1,234 images/s`."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
-
-
-def progress() -> Progress:
-    """A bar on standard error with counts, rate and time left."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 UNREADABLE = "unreadable.txt"

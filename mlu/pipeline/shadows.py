@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from mlu.attacks.contract import Shadows
 from mlu.data.split import Split, united_splits
@@ -27,6 +25,7 @@ from mlu.pipeline.trained import from_scratch, from_scratch_without
 from mlu.pipeline.unlearned import unlearn_in_turn
 from mlu.system.collectives import threads_each
 from mlu.system.process import end_with_parent, tune_process
+from mlu.system.progress import bars_hidden, tracked
 from mlu.system.store import digest
 from mlu.training.meter import Meter
 from mlu.training.trainer import quiet_lightning
@@ -113,7 +112,7 @@ def make_side_by_side(make: partial[None], lacking: list[int], jobs: int) -> Non
         jobs, spawn, initializer=share_processor, initargs=(jobs,)
     ) as processes:
         done = processes.map(partial(make_silently, make), lacking)
-        list(track(done, description=f"{len(lacking)} shadow models", total=len(lacking)))
+        list(tracked(done, f"{len(lacking)} shadow models", len(lacking)))
 
 
 def shadow(
@@ -198,7 +197,7 @@ def halves(persons: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def make_silently(make: partial[None], number: int) -> None:
     """Make a model in a process of its own, whose progress bar would write over the others'."""
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with bars_hidden():
         make(number)
 
 

@@ -2,14 +2,8 @@
 LaTeX and CSV."""
 
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import Progress
 
 from mlu.report.groups import settings_in
 from mlu.report.page import Report, report_page
@@ -19,11 +13,11 @@ from mlu.report.tables import general
 from mlu.report.writers import latex, markdown, table_csv
 from mlu.runs.read import collect
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError
+from mlu.system.progress import tracked
 
 TITLE = "What was forgotten"
-PATIENCE = 2.0
+_PATIENCE = 2.0
 """Seconds after which a progress bar shows."""
-Item = TypeVar("Item")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +70,8 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     filled = {table.name for table in paper}
     absent = [table["where"] for name, table in published()["tables"].items() if name not in filled]
     overviews = [general(setting) for setting in settings]
-    pictures = [tuple(pictures_of(setting)) for setting in followed(settings, "drawing")]
+    drawn = tracked(settings, "drawing", len(settings), _PATIENCE)
+    pictures = [tuple(pictures_of(setting)) for setting in drawn]
     together = (*correlation_pictures(settings), *request_pictures(settings))
     out.mkdir(parents=True, exist_ok=True)
     report = Report(TITLE, collection, settings, overviews, paper, absent, pictures, together)
@@ -92,21 +87,6 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
         (out / name).write_text(content, encoding="utf-8", errors="replace")
 
     return [out / name for name in contents]
-
-
-def followed(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """The items, with a progress bar in a terminal if they take long."""
-    start = time.monotonic()
-    with ExitStack() as stack:
-        bar: Progress | None = None
-        for number, item in enumerate(items):
-            late = time.monotonic() - start > PATIENCE
-            if bar is None and late and sys.stderr.isatty():
-                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-                bar.add_task(what, total=len(items))
-            if bar is not None:
-                bar.update(bar.task_ids[0], completed=number)
-            yield item
 
 
 if __name__ == "__main__":

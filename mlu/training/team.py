@@ -24,6 +24,7 @@ from mlu.models.batch_norm import pool_norms, separate_norms
 from mlu.system.collectives import Place, place, threads_each, working
 from mlu.system.errors import UserError
 from mlu.system.process import end_with_parent, tune_process
+from mlu.system.progress import bars_hidden
 from mlu.training.trainer import quiet_lightning
 
 HOST = "localhost"
@@ -181,7 +182,7 @@ def serve(way: Way, port: int, threads: int, here: Place, device: torch.device) 
     while (task := way.recv()) is not None:
         function, context, arguments = task
         try:
-            with working(here):
+            with working(here), bars_hidden():
                 function(replace(context, team=team), *arguments)
         except Exception as fault:
             reason = f"process {here.rank} of {here.size} failed: {type(fault).__name__}: {fault}"

@@ -1,17 +1,20 @@
-"""Lightning's Trainer as every training here uses it. In the terminal it shows a progress bar, and
-nothing else."""
+"""Lightning's Trainer as every training here uses it.
+
+In the terminal it shows a progress bar, and nothing else.
+"""
 
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from mlu.models.network import Network
+from mlu.system.progress import ProgressBar, progress_bar
 from mlu.training.classifier import LOG_EVERY
 from mlu.training.optimise import Optimisation
 
@@ -19,22 +22,37 @@ TALKERS = ("lightning.pytorch", "lightning.fabric")
 """Loggers of Lightning's start-up notes."""
 
 
-class Progress(RichProgressBar):
-    """Lightning's, with the stage's name, the loss under a short one, and without the logger's
-    version."""
+class TrainingBar(Callback):
+    """Drives the progress bar: the stage's name, its epochs, the batches of one, and the loss."""
+
+    bar: ProgressBar
 
     def __init__(self, stage: str) -> None:
-        super().__init__(leave=False)
         self.stage = stage
+        self.shown = ExitStack()
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        return {
-            name.rpartition("/")[2]: value for name, value in metrics.items() if name != "v_num"
-        }
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.bar = self.shown.enter_context(progress_bar(self.stage, 0, "steps"))
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"{self.stage}: epoch {current_epoch + 1} of {self.trainer.max_epochs}"
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        self.bar.restart(f"{self.stage}: {epoch}", int(trainer.num_training_batches))
+
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        if not self.bar.shown:
+            return
+
+        metrics = trainer.progress_bar_metrics.items()
+        losses = [f"{name.rpartition('/')[2]}: {value:.3f}" for name, value in metrics]
+        self.bar.advance(1, " ".join(losses))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.shown.close()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self.shown.close()
 
 
 class Compiled(Callback):
@@ -81,6 +99,8 @@ def trainer_of(
         callbacks: Besides the progress bar.
         **options: Further arguments of Lightning's Trainer.
     """
+    compiled = [] if compile is None else [Compiled(compile)]
+
     return L.Trainer(
         **options,
         max_epochs=epochs,
@@ -89,7 +109,8 @@ def trainer_of(
         log_every_n_steps=LOG_EVERY,
         # A method may go through other images in every epoch.
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[Progress(stage), *([] if compile is None else [Compiled(compile)]), *callbacks],
+        callbacks=[TrainingBar(stage), *compiled, *callbacks],
+        enable_progress_bar=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

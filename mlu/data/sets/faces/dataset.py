@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from mlu.data.base import Dataset, LabelledImages, arrays_in
 from mlu.data.labels import ALIASES, PAPER, resolve_label
@@ -25,6 +23,7 @@ from mlu.data.sets.faces.drawing import noisy_bytes, render
 from mlu.data.sets.faces.people import STATISTICS, cast
 from mlu.system.disk import new_images, write_array
 from mlu.system.errors import UserError
+from mlu.system.progress import progress_bar
 from mlu.system.store import Store, code_digest, digest
 
 PIXELS_AT_ONCE = 2**18
@@ -131,12 +130,13 @@ def draw(faces: Faces, folder: Path) -> dict[str, Any]:
 
     step = max(1, PIXELS_AT_ONCE // faces.image_size**2)
     starts = range(0, faces.images, step)
-    title = f"drawing {faces.images:,} faces"
-    with one_thread():
-        for start in track(starts, title, console=Console(stderr=True), transient=True):
+    drawing = f"drawing {faces.images:,} faces"
+    with one_thread(), progress_bar(drawing, faces.images, "images") as bar:
+        for start in starts:
             rows = slice(start, min(start + step, faces.images))
             pictures = render(people.rows(rows), faces.image_size)
             images[rows] = noisy_bytes(pictures, faces.noise, seed=(faces.seed, start))
+            bar.advance(rows.stop - rows.start)
 
     images.flush()
     write_array(folder / "targets.npy", people.labels[people.identities])
