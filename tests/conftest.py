@@ -1,9 +1,12 @@
 """Small data, and how each test builds an experiment on it."""
 
+import copy
 import multiprocessing
 import os
 import shutil
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -89,6 +92,17 @@ def quick_processes():
         yield
 
 
+@cache
+def checked(*overrides: str) -> dict[str, Any]:
+    """The values of a configuration: many tests want the same."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", list(overrides))
+    values = values_of(config)
+    check_config(values)
+    return values
+
+
 @pytest.fixture
 def experiment(outputs, tmp_path):
     """Builds an experiment on small data from overrides, as the command line does."""
@@ -99,12 +113,8 @@ def experiment(outputs, tmp_path):
         folder: Path | None = None,
         group: str | None = None,
     ):
-        register_resolvers()
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", [*TINY[dataset], *BRIEF, f"outputs={outputs}", *overrides])
-        values = values_of(config)
-        check_config(values)
-        return build(values, folder or tmp_path, group)
+        values = checked(*TINY[dataset], *BRIEF, f"outputs={outputs}", *overrides)
+        return build(copy.deepcopy(values), folder or tmp_path, group)
 
     return from_overrides
 

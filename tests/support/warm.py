@@ -22,8 +22,8 @@ import mlu.pipeline.run
 import mlu.runs.model
 import mlu.runs.tables  # noqa: F401
 from mlu.launch.check import check_config
-from mlu.launch.compose import composed
+from mlu.launch.compose import composed, values_of
 
 Image.init()
 Plugins.instance()
-check_config(composed(["method=wf"]))
+check_config(values_of(composed(["method=wf"])))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from mlu.launch.build import made
-from mlu.launch.compose import composed
+from mlu.launch.compose import composed, values_of
 from mlu.metrics.findings import Finding, Trial
 from mlu.metrics.labels import label_figures
 from mlu.metrics.trials import trial_findings
@@ -265,7 +265,7 @@ def test_none_or_all_of_the_weights(method, reading, phi, forgotten):
 def test_the_printed_rule_does_nothing_where_three_quarters_of_the_weights_have_no_importance():
     """Its upper percentile is then 0, and what is not below that is kept."""
     layers = {"a": torch.ones(8)}
-    method = made(composed(["method=wp", "method.reading=printed"]), "method")
+    method = made(values_of(composed(["method=wp", "method.reading=printed"])), "method")
     few, many = (method.treat_printed(layers, {"a": scores}) for scores in (
         torch.tensor([0, 0, 0, 0, 0, 0, 0, 1.0]), torch.tensor([0, 0, 1, 2, 3, 4, 5, 6.0])
     ))  # fmt: skip
