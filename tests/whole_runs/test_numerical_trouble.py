@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from mlu.launch.build import made
 from mlu.launch.compose import composed, values_of
+from mlu.methods.weight_pruning import by_percentiles, treated
 from mlu.metrics.findings import Finding, Trial
 from mlu.metrics.labels import label_figures
 from mlu.metrics.trials import trial_findings
@@ -264,13 +265,16 @@ def test_none_or_all_of_the_weights(method, reading, phi, forgotten):
 
 def test_the_printed_rule_does_nothing_where_three_quarters_of_the_weights_have_no_importance():
     """Its upper percentile is then 0, and what is not below that is kept."""
-    layers = {"a": torch.ones(8)}
+    layer = torch.ones(8)
     method = made(values_of(composed(["method=wp", "method.reading=printed"])), "method")
-    few, many = (method.treat_printed(layers, {"a": scores}) for scores in (
-        torch.tensor([0, 0, 0, 0, 0, 0, 0, 1.0]), torch.tensor([0, 0, 1, 2, 3, 4, 5, 6.0])
-    ))  # fmt: skip
-    assert torch.equal(few.weights["a"], layers["a"])
-    assert not torch.equal(many.weights["a"], layers["a"])
+
+    def pruned(*scores):
+        importance = torch.tensor(scores)
+        part = by_percentiles(method, None, {"a": importance}, {})["a"]
+        return treated(layer, importance, part.zeroed, part.kept)
+
+    assert torch.equal(pruned(0.0, 0, 0, 0, 0, 0, 0, 1), layer)
+    assert not torch.equal(pruned(0.0, 0, 1, 2, 3, 4, 5, 6), layer)
 
 
 def test_a_batch_may_be_larger_than_the_data_and_a_rest_of_one_image_is_left_out(run, photos):

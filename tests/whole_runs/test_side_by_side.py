@@ -10,7 +10,7 @@ from filelock import Timeout
 
 from mlu.launch.build import build
 from mlu.launch.check import check_config
-from mlu.launch.compose import composed
+from mlu.launch.compose import composed, values_of
 from mlu.pipeline.context import context_of
 from mlu.pipeline.evidence import digest_of
 from mlu.pipeline.trained import original_model
@@ -31,7 +31,7 @@ KEY = {"seed": 1}
 def ask(outputs: Path, number: int) -> None:
     """Ask for the original as a run does, and write down what came."""
     torch.set_num_threads(1)
-    config = composed([*SMALL, f"outputs={outputs}"])
+    config = values_of(composed([*SMALL, f"outputs={outputs}"]))
     check_config(config)
     model = original_model(context_of(build(config, outputs)))
     facts = {"cached": model.cost.cached, "weights": digest_of(model.net), "date": model.cost.date}
