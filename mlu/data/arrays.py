@@ -1,5 +1,7 @@
-"""Data sets of small images that fit into memory: a few files hold all of them, as torchvision lays
-them out."""
+"""Data sets of small images that fit into memory.
+
+A few files hold all of them, as torchvision lays them out.
+"""
 
 import hashlib
 from abc import abstractmethod
@@ -19,8 +21,11 @@ from mlu.data.split import OPEN
 from mlu.system.errors import UserError, first_line
 from mlu.system.store import code_digest, digest
 
-SIDE = 32  # height and width of the images before any resizing, in pixels
-TEST = 2  # in a data set's own split
+SMALL_SIDE = 32
+"""Height and width of the images before any resizing, in pixels."""
+
+_TEST = 2
+"""In a data set's own split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +50,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageArrays(Dataset):
-    """One class per image (`singlelabel`). A subclass reads its files; the rest is the same for all
-    of them.
+    """A data set in memory with one class per image (`singlelabel`).
 
-    With fewer `labels` than there are classes only images of these count.
+    A subclass reads its files; the rest is the same for all of them. With fewer `labels` than there
+    are classes only images of these count.
 
     Attributes:
         split: `paper`: the project draws 65/25/10 over all images. `official`: the data set's own
@@ -71,11 +76,13 @@ class ImageArrays(Dataset):
 
     @abstractmethod
     def read(self, files: Mapping[str, Path]) -> list[Part]:
-        """All images, the training part first; raises UserError with the file and value that is
-        malformed.
+        """All images, the training part first.
 
         Args:
             files: Where each of `files` is.
+
+        Raises:
+            UserError: With the file and value that is malformed.
         """
 
     @abstractmethod
@@ -90,11 +97,13 @@ class ImageArrays(Dataset):
         """
         columns = self.columns()
         parts = [part.only(columns) for part in self.read(self.located())]
+        split = own_split(parts) if self.split == "official" else None
+
         pixels = np.concatenate([part.pixels for part in parts])
         classes = np.concatenate([part.classes for part in parts])
         targets = (classes[:, None] == columns).astype(np.uint8)
         labels = tuple(self.classes[column] for column in columns)
-        split = own_split(parts) if self.split == "official" else None
+
         key = {
             "pixels": hashlib.sha256(pixels.data).hexdigest(),
             "targets": hashlib.sha256(targets.data).hexdigest(),
@@ -107,7 +116,7 @@ class ImageArrays(Dataset):
         return LabelledImages(
             name=self.name,
             task="singlelabel",
-            images=pixels if self.image_size == SIDE else Resized(pixels, self.image_size),
+            images=pixels if self.image_size == SMALL_SIDE else Resized(pixels, self.image_size),
             targets=targets,
             labels=labels,
             fingerprint=digest(key),
@@ -115,10 +124,14 @@ class ImageArrays(Dataset):
         )
 
     def columns(self) -> list[int]:
-        """Numbers of the classes to learn, in the order of `labels`; raises UserError with the
-        field that is wrong."""
+        """Numbers of the classes to learn, in the order of `labels`.
+
+        Raises:
+            UserError: With the field that is wrong.
+        """
         check_fields(self.name, self.split, self.image_size)
-        labels = chosen_labels(self.name, [str(label) for label in self.labels or ()], self.classes)
+        named = [str(label) for label in self.labels or ()]
+        labels = chosen_labels(self.name, named, self.classes)
         if len(labels) < 2:
             raise UserError(
                 f"dataset.labels of {self.name} must be at least two classes, got {list(labels)}"
@@ -135,24 +148,26 @@ class ImageArrays(Dataset):
 
         if missing := [name for name in self.files if name not in found]:
             raise UserError(
-                f"no {', '.join(missing)} in {folder}: put the files of {self.origin} there, name their folder with "
-                f"dataset.root=..., or set dataset.download=true"
+                f"no {', '.join(missing)} in {folder}: put the files of {self.origin} there, "
+                "name their folder with dataset.root=..., or set dataset.download=true"
             )
 
         return found
 
     def find(self, root: Path) -> tuple[Path, dict[str, Path]]:
-        """The folder that holds most of the files (the first of equals), and where it holds them."""
-        found = []
-        for folder in (root / folder for folder in self.folders):
-            paths = {
-                name: [folder / (name + ending) for ending in self.endings] for name in self.files
-            }
-            there = {
-                name: [path for path in choice if path.is_file()] for name, choice in paths.items()
-            }
-            found.append((folder, {name: choice[0] for name, choice in there.items() if choice}))
+        """The folder that holds most of the files (the first of equals), and their paths."""
+        found = [(root / folder, self.files_in(root / folder)) for folder in self.folders]
         return max(found, key=lambda pair: len(pair[1]))
+
+    def files_in(self, folder: Path) -> dict[str, Path]:
+        """Paths of those of `files` that a folder holds, each by the first ending that exists."""
+        found = {}
+        for name in self.files:
+            paths = [folder / (name + ending) for ending in self.endings]
+            if there := [path for path in paths if path.is_file()]:
+                found[name] = there[0]
+
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,9 +187,8 @@ class Resized:
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         """Images of the given rows, in their order, uint8, shape (n, 3, image_size, image_size)."""
-        from torchvision.transforms.v2.functional import (
-            resize,  # here: a second of imports that size 32 does not need
-        )
+        # Here: a second of imports that size 32 does not need.
+        from torchvision.transforms.v2.functional import resize
 
         size = [self.image_size, self.image_size]
         resized: Tensor = resize(torch.from_numpy(self.pixels[rows]), size, antialias=True)
@@ -183,9 +197,8 @@ class Resized:
 
 def own_split(parts: Sequence[Part]) -> np.ndarray:
     """The data set's own split, int8, shape (images,): its test part, and the rest left open."""
-    return np.concatenate(
-        [np.full(len(part.classes), TEST if part.test else OPEN, np.int8) for part in parts]
-    )
+    own = [np.full(len(part.classes), _TEST if part.test else OPEN, np.int8) for part in parts]
+    return np.concatenate(own)
 
 
 def classes_of(file: Path, labels: Sequence[Any], images: int, allowed: range) -> np.ndarray:
@@ -202,12 +215,14 @@ def classes_of(file: Path, labels: Sequence[Any], images: int, allowed: range) -
     """
     if len(labels) != images:
         raise malformed(file, f"it has {len(labels):,} labels for {images:,} images")
+
     for row, label in enumerate(labels):
         if not (isinstance(label, int | float) and label in allowed):
             raise malformed(
                 file,
                 f"image {row} (from 0) has label {label!r:.40}, not {allowed[0]} to {allowed[-1]}",
             )
+
     return np.array(labels, dtype=np.int64)
 
 

@@ -1,5 +1,7 @@
-"""The paper's training augmentation (Section 6), drawn for each image and applied to whole batches
-at once."""
+"""The paper's training augmentation (Section 6).
+
+It is drawn for each image and applied to whole batches at once.
+"""
 
 from dataclasses import replace
 
@@ -11,7 +13,10 @@ from mlu.data.split import Batch
 
 MAX_SHEAR = 10.0
 """Degrees, along the horizontal axis."""
+
 SCALES = (0.8, 1.2)
+"""Least and most magnification."""
+
 JITTER = 0.2
 """Largest relative change of brightness, contrast and saturation."""
 
@@ -40,11 +45,13 @@ def augment(images: Tensor, draws: Tensor) -> Tensor:
     """
     if images.dtype == torch.uint8:
         images = images.float() / 255
+
     draws = draws.to(images)
     flips = draws[0] < 0.5
     shears = torch.deg2rad(MAX_SHEAR * (2 * draws[1] - 1))
     scales = SCALES[0] + (SCALES[1] - SCALES[0]) * draws[2]
     brightness, contrast, saturation = 1 + JITTER * (2 * draws[3:] - 1)
+
     return jitter(warp(images, flips, shears, scales), brightness, contrast, saturation)
 
 
@@ -59,21 +66,19 @@ def warp(images: Tensor, flips: Tensor, shears: Tensor, scales: Tensor) -> Tenso
     """
     mirror = 1 - 2 * flips.to(scales)
     zero = torch.zeros_like(scales)
-    from_output = torch.stack(
-        [
-            torch.stack([mirror / scales, mirror * shears.tan() / scales, zero], 1),
-            torch.stack([zero, 1 / scales, zero], 1),
-        ],
-        1,
-    )
+    across = torch.stack([mirror / scales, mirror * shears.tan() / scales, zero], 1)
+    down = torch.stack([zero, 1 / scales, zero], 1)
+    from_output = torch.stack([across, down], 1)
     grid = F.affine_grid(from_output, list(images.shape), align_corners=False)
 
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Brightness, contrast and saturation, in this order, by one factor per image (1 changes
-    nothing)."""
+    """Brightness, contrast and saturation, in this order.
+
+    Each is changed by one factor per image, shape (batch,); 1 changes nothing.
+    """
     brightness, contrast, saturation = (
         factor.view(-1, 1, 1, 1) for factor in (brightness, contrast, saturation)
     )

@@ -33,12 +33,16 @@ class ImageData:
     """
 
     def __init__(self, data: LabelledImages, seed: int, batch_size: int, workers: int = 0) -> None:
-        """
+        """Divide a data set.
+
         Args:
             data: The whole data set.
             seed: Of the partition and of the order of training images.
             batch_size: Images per training step.
             workers: Processes that load batches; 0 loads in this one.
+
+        Raises:
+            UserError: If there are too few images, in all or in a split, or unreadable ones.
         """
         refuse_unfit(data)
         self.source, self.task, self.labels = data, data.task, data.labels

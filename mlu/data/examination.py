@@ -1,5 +1,7 @@
-"""What is wrong with a data set: unreadable images, duplicates, people in two splits, labels one
-cannot measure."""
+"""The examination of a data set.
+
+It finds unreadable images, duplicates, people in two splits, and labels that one cannot measure.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,24 +18,34 @@ from mlu.data.base import Images, LabelledImages
 from mlu.data.split import Split
 from mlu.system.errors import UserError
 
-BATCH = 256
-FEWEST = 10
+LOOKED_AT_ONCE = 256
+"""Images that are decoded at a time."""
+
+FEWEST_TO_MEASURE = 10
 """Images with a label, and without it, below which a split says little about it."""
-SIDE, LOW = 32, 8
-"""Of the small grey image whose cosine transform is taken, and of the low frequencies that are kept
-of it."""
-BITS = 3
+
+GREY_SIDE = 32
+"""Height and width of the small grey image whose cosine transform is taken."""
+
+LOW_SIDE = 8
+"""Height and width of the low frequencies that are kept of it."""
+
+NEAR_BITS = 3
 """Two images whose perceptual hashes differ in no more of their 64 bits may be the same picture."""
+
 ALIKE = 0.04
-"""They are, if their small grey images differ by no more on average (root mean square; black is 0,
-white 1)."""
+"""Most difference of the small grey images of two that are the same picture.
+
+Root mean square; black is 0, white 1.
+"""
+
 MOST_PAIRS = 100_000
 """Pairs that are compared by their pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What one look at every image gives.
+    """Findings of one look at every image.
 
     Attributes:
         content: Hash of the pixels, uint64, shape (images,).
@@ -53,7 +65,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong.
+    """Findings of the whole examination.
 
     Attributes:
         faults: Whatever stops training, or makes its figures worthless.
@@ -80,6 +92,7 @@ def examine(data: LabelledImages, splits: Mapping[str, Split], scan: Scan) -> Di
     found.faults.extend(shared_people(data, splits))
     examine_labels(data, splits, found)
     examine_duplicates(data, splits, scan, found)
+
     return found
 
 
@@ -88,16 +101,14 @@ def look_at(data: LabelledImages, done: Callable[[int], None] = lambda images: N
     rows = len(data.images)
     content, look = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
     unreadable = dict(data.unreadable)
-    for start in range(0, rows, BATCH):
-        batch = np.array(
-            [row for row in range(start, min(start + BATCH, rows)) if row not in unreadable], int
-        )
+    for start in range(0, rows, LOOKED_AT_ONCE):
+        asked = range(start, min(start + LOOKED_AT_ONCE, rows))
+        batch = np.array([row for row in asked if row not in unreadable], int)
         for part, pixels in readable(data.images, batch, unreadable):
-            content[part] = [
-                int.from_bytes(blake2b(image.tobytes(), digest_size=8).digest()) for image in pixels
-            ]
+            content[part] = [content_hash(image) for image in pixels]
             look[part] = perceptual_hash(pixels)
-        done(min(BATCH, rows - start))
+
+        done(len(asked))
 
     return Scan(content, look, unreadable)
 
@@ -105,8 +116,10 @@ def look_at(data: LabelledImages, done: Callable[[int], None] = lambda images: N
 def readable(
     images: Images, rows: np.ndarray, unreadable: dict[int, str]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and their pixels, all at once or, where one of them is no image, one by one; adds to
-    `unreadable`."""
+    """Rows and their pixels, all at once or, where one of them is no image, one by one.
+
+    Those that are no image are added to `unreadable`.
+    """
     try:
         yield rows, images[rows]
     except UserError:
@@ -117,16 +130,35 @@ def readable(
                 unreadable[int(row)] = str(fault)
 
 
+def content_hash(image: np.ndarray) -> int:
+    """Hash of one image's pixels, of 64 bits."""
+    return int.from_bytes(blake2b(image.tobytes(), digest_size=8).digest())
+
+
 def small_grey(pixels: np.ndarray) -> np.ndarray:
-    """Of images uint8, shape (n, 3, height, width): brightness in [0, 1], averaged to shape (n,
-    SIDE, SIDE)."""
+    """Brightness of images, averaged over a coarse grid.
+
+    Args:
+        pixels: uint8, shape (n, 3, height, width).
+
+    Returns:
+        In [0, 1], shape (n, GREY_SIDE, GREY_SIDE).
+    """
     luminance = grey_levels(torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255)
-    return F.adaptive_avg_pool2d(luminance, SIDE)[:, 0].double().numpy()
+    return F.adaptive_avg_pool2d(luminance, GREY_SIDE)[:, 0].double().numpy()
 
 
 def perceptual_hash(pixels: np.ndarray) -> np.ndarray:
-    """Which of the 64 lowest frequencies of each image are above their median, uint64, shape (n,)."""
-    low = dctn(small_grey(pixels), axes=(1, 2))[:, :LOW, :LOW].reshape(-1, LOW * LOW)
+    """A bit for each of an image's 64 lowest frequencies: whether it is above their median.
+
+    Args:
+        pixels: uint8, shape (n, 3, height, width).
+
+    Returns:
+        uint64, shape (n,).
+    """
+    transform = dctn(small_grey(pixels), axes=(1, 2))
+    low = transform[:, :LOW_SIDE, :LOW_SIDE].reshape(-1, LOW_SIDE * LOW_SIDE)
     above = low > np.median(low, axis=1, keepdims=True)
     return np.packbits(above, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
@@ -135,34 +167,36 @@ def shared_people(data: LabelledImages, splits: Mapping[str, Split]) -> Iterator
     """People with images in two splits: what a model knows of them, it knows from training."""
     if data.identities is None:
         return
+
     people = {name: np.unique(split.identities) for name, split in splits.items()}
     for one, other in combinations(people, 2):
         both = np.intersect1d(people[one], people[other])
         if len(both):
-            yield f"{len(both):,} people are both in {one} and in {other}, such as number {both[0]}: use split=paper"
+            yield (
+                f"{len(both):,} people are both in {one} and in {other}, "
+                f"such as number {both[0]}: use split=paper"
+            )
 
 
 def examine_labels(data: LabelledImages, splits: Mapping[str, Split], found: Diagnosis) -> None:
-    """A label that never varies cannot be learnt or measured; one that hardly varies is measured
-    badly."""
+    """Find labels that hardly vary, which are measured badly, or never, which cannot be learnt."""
     for column, label in enumerate(data.labels):
         for name, split in splits.items():
             known = split.known[:, column]
             has = int(split.targets[known, column].sum())
-            fewest = min(has, int(known.sum()) - has)
-            counts = (
-                f"{label}: {name} has {has:,} images with it, {int(known.sum()) - has:,} without"
-            )
-            if fewest == 0:
+            lacks = int(known.sum()) - has
+            counts = f"{label}: {name} has {has:,} images with it, {lacks:,} without"
+
+            if min(has, lacks) == 0:
                 found.faults.append(f"{counts}: leave the label out of dataset.labels")
-            elif fewest < FEWEST:
+            elif min(has, lacks) < FEWEST_TO_MEASURE:
                 found.warnings.append(f"{counts}: too few to say much")
 
 
 def examine_duplicates(
     data: LabelledImages, splits: Mapping[str, Split], scan: Scan, found: Diagnosis
 ) -> None:
-    """Equal and nearly equal images in different splits, and equal ones with different labels."""
+    """Find equal and nearly equal images in different splits, and equal ones with other labels."""
     part = np.full(len(data.images), -1)
     for number, split in enumerate(splits.values()):
         part[split.rows] = number
@@ -177,12 +211,12 @@ def examine_duplicates(
 
     across = [group for group in equal if len(np.unique(part[group])) > 1]
     if across:
-        later = sorted(
-            int(row) for group in across for row in group[part[group] > part[group].min()]
-        )
+        again = [group[part[group] > part[group].min()] for group in across]
+        later = np.sort(np.concatenate(again)).tolist()
         found.leave_out["duplicates"] = later
         found.warnings.append(
-            f"{len(later):,} images of a later split are also in an earlier one, {named(data, across[0])}"
+            f"{len(later):,} images of a later split are also in an earlier one, "
+            f"{named(data, across[0])}"
         )
 
     pairs, all_of_them = near_pairs(scan.look, scan.content, part, rows)
@@ -192,16 +226,15 @@ def examine_duplicates(
         found.leave_out["near_duplicates"] = later
         least = "" if all_of_them else "at least "
         found.warnings.append(
-            f"{least}{len(later):,} images of a later split look like one of an earlier split, {named(data, alike[0])}"
+            f"{least}{len(later):,} images of a later split look like one of an earlier split, "
+            f"{named(data, alike[0])}"
         )
 
 
 def named(data: LabelledImages, rows: Sequence[int] | np.ndarray) -> str:
     """`such as a.jpg and b.jpg`, or rows where images are no files."""
-    first, second = (
-        data.paths[row] if data.paths is not None else f"row {row}" for row in rows[:2]
-    )
-    return f"such as {first} and {second}"
+    names = [f"row {row}" if data.paths is None else data.paths[row] for row in rows[:2]]
+    return f"such as {names[0]} and {names[1]}"
 
 
 def equal_groups(content: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
@@ -214,11 +247,10 @@ def equal_groups(content: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
 def near_pairs(
     look: np.ndarray, content: np.ndarray, part: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """Pairs of unequal images of different splits whose perceptual hashes differ in at most BITS
-    bits.
+    """Pairs of unequal images of different splits whose perceptual hashes differ in few bits.
 
-    Of BITS + 1 bands of a hash one at least is then the same in both, so only images that share a
-    band are compared.
+    In NEAR_BITS at most. Of NEAR_BITS + 1 bands of a hash one at least is then the same in both, so
+    only images that share a band are compared.
 
     Args:
         look: Perceptual hashes, shape (images,).
@@ -229,12 +261,13 @@ def near_pairs(
     Returns:
         Rows, shape (pairs, 2), and whether these are all: there are MOST_PAIRS at most.
     """
-    bands, width = BITS + 1, np.uint64(64 // (BITS + 1))
+    bands, width = NEAR_BITS + 1, np.uint64(64 // (NEAR_BITS + 1))
     found: set[tuple[int, int]] = set()
     for band in range(bands):
         value = (look[rows] >> np.uint64(band) * width) & np.uint64(2 ** int(width) - 1)
         order = rows[np.argsort(value, kind="stable")]
         value = np.sort(value, kind="stable")
+
         start = np.arange(len(order))
         for distance in range(1, len(order)):
             start = start[start + distance < len(order)]
@@ -243,12 +276,10 @@ def near_pairs(
                 break
 
             one, other = order[start], order[start + distance]
-            near = np.bitwise_count(look[one] ^ look[other]) <= BITS
+            near = np.bitwise_count(look[one] ^ look[other]) <= NEAR_BITS
             near &= (part[one] != part[other]) & (content[one] != content[other])
-            found |= {
-                (min(pair), max(pair))
-                for pair in zip(one[near].tolist(), other[near].tolist(), strict=True)
-            }
+            pairs = zip(one[near].tolist(), other[near].tolist(), strict=True)
+            found |= {(min(pair), max(pair)) for pair in pairs}
             if len(found) > MOST_PAIRS:
                 return np.array(sorted(found)[:MOST_PAIRS]), False
 
@@ -257,22 +288,24 @@ def near_pairs(
 
 def same_pictures(images: Images, pairs: np.ndarray) -> Iterator[int]:
     """Numbers of the pairs whose small grey images are alike; each pair of shape (2,)."""
-    for start in range(0, len(pairs), BATCH):
-        one, other = (small_grey(images[rows]) for rows in pairs[start : start + BATCH].T)
+    for start in range(0, len(pairs), LOOKED_AT_ONCE):
+        some = pairs[start : start + LOOKED_AT_ONCE]
+        one, other = (small_grey(images[rows]) for rows in some.T)
         apart = np.sqrt(((one - other) ** 2).mean((1, 2)))
         yield from (start + np.flatnonzero(apart <= ALIKE)).tolist()
 
 
 def label_correlations(data: LabelledImages) -> np.ndarray:
-    """Phi coefficient of each two labels over the images where both are known, shape (labels,
-    labels).
+    """Phi coefficient of each two labels over the images where both are known.
 
-    NaN where one of them does not vary there.
+    Returns:
+        Shape (labels, labels); NaN where one of the two does not vary there.
     """
     known = np.ones(data.targets.shape) if data.known is None else data.known.astype(float)
     has = data.targets * known
     both, joint = known.T @ known, has.T @ has
     first, second = has.T @ known, known.T @ has
+
     with np.errstate(invalid="ignore", divide="ignore"):
         covariance = joint / both - first / both * second / both
         spread = np.sqrt(first / both * (1 - first / both) * second / both * (1 - second / both))

@@ -15,27 +15,36 @@ from PIL import Image
 from mlu.system.errors import UserError, first_line
 
 MOST_THREADS = 8
-MISSING = -1
+"""Threads that decode."""
+
+NO_FILE = -1
+"""Size and time of a file that is not there."""
+
 DRAFT = "download.draft"
-OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # absolute, or with a part `..`
+"""Folder that a download comes into first."""
+
+OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
+"""A path that is absolute, or has a part `..`."""
+
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
-"""What an image file may be, whatever its name ends with. Pillow knows more, and for one of them,
-EPS, it starts
-Ghostscript: a program that runs what is written in the file."""
+"""Kinds that an image file may have, whatever its name ends with.
+
+Pillow knows more, and for one of them, EPS, it starts Ghostscript: a program that runs what is
+written in the file.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """JPEG, PNG and other image files, decoded by rows (satisfies `Images`); eight threads at most
-    share the work.
+    """JPEG, PNG and other image files, decoded by rows (satisfies `Images`).
+
+    Eight threads at most share the work. A link in the folder is followed, wherever it leads: who
+    may put one there may put the image itself there.
 
     Attributes:
         folder: The folder that holds the files.
         paths: File names relative to the folder, one per row.
         image_size: Height and width after centre crop and resize, in pixels.
-
-    A link in the folder is followed, wherever it leads: who may put one there may put the image
-    itself there.
 
     Raises:
         UserError: If a path is absolute or leads out of the folder (when made); if a file is
@@ -50,11 +59,14 @@ class ImageFiles:
         for path in self.paths:
             if OUTWARD.search(path):
                 raise UserError(
-                    f"image path {path!r} leads out of {self.folder}; it must be relative to that folder"
+                    f"image path {path!r} leads out of {self.folder}; "
+                    "it must be relative to that folder"
                 )
+
             if "\0" in path:
                 raise UserError(
-                    f"image path {path!r} has a zero byte, which no file name has: mend the label table"
+                    f"image path {path!r} has a zero byte, which no file name has: "
+                    "mend the label table"
                 )
 
     def __len__(self) -> int:
@@ -69,15 +81,20 @@ class ImageFiles:
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
     def state(self) -> np.ndarray:
-        """Size in bytes and time of change in ns of each file, int64, shape (images, 2); MISSING
-        where none is."""
-        found = np.full((len(self.paths), 2), MISSING, np.int64)
+        """Size in bytes and time of change in ns of each file.
+
+        Returns:
+            int64, shape (images, 2); NO_FILE where none is.
+        """
+        found = np.full((len(self.paths), 2), NO_FILE, np.int64)
         for row, path in enumerate(self.paths):
             try:
-                facts = os.stat(f"{self.folder}/{path}")  # noqa: PTH116 (a third of the time, of millions)
+                # Not Path.stat: of millions of files this takes a third of the time.
+                facts = os.stat(f"{self.folder}/{path}")  # noqa: PTH116
             except OSError:
                 continue
             found[row] = facts.st_size, facts.st_mtime_ns
+
         return found
 
     def decode(self, file: Path) -> np.ndarray:
@@ -85,9 +102,8 @@ class ImageFiles:
         try:
             with Image.open(file, formats=formats()) as image:
                 return np.asarray(square(image, self.image_size))
-        except (
-            Exception
-        ) as fault:  # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs
+        # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs.
+        except Exception as fault:
             raise UserError(
                 f"cannot read the image {file}: {first_line(fault)}; put an intact file there"
             ) from fault
@@ -95,37 +111,39 @@ class ImageFiles:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow can read."""
+    """FORMATS without those that this Pillow cannot read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """RGB, cut to the largest square in the middle, then resized bilinearly (with antialiasing) to
-    size x size."""
+    """RGB, cut to the largest square in the middle, then resized to size x size.
+
+    The resize is bilinear, with antialiasing.
+    """
     # A JPEG decodes faster at 1/2, 1/4 or 1/8; kept at twice the size at least, so that the resize
     # still antialiases.
     image.draft("RGB", (2 * size, 2 * size))
     image = image.convert("RGB")
+
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side)).resize(
-        (size, size), Image.Resampling.BILINEAR
-    )
+    middle = image.crop((left, top, left + side, top + side))
+    return middle.resize((size, size), Image.Resampling.BILINEAR)
 
 
 @cache
 def threads(process: int) -> ThreadPoolExecutor:
-    """The threads of this process; a forked data loader worker inherits none, hence the process's
-    number."""
-    return ThreadPoolExecutor(
-        min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix=f"decode-{process}"
-    )
+    """The threads of a process.
+
+    A forked worker of a data loader inherits none, hence the process's number.
+    """
+    count = min(MOST_THREADS, os.cpu_count() or 1)
+    return ThreadPoolExecutor(count, thread_name_prefix=f"decode-{process}")
 
 
 def download(name: str, reader: str, root: Path, **options: Any) -> None:
-    """Fetch a data set into `root` with torchvision; raises UserError with the reason and the other
-    way if it fails.
+    """Fetch a data set into `root` with torchvision.
 
     Files come into a folder of their own first: a half of one is never taken for it.
 
@@ -134,6 +152,9 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
         reader: Its class in torchvision.datasets.
         root: As torchvision takes it.
         **options: Of the reader.
+
+    Raises:
+        UserError: With the reason and the other way, if it fails.
     """
     from torchvision import datasets  # here: only the download needs it
 
@@ -142,9 +163,8 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
         draft.mkdir(parents=True, exist_ok=True)
         getattr(datasets, reader)(str(draft), download=True, **options)
         settle(draft, root)
-    except (
-        Exception
-    ) as fault:  # no network, no gdown, a quota page of Google Drive, a wrong checksum
+    # No network, no gdown, a quota page of Google Drive, a wrong checksum.
+    except Exception as fault:
         raise UserError(
             f"{name} could not be downloaded to {root}: {first_line(fault)}; put its files there, "
             f"or name their folder with dataset.root=..."

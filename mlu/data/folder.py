@@ -1,5 +1,7 @@
-"""Data sets whose images are files: a label table says what is on each, and a row may be left out
-by name."""
+"""Data sets whose images are files.
+
+A label table says what is on each, and a row may be left out by name.
+"""
 
 import hashlib
 import logging
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
-from mlu.data.files import MISSING, ImageFiles
+from mlu.data.files import NO_FILE, ImageFiles
 from mlu.data.prepared import Prepared
 from mlu.system.errors import UserError, printable
 from mlu.system.store import code_digest, digest
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """What the files of a data set say about its images; no image has been looked at.
+    """All that the files of a data set say about its images; no image has been looked at.
 
     Attributes:
         folder: The folder that holds the images.
@@ -75,8 +77,11 @@ class ImageFolder(Dataset):
 
     @abstractmethod
     def read(self) -> LabelTable:
-        """The label table; raises UserError naming file and row where it is missing, doubled or
-        malformed."""
+        """The label table.
+
+        Raises:
+            UserError: Naming file and row, where it is missing, doubled or malformed.
+        """
 
     def load(self) -> LabelledImages:
         """Read the labels; the images stay in their files.
@@ -91,6 +96,7 @@ class ImageFolder(Dataset):
             f"python -m mlu.prepare dataset={self.name} dataset.root={self.root}"
         )
         unreadable = prepared.unreadable
+
         kept = self.kept(table)
         if len(kept) < len(table.paths):
             table, images = table.subset(kept), Selected(images, kept)
@@ -115,8 +121,11 @@ class ImageFolder(Dataset):
         )
 
     def arrays(self, table: LabelTable) -> Prepared:
-        """Where the decoded images of a table are, or will be; raises UserError if no image is
-        there at all."""
+        """Where the decoded images of a table are, or will be.
+
+        Raises:
+            UserError: If no image is there at all.
+        """
         files = ImageFiles(table.folder, table.paths, self.image_size)
         if not len(files):
             raise UserError(
@@ -124,10 +133,10 @@ class ImageFolder(Dataset):
             )
 
         prepared = Prepared.of(Path(self.prepared), self.name, files)
-        if (prepared.state == MISSING).all():
+        if (prepared.state == NO_FILE).all():
             raise UserError(
-                f"none of the {len(files):,} images is in {files.folder}, such as {files.paths[0]}: "
-                f"get them from {table.origin}"
+                f"none of the {len(files):,} images is in {files.folder}, "
+                f"such as {files.paths[0]}: get them from {table.origin}"
             )
 
         return prepared
@@ -142,13 +151,10 @@ class ImageFolder(Dataset):
         out = np.fromiter((path in lines for path in table.paths), bool, len(table.paths))
         log.info("%s: %d of %d images are left out", self.name, out.sum(), len(out))
         if unknown := lines - set(table.paths):
-            first = printable(min(unknown))
             log.warning(
                 "dataset.exclude names %d images that %s lacks, such as %s",
-                len(unknown),
-                self.name,
-                first,
-            )
+                len(unknown), self.name, printable(min(unknown)),
+            )  # fmt: skip
 
         return np.flatnonzero(~out)
 

@@ -15,7 +15,7 @@ from mlu.data.split import Split
 from mlu.system.errors import UserError
 from mlu.system.progress import progress_bar
 
-BATCH = 64
+_BATCH = 64
 """Images at once where the loader does not say."""
 
 
@@ -41,8 +41,7 @@ class LoadedImages:
 
 
 def split_of(loader: Any, labels: Sequence[str], what: str = "loader") -> tuple[Split, TaskName]:
-    """All images of a loader's data set with their targets, and the kind of task that the targets
-    show.
+    """All images of a loader's data set with their targets, and the task that the targets show.
 
     Targets are read in one pass, in the order of the data set; images are read again whenever they
     are needed.
@@ -68,13 +67,11 @@ def split_of(loader: Any, labels: Sequence[str], what: str = "loader") -> tuple[
 
     targets = torch.cat(found)
     if targets.ndim == 1:
-        targets = one_hot(targets, labels)
-        return whole_loader(
-            loader, targets, torch.ones_like(targets, dtype=torch.bool)
-        ), "singlelabel"
+        classes = one_hot(targets, labels)
+        everything = torch.ones_like(classes, dtype=torch.bool)
+        return whole_loader(loader, classes, everything), "singlelabel"
 
     known = multi_hot(targets, labels)
-
     return whole_loader(loader, torch.where(known, targets, 0).float(), known), "multilabel"
 
 
@@ -100,7 +97,7 @@ def loader_in_order(loader: Any) -> DataLoader[Any]:
     """A loader's data set from its first row to its last."""
     return DataLoader(
         loader.dataset,
-        batch_size=loader.batch_size or BATCH,
+        batch_size=loader.batch_size or _BATCH,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         worker_init_fn=loader.worker_init_fn,
@@ -109,14 +106,12 @@ def loader_in_order(loader: Any) -> DataLoader[Any]:
 
 def parts_of(batch: Any) -> tuple[Tensor, Tensor]:
     """Images and targets of a batch."""
-    if (
-        not isinstance(batch, tuple | list)
-        or len(batch) < 2
-        or not all(isinstance(part, Tensor) for part in batch[:2])
-    ):
+    several = isinstance(batch, tuple | list) and len(batch) >= 2
+    if not several or not all(isinstance(part, Tensor) for part in batch[:2]):
         kind = type(batch).__name__
         raise UserError(
-            f"a batch must be (images, targets, ...), two tensors first; got {kind}: set a collate_fn"
+            f"a batch must be (images, targets, ...), two tensors first; got {kind}: "
+            "set a collate_fn"
         )
 
     if batch[0].dtype == torch.bfloat16:
@@ -140,19 +135,17 @@ def one_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
 
 
 def multi_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
-    """Which targets are known, shape (n, labels); refuses others than 0, 1 and NaN."""
+    """Whether each target is known, shape (n, labels); refuses others than 0, 1 and NaN."""
     if targets.ndim != 2 or targets.shape[1] != len(labels):
         shape = ("n", *targets.shape[1:])
         raise UserError(
-            f"targets must have shape (n,) for classes or (n, {len(labels)}) for independent labels, got "
-            f"({', '.join(map(str, shape))})"
+            f"targets must have shape (n,) for classes or (n, {len(labels)}) for independent "
+            f"labels, got ({', '.join(map(str, shape))})"
         )
 
-    known = (
-        ~targets.isnan()
-        if targets.is_floating_point()
-        else torch.ones_like(targets, dtype=torch.bool)
-    )
+    known = torch.ones_like(targets, dtype=torch.bool)
+    if targets.is_floating_point():
+        known = ~targets.isnan()
     strange = known & (targets != 0) & (targets != 1)
     if strange.any():
         raise UserError(

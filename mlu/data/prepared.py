@@ -1,9 +1,9 @@
-"""Images that were decoded once: arrays on disk in shards, read by memory map, made in parallel and
-again where stale.
+"""Images that were decoded once: arrays on disk, read by memory map.
 
-A shard is `00012.npy` (uint8, shape (images, 3, size, size)) and `00012.json`, which is written
-last and says of which state of which files it is. A run that is killed leaves whole shards, and the
-next one makes the others.
+They come in shards, which are made in parallel, and made again where they are stale. A shard is
+`00012.npy` (uint8, shape (images, 3, size, size)) and `00012.json`, which is written last and says
+of which state of which files it is. A run that is killed leaves whole shards, and the next one
+makes the others.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock
 
 from mlu.data.base import Images
-from mlu.data.files import MISSING, ImageFiles
+from mlu.data.files import NO_FILE, ImageFiles
 from mlu.system.disk import mapped
 from mlu.system.errors import UserError, first_line, printable
 from mlu.system.process import end_with_parent
@@ -34,6 +34,12 @@ log = logging.getLogger(__name__)
 
 SHARD_BYTES = 2**26
 """Of pixels in a shard: a second of decoding, and few enough shards to keep all of them mapped."""
+
+UNREADABLE = "unreadable.txt"
+"""Name of a list of images that cannot be read."""
+
+MOST_SHOWN = 10
+"""Images whose fault is shown; the list names all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +68,17 @@ class Prepared:
 
     @property
     def rows(self) -> int:
-        """Of a whole shard."""
+        """Number of images in a whole shard."""
         return max(1, SHARD_BYTES // (3 * self.files.image_size**2))
 
     @cached_property
+    def parts(self) -> list[slice]:
+        """Rows of each shard."""
+        return [slice(start, start + self.rows) for start in range(0, len(self.files), self.rows)]
+
+    @cached_property
     def records(self) -> list[dict[str, Any] | None]:
-        """What is known of each shard; None where it must be made, or made again."""
+        """The record of each shard; None where it must be made, or made again."""
         if not self.folder.is_dir():
             return [None] * len(self.parts)
         return [self.record(number, part) for number, part in enumerate(self.parts)]
@@ -75,40 +86,38 @@ class Prepared:
     @property
     def unreadable(self) -> dict[int, str]:
         """Rows whose files are missing, or could not be decoded, and why."""
-        missing = np.flatnonzero(self.state[:, 0] == MISSING).tolist()
-        found = {
-            row: f"{self.files.folder / self.files.paths[row]} is missing: put it there"
-            for row in missing
-        }
+        found = {}
+        for row in np.flatnonzero(self.state[:, 0] == NO_FILE).tolist():
+            found[row] = f"{self.files.folder / self.files.paths[row]} is missing: put it there"
+
         for part, record in zip(self.parts, self.records, strict=True):
-            for place, reason in ({} if record is None else record["unreadable"]).items():
-                found[part.start + int(place)] = reason
+            if record is not None:
+                for place, reason in record["unreadable"].items():
+                    found[part.start + int(place)] = reason
+
         return found
 
-    @cached_property
-    def parts(self) -> list[slice]:
-        """Rows of each shard."""
-        return [slice(start, start + self.rows) for start in range(0, len(self.files), self.rows)]
-
     def record(self, number: int, part: slice) -> dict[str, Any] | None:
+        """The record of one shard, if it is whole and as new as its files; else None."""
         paths, file = self.files.paths[part], shard_file(self.folder, number)
         try:
             record = json.loads(record_file(self.folder, number).read_text())
-            whole = file.stat().st_size == record["bytes"] and fits(
-                mapped(file), len(paths), self.files
-            )
+            whole = file.stat().st_size == record["bytes"]
+            whole = whole and fits(mapped(file), len(paths), self.files)
             current = record["state"] == state_of(paths, self.state[part])
-            placed = {int(place) for place, _ in record["unreadable"].items()} <= {
-                *range(len(paths))
-            }
+            places = {int(place) for place, _ in record["unreadable"].items()}
+            placed = places <= {*range(len(paths))}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
             return None
 
         return record if whole and current and placed else None
 
     def opened(self, command: str) -> Images:
-        """All images: from the shards, and where there is none from the files; `command` is what
-        makes them."""
+        """All images: from the shards, and where there is none from the files.
+
+        Args:
+            command: The command that makes the shards, for messages.
+        """
         stale = self.records.count(None)
         if stale == len(self.records):
             log.info("images are decoded as they are needed: %s does that once for all", command)
@@ -119,9 +128,8 @@ class Prepared:
                 self.folder, stale, len(self.records), command,
             )  # fmt: skip
 
-        return PreparedImages(
-            self.folder, self.files, self.rows, [record is not None for record in self.records]
-        )
+        made = [record is not None for record in self.records]
+        return PreparedImages(self.folder, self.files, self.rows, made)
 
     def make(self, jobs: int) -> dict[int, str]:
         """Make the shards that are missing or stale; returns `unreadable`, afterwards.
@@ -137,24 +145,28 @@ class Prepared:
             current = replace(self)  # another process may have made some meanwhile
             missing = [number for number, record in enumerate(current.records) if not record]
             self.refuse_overflow(len(missing))
+
             for draft in self.folder.glob("*.draft"):
                 draft.unlink()
 
-            images = sum(len(self.files.paths[self.parts[number]]) for number in missing)
-            with progress_bar("decoding", images, "images") as bar, workers(jobs) as pool:
-                waiting: dict[Future[None], int] = {}
-                for number in missing:
-                    part = self.parts[number]
-                    batch = replace(self.files, paths=self.files.paths[part])
-                    waiting[
-                        pool.submit(make_shard, self.folder, number, batch, self.state[part])
-                    ] = len(batch)
-
-                for done in as_completed(waiting):
-                    done.result()
-                    bar.advance(waiting[done])
+            self.decode(missing, jobs)
 
         return replace(self).unreadable
+
+    def decode(self, shards: Sequence[int], jobs: int) -> None:
+        """Make some shards, in several processes."""
+        images = sum(len(self.files.paths[self.parts[number]]) for number in shards)
+        with progress_bar("decoding", images, "images") as bar, workers(jobs) as pool:
+            waiting: dict[Future[None], int] = {}
+            for number in shards:
+                part = self.parts[number]
+                batch = replace(self.files, paths=self.files.paths[part])
+                job = pool.submit(make_shard, self.folder, number, batch, self.state[part])
+                waiting[job] = len(batch)
+
+            for done in as_completed(waiting):
+                done.result()
+                bar.advance(waiting[done])
 
     def refuse_overflow(self, shards: int) -> None:
         """Raises UserError if so many shards do not fit on the disk."""
@@ -162,8 +174,9 @@ class Prepared:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise UserError(
-                f"{self.folder} has room for {free / 1e9:.1f} GB, {needed / 1e9:.1f} GB are needed: name another "
-                f"folder with dataset.prepared=..., or a smaller dataset.image_size"
+                f"{self.folder} has room for {free / 1e9:.1f} GB, {needed / 1e9:.1f} GB are "
+                "needed: name another folder with dataset.prepared=..., or a smaller "
+                "dataset.image_size"
             )
 
 
@@ -174,7 +187,7 @@ class PreparedImages:
     Attributes:
         folder: Where the shards are.
         files: Where the images come from.
-        rows: Of a whole shard.
+        rows: Number of images in a whole shard.
         made: Whether there is a shard, for each.
     """
 
@@ -189,15 +202,18 @@ class PreparedImages:
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         size = self.files.image_size
         images = np.empty((len(rows), 3, size, size), np.uint8)
+
         shard, place = np.divmod(rows, self.rows)
         for number in np.unique(shard):
             where = np.flatnonzero(shard == number)
             array = self.arrays[number]
             images[where] = self.files[rows[where]] if array is None else array[place[where]]
+
         return images
 
     @cached_property
     def arrays(self) -> list[np.ndarray | None]:
+        """The array of each shard; None where there is none."""
         return [
             mapped(shard_file(self.folder, number)) if made else None
             for number, made in enumerate(self.made)
@@ -205,16 +221,14 @@ class PreparedImages:
 
     def damaged(self) -> list[Path]:
         """Shards whose bytes are not those that were written."""
-        shards = [
-            (shard_file(self.folder, number), number)
-            for number, made in enumerate(self.made)
-            if made
-        ]
-        records = [
-            (file, json.loads(record_file(self.folder, number).read_text()))
-            for file, number in shards
-        ]
-        return [file for file, record in records if checksum(file) != record["checksum"]]
+        found = []
+        for number in np.flatnonzero(self.made).tolist():
+            file = shard_file(self.folder, number)
+            record = json.loads(record_file(self.folder, number).read_text())
+            if checksum(file) != record["checksum"]:
+                found.append(file)
+
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process maps the files itself, instead of being sent their content."""
@@ -222,8 +236,10 @@ class PreparedImages:
 
 
 def make_shard(folder: Path, number: int, files: ImageFiles, state: np.ndarray) -> None:
-    """Decode all images of a shard and write it, then its record; an image that cannot be decoded
-    is black."""
+    """Decode all images of a shard and write it, then its record.
+
+    An image that cannot be decoded is black.
+    """
     record_file(folder, number).unlink(missing_ok=True)
     images = np.zeros((len(files), 3, files.image_size, files.image_size), np.uint8)
     unreadable: dict[int, str] = {}
@@ -264,53 +280,52 @@ def record_file(folder: Path, number: int) -> Path:
 
 def fits(array: np.ndarray, images: int, files: ImageFiles) -> bool:
     """Whether these can be the decoded images."""
-    return array.dtype == np.uint8 and array.shape == (
-        images,
-        3,
-        files.image_size,
-        files.image_size,
-    )
+    shape = (images, 3, files.image_size, files.image_size)
+    return array.dtype == np.uint8 and array.shape == shape
 
 
 def state_of(paths: Sequence[str], state: np.ndarray) -> str:
     """Hash of names, sizes and times of change of some files."""
-    return hashlib.sha256(
-        "\n".join(paths).encode() + np.ascontiguousarray(state).tobytes()
-    ).hexdigest()
+    content = "\n".join(paths).encode() + np.ascontiguousarray(state).tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 @contextmanager
 def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end when this one does, however it ends; what they have not begun is dropped
-    on a fault."""
-    pool = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), initializer=end_with_parent
-    )
+    """Processes that end when this one does, however it ends.
+
+    On a fault what they have not begun is dropped.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, spawn, initializer=end_with_parent)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-UNREADABLE = "unreadable.txt"
-SHOWN = 10
-
-
 def refused(unreadable: Mapping[int, str], paths: Sequence[str], folder: Path) -> int:
-    """Say which images cannot be read and list them in a file of `folder`; 1 if there are any, else
-    0.
+    """Say which images cannot be read, and list them in a file for `dataset.exclude`.
 
     Args:
         unreadable: Why, by row.
         paths: Of all images.
-        folder: Where the list goes, for `dataset.exclude`.
+        folder: Where the list goes.
+
+    Returns:
+        1 if there are any, else 0: the exit code of a command.
     """
     if not unreadable:
         return 0
+
     file = folder / UNREADABLE
-    file.write_text("".join(f"{paths[row]}\n" for row in sorted(unreadable)), encoding="utf-8")
+    rows = sorted(unreadable)
+    file.write_text("".join(f"{paths[row]}\n" for row in rows), encoding="utf-8")
+
     print(f"{len(unreadable):,} images cannot be read:")
-    for row in sorted(unreadable)[:SHOWN]:
+    for row in rows[:MOST_SHOWN]:
         print(f"  {printable(unreadable[row])}")
+
     print(f"leave them all out: dataset.exclude={file}")
+
     return 1

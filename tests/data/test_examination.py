@@ -10,7 +10,7 @@ from scipy.fft import dct
 
 from mlu.data.base import LabelledImages
 from mlu.data.examination import (
-    BITS,
+    NEAR_BITS,
     equal_groups,
     examine,
     label_correlations,
@@ -191,7 +191,7 @@ def test_near_pairs_are_those_of_all_comparisons(seed, close):
         if one < other
         and part[one] != part[other]
         and content[one] != content[other]
-        and bin(int(look[one]) ^ int(look[other])).count("1") <= BITS
+        and bin(int(look[one]) ^ int(look[other])).count("1") <= NEAR_BITS
     )
     pairs, complete = near_pairs(look, content, part, rows)
     assert complete

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mlu.data.arrays import SIDE, ImageArrays, Part, classes_of, decoding, malformed
+from mlu.data.arrays import SMALL_SIDE, ImageArrays, Part, classes_of, decoding, malformed
 from mlu.data.files import download
 
 TRAIN, TEST, META = (
@@ -22,7 +22,7 @@ TRAIN, TEST, META = (
     "test_batch",
     "batches.meta",
 )
-PIXELS = 3 * SIDE * SIDE  # numbers per image
+PIXELS = 3 * SMALL_SIDE * SMALL_SIDE  # numbers per image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,9 @@ def read_batch(file: Path, test: bool) -> Part:
     if not isinstance(labels, list):
         raise malformed(file, f"labels must be a list of numbers, got {type(labels).__name__}")
     return Part(
-        data.reshape(-1, 3, SIDE, SIDE), classes_of(file, labels, len(data), range(10)), test
+        data.reshape(-1, 3, SMALL_SIDE, SMALL_SIDE),
+        classes_of(file, labels, len(data), range(10)),
+        test,
     )
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlu.data.arrays import SIDE, ImageArrays, Part, classes_of, decoding, malformed
+from mlu.data.arrays import SMALL_SIDE, ImageArrays, Part, classes_of, decoding, malformed
 from mlu.data.files import download
 
 GLYPH_SIDE = 28  # height and width of the images in the files, in pixels
@@ -56,7 +56,7 @@ def read_idx_pair(images: Path, labels: Path, test: bool) -> Part:
         raise malformed(
             images, f"images must be {GLYPH_SIDE} x {GLYPH_SIDE} pixels, got shape {glyphs.shape}"
         )
-    margin = (SIDE - GLYPH_SIDE) // 2
+    margin = (SMALL_SIDE - GLYPH_SIDE) // 2
     framed = np.pad(glyphs, ((0, 0), (margin, margin), (margin, margin)))
     pixels = np.repeat(framed[:, None], 3, axis=1)
     return Part(pixels, classes_of(labels, classes.tolist(), len(glyphs), range(10)), test)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.io import loadmat
 
-from mlu.data.arrays import SIDE, ImageArrays, Part, classes_of, decoding, malformed
+from mlu.data.arrays import SMALL_SIDE, ImageArrays, Part, classes_of, decoding, malformed
 from mlu.data.files import download
 
 TRAIN, TEST = "train_32x32.mat", "test_32x32.mat"
@@ -53,7 +53,11 @@ def read_mat(file: Path, test: bool) -> Part:
             )
 
     images, labels = content["X"], content["y"]
-    if images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3) or images.dtype != np.uint8:
+    if (
+        images.ndim != 4
+        or images.shape[:3] != (SMALL_SIDE, SMALL_SIDE, 3)
+        or images.dtype != np.uint8
+    ):
         raise malformed(
             file,
             f"X must be uint8 of shape (32, 32, 3, n), got {images.dtype} of shape {images.shape}",

@@ -90,10 +90,11 @@ def preview(faces: Faces, file: Path) -> None:
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
 
-    under = {"fontsize": 7, "ha": "center", "va": "top"}
     for axes, picture, labels in zip(figure.axes, pictures, people.labels, strict=False):
         axes.imshow(picture.transpose(1, 2, 0), interpolation="nearest")
-        axes.text(0.5, -0.04, caption(labels), transform=axes.transAxes, **under)
+        axes.text(
+            0.5, -0.04, caption(labels), transform=axes.transAxes, fontsize=7, ha="center", va="top"
+        )
 
     try:
         figure.savefig(file, dpi=150)
