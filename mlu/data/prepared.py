@@ -124,7 +124,8 @@ class Prepared:
             return self.files
         if stale:
             log.warning(
-                "%s: %d of %d shards are missing or older than their files, which are decoded instead: run %s",
+                "%s: %d of %d shards are missing or older than their files, "
+                "which are decoded instead: run %s",
                 self.folder, stale, len(self.records), command,
             )  # fmt: skip
 

@@ -21,7 +21,7 @@ from mlu.data.sets.celeba import (
 )
 from mlu.data.sets.celeba_hq import image_number
 from mlu.data.sets.csv import Csv
-from mlu.data.sets.mufac import PARTS, part_file, read_mufac_part
+from mlu.data.sets.mufac import MUFAC_PARTS, part_file, read_mufac_part
 from mlu.data.sets.vggface2 import VGGFace2
 from mlu.data.tables import read_table
 from mlu.system.errors import UserError
@@ -275,11 +275,11 @@ def test_any_table_of_mufac_is_read_or_refused(tmp_path):
     @FUZZ
     @given(content=BYTES | spoilt(MUFAC))
     def claim(content):
-        part_file(tmp_path, PARTS[0]).write_bytes(content)
+        part_file(tmp_path, MUFAC_PARTS[0]).write_bytes(content)
         outcome(read_mufac_part, tmp_path, 0)
 
     claim()
-    part_file(tmp_path, PARTS[0]).write_bytes(MUFAC)
+    part_file(tmp_path, MUFAC_PARTS[0]).write_bytes(MUFAC)
     assert [(row.family, row.person, row.group) for row in read_mufac_part(tmp_path, 0)] == [
         ("F0001", "D", "0-6"), ("F0001", "M", "7-12")
     ]  # fmt: skip

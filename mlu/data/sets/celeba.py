@@ -20,9 +20,15 @@ from mlu.data.labels import CELEBA, chosen_labels
 from mlu.data.tables import refuse_doubles
 from mlu.system.errors import UserError
 
-ATTRIBUTES, IDENTITIES, PARTITION = "list_attr_celeba", "identity_CelebA", "list_eval_partition"
-IMAGES = "img_align_celeba"
+_ATTRIBUTES, _IDENTITIES, _PARTITION = (
+    "list_attr_celeba",
+    "identity_CelebA",
+    "list_eval_partition",
+)
+_IMAGES = "img_align_celeba"
+
 SIGNS = {"-1": 0, "1": 1}
+"""Targets by what the table of attributes says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +37,12 @@ class CelebA(ImageFolder):
 
     `root` is the folder that holds these files, or the one that holds it under the name `celeba`:
 
-    - `list_attr_celeba.txt`: the number of images, the attributes' names, then rows `000001.jpg -1
-    1 ...`;
+    - `list_attr_celeba.txt`: the number of images, the attributes' names, then rows
+      `000001.jpg -1 1 ...`;
     - `identity_CelebA.txt`: rows `000001.jpg 2880`;
     - `list_eval_partition.txt`: rows `000001.jpg 0` (0 train, 1 validation, 2 test);
     - `img_align_celeba/`: the images, 178 x 218 pixels. They are cut to the square in the middle
-    and resized.
+      and resized.
 
     Kaggle's variants with the ending `.csv`, and its doubled image folder, are read too. Any of the
     40 attributes may be among the `labels`; the paper's `Gender` and `Young_Old` become `Male` and
@@ -54,19 +60,22 @@ class CelebA(ImageFolder):
         """Rows are sorted by file name."""
         labels = chosen_labels(self.name, self.labels, CELEBA)
         folder = self.folder()
-        attributes = required(folder, ATTRIBUTES)
-        people = required(folder, IDENTITIES) if self.split == "paper" else find(folder, IDENTITIES)
-        partition = required(folder, PARTITION) if self.split == "official" else None
+        attributes = required(folder, _ATTRIBUTES)
+        people = (
+            required(folder, _IDENTITIES) if self.split == "paper" else find(folder, _IDENTITIES)
+        )
+        partition = required(folder, _PARTITION) if self.split == "official" else None
+
         names, targets = read_targets(attributes, labels)
         # Kaggle's archive has a folder of the same name inside.
-        inner, outer = folder / IMAGES / IMAGES, folder / IMAGES
+        inner, outer = folder / _IMAGES / _IMAGES, folder / _IMAGES
 
         return LabelTable(
             folder=inner if inner.is_dir() else outer,
             paths=names,
             targets=targets,
             labels=labels,
-            origin=f"CelebA (mmlab.ie.cuhk.edu.hk): unpack {IMAGES}.zip there",
+            origin=f"CelebA (mmlab.ie.cuhk.edu.hk): unpack {_IMAGES}.zip there",
             identities=read_joined(people, names, attributes) if people else None,
             split=read_partition(partition, names, attributes) if partition else None,
         )
@@ -75,15 +84,16 @@ class CelebA(ImageFolder):
         """The folder that holds the label files; they are downloaded before if the user says so."""
         root = Path(self.root).expanduser()
         folder = locate(root)
-        if self.download and not (folder and (folder / IMAGES).is_dir()):
+        if self.download and not (folder and (folder / _IMAGES).is_dir()):
             download(self.name, "CelebA", root)
             folder = locate(root)
 
         if folder is None:
             raise UserError(
-                f"no {ATTRIBUTES}.txt (or .csv) in {root / 'celeba'} or {root}: put it there with {IDENTITIES}.txt, "
-                f"{PARTITION}.txt and {IMAGES}/ from CelebA (mmlab.ie.cuhk.edu.hk), name their folder with "
-                f"dataset.root=..., or set dataset.download=true"
+                f"no {_ATTRIBUTES}.txt (or .csv) in {root / 'celeba'} or {root}: put it there with "
+                f"{_IDENTITIES}.txt, {_PARTITION}.txt and {_IMAGES}/ from CelebA "
+                "(mmlab.ie.cuhk.edu.hk), name their folder with dataset.root=..., or set "
+                "dataset.download=true"
             )
 
         return folder
@@ -91,35 +101,39 @@ class CelebA(ImageFolder):
 
 def locate(root: Path) -> Path | None:
     """`root/celeba` or `root`, whichever holds the attribute file; None if neither does."""
-    return next((folder for folder in (root / "celeba", root) if find(folder, ATTRIBUTES)), None)
+    return next((folder for folder in (root / "celeba", root) if find(folder, _ATTRIBUTES)), None)
 
 
 def find(folder: Path, stem: str) -> Path | None:
     """The file of this stem that ends with .txt, else with .csv, else None."""
-    return next(
-        (file for end in (".txt", ".csv") if (file := folder / (stem + end)).is_file()), None
-    )
+    for end in (".txt", ".csv"):
+        file = folder / (stem + end)
+        if file.is_file():
+            return file
+    return None
 
 
 def required(folder: Path, stem: str) -> Path:
-    """As `find`, but raises UserError if there is none."""
+    """The file that `find` finds; raises UserError if there is none."""
     file = find(folder, stem)
     if file is None:
-        other = (
-            "; or split by list_eval_partition: dataset.split=official"
-            if stem == IDENTITIES
-            else ""
-        )
+        other = ""
+        if stem == _IDENTITIES:
+            other = "; or split by list_eval_partition: dataset.split=official"
         raise UserError(
-            f"no {stem}.txt (or .csv) in {folder}: put it there from CelebA (mmlab.ie.cuhk.edu.hk){other}"
+            f"no {stem}.txt (or .csv) in {folder}: "
+            f"put it there from CelebA (mmlab.ie.cuhk.edu.hk){other}"
         )
 
     return file
 
 
 def read_lines(file: Path) -> list[str]:
-    """Lines with anything on them; fields are parted by spaces, also in a csv file. Raises
-    UserError if unreadable."""
+    """Lines with anything on them; fields are parted by spaces, also in a csv file.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as fault:
@@ -131,8 +145,16 @@ def read_lines(file: Path) -> list[str]:
 def read_targets(
     file: Path, labels: Sequence[str], key: Callable[[str], Any] = str
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """File names of the images, sorted by `key`, and their targets, 0 or 1, uint8, shape (images,
-    labels)."""
+    """The chosen columns of a table of attributes.
+
+    Args:
+        file: The table.
+        labels: Names of the columns.
+        key: What file names are sorted by.
+
+    Returns:
+        File names of the images, sorted, and their targets, 0 or 1, uint8, shape (images, labels).
+    """
     header, names, table = read_attributes(file)
     order = sorted(range(len(names)), key=lambda row: key(names[row]))
     columns = [column_of(label, header, file) for label in labels]
@@ -140,10 +162,14 @@ def read_targets(
 
 
 def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
-    """Names of the attributes, file names of the images, and 0 or 1, uint8, shape (images,
-    attributes)."""
-    lines = read_lines(file)
-    header, rows = (kaggle_header if file.suffix == ".csv" else text_header)(file, lines)
+    """All columns of a table of attributes.
+
+    Returns:
+        Names of the attributes, file names of the images, and 0 or 1, uint8, shape (images,
+        attributes).
+    """
+    read_header = kaggle_header if file.suffix == ".csv" else text_header
+    header, rows = read_header(file, read_lines(file))
     if twice := [name for name, times in Counter(header).items() if times > 1]:
         raise UserError(f"{file}: attribute {twice[0]!r} is there twice: keep one of them")
 
@@ -159,30 +185,33 @@ def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
 
         if len(signs) != len(header):
             raise UserError(
-                f"{file}, row {name}: {len(signs)} values for the {len(header)} attributes of the header"
+                f"{file}, row {name}: {len(signs)} values "
+                f"for the {len(header)} attributes of the header"
             )
 
     refuse_doubles(file, names)
+    table = np.frombuffer(b"".join(values), dtype=np.uint8)
 
-    return (
-        header,
-        names,
-        np.frombuffer(b"".join(values), dtype=np.uint8).reshape(len(names), len(header)),
-    )
+    return header, names, table.reshape(len(names), len(header))
 
 
 def text_header(file: Path, lines: Sequence[str]) -> tuple[list[str], Sequence[str]]:
-    """Attributes and rows of the original file: line 1 counts the rows, line 2 names the
-    attributes."""
+    """Attributes and rows of the original file.
+
+    Its line 1 counts the rows, line 2 names the attributes.
+    """
     count = lines[0].strip() if lines else ""
     if whole_number(count) is None or len(lines) < 2:
         raise UserError(
-            f"{file}: line 1 must be the number of images and line 2 the attributes, got {count[:40]!r}"
+            f"{file}: line 1 must be the number of images and line 2 the attributes, "
+            f"got {count[:40]!r}"
         )
     if int(count) != len(lines) - 2:
         raise UserError(
-            f"{file}: line 1 says {count} images, but {len(lines) - 2} rows follow; one must be mended"
+            f"{file}: line 1 says {count} images, but {len(lines) - 2} rows follow; "
+            "one must be mended"
         )
+
     return lines[1].split(), lines[2:]
 
 
@@ -207,9 +236,11 @@ def read_joined(file: Path, names: Sequence[str], attributes: Path) -> np.ndarra
     for name in names:
         if name not in numbers:
             raise UserError(f"{file} has no row {name}, which is in {attributes}")
+
     if len(numbers) > len(names):
         extra = min(numbers.keys() - set(names))
         raise UserError(f"{attributes} has no row {extra}, which is in {file}")
+
     return np.array([numbers[name] for name in names], dtype=np.int64)
 
 
@@ -231,6 +262,7 @@ def read_numbers(file: Path) -> dict[str, int]:
             raise UserError(
                 f"{file}, row {row[0]}: must be a file name and a whole number, got {what[:40]!r}"
             )
+
     refuse_doubles(file, [row[0] for row in rows])
     return {name: int(number) for name, number in rows}
 
@@ -243,8 +275,10 @@ def whole_number(text: str) -> int | None:
 
 
 def column_of(label: str, header: Sequence[str], file: Path) -> int:
+    """Column of a label; raises UserError if the file has none."""
     if label not in header:
         raise UserError(
-            f"{file} has no attribute {label!r} (dataset.labels); its header has {len(header)} others"
+            f"{file} has no attribute {label!r} (dataset.labels); "
+            f"its header has {len(header)} others"
         )
     return header.index(label)

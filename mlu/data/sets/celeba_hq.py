@@ -18,16 +18,16 @@ from mlu.data.labels import CELEBA, chosen_labels
 from mlu.data.sets.celeba import read_joined, read_targets
 from mlu.system.errors import UserError
 
-FOLDER, IMAGES = "CelebAMask-HQ", "CelebA-HQ-img"
-ATTRIBUTES = ("CelebAMask-HQ-attribute-anno.txt", "CelebA-HQ-attribute.txt")
-IDENTITIES = "CelebA-HQ-identity.txt"
-MASKS, MUCAC = (
-    "CelebAMask-HQ (github.com/switchablenorms/CelebAMask-HQ)",
-    "MUCAC (github.com/ndb796/MachineUnlearning)",
-)
+_FOLDER, _IMAGES = "CelebAMask-HQ", "CelebA-HQ-img"
+_ATTRIBUTES = ("CelebAMask-HQ-attribute-anno.txt", "CelebA-HQ-attribute.txt")
+_IDENTITIES = "CelebA-HQ-identity.txt"
+
+MASKS = "CelebAMask-HQ (github.com/switchablenorms/CelebAMask-HQ)"
+MUCAC = "MUCAC (github.com/ndb796/MachineUnlearning)"
+"""Where files come from, for messages."""
+
 FIRST_TRAINED, FIRST_UNSEEN = 190, 4855
-"""MUCAC's bounds: people before the first are for testing, those from the second on it calls
-unseen."""
+"""MUCAC's bounds: people before the first are for testing, from the second on it calls unseen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,13 @@ class CelebAHQ(ImageFolder):
     def read(self) -> LabelTable:
         """Rows are sorted by the number of the image."""
         labels = chosen_labels(self.name, self.labels, CELEBA)
-        attributes = self.find(MASKS, *ATTRIBUTES)
-        people = self.find(MUCAC, IDENTITIES)
+        attributes = self.find(MASKS, *_ATTRIBUTES)
+        people = self.find(MUCAC, _IDENTITIES)
         names, targets = read_targets(attributes, labels, key=partial(image_number, attributes))
         identities = read_joined(people, names, attributes)
 
         return LabelTable(
-            folder=self.find(MASKS, IMAGES),
+            folder=self.find(MASKS, _IMAGES),
             paths=names,
             targets=targets,
             labels=labels,
@@ -66,15 +66,19 @@ class CelebAHQ(ImageFolder):
         )
 
     def find(self, origin: str, *names: str) -> Path:
-        """The file or folder by one of its names; raises UserError with its `origin` if there is
-        none."""
+        """The file or folder by one of its names.
+
+        Raises:
+            UserError: With its `origin`, if there is none.
+        """
         root = Path(self.root).expanduser()
-        for place in (root / FOLDER, root):
+        for place in (root / _FOLDER, root):
             for name in names:
                 if (place / name).exists():
                     return place / name
+
         raise UserError(
-            f"no {' or '.join(names)} in {root / FOLDER} or {root}: put it there from {origin}, "
+            f"no {' or '.join(names)} in {root / _FOLDER} or {root}: put it there from {origin}, "
             f"or name its folder with dataset.root=..."
         )
 
@@ -89,8 +93,10 @@ def image_number(file: Path, name: str) -> int:
 
 
 def official_split(identities: np.ndarray) -> np.ndarray:
-    """MUCAC's part of each image by its person: 0 train, 1 validation, 2 test; int8, shape
-    (images,)."""
-    return np.select([identities < FIRST_TRAINED, identities < FIRST_UNSEEN], [2, 0], 1).astype(
-        np.int8
-    )
+    """MUCAC's part of each image by its person.
+
+    Returns:
+        0 train, 1 validation, 2 test; int8, shape (images,).
+    """
+    part = np.select([identities < FIRST_TRAINED, identities < FIRST_UNSEEN], [2, 0], 1)
+    return part.astype(np.int8)

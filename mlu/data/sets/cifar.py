@@ -17,18 +17,18 @@ import numpy as np
 from mlu.data.arrays import SMALL_SIDE, ImageArrays, Part, classes_of, decoding, malformed
 from mlu.data.files import download
 
-TRAIN, TEST, META = (
-    tuple(f"data_batch_{number}" for number in range(1, 6)),
-    "test_batch",
-    "batches.meta",
-)
-PIXELS = 3 * SMALL_SIDE * SMALL_SIDE  # numbers per image
+_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
+_TEST, _META = "test_batch", "batches.meta"
+
+NUMBERS = 3 * SMALL_SIDE * SMALL_SIDE
+"""Numbers in the row of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR10(ImageArrays):
-    """CIFAR-10 as torchvision lays it out: `cifar-10-batches-py/` below `root`, or `root` itself,
-    holds these pickles.
+    """CIFAR-10 as torchvision lays it out.
+
+    `cifar-10-batches-py/` below `root`, or `root` itself, holds these pickles:
 
     - `data_batch_1` to `data_batch_5` and `test_batch`: `data`, uint8, shape (n, 3072), of each
       image the red, green and blue plane row by row, and `labels`, a list of n numbers from 0 to 9;
@@ -36,28 +36,20 @@ class CIFAR10(ImageArrays):
     """
 
     classes: ClassVar = (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    )
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    )  # fmt: skip
     folders: ClassVar = ("cifar-10-batches-py", "")
-    files: ClassVar = (*TRAIN, TEST, META)
+    files: ClassVar = (*_TRAIN, _TEST, _META)
     origin: ClassVar = "CIFAR-10 for Python (www.cs.toronto.edu/~kriz/cifar.html)"
 
     def read(self, files: Mapping[str, Path]) -> list[Part]:
-        names = unpickled(files[META]).get("label_names")
+        names = unpickled(files[_META]).get("label_names")
         if not isinstance(names, list) or tuple(map(decoded_text, names)) != self.classes:
             raise malformed(
-                files[META], f"label_names must be {', '.join(self.classes)}, got {names!r:.200}"
+                files[_META], f"label_names must be {', '.join(self.classes)}, got {names!r:.200}"
             )
-        return [read_batch(files[name], test=name == TEST) for name in (*TRAIN, TEST)]
+
+        return [read_batch(files[name], test=name == _TEST) for name in (*_TRAIN, _TEST)]
 
     def fetch(self, root: Path, missing: Sequence[str]) -> None:
         download(self.name, "CIFAR10", root)
@@ -67,21 +59,22 @@ def read_batch(file: Path, test: bool) -> Part:
     """The images of one file; raises UserError if it is damaged or malformed."""
     batch = unpickled(file)
     data, labels = batch.get("data"), batch.get("labels")
-    if not isinstance(data, np.ndarray) or data.shape[1:] != (PIXELS,):
+    if not isinstance(data, np.ndarray) or data.shape[1:] != (NUMBERS,):
         got = f"shape {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise malformed(file, f"data must be an array of shape (n, {PIXELS}), got {got}")
+        raise malformed(file, f"data must be an array of shape (n, {NUMBERS}), got {got}")
     if not isinstance(labels, list):
         raise malformed(file, f"labels must be a list of numbers, got {type(labels).__name__}")
-    return Part(
-        data.reshape(-1, 3, SMALL_SIDE, SMALL_SIDE),
-        classes_of(file, labels, len(data), range(10)),
-        test,
-    )
+
+    pixels = data.reshape(-1, 3, SMALL_SIDE, SMALL_SIDE)
+    return Part(pixels, classes_of(file, labels, len(data), range(10)), test)
 
 
 def unpickled(file: Path) -> dict[str, Any]:
-    """The mapping that a pickle of Python 2 or 3 holds; raises UserError if it is damaged or holds
-    what it must not."""
+    """The mapping that a pickle of Python 2 or 3 holds.
+
+    Raises:
+        UserError: If it is damaged or holds what it must not.
+    """
     with decoding(file), file.open("rb") as stream:
         content = BytesUnpickler(stream, encoding="bytes").load()
         if not isinstance(content, dict):
@@ -100,7 +93,7 @@ def decoded_text(value: Any) -> Any:
 
 
 class Plan:
-    """How a pickle would make an array or a dtype: noted, not done.
+    """A note of how a pickle would make an array or a dtype, which is not done.
 
     numpy's own functions are no safe ones to call: with a forged dtype they follow any pointer that
     the file names.
@@ -117,23 +110,30 @@ class Plan:
         self.state = state
 
     def array(self) -> np.ndarray:
-        """The array, uint8, read-only; raises an exception of any kind if this is a plan for
-        something else."""
+        """The array, uint8, read-only.
+
+        An exception of any kind says that this is a plan for something else.
+        """
         if self.state is None:
             content, kind, shape, order = self.made  # since protocol 5
         else:
             _, shape, kind, by_column, content = self.state
             order = "F" if by_column else "C"
+
         if decoded_text(kind.made[0]) != "u1":
             raise pickle.UnpicklingError(
-                f"it has an array of type {decoded_text(kind.made[0])!r:.20} where u1 (uint8) should be"
+                f"it has an array of type {decoded_text(kind.made[0])!r:.20} "
+                "where u1 (uint8) should be"
             )
+
         return np.frombuffer(content, np.uint8).reshape(shape, order=order)
 
 
 class BytesUnpickler(pickle.Unpickler):
-    """Reads numbers, strings, collections and numpy arrays (each as a `Plan`); any other name is
-    not even imported."""
+    """A reader of numbers, strings, collections and numpy arrays (each as a `Plan`).
+
+    Any other name is not even imported.
+    """
 
     NAMES: ClassVar[Mapping[str, Any]] = {
         "numpy.ndarray": Plan,

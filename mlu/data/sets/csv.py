@@ -17,7 +17,7 @@ from mlu.system.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 
-PARTS = {
+PART_WORDS = {
     "train": 0,
     "training": 0,
     "0": 0,
@@ -39,7 +39,7 @@ class Csv(ImageFolder):
     The labels are one of three things:
 
     - columns of 0 and 1, one for each label (any other two values: `positive`, `negative`); an
-    empty cell is unknown;
+      empty cell is unknown;
     - `list_column`: the labels that an image has, such as `cat|dog`; it lacks all others;
     - `class_column`: the one class of each image, which makes a single-label task.
 
@@ -60,7 +60,8 @@ class Csv(ImageFolder):
         unknown: One that says nothing, besides an empty one.
     """
 
-    labels: tuple[str, ...] | list[str] | None = None  # type: ignore[assignment]  # None: the table's own
+    # None: the table's own.
+    labels: tuple[str, ...] | list[str] | None = None  # type: ignore[assignment]
     table: Path | str
     image_column: str = "image"
     list_column: str | None = None
@@ -73,23 +74,20 @@ class Csv(ImageFolder):
     unknown: str | float | None = None
 
     def read(self) -> LabelTable:
+        """Rows are in the order of the table."""
         root = Path(self.root).expanduser()
         file = root / self.table
-        if self.list_column and self.class_column:
-            raise UserError(
-                "dataset.list_column and dataset.class_column are two ways of giving labels: set one"
-            )
-        if not file.is_file():
-            raise UserError(
-                f"there is no label table {file}: name it with dataset.table=..., its folder with dataset.root=..."
-            )
+        self.check(file)
 
         table = read_table(file, self.wanted())
         refuse_wrong_columns(file, table.column_names, self.special)
         paths = texts(table, self.image_column)
         refuse_empty(file, self.image_column, paths)
         refuse_doubles(file, paths)
+
         labels, targets, known = self.targets(file, table, paths)
+        people = texts(table, self.identity_column) if self.identity_column else None
+        own_split = self.split_column and self.split == "official"
         found = LabelTable(
             folder=root,
             paths=paths,
@@ -98,15 +96,24 @@ class Csv(ImageFolder):
             origin=f"where they are; {file} names them",
             task="singlelabel" if self.class_column else "multilabel",
             known=None if known.all() else known,
-            identities=identities_of(texts(table, self.identity_column))
-            if self.identity_column
-            else None,
-            split=self.parts(file, table, paths)
-            if self.split_column and self.split == "official"
-            else None,
+            identities=None if people is None else identities_of(people),
+            split=self.parts(file, table, paths) if own_split else None,
         )
 
         return found.subset(np.flatnonzero(targets.any(1))) if self.class_column else found
+
+    def check(self, file: Path) -> None:
+        """Raises UserError if labels are given in two ways, or there is no table."""
+        if self.list_column and self.class_column:
+            raise UserError(
+                "dataset.list_column and dataset.class_column are two ways of giving labels: "
+                "set one"
+            )
+        if not file.is_file():
+            raise UserError(
+                f"there is no label table {file}: name it with dataset.table=..., "
+                "its folder with dataset.root=..."
+            )
 
     def wanted(self) -> list[str] | None:
         """Columns to read; None for all."""
@@ -130,55 +137,50 @@ class Csv(ImageFolder):
     def targets(
         self, file: Path, table: pa.Table, paths: Sequence[str]
     ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-        """Labels; 0 or 1, uint8, shape (images, labels); whether each is known, bool, of the same
-        shape."""
+        """Labels of a table, and what it says of each image.
+
+        Returns:
+            Labels; 0 or 1, uint8, shape (images, labels); whether each is known, bool, of the same
+            shape.
+        """
         if self.class_column:
             classes = texts(table, self.class_column)
             refuse_empty(file, self.class_column, classes, paths)
             return self.occurring(file, self.class_column, [(name,) for name in classes])
         if self.list_column:
-            return self.occurring(
-                file, self.list_column, listed_labels(table, self.list_column, self.separator)
-            )
+            rows = listed_labels(table, self.list_column, self.separator)
+            return self.occurring(file, self.list_column, rows)
 
         columns = [name for name in table.column_names if name not in self.special]
-        labels = chosen_labels(
-            self.name, columns if self.labels is None else [*map(str, self.labels)], columns
-        )
+        labels = self.chosen(columns)
         values = np.stack([self.signs(file, table, label, paths) for label in labels], 1)
 
         return labels, (values == 1).astype(np.uint8), values >= 0
 
+    def chosen(self, known: Sequence[str]) -> tuple[str, ...]:
+        """The labels to learn of those that there are: all where none are named."""
+        named = known if self.labels is None else [*map(str, self.labels)]
+        return chosen_labels(self.name, named, known)
+
     def occurring(
         self, file: Path, column: str, rows: Sequence[Sequence[str]]
     ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-        """As `targets`, of a column that names what an image has."""
+        """Labels and targets (see `targets`) from a column that names the labels of an image."""
         names = sorted({name for row in rows for name in row})
         if not names:
             raise UserError(f"{file}, column {column!r}: no row has a label")
 
-        labels = chosen_labels(
-            self.name, names if self.labels is None else [*map(str, self.labels)], names
-        )
+        labels = self.chosen(names)
         number = {label: place for place, label in enumerate(labels)}
         targets = np.zeros((len(rows), len(labels)), np.uint8)
-        pairs = [
-            (place, number[name])
-            for place, row in enumerate(rows)
-            for name in row
-            if name in number
-        ]
-        if pairs:
-            targets[tuple(np.array(pairs).T)] = 1
+        for place, row in enumerate(rows):
+            targets[place, [number[name] for name in row if name in number]] = 1
 
         if left := len(names) - len(labels):
             log.info(
                 "%s: %d of the %d values of column %s are not among dataset.labels",
-                file,
-                left,
-                len(names),
-                column,
-            )
+                file, left, len(names), column,
+            )  # fmt: skip
 
         return labels, targets, np.ones(targets.shape, bool)
 
@@ -195,13 +197,13 @@ class Csv(ImageFolder):
             if value is None:
                 row = int(np.flatnonzero(index == number)[0])
                 raise UserError(
-                    f"{file}, row {row + 1} ({paths[row]}), column {label!r}: {cells.dictionary[number].as_py()!r} is "
-                    f"neither {self.positive} (dataset.positive) nor {self.negative} (dataset.negative) nor empty; "
-                    f"if it means unknown, set dataset.unknown"
+                    f"{file}, row {row + 1} ({paths[row]}), column {label!r}: "
+                    f"{cells.dictionary[number].as_py()!r} is neither {self.positive} "
+                    f"(dataset.positive) nor {self.negative} (dataset.negative) nor empty; "
+                    "if it means unknown, set dataset.unknown"
                 )
 
         found: np.ndarray = np.array([*values, -1], np.int8)[index]
-
         return found
 
     def parts(self, file: Path, table: pa.Table, paths: Sequence[str]) -> np.ndarray:
@@ -209,12 +211,13 @@ class Csv(ImageFolder):
         assert self.split_column is not None
         cells = texts(table, self.split_column)
         for row, cell in enumerate(cells):
-            if cell and cell.lower() not in PARTS:
+            if cell and cell.lower() not in PART_WORDS:
                 raise UserError(
-                    f"{file}, row {row + 1} ({paths[row]}), column {self.split_column!r}: must be train, validation, "
-                    f"test or empty, got {cell!r}"
+                    f"{file}, row {row + 1} ({paths[row]}), column {self.split_column!r}: "
+                    f"must be train, validation, test or empty, got {cell!r}"
                 )
-        return np.array([PARTS[cell.lower()] if cell else OPEN for cell in cells], np.int8)
+
+        return np.array([PART_WORDS[cell.lower()] if cell else OPEN for cell in cells], np.int8)
 
 
 def texts(table: pa.Table, column: str) -> list[str]:
@@ -230,8 +233,8 @@ def converted(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArra
     except pa.ArrowException as fault:
         own = table.schema.field(column).type
         raise UserError(
-            f"column {column!r} of the label table cannot be read ({own}, {first_line(fault)}): write it as text, "
-            "numbers, truth values or, for dataset.list_column, lists of text"
+            f"column {column!r} of the label table cannot be read ({own}, {first_line(fault)}): "
+            "write it as text, numbers, truth values or, for dataset.list_column, lists of text"
         ) from fault
 
 
@@ -239,12 +242,17 @@ def listed_labels(table: pa.Table, column: str, separator: str) -> list[list[str
     """The labels in each cell: text with a separator, or a list of Parquet."""
     kind = table.schema.field(column).type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        rows = [
-            names or () for names in converted(table, column, pa.list_(pa.string())).to_pylist()
-        ]
+        lists = converted(table, column, pa.list_(pa.string()))
+        rows = [names or () for names in lists.to_pylist()]
     else:
         rows = [cell.split(separator) for cell in texts(table, column)]
-    return [[name.strip() for name in names if name and name.strip()] for names in rows]
+
+    found = []
+    for names in rows:
+        stripped = [name.strip() for name in names if name]
+        found.append([name for name in stripped if name])
+
+    return found
 
 
 def refuse_empty(

@@ -1,9 +1,8 @@
-"""Real handwriting that comes with scikit-learn: one digit per image, or several digits on one
-canvas.
+"""Real handwriting that comes with scikit-learn: one digit per image, or several on one canvas.
 
 Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998; its test half
-is scikit-learn's
-`load_digits`: 1,797 images of 8 x 8 pixels with values 0 to 16. Nothing is downloaded.
+is scikit-learn's `load_digits`: 1,797 images of 8 x 8 pixels with values 0 to 16. Nothing is
+downloaded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,22 +19,43 @@ from mlu.system.errors import UserError
 from mlu.system.store import Store, code_digest, digest
 
 DIGITS = tuple("0123456789")
-GLYPHS = 1797  # images in load_digits
-GLYPH_SIZE = 8  # their height and width, in pixels
-SPLIT = (0.65, 0.25)  # fractions for train and validation; the rest is for the test
-SCALE = (0.28, 0.34)  # height of a pasted digit, as a fraction of the canvas
-GRID = 4  # digits of a canvas lie about the middles of different cells of a 4 x 4 grid
-JITTER = 0.15  # how far off the middle of its cell a digit may lie, in cells
-INK = (0.55, 1.0)  # brightness of a stroke in each colour channel
-PAPER = (0.0, 0.2)  # brightness of the background in each colour channel
-NOISE = 0.03  # standard deviation of the pixel noise; brightness is in [0, 1]
-CHUNK = 256  # canvases painted at once
+
+GLYPHS = 1797
+"""Images in load_digits."""
+
+GLYPH_SIZE = 8
+"""Their height and width, in pixels."""
+
+SPLIT_SHARES = (0.65, 0.25)
+"""Fractions for train and validation; the rest is for the test."""
+
+GLYPH_SCALE = (0.28, 0.34)
+"""Height of a pasted digit, as a fraction of the canvas."""
+
+CELLS = 4
+"""Digits of a canvas lie about the middles of different cells of a 4 x 4 grid."""
+
+WOBBLE = 0.15
+"""How far off the middle of its cell a digit may lie, in cells."""
+
+STROKE = (0.55, 1.0)
+"""Brightness of a stroke in each colour channel."""
+
+BACKGROUND = (0.0, 0.2)
+"""Brightness of the background in each colour channel."""
+
+PIXEL_NOISE = 0.03
+"""Standard deviation of the pixel noise; brightness is in [0, 1]."""
+
+CHUNK = 256
+"""Canvases painted at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
-    """One handwritten digit per image (`singlelabel`). `root` is not used: the images come with
-    scikit-learn.
+    """One handwritten digit per image (`singlelabel`).
+
+    `root` is not used: the images come with scikit-learn.
 
     Attributes:
         images: How many, taken from the front of a seeded shuffle; None for all 1,797. With fewer
@@ -47,8 +67,9 @@ class Digits(Dataset):
     seed: int = 0
 
     def load(self) -> LabelledImages:
-        """Shuffle, enlarge bilinearly and replicate to three channels. No identities, no split of
-        its own.
+        """Shuffle, enlarge bilinearly and replicate to three channels.
+
+        There are no identities and no split of its own.
 
         Raises:
             UserError: If a label is unknown or doubled, or the number or size of the images is out
@@ -56,12 +77,16 @@ class Digits(Dataset):
         """
         labels = digit_labels(self.name, self.labels)
         check_size(self.name, self.image_size)
+
         glyphs, classes = handwriting()
-        kept = np.flatnonzero(np.isin(classes, [int(label) for label in labels]))
+        columns = np.array(labels, dtype=int)
+        kept = np.flatnonzero(np.isin(classes, columns))
         check_count(self.name, self.images, most=len(kept))
         rows = np.random.default_rng(self.seed).permutation(kept)[: self.images]
+
         enlarge = tent(GLYPH_SIZE, self.image_size, inside=True)
         pixels = brightness_to_bytes(enlarge @ glyphs[rows] @ enlarge.T)
+
         key = {
             "dataset": "digits",
             "images": self.images,
@@ -75,7 +100,7 @@ class Digits(Dataset):
             name=self.name,
             task="singlelabel",
             images=np.repeat(pixels[:, None], 3, axis=1),
-            targets=(classes[rows, None] == np.array(labels, dtype=int)).astype(np.uint8),
+            targets=(classes[rows, None] == columns).astype(np.uint8),
             labels=labels,
             fingerprint=digest(key),
         )
@@ -83,8 +108,9 @@ class Digits(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class MultiDigits(Dataset):
-    """Several handwritten digits on one canvas; the labels are the digits that are present
-    (`multilabel`).
+    """Several handwritten digits on one canvas (`multilabel`).
+
+    The labels are the digits that are present.
 
     Each digit is present with chance `prevalence`, independently of the others except for the
     `correlated` pair; a canvas may be empty (chance (1 - prevalence)^10, 3 % by default). With
@@ -114,6 +140,7 @@ class MultiDigits(Dataset):
         """
         labels = digit_labels(self.name, self.labels)
         self.check()
+
         key = self.key()
         files = partial(arrays_in, ("images", "targets", "split"))
         painted = Store(Path(self.root)).read("multidigits", key, self.build, files)
@@ -155,19 +182,22 @@ class MultiDigits(Dataset):
         lowest = lowest_phi(self.prevalence)
         if not lowest <= self.correlation <= 1:
             raise UserError(
-                f"dataset.correlation={self.correlation} cannot be had: two labels of prevalence {self.prevalence} "
-                f"have a phi coefficient from {lowest:.3f} to 1"
+                f"dataset.correlation={self.correlation} cannot be had: two labels of prevalence "
+                f"{self.prevalence} have a phi coefficient from {lowest:.3f} to 1"
             )
 
     def build(self, folder: Path) -> Mapping[str, Any]:
-        """Paint all canvases into `folder`: images.npy, targets.npy (ten columns), split.npy and
-        sources.npy."""
+        """Paint all canvases into a folder.
+
+        They are images.npy, targets.npy (ten columns), split.npy and sources.npy.
+        """
         rng = np.random.default_rng(self.seed)
         glyphs, classes = handwriting()
         pair = (int(self.correlated[0]), int(self.correlated[1]))
         present = draw_labels(rng, self.images, self.prevalence, pair, self.correlation)
         split = split_rows(rng, self.images)
         sources = draw_sources(rng, present, split, classes, split_by_class(rng, classes))
+
         shape = (self.images, 3, self.image_size, self.image_size)
         images = new_images(folder / "images.npy", shape)
         for rows, canvases in paint(rng, glyphs, sources, self.image_size):
@@ -182,8 +212,11 @@ class MultiDigits(Dataset):
 
 
 def handwriting() -> tuple[np.ndarray, np.ndarray]:
-    """The 1,797 digits: ink in [0, 1], float32, shape (1797, 8, 8), and the class of each, 0 to 9,
-    shape (1797,)."""
+    """All handwritten digits.
+
+    Returns:
+        Ink in [0, 1], float32, shape (1797, 8, 8), and the class of each, 0 to 9, shape (1797,).
+    """
     from sklearn.datasets import load_digits  # here: a second of imports that nothing else needs
 
     digits = load_digits()
@@ -206,24 +239,35 @@ def draw_labels(
 
 
 def lowest_phi(prevalence: float) -> float:
-    """Least phi coefficient of two labels of this prevalence p: they exclude each other (p < 1/2)
-    or fill all."""
+    """Least phi coefficient of two labels of prevalence p.
+
+    They exclude each other (p < 1/2), or fill all.
+
+    Example:
+        >>> lowest_phi(0.5)
+        -1.0
+    """
     odds = prevalence / (1 - prevalence)
     return -min(odds, 1 / odds)
 
 
 def split_rows(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """0, 1 or 2 for each row in random order: 65 % train, 25 % validation, the rest test; int8,
-    shape (rows,)."""
-    train, validation = (round(part * rows) for part in SPLIT)
-    parts = np.repeat(
-        np.array([0, 1, 2], dtype=np.int8), [train, validation, rows - train - validation]
-    )
-    return rng.permutation(parts)
+    """0, 1 or 2 for each row in random order: 65 % train, 25 % validation, the rest test.
+
+    Returns:
+        int8, shape (rows,).
+    """
+    train, validation = (round(share * rows) for share in SPLIT_SHARES)
+    counts = [train, validation, rows - train - validation]
+    return rng.permutation(np.repeat(np.array([0, 1, 2], dtype=np.int8), counts))
 
 
 def split_by_class(rng: np.random.Generator, classes: np.ndarray) -> np.ndarray:
-    """Split of each handwritten image, so that each class is split 65/25/10; int8, shape (images,)."""
+    """Split of each handwritten image, so that each class is split 65/25/10.
+
+    Returns:
+        int8, shape (images,).
+    """
     split = np.empty(len(classes), dtype=np.int8)
     for digit in range(10):
         split[classes == digit] = split_rows(rng, int((classes == digit).sum()))
@@ -237,8 +281,7 @@ def draw_sources(
     classes: np.ndarray,
     glyph_split: np.ndarray,
 ) -> np.ndarray:
-    """Which handwritten image stands for each digit of each canvas: one of its class and of the
-    canvas's split.
+    """The handwritten image for each digit of each canvas, of its class and the canvas's split.
 
     Args:
         present: Digits on each canvas, boolean, shape (canvases, 10).
@@ -253,9 +296,9 @@ def draw_sources(
     for digit in range(10):
         for part in range(3):
             rows = np.flatnonzero(present[:, digit] & (split == part))
-            sources[rows, digit] = rng.choice(
-                np.flatnonzero((classes == digit) & (glyph_split == part)), len(rows)
-            )
+            choice = np.flatnonzero((classes == digit) & (glyph_split == part))
+            sources[rows, digit] = rng.choice(choice, len(rows))
+
     return sources
 
 
@@ -270,33 +313,35 @@ def paint(
     for start in range(0, len(sources), CHUNK):
         chunk = sources[start : start + CHUNK]
         canvases = np.empty((len(chunk), 3, size, size), dtype=np.float32)
-        canvases[:] = rng.uniform(*PAPER, (len(chunk), 3, 1, 1))
-        cells = rng.permuted(np.tile(np.arange(GRID**2), (len(chunk), 1)), axis=1)
+        canvases[:] = rng.uniform(*BACKGROUND, (len(chunk), 3, 1, 1))
+        cells = rng.permuted(np.tile(np.arange(CELLS**2), (len(chunk), 1)), axis=1)
+
         for digit, column in enumerate(chunk.T):
             rows = np.flatnonzero(column >= 0)
-            height = rng.uniform(*SCALE, len(rows)) * size
+            height = rng.uniform(*GLYPH_SCALE, len(rows)) * size
             top, left = draw_places(rng, cells[rows, digit], height, size)
-            ink = rng.uniform(*INK, (len(rows), 3, 1, 1)).astype(np.float32)
+            ink = rng.uniform(*STROKE, (len(rows), 3, 1, 1)).astype(np.float32)
             shapes = paste(glyphs[column[rows]], top, left, height, size)
             canvases[rows] = np.maximum(canvases[rows], ink * shapes[:, None])
 
-        canvases += NOISE * rng.standard_normal(canvases.shape, dtype=np.float32)
+        canvases += PIXEL_NOISE * rng.standard_normal(canvases.shape, dtype=np.float32)
         yield slice(start, start + len(chunk)), brightness_to_bytes(canvases)
 
 
 def draw_places(
     rng: np.random.Generator, cells: np.ndarray, height: np.ndarray, size: int
 ) -> np.ndarray:
-    """Upper and left edge of each digit, in pixels, shape (2, n): about the middle of its cell,
-    wholly on the canvas.
+    """Upper and left edge of each digit, in pixels, shape (2, n).
+
+    It lies about the middle of its cell, wholly on the canvas.
 
     Args:
-        cells: Cell of the grid, 0 to GRID^2 - 1, shape (n,).
+        cells: Cell of the grid, 0 to CELLS^2 - 1, shape (n,).
         height: Height and width of the digit, in pixels, shape (n,).
         size: Height and width of the canvas, in pixels.
     """
-    wobble = rng.uniform(-JITTER, JITTER, (2, len(cells)))
-    middle = (np.stack(np.divmod(cells, GRID)) + 0.5 + wobble) * size / GRID
+    wobble = rng.uniform(-WOBBLE, WOBBLE, (2, len(cells)))
+    middle = (np.stack(np.divmod(cells, CELLS)) + 0.5 + wobble) * size / CELLS
     return (middle - height / 2).clip(0, size - height)
 
 
@@ -328,8 +373,9 @@ def tent(
     length: float | np.ndarray | None = None,
     inside: bool = False,
 ) -> np.ndarray:
-    """Weights of bilinear sampling along one axis: `weights @ values` are the values at the
-    target's pixel centres.
+    """Weights of bilinear sampling along one axis.
+
+    `weights @ values` are the values at the target's pixel centres.
 
     Args:
         source: Number of values.
@@ -340,12 +386,17 @@ def tent(
 
     Returns:
         Shape (..., target, source); rows sum to 1 except where they fade.
+
+    Example:
+        >>> tent(2, 4, inside=True) @ np.array([0.0, 1.0])
+        array([0.  , 0.25, 0.75, 1.  ])
     """
     start, length = np.asarray(start), np.asarray(target if length is None else length)
     pixels = np.arange(target) + 0.5
     position = (pixels - start[..., None]) / length[..., None] * source - 0.5
     if inside:
         position = position.clip(0, source - 1)
+
     weights: np.ndarray = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(source)))
     return weights
 
@@ -356,8 +407,11 @@ def brightness_to_bytes(brightness: np.ndarray) -> np.ndarray:
 
 
 def digit_labels(name: str, labels: Sequence[Any], field: str = "labels") -> tuple[str, ...]:
-    """The labels as strings; raises UserError unless they are at least two different ones of '0' to
-    '9'."""
+    """The labels as strings.
+
+    Raises:
+        UserError: Unless they are at least two different ones of '0' to '9'.
+    """
     named = tuple(str(label) for label in labels)
     for label in named:
         if label not in DIGITS:
@@ -374,6 +428,7 @@ def digit_labels(name: str, labels: Sequence[Any], field: str = "labels") -> tup
 
 
 def check_size(name: str, image_size: int) -> None:
+    """Raises UserError for images smaller than the handwritten ones."""
     if image_size < GLYPH_SIZE:
         raise UserError(
             f"dataset.image_size of {name} must be at least {GLYPH_SIZE} pixels, got {image_size}"
@@ -381,9 +436,11 @@ def check_size(name: str, image_size: int) -> None:
 
 
 def check_count(name: str, images: int | None, most: int | None = None) -> None:
+    """Raises UserError for a number of images that cannot be had."""
     if images is not None and images < 1:
         raise UserError(f"dataset.images of {name} must be at least 1, got {images}")
     if images is not None and most is not None and images > most:
         raise UserError(
-            f"dataset.images={images} is more than the {most:,} images of {name}; null takes them all"
+            f"dataset.images={images} is more than the {most:,} images of {name}; "
+            "null takes them all"
         )

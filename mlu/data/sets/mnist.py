@@ -16,32 +16,36 @@ import numpy as np
 from mlu.data.arrays import SMALL_SIDE, ImageArrays, Part, classes_of, decoding, malformed
 from mlu.data.files import download
 
-GLYPH_SIDE = 28  # height and width of the images in the files, in pixels
-IMAGES, LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
-TRAIN, TEST = "train", "t10k"
+GLYPH_SIDE = 28
+"""Height and width of the images in the files, in pixels."""
+
+_IMAGES, _LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
+_TRAIN, _TEST = "train", "t10k"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MNIST(ImageArrays):
-    """MNIST as torchvision lays it out: `MNIST/raw/` below `root`, or `raw/`, or `root` itself,
-    holds the idx files.
+    """MNIST as torchvision lays it out.
 
+    `MNIST/raw/` below `root`, or `raw/`, or `root` itself, holds the idx files
     `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of `t10k`, each as it is or
-    gzipped (.gz). The images get a black margin of 2 pixels and three equal channels.
+    gzipped (.gz).
+
+    The images get a black margin of 2 pixels and three equal channels.
     """
 
     classes: ClassVar = tuple("0123456789")
     folders: ClassVar = ("MNIST/raw", "raw", "")
     files: ClassVar = tuple(
-        kind.format(part) for part in (TRAIN, TEST) for kind in (IMAGES, LABELS)
+        kind.format(part) for part in (_TRAIN, _TEST) for kind in (_IMAGES, _LABELS)
     )
     endings: ClassVar = ("", ".gz")
     origin: ClassVar = "MNIST (yann.lecun.com/exdb/mnist)"
 
     def read(self, files: Mapping[str, Path]) -> list[Part]:
         return [
-            read_idx_pair(files[IMAGES.format(part)], files[LABELS.format(part)], part == TEST)
-            for part in (TRAIN, TEST)
+            read_idx_pair(files[_IMAGES.format(part)], files[_LABELS.format(part)], part == _TEST)
+            for part in (_TRAIN, _TEST)
         ]
 
     def fetch(self, root: Path, missing: Sequence[str]) -> None:
@@ -49,16 +53,21 @@ class MNIST(ImageArrays):
 
 
 def read_idx_pair(images: Path, labels: Path, test: bool) -> Part:
-    """The images and labels of two files; raises UserError if they are damaged, malformed or do not
-    match."""
+    """The images and labels of two files.
+
+    Raises:
+        UserError: If they are damaged, malformed or do not match.
+    """
     glyphs, classes = read_idx(images, 3), read_idx(labels, 1)
     if glyphs.shape[1:] != (GLYPH_SIDE, GLYPH_SIDE):
         raise malformed(
             images, f"images must be {GLYPH_SIDE} x {GLYPH_SIDE} pixels, got shape {glyphs.shape}"
         )
+
     margin = (SMALL_SIDE - GLYPH_SIDE) // 2
     framed = np.pad(glyphs, ((0, 0), (margin, margin), (margin, margin)))
     pixels = np.repeat(framed[:, None], 3, axis=1)
+
     return Part(pixels, classes_of(labels, classes.tolist(), len(glyphs), range(10)), test)
 
 
@@ -82,7 +91,8 @@ def read_idx(file: Path, axes: int) -> np.ndarray:
     if len(content) < start or int.from_bytes(content[:4], "big") != magic:
         raise malformed(
             file,
-            f"an idx file of this kind begins with {magic:08x}, this one with {content[:4].hex()!r}",
+            f"an idx file of this kind begins with {magic:08x}, "
+            f"this one with {content[:4].hex()!r}",
         )
 
     shape = np.frombuffer(content, ">u4", axes, offset=4).tolist()

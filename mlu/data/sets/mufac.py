@@ -1,5 +1,6 @@
-"""MUFAC: 13,068 photographs of Korean families in eight classes of age, the person's age when it
-was taken.
+"""MUFAC: 13,068 photographs of Korean families in eight classes of age.
+
+The age is that of the person when the picture was taken.
 
 Source: Choi, Na, Towards Machine Unlearning Benchmarks, 2023 (github.com/ndb796/MachineUnlearning).
 """
@@ -23,22 +24,41 @@ from mlu.system.store import checksum
 
 log = logging.getLogger(__name__)
 
-FOLDER = "custom_korean_family_dataset_resolution_128"
-ORIGIN = "MUFAC (github.com/ndb796/MachineUnlearning)"
-PARTS = ("train", "val", "test")
-COLUMNS = ("family_id", "person_id", "age_class", "image_path")
-GROUPS = {
-    "a": "0-6", "b": "7-12", "c": "13-19", "d": "20-30", "e": "31-45", "f": "46-55", "g": "56-66", "h": "67-80"
-}  # fmt: skip
+_FOLDER = "custom_korean_family_dataset_resolution_128"
+_ORIGIN = "MUFAC (github.com/ndb796/MachineUnlearning)"
+_COLUMNS = ("family_id", "person_id", "age_class", "image_path")
+
+MUFAC_PARTS = ("train", "val", "test")
+"""Names of the parts in those of the files, in the order of their numbers."""
+
+AGE_GROUPS = {
+    "a": "0-6",
+    "b": "7-12",
+    "c": "13-19",
+    "d": "20-30",
+    "e": "31-45",
+    "f": "46-55",
+    "g": "56-66",
+    "h": "67-80",
+}
 """Years of age of each class by its letter."""
+
 PAPER_GROUPS = frozenset({"0-6", "13-19", "20-30", "31-45", "46-55"})
 """The classes that stand for the paper's five groups."""
-NAME = re.compile(r"[^/\\]+_(?P<letter>[a-h])[0-9]+\.jpg")
+
+IMAGE_NAME = re.compile(r"[^/\\]+_(?P<letter>[a-h])[0-9]+\.jpg")
 
 
 class MufacImage(NamedTuple):
-    """An image: its path in the folder, its family and person, its class, and the number of its
-    part."""
+    """A row of a label table.
+
+    Attributes:
+        path: In the folder.
+        family: Whose picture it is.
+        person: Who of them.
+        group: Class of age.
+        part: Number of the part.
+    """
 
     path: str
     family: str
@@ -76,9 +96,12 @@ class MUFAC(ImageFolder):
 
     def read(self) -> LabelTable:
         """Rows are in the order of the files: train, val, test."""
-        labels = chosen_labels(self.name, self.labels, tuple(GROUPS.values()))
+        labels = chosen_labels(self.name, self.labels, tuple(AGE_GROUPS.values()))
         folder = self.folder()
-        rows = [row for part in range(len(PARTS)) for row in read_mufac_part(folder, part)]
+        rows: list[MufacImage] = []
+        for part in range(len(MUFAC_PARTS)):
+            rows += read_mufac_part(folder, part)
+
         chosen = [row for row in rows if row.group in labels]
         if len(chosen) < len(rows):
             log.warning(
@@ -87,25 +110,24 @@ class MUFAC(ImageFolder):
             )  # fmt: skip
         if set(labels) == PAPER_GROUPS:
             log.warning(
-                "%s: the paper's groups 13-16 and 46-60 are not in the files: 13-19 and 46-55 stand for them",
+                "%s: the paper's groups 13-16 and 46-60 are not in the files: "
+                "13-19 and 46-55 stand for them",
                 self.name,
             )
 
         people = sorted({(row.family, row.person) for row in chosen})
         number = {person: place for place, person in enumerate(people)}
+        groups = np.array([row.group for row in chosen], str)
+        parts = np.array([row.part for row in chosen], np.int8)
         table = LabelTable(
             folder=folder,
             paths=[row.path for row in chosen],
-            targets=(
-                np.array([row.group for row in chosen], str)[:, None] == np.array(labels)
-            ).astype(np.uint8),
+            targets=(groups[:, None] == np.array(labels)).astype(np.uint8),
             labels=labels,
-            origin=ORIGIN,
+            origin=_ORIGIN,
             task="singlelabel",
             identities=np.array([number[row.family, row.person] for row in chosen], np.int64),
-            split=np.array([row.part for row in chosen], np.int8)
-            if self.split == "official"
-            else None,
+            split=parts if self.split == "official" else None,
         )
         self.warn_of_copies(table)
 
@@ -114,73 +136,82 @@ class MUFAC(ImageFolder):
     def folder(self) -> Path:
         """The folder that holds the three files."""
         root = Path(self.root).expanduser()
-        for folder in (root / FOLDER, root):
-            if any(part_file(folder, part).is_file() for part in PARTS):
+        for folder in (root / _FOLDER, root):
+            if any(part_file(folder, part).is_file() for part in MUFAC_PARTS):
                 return folder
+
         raise UserError(
-            f"no {part_file(root, PARTS[0]).name} in {root / FOLDER} or {root}: put {ORIGIN} there, "
-            f"or name its folder with dataset.root=..."
+            f"no {part_file(root, MUFAC_PARTS[0]).name} in {root / _FOLDER} or {root}: "
+            f"put {_ORIGIN} there, or name its folder with dataset.root=..."
         )
 
     def warn_of_copies(self, table: LabelTable) -> None:
-        """Say how many images are also in another part of the split, or of another person where
-        none is given."""
-        owners, other = (
-            (table.identities, "person") if table.split is None else (table.split, "part")
-        )
+        """Say how many images are also in another part of the split.
+
+        Where no split is given: also of another person.
+        """
+        owners, other = table.split, "part"
+        if owners is None:
+            owners, other = table.identities, "person"
         assert owners is not None
+
         files = [table.folder / path for path in table.paths]
-        copies = shared_rows(list(threads(os.getpid()).map(content, files)), owners)
+        copies = shared_rows(list(threads(os.getpid()).map(file_content, files)), owners)
         if len(copies):
             log.warning(
-                "%s: %d of the %d images (before dataset.exclude) are in another %s too, byte by byte, such as %s: "
-                "python -m mlu.doctor dataset=%s says which to leave out",
+                "%s: %d of the %d images (before dataset.exclude) are in another %s too, "
+                "byte by byte, such as %s: python -m mlu.doctor dataset=%s says which to leave out",
                 self.name, len(copies), len(files), other, table.paths[copies[0]], self.name,
             )  # fmt: skip
 
 
 def part_file(folder: Path, part: str) -> Path:
+    """The label table of a part."""
     return folder / f"custom_{part}_dataset.csv"
 
 
 def read_mufac_part(folder: Path, part: int) -> list[MufacImage]:
-    """Rows of one of the three files; raises UserError with one that is malformed, double or
-    contradicts itself."""
-    file = part_file(folder, PARTS[part])
-    if not file.is_file():
-        raise UserError(f"there is no {file}: put it there from {ORIGIN}")
+    """Rows of one of the three files.
 
-    table = read_table(file, COLUMNS)
+    Raises:
+        UserError: With a row that is malformed, double or contradicts itself.
+    """
+    file = part_file(folder, MUFAC_PARTS[part])
+    if not file.is_file():
+        raise UserError(f"there is no {file}: put it there from {_ORIGIN}")
+
+    table = read_table(file, _COLUMNS)
+    columns = [table[column].to_pylist() for column in _COLUMNS]
     rows = []
-    for family, person, age, name in zip(
-        *(table[column].to_pylist() for column in COLUMNS), strict=True
-    ):
-        match = NAME.fullmatch(name)
+    for family, person, age, name in zip(*columns, strict=True):
+        match = IMAGE_NAME.fullmatch(name)
         if not match:
             raise UserError(
-                f"{file}, row {name}: image_path must be like F0001_AGE_D_18_a1.jpg, with a class from a to h"
+                f"{file}, row {name}: image_path must be like F0001_AGE_D_18_a1.jpg, "
+                "with a class from a to h"
             )
 
         letter = match["letter"]
         if age.strip().isalpha() and age.strip() != letter:
             raise UserError(
-                f"{file}, row {name}: age_class says {age!r}, the file name {letter!r}; one must be mended"
+                f"{file}, row {name}: age_class says {age!r}, the file name {letter!r}; "
+                "one must be mended"
             )
         if not (family and person):
             raise UserError(
-                f"{file}, row {name}: family_id and person_id must not be empty, got {family!r}, {person!r}"
+                f"{file}, row {name}: family_id and person_id must not be empty, "
+                f"got {family!r}, {person!r}"
             )
 
-        rows.append(
-            MufacImage(f"{PARTS[part]}_images/{name}", family, person, GROUPS[letter], part)
-        )
+        path = f"{MUFAC_PARTS[part]}_images/{name}"
+        rows.append(MufacImage(path, family, person, AGE_GROUPS[letter], part))
 
     refuse_doubles(file, [row.path for row in rows])
 
     return rows
 
 
-def content(file: Path) -> str:
+def file_content(file: Path) -> str:
     """Hash of a file's bytes; of a missing file, which is refused later, its own path."""
     try:
         return checksum(file)

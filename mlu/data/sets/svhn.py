@@ -15,24 +15,24 @@ from scipy.io import loadmat
 from mlu.data.arrays import SMALL_SIDE, ImageArrays, Part, classes_of, decoding, malformed
 from mlu.data.files import download
 
-TRAIN, TEST = "train_32x32.mat", "test_32x32.mat"
+_TRAIN, _TEST = "train_32x32.mat", "test_32x32.mat"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SVHN(ImageArrays):
-    """SVHN's cropped digits as torchvision lays them out: `train_32x32.mat` and `test_32x32.mat` in
-    `root`.
+    """SVHN's cropped digits as torchvision lays them out.
 
-    Each holds `X`, uint8, shape (32, 32, 3, n), and `y`, shape (n, 1), in MATLAB's format 5; 10 in
-    `y` is the digit 0. The set of extra training images is not read.
+    `root` holds `train_32x32.mat` and `test_32x32.mat`. Each has `X`, uint8, shape (32, 32, 3, n),
+    and `y`, shape (n, 1), in MATLAB's format 5; 10 in `y` is the digit 0. The set of extra training
+    images is not read.
     """
 
     classes: ClassVar = tuple("0123456789")
-    files: ClassVar = (TRAIN, TEST)
+    files: ClassVar = (_TRAIN, _TEST)
     origin: ClassVar = "SVHN, format 2 (ufldl.stanford.edu/housenumbers)"
 
     def read(self, files: Mapping[str, Path]) -> list[Part]:
-        return [read_mat(files[name], test=name == TEST) for name in (TRAIN, TEST)]
+        return [read_mat(files[name], test=name == _TEST) for name in (_TRAIN, _TEST)]
 
     def fetch(self, root: Path, missing: Sequence[str]) -> None:
         for name in missing:

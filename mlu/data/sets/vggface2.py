@@ -1,5 +1,6 @@
-"""VGGFace2 with MAAD-Face: 3.31 million photographs of 9,131 people with 47 attributes, a fifth of
-them undefined.
+"""VGGFace2 with MAAD-Face: 3.31 million photographs of 9,131 people with 47 attributes.
+
+A fifth of the attributes is undefined.
 
 Sources: Cao, Shen, Xie, Parkhi, Zisserman, VGGFace2, FG 2018; Terhörst, Fährmann, Kolf, Damer,
 Kirchbuchner, Kuijper, MAAD-Face, TIFS 2021 (github.com/pterhoer/MAAD-Face). MAAD-Face's labels were
@@ -25,15 +26,17 @@ from mlu.system.errors import UserError
 
 log = logging.getLogger(__name__)
 
-FOLDER = "VGGFace2"
-TABLES = ("MAAD_Face.csv", "MAAD-Face.csv")
-FILENAME = "Filename"
-PARTS = ("train", "test")
+_FOLDER = "VGGFace2"
+_TABLES = ("MAAD_Face.csv", "MAAD-Face.csv")
+_FILENAME = "Filename"
+_VALUES = {"1": 1, "-1": -1, "0": 0}
+
+_PARTS = ("train", "test")
 OFFICIAL = np.array([OPEN, 2], np.int8)
-"""The split that each of the `PARTS` is."""
-PERSON = re.compile(r"n[0-9]{6}")
-IMAGE = rf"^{PERSON.pattern}/[^/\\]+\.jpg$"
-VALUES = {"1": 1, "-1": -1, "0": 0}
+"""The split that each of the parts is."""
+
+PERSON_FOLDER = re.compile(r"n[0-9]{6}")
+IMAGE_PATH = rf"^{PERSON_FOLDER.pattern}/[^/\\]+\.jpg$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class VGGFace2(ImageFolder):
     `root` is the folder that holds these, or the one that holds it under the name `VGGFace2`:
 
     - `train/n000002/0001_01.jpg`, ...: 8,631 people; `test/n000001/0001_01.jpg`, ...: 500 others.
-    One may be missing;
+      One may be missing;
     - `MAAD_Face.csv` (or `MAAD-Face.csv`), there or beside that folder: a header, then a row per
       image with `Filename` (`n000002/0001_01.jpg`) and a column per attribute: 1 has it, -1 has it
       not, 0 undefined.
@@ -67,28 +70,28 @@ class VGGFace2(ImageFolder):
         labels = chosen_labels(self.name, self.labels, MAAD)
         folder = self.folder()
         file = self.table(folder)
-        table = read_table(file, [FILENAME, *labels])
-        names = read_names(file, table[FILENAME])
-        values = np.stack(
-            [read_values(file, names, label, table[label]) for label in labels], axis=1
-        )
+        table = read_table(file, [_FILENAME, *labels])
+        names = read_names(file, table[_FILENAME])
+        columns = [read_values(file, names, label, table[label]) for label in labels]
+        values = np.stack(columns, axis=1)
+
         images, parts = scan(folder)
         places = pc.fill_null(pc.index_in(names, value_set=images), -1).to_numpy()
         rows = np.flatnonzero(places >= 0)
         origin = "VGGFace2 (Cao et al., FG 2018): unpack its train and test archives there"
         if not len(rows):
             raise UserError(
-                f"none of the {len(names):,} images of {file} is in {folder}: get them from {origin}"
+                f"none of the {len(names):,} images of {file} is in {folder}: "
+                f"get them from {origin}"
             )
 
         self.warn(file, folder, names, images, places)
         found, part = names.take(pa.array(rows)), parts[places[rows]]
+        folders = pa.array(_PARTS).take(pa.array(part))
 
         return LabelTable(
             folder=folder,
-            paths=pc.binary_join_element_wise(
-                pa.array(PARTS).take(pa.array(part)), found, "/"
-            ).to_pylist(),
+            paths=pc.binary_join_element_wise(folders, found, "/").to_pylist(),
             targets=(values[rows] == 1).astype(np.uint8),
             labels=labels,
             origin=origin,
@@ -100,25 +103,29 @@ class VGGFace2(ImageFolder):
     def folder(self) -> Path:
         """The folder that holds `train` or `test`."""
         root = Path(self.root).expanduser()
-        for folder in (root / FOLDER, root):
-            if any((folder / part).is_dir() for part in PARTS):
+        for folder in (root / _FOLDER, root):
+            if any((folder / part).is_dir() for part in _PARTS):
                 return folder
+
         raise UserError(
-            f"no folder train or test in {root / FOLDER} or {root}: put VGGFace2's images there, "
+            f"no folder train or test in {root / _FOLDER} or {root}: put VGGFace2's images there, "
             f"or name their folder with dataset.root=..."
         )
 
     def table(self, folder: Path) -> Path:
-        """The file of the attributes, which is in the images' folder or beside it where none is
-        named."""
-        beside = [place / name for place in (folder, folder.absolute().parent) for name in TABLES]
+        """The file of the attributes.
+
+        Where none is named it is in the images' folder, or beside that.
+        """
+        beside = [place / name for place in (folder, folder.absolute().parent) for name in _TABLES]
         places = beside if self.attributes is None else [Path(self.attributes).expanduser()]
         for place in places:
             if place.is_file():
                 return place
+
         raise UserError(
-            f"there is no {places[0]}: get {TABLES[0]} from MAAD-Face (github.com/pterhoer/MAAD-Face), "
-            f"or name where it is with dataset.attributes=..."
+            f"there is no {places[0]}: get {_TABLES[0]} from MAAD-Face "
+            "(github.com/pterhoer/MAAD-Face), or name where it is with dataset.attributes=..."
         )
 
     def warn(
@@ -135,56 +142,71 @@ class VGGFace2(ImageFolder):
         unnamed = np.ones(len(images), bool)
         unnamed[places[places >= 0]] = False
         if unnamed.any():
+            first = pc.min(images.filter(pa.array(unnamed)))
             log.warning(
                 "%s: %d of the %d images in %s have no row in %s and are left out, such as %s",
-                self.name, unnamed.sum(), len(images), folder, file, pc.min(images.filter(pa.array(unnamed))),
+                self.name, unnamed.sum(), len(images), folder, file, first,
             )  # fmt: skip
 
 
 def read_names(file: Path, column: pa.ChunkedArray) -> pa.Array:
-    """File names of the images, such as `n000002/0001_01.jpg`; raises UserError with a row that is
-    none, or double."""
+    """File names of the images, such as `n000002/0001_01.jpg`.
+
+    Raises:
+        UserError: With a row that is none, or double.
+    """
     names = column.combine_chunks()
-    wrong = pc.index(pc.match_substring_regex(names, IMAGE), False).as_py()
+    wrong = pc.index(pc.match_substring_regex(names, IMAGE_PATH), False).as_py()
     if wrong >= 0:
         raise UserError(
-            f"{file}, row {wrong + 2}: {FILENAME} must be like n000002/0001_01.jpg, got '{names[wrong]}'"
+            f"{file}, row {wrong + 2}: {_FILENAME} must be like n000002/0001_01.jpg, "
+            f"got '{names[wrong]}'"
         )
     if pc.count_distinct(names).as_py() < len(names):
         refuse_doubles(file, names.to_pylist())
+
     return names
 
 
 def read_values(file: Path, names: pa.Array, label: str, column: pa.ChunkedArray) -> np.ndarray:
-    """1, -1 or 0 of each row, int8, shape (rows,); raises UserError with the row, column and value
-    if it is another."""
+    """1, -1 or 0 of each row, int8, shape (rows,).
+
+    Raises:
+        UserError: With the row, column and value, if it is another.
+    """
     coded = column.combine_chunks().dictionary_encode("encode")
     words, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
-    meanings = [VALUES.get(str(word).strip()) for word in words]
+    meanings = [_VALUES.get(str(word).strip()) for word in words]
     wrong = np.array([meaning is None for meaning in meanings], bool)[codes]
     for row in np.flatnonzero(wrong)[:1]:
         raise UserError(
-            f"{file}, row {names[row]}: {label} must be 1, -1 or 0 (undefined), got {words[codes[row]]!r}"
+            f"{file}, row {names[row]}: {label} must be 1, -1 or 0 (undefined), "
+            f"got {words[codes[row]]!r}"
         )
+
     values: np.ndarray = np.array(meanings, np.int8)[codes]
     return values
 
 
 def scan(folder: Path) -> tuple[pa.Array, np.ndarray]:
-    """Names of all images as the table spells them, and which of the `PARTS` each is in, int8,
-    shape (images,).
+    """Names of all images as the table spells them, and the part of each.
+
+    Returns:
+        Names, and whether each is in train (0) or test (1), int8, shape (images,).
 
     Raises:
         UserError: If a person is in both parts.
     """
     names, parts = [pa.array([], pa.string())], [np.empty(0, np.int8)]
     home: dict[str, str] = {}
-    for number, part in enumerate(PARTS):
+    for number, part in enumerate(_PARTS):
         for person in people(folder / part):
             if home.setdefault(person, part) != part:
                 raise UserError(
-                    f"{person} is in {folder / home[person]} and in {folder / part}: keep one of the two"
+                    f"{person} is in {folder / home[person]} and in {folder / part}: "
+                    "keep one of the two"
                 )
+
             with os.scandir(f"{folder}/{part}/{person}") as files:
                 found = [f"{person}/{file.name}" for file in files if file.name.endswith(".jpg")]
             names.append(pa.array(found, pa.string()))
@@ -197,6 +219,6 @@ def people(folder: Path) -> Iterator[str]:
     """Names of the folders of people; none where the folder is not there."""
     if folder.is_dir():
         with os.scandir(folder) as entries:
-            yield from (
-                entry.name for entry in entries if PERSON.fullmatch(entry.name) and entry.is_dir()
-            )
+            for entry in entries:
+                if PERSON_FOLDER.fullmatch(entry.name) and entry.is_dir():
+                    yield entry.name

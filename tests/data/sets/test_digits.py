@@ -184,8 +184,8 @@ def test_every_present_digit_brightens_its_canvas():
     sources[np.arange(10, 30), np.arange(20) % 10] = np.arange(20)
     ((_, canvases),) = module.paint(np.random.default_rng(0), glyphs, sources, 48)
     brightest = canvases.max((1, 2, 3)) / 255
-    assert (brightest[:10] < module.PAPER[1] + 6 * module.NOISE).all()
-    assert (brightest[10:] > module.PAPER[1] + 6 * module.NOISE).all()
+    assert (brightest[:10] < module.BACKGROUND[1] + 6 * module.PIXEL_NOISE).all()
+    assert (brightest[10:] > module.BACKGROUND[1] + 6 * module.PIXEL_NOISE).all()
 
 
 def test_canvases_repeat_with_the_seed_and_are_drawn_once(tmp_path, monkeypatch):
