@@ -22,13 +22,12 @@ BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryShrink(Method):
-    """Boundary Shrink: gives each image of a forgotten class to the class across its nearest border
-    (Chen, 2023).
+    """Boundary Shrink: gives images of a forgotten class to that across their nearest border.
 
-    That class is what the original says once the image has taken one step of size `step` up its
-    loss, forgotten classes excluded. Fine-tuning goes through images of the forgotten classes
-    alone; batch norms are frozen, since such batches have statistics of their own. Only for one
-    class per image: across a binary label's border lies its inversion.
+    Chen et al. (2023). That class is what the original says once the image has taken one step of
+    size `step` up its loss, forgotten classes excluded. Fine-tuning goes through images of the
+    forgotten classes alone; batch norms are frozen, since such batches have statistics of their
+    own. Only for one class per image: across a binary label's border lies its inversion.
 
     Attributes:
         step: Of the fast gradient sign attack, pixels in [0, 1] (or on the scale that the network
@@ -62,9 +61,10 @@ class BoundaryShrink(Method):
 
 
 def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
-    """The retained class across the nearest border of each image, one-hot, shape (batch, labels)."""
+    """Retained class across the nearest border of each image, one-hot, shape (batch, labels)."""
     pixels = problem.original.pixels
     images = (batch.images.float() / 255 if pixels else batch.images.clone()).requires_grad_()
+
     loss = F.cross_entropy(problem.original(images), batch.targets, reduction="sum")
     (slope,) = torch.autograd.grad(loss, images)
     moved = (images + step * slope.sign()).detach()
@@ -80,4 +80,5 @@ def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
 
 
 def reassigning_loss(problem: Problem, net: Network, batch: Batch) -> Tensor:
+    """Cross-entropy of images and the classes that they were given to."""
     return F.cross_entropy(net(batch.images), batch.targets)

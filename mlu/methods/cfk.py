@@ -15,13 +15,13 @@ from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class CFk(Method):
-    """CF-k: fine-tunes the last k layers on the retained labels; EU-k: trains them anew (Goel et
-    al., 2022).
+    """CF-k: fine-tunes the last k layers on the retained labels; EU-k: trains them anew.
 
-    Layers are counted from the output: convolutions, linear layers, and what attention reads its
-    tokens by. The norms among them move too. All that comes before is frozen, with the statistics
-    of its batch norms. The head's forgotten row gets no gradient, and the features before the last
-    k layers are the original's, so CF-k barely forgets anything in a multi-label task.
+    Goel et al. (2022). Layers are counted from the output: convolutions, linear layers, and what
+    attention reads its tokens by. The norms among them move too. All that comes before is frozen,
+    with the statistics of its batch norms. The head's forgotten row gets no gradient, and the
+    features before the last k layers are the original's, so CF-k barely forgets anything in a
+    multi-label task.
 
     Attributes:
         k: Number of layers, >= 1.
@@ -76,15 +76,12 @@ def silenced(problem: Problem, weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def new_start(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
-    """What a parameter starts from anew, on the CPU."""
+    """Value that a parameter starts from anew, on the CPU."""
     start = torch.zeros(old.shape)
+    if name.endswith("weight") and old.ndim > 1:
+        return nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator)
     if name.endswith("weight"):
-        return (
-            nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator)
-            if old.ndim > 1
-            else start + 1
-        )
-
+        return start + 1
     if name.endswith("bias"):
         return start
 

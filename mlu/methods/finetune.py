@@ -9,9 +9,9 @@ from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Method):
-    """Goes on training on the retained labels alone, and hopes that the others fade (catastrophic
-    forgetting).
+    """Goes on training on the retained labels alone, and hopes that the others fade.
 
+    Catastrophic forgetting, put to use.
     The forgotten output gets no gradient, so in a multi-label task nothing pushes it.
     """
 

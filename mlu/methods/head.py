@@ -8,11 +8,10 @@ from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Method):
-    """Only the forgotten output is made constant: perfect forgetting to whoever reads that output
-    alone.
+    """Makes the forgotten output constant, and nothing else.
 
-    The features keep all they knew. It costs nothing, so it is the baseline that every method must
-    beat elsewhere.
+    To whoever reads that output alone, it is perfect forgetting. The features keep all they knew.
+    It costs nothing, so it is the baseline that every method must beat elsewhere.
     """
 
     reads_forgotten: ClassVar[bool] = False

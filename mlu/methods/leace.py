@@ -14,15 +14,14 @@ from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Leace(Method):
-    """LEACE: the least change of the features after which no linear map can tell the forgotten
-    labels (Belrose, 2023).
+    """LEACE: the least change of the features after which no linear map tells the forgotten labels.
 
-    With the training images' mean mu, covariance S and cross-covariance C with the forgotten
-    targets, features become r(h) = h - S^(1/2) P S^(-1/2) (h - mu), P projecting onto the span of
-    S^(-1/2) C. Their covariance with the targets is then exactly zero, which a linear attacker
-    needs; others may still read them. It **adds a layer** before the
-    head: who holds the network can take it off again and has the original. Folded into the head,
-    there is no such layer, but the features are the original's.
+    Belrose et al. (2023). With the training images' mean mu, covariance S and cross-covariance C
+    with the forgotten targets, features become r(h) = h - S^(1/2) P S^(-1/2) (h - mu), P projecting
+    onto the span of S^(-1/2) C. Their covariance with the targets is then exactly zero, which a
+    linear attacker needs; others may still read them. It **adds a layer** before the head: who
+    holds the network can take it off again and has the original. Folded into the head, there is no
+    such layer, but the features are the original's.
 
     Attributes:
         fold: Whether the map becomes part of the head's weights instead of a layer.
@@ -36,14 +35,16 @@ class Leace(Method):
     tolerance: float
 
     def edit(self, problem: Problem) -> Edit:
+        columns = list(problem.request.forgotten)
         with phase("score"):
             _, features = respond(problem.net, problem.train)
-            known = problem.train.known[:, list(problem.request.forgotten)].all(1)
+            known = problem.train.known[:, columns].all(1)
             if not known.any():
                 raise UserError(
                     "leace: no training image has all forgotten targets known, choose other labels"
                 )
-            targets = problem.train.targets[known][:, list(problem.request.forgotten)]
+
+            targets = problem.train.targets[known][:, columns]
             matrix, offset = eraser(features[known].double(), targets.double(), self.tolerance)
 
         with phase("edit"):
@@ -52,18 +53,19 @@ class Leace(Method):
             silent = silent_head(problem)
             if not self.fold:
                 return Edit(weights=silent, eraser=(matrix, offset))
+
             weight, bias = silent["head.weight"], silent["head.bias"]
-            return Edit(
-                weights={"head.weight": weight @ matrix, "head.bias": bias + weight @ offset}
-            )
+            folded = {"head.weight": weight @ matrix, "head.bias": bias + weight @ offset}
+            return Edit(weights=folded)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return ()
 
 
 def eraser(features: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """The affine map r(h) = matrix h + offset that makes features and targets uncorrelated at the
-    least change.
+    """Affine map that makes features and targets uncorrelated at the least change.
+
+    It is r(h) = matrix h + offset.
 
     Args:
         features: Shape (images, features).
@@ -72,22 +74,27 @@ def eraser(features: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor,
 
     Returns:
         Matrix (features, features) and offset (features,).
+
+    >>> features = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> matrix, _ = eraser(features, targets=features[:, [1]], tolerance=1e-6)
+    >>> matrix.round(decimals=6).abs().tolist()
+    [[1.0, 0.0], [0.0, 0.0]]
     """
     mean = features.mean(0)
     centred = features - mean
     covariance = centred.T @ centred / len(features)
     cross = centred.T @ (targets - targets.mean(0)) / len(features)
+
     values, vectors = torch.linalg.eigh(covariance)
+    number = torch.finfo(values.dtype)
     # Raised, not left out: what features say along a direction that is left out would stay
     # readable.
-    roots = values.clamp(
-        min=(tolerance * values.max()).clamp(min=torch.finfo(values.dtype).tiny)
-    ).sqrt()
+    least = (tolerance * values.max()).clamp(min=number.tiny)
+    roots = values.clamp(min=least).sqrt()
     root, inverse = (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
+
     directions = torch.linalg.svd(inverse @ cross, full_matrices=False)
-    spanning = (
-        torch.finfo(values.dtype).eps * max(features.shape) * directions.S.max() < directions.S
-    )
+    spanning = number.eps * max(features.shape) * directions.S.max() < directions.S
     basis = directions.U[:, spanning]
     matrix = torch.eye(len(mean)).to(root) - root @ basis @ basis.T @ inverse
 

@@ -6,11 +6,10 @@ from mlu.data.base import TaskName
 
 @dataclass(frozen=True, kw_only=True)
 class Retrain:
-    """The reference as a method: trained from the original's initial weights, it never saw the
-    forgotten label.
+    """The reference as a method: it never saw the forgotten label.
 
-    Nothing is edited, so this is no `Method`: the pipeline trains it as a stage of its own (paper,
-    Section 3).
+    It is trained from the original's initial weights. Nothing is edited, so this is no `Method`:
+    the pipeline trains it as a stage of its own (paper, Section 3).
     """
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("multilabel", "singlelabel")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mlu.data.split import Batch, Split, count_batches
-from mlu.methods.parts.scoring import MEAN_BATCH, speaking
-from mlu.models.network import Network
+from mlu.methods.parts.scoring import MEAN_BATCH, forgotten_side, on_device, speaking
+from mlu.models.network import Network, Weights
 from mlu.models.tasks import Relabelling
 from mlu.scores.gradients import every_weight, sensitivity
 from mlu.training.meter import phase
@@ -19,13 +19,12 @@ from mlu.unlearning.edits import top_fraction
 
 @dataclass(frozen=True, kw_only=True)
 class SalUn(Method):
-    """SalUn: teaches random forgotten labels to the weights that these labels depend on most (Fan
-    et al., 2024).
+    """SalUn: teaches random forgotten labels to the weights that these labels depend on most.
 
-    A weight's saliency is |dL_forgotten/dw| of the mean training loss. The body's weights, biases
-    and batch norms are ranked together, the head's apart from them: a forgotten label's own row
-    would fill the mask. All other weights are put back after each step, since momentum and weight
-    decay walk through a mask of gradients.
+    Fan et al. (2024). A weight's saliency is |dL_forgotten/dw| of the mean training loss. The
+    body's weights, biases and batch norms are ranked together, the head's apart from them: a
+    forgotten label's own row would fill the mask. All other weights are put back after each step,
+    since momentum and weight decay walk through a mask of gradients.
 
     Attributes:
         fraction: Share of the body's and of the head's weights that may move, in [0, 1]; 1 is plain
@@ -47,23 +46,29 @@ class SalUn(Method):
 
     def edit(self, problem: Problem) -> Edit:
         with phase("score"):
-            net = speaking(problem)
-            batches = (batch.to(problem.device) for batch in problem.forget.batches(MEAN_BATCH))
-            columns = {"forgotten": problem.request.forgotten}
-            saliency = sensitivity(net, problem.task, batches, columns, every_weight(net))[
-                "forgotten"
-            ]
-
+            saliency = self.saliency(problem)
         with phase("edit"):
-            radius = {}
-            for part in ("body.", "head."):
-                names = [name for name in saliency if name.startswith(part)]
-                flat = torch.cat([saliency[name].flatten() for name in names])
-                moving = top_fraction(flat, self.fraction) & ((flat > 0) | (self.fraction == 1))
-                sizes = [saliency[name].numel() for name in names]
-                for name, chosen in zip(names, moving.split(sizes), strict=True):
-                    radius[name] = torch.where(chosen, torch.inf, 0.0).view_as(saliency[name])
+            radius = self.radius(saliency, "body.") | self.radius(saliency, "head.")
             return Edit(radius=radius)
+
+    def saliency(self, problem: Problem) -> Weights:
+        """|dL_forgotten/dw| of every parameter."""
+        net, columns = speaking(problem), forgotten_side(problem)
+        batches = on_device(problem, problem.forget, MEAN_BATCH)
+        scores = sensitivity(net, problem.task, batches, columns, every_weight(net))
+        return scores["forgotten"]
+
+    def radius(self, saliency: Weights, part: str) -> dict[str, Tensor]:
+        """Radius of a part's weights: inf where their saliency is highest, else 0."""
+        names = [name for name in saliency if name.startswith(part)]
+        flat = torch.cat([saliency[name].flatten() for name in names])
+        moving = top_fraction(flat, self.fraction) & ((flat > 0) | (self.fraction == 1))
+
+        radius = {}
+        sizes = [saliency[name].numel() for name in names]
+        for name, chosen in zip(names, moving.split(sizes), strict=True):
+            radius[name] = torch.where(chosen, torch.inf, 0.0).view_as(saliency[name])
+        return radius
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         generator, loss = problem.generator(), partial(relabelled_loss, problem)

@@ -22,14 +22,13 @@ JITTER = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Scrub(Method):
-    """SCRUB: away from the original where it must forget, near it where it must not (Kurmanji et
-    al., 2023).
+    """SCRUB: away from the original where it must forget, near it where it must not.
 
-    The original is a frozen teacher in evaluation mode. Each of the first `max_passes` epochs
-    begins with a pass that drives the forgotten outputs away from it; every epoch ends with one
-    that minimises gamma L_retained + alpha KL(teacher || student) on the retained outputs. The
-    divergence of a multi-label task is that of a Bernoulli for each label, never of a softmax over
-    labels.
+    Kurmanji et al. (2023). The original is a frozen teacher in evaluation mode. Each of the first
+    `max_passes` epochs begins with a pass that drives the forgotten outputs away from it; every
+    epoch ends with one that minimises gamma L_retained + alpha KL(teacher || student) on the
+    retained outputs. The divergence of a multi-label task is that of a Bernoulli for each label,
+    never of a softmax over labels.
 
     Attributes:
         objective: Of the first kind of pass. `kl_max` maximises the divergence, as the source does;
@@ -68,43 +67,37 @@ class Scrub(Method):
     tuning: Tuning
 
     def edit(self, problem: Problem) -> Edit:
-        """At the teacher itself a divergence has no slope: where it is maximised, the start is
-        moved a little."""
+        """A start near the original where a divergence is maximised: at it there is no slope."""
         if self.objective == "kl_prior" or not self.max_passes:
             return Edit()
+
         generator, moved = problem.generator(), {}
         for name, value in every_weight(problem.net).items():
             noise = torch.randn(value.shape, generator=generator).to(value)
             moved[name] = value + JITTER * value.square().mean().sqrt() * noise
+
         return Edit(weights=moved)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
+        drive = partial(self.forgetting_loss, problem)
+        keep = partial(self.retaining_loss, problem)
+
         generator, passes = problem.generator(), []
         for epoch in range(1, (self.tuning.epochs or 0) + 1):
-            lr = self.tuning.lr * self.decay ** sum(
-                epoch > milestone for milestone in self.milestones
-            )
+            reached = sum(epoch > milestone for milestone in self.milestones)
+            lr = self.tuning.lr * self.decay**reached
             if epoch <= self.max_passes:
                 images = share_of(problem.forget, self.forget_fraction, generator)
-                drive = partial(self.forgetting_loss, problem)
-                passes.append(
-                    Pass(images=images, loss=drive, lr=lr, batch_size=self.forget_batch_size)
-                )
+                size = self.forget_batch_size
+                passes.append(Pass(images=images, loss=drive, lr=lr, batch_size=size))
 
             judge = partial(self.judge, problem) if self.rewind and epoch > 1 else None
-            passes.append(
-                Pass(
-                    images=problem.retain,
-                    loss=partial(self.retaining_loss, problem),
-                    lr=lr,
-                    judge=judge,
-                )
-            )
+            passes.append(Pass(images=problem.retain, loss=keep, lr=lr, judge=judge))
 
         return passes
 
     def forgetting_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
-        """Of a pass that drives the forgotten outputs away."""
+        """Loss of a pass that drives the forgotten outputs away."""
         logits, columns = net(batch.images), problem.request.forgotten
         if self.objective == "kl_prior":
             teacher = partial(teacher_logits, problem, batch.images)
@@ -120,16 +113,13 @@ class Scrub(Method):
         return -divergence.mean()
 
     def retaining_loss(self, problem: Problem, net: Network, batch: Batch) -> Tensor:
-        """Of a pass that keeps the retained outputs."""
+        """Loss of a pass that keeps the retained outputs."""
         logits = net(batch.images)
         loss = self.gamma * retained_loss(logits, batch, problem)
         if self.alpha:
             teacher, columns = teacher_logits(problem, batch.images), problem.request.retained
-            loss = (
-                loss
-                + self.alpha
-                * problem.task.distillation(teacher, logits, columns, self.temperature).mean()
-            )
+            apart = problem.task.distillation(teacher, logits, columns, self.temperature)
+            loss = loss + self.alpha * apart.mean()
         return loss
 
     def judge(self, problem: Problem, net: Network) -> tuple[float, float]:

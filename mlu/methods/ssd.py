@@ -15,15 +15,15 @@ from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class SelectiveDampening(Method):
-    """SSD: shrinks the weights that matter more to what must be forgotten than to the rest (Foster
-    et al., 2024).
+    """SSD: shrinks the weights that matter more to what must be forgotten than to the rest.
 
-    A weight's importance is its mean squared gradient, to the forgotten labels F_u and to the
-    others F_R. Where F_u > alpha F_R the weight is multiplied by min(lambda F_R / F_u, 1). Nothing
-    is fine-tuned. The source squares the mean gradient of a batch, which depends on the batch's
-    size; this squares each image's. F_R is that of the retained labels or classes, not of all
-    images as in the source: the mean over all is at least the forgotten class's share of F_u, so
-    that no weight could be alpha times as important to a class of 1 / alpha of the images or more.
+    Foster et al. (2024). A weight's importance is its mean squared gradient, to the forgotten
+    labels F_u and to the others F_R. Where F_u > alpha F_R the weight is multiplied by min(lambda
+    F_R / F_u, 1). Nothing is fine-tuned. The source squares the mean gradient of a batch, which
+    depends on the batch's size; this squares each image's. F_R is that of the retained labels or
+    classes, not of all images as in the source: the mean over all is at least the forgotten class's
+    share of F_u, so that no weight could be alpha times as important to a class of 1 / alpha of the
+    images or more.
 
     Attributes:
         alpha: How many times more a weight must matter to the forgotten labels, > 0.
@@ -44,9 +44,8 @@ class SelectiveDampening(Method):
             scores = self.importances(problem)
             forgotten = refuse_silence(scores["forgotten"])
         with phase("edit"):
-            return Edit(
-                weights=self.dampened(every_weight(problem.net), forgotten, scores["retained"])
-            )
+            weights = every_weight(problem.net)
+            return Edit(weights=self.dampened(weights, forgotten, scores["retained"]))
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return ()
@@ -67,11 +66,11 @@ class SelectiveDampening(Method):
     def dampened(
         self, weights: Weights, forgotten: Weights, retained: Weights
     ) -> dict[str, torch.Tensor]:
+        """Weights, less where they matter more to the forgotten labels."""
         changed = {}
         for name, value in weights.items():
             ours, theirs = forgotten[name], retained[name]
-            factor = (self.dampening * theirs / ours.clamp(min=torch.finfo(ours.dtype).tiny)).clamp(
-                max=1
-            )
+            tiny = torch.finfo(ours.dtype).tiny
+            factor = (self.dampening * theirs / ours.clamp(min=tiny)).clamp(max=1)
             changed[name] = torch.where(ours > self.alpha * theirs, factor * value, value)
         return changed

@@ -20,15 +20,14 @@ TUNED_PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True, kw_only=True)
 class Unsir(Method):
-    """UNSIR: learns noise that the network is most wrong about, impairs it with that noise, repairs
-    it (Tarun et al.).
+    """UNSIR: learns noise that the network is most wrong about, impairs it by that, and repairs it.
 
-    Noise images stand for the forgotten label. They start from a normal distribution (in normalised
-    pixels) and climb the forgotten loss of the frozen network. Then one pass teaches them together
-    with retained images, half and half, and one pass repairs on retained images alone. In a
-    multi-label task each noise image has a random target for each forgotten label, so that no side
-    of it is favoured, and none for the others; in a single-label task it has a forgotten class. No
-    image is asked for its forgotten target.
+    Tarun et al. (2023). Noise images stand for the forgotten label. They start from a normal
+    distribution (in normalised pixels) and climb the forgotten loss of the frozen network. Then one
+    pass teaches them together with retained images, half and half, and one pass repairs on retained
+    images alone. In a multi-label task each noise image has a random target for each forgotten
+    label, so that no side of it is favoured, and none for the others; in a single-label task it has
+    a forgotten class. No image is asked for its forgotten target.
 
     Attributes:
         noise_images: Number of noise images.
@@ -77,11 +76,9 @@ class Unsir(Method):
     def learn_noise(self, problem: Problem, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Noise images on the scale of images, shape (noise_images, 3, height, width)."""
         net, (_, *shape) = problem.net, problem.train[[0]].images.shape
-        noise = (
-            torch.randn(len(targets), *shape, generator=generator)
-            .to(problem.device)
-            .requires_grad_()
-        )
+        start = torch.randn(len(targets), *shape, generator=generator)
+        noise = start.to(problem.device).requires_grad_()
+
         optimiser = torch.optim.Adam([noise], lr=self.noise_lr)
         penalty = self.penalty * TUNED_PIXELS / noise[0].numel()
         for _ in range(self.noise_steps):
@@ -101,10 +98,15 @@ class Unsir(Method):
         net: Network,
         batch: Batch,
     ) -> Tensor:
-        """Of half a batch of noise and half of retained images, passed together as batch norm
-        demands."""
+        """Loss of half a batch of noise and half of retained images, passed together.
+
+        Batch norm demands that.
+        """
         rows = torch.randint(len(noise), (len(batch),), generator=generator).to(noise.device)
-        images = batch.images.float() / 255 if batch.images.dtype == torch.uint8 else batch.images
+        images = batch.images
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+
         # In turn, so that both halves of a batch can be shared by several processes.
         pairs = torch.stack([noise[rows[batch.part]].to(images), images], 1)
         false, true = net(pairs.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)

@@ -1,10 +1,13 @@
-"""How sharply a set of labels' loss bends along each weight: estimators of the diagonal of its
-second derivative."""
+"""Estimators of how sharply a set of labels' loss bends along each weight.
+
+They give the diagonal of its second derivative.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from mlu.data.split import Batch
 from mlu.models.network import Network, Weights
@@ -25,8 +28,9 @@ def diagonal(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Diagonal of the mean loss's curvature for each set of columns, in loss per squared unit of
-    weight.
+    """Diagonal of the mean loss's curvature for each set of columns.
+
+    In loss per squared unit of weight.
 
     Args:
         estimator: `fisher`, the mean squared gradient with the true targets: one backward pass per
@@ -56,17 +60,15 @@ def gauss_newton(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Of J^T H J, with J the logits' derivative by the weights and H the loss's second one by the
-    logits; >= 0."""
-    return squared_slopes(
-        net,
-        task,
-        batches,
-        columns,
-        weights,
-        generator,
-        lambda logits, _: task.curvature_roots(logits),
-    )
+    """Diagonal of J^T H J, >= 0.
+
+    J is the logits' derivative by the weights, H the loss's second one by the logits.
+    """
+
+    def roots(logits: Tensor, targets: Tensor) -> Tensor:
+        return task.curvature_roots(logits)
+
+    return squared_slopes(net, task, batches, columns, weights, generator, roots)
 
 
 @torch.enable_grad()
@@ -79,8 +81,10 @@ def hutchinson(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Of the Hessian H: E[v * (H v)] = diag H for independent random signs v (Hutchinson; Bekas et
-    al., 2007)."""
+    """Diagonal of the Hessian H: E[v * (H v)] = diag H for independent random signs v.
+
+    Hutchinson; Bekas et al. (2007).
+    """
     means = Means(weights, columns)
     for batch, mine in shared(batches):
         signs = [random_signs(value, generator) for value in weights.values()]
@@ -94,9 +98,8 @@ def hutchinson(
             first = torch.autograd.grad(
                 (terms * scope).sum(), tracked, create_graph=True, materialize_grads=True
             )
-            along = torch.stack(
-                [(slope * sign).sum() for slope, sign in zip(first, signs, strict=True)]
-            ).sum()
+            steps = [(slope * sign).sum() for slope, sign in zip(first, signs, strict=True)]
+            along = torch.stack(steps).sum()
             second = torch.autograd.grad(along, tracked, retain_graph=True, materialize_grads=True)
             means.add(name, scope, [sign * bend for sign, bend in zip(signs, second, strict=True)])
 

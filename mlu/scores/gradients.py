@@ -1,4 +1,4 @@
-"""Which weights a set of labels depends on, from first derivatives."""
+"""Scores of the weights that a set of labels depends on, from first derivatives."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -15,19 +15,20 @@ Columns = Sequence[int]
 
 
 def body_weights(net: Network) -> Weights:
-    """The weights of convolutions, linear layers and attention below the head: what scores rank and
-    edits change."""
+    """The weights of `all_weights` below the head: what scores rank and edits change."""
     return {name: value for name, value in all_weights(net).items() if name.startswith("body.")}
 
 
 def all_weights(net: Network) -> Weights:
-    """The weights of convolutions, linear layers and attention, head included; no biases, no norms,
-    no tokens."""
-    return {
-        f"{name}.{own}": getattr(module, own).detach()
-        for name, module in net.named_modules()
-        for own in matrices(module)
-    }
+    """The weights of convolutions, linear layers and attention, head included.
+
+    No biases, no norms, no tokens.
+    """
+    weights = {}
+    for name, module in net.named_modules():
+        for own in matrices(module):
+            weights[f"{name}.{own}"] = getattr(module, own).detach()
+    return weights
 
 
 def every_weight(net: Network) -> Weights:
@@ -59,16 +60,17 @@ def sensitivity(
     for batch, mine in shared(batches):
         if not mine:
             continue
+
         logits, tracked = forward(net, batch, weights)
         terms = task.terms(logits, batch.targets)
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
             means.add(name, scope, slopes((terms * scope).sum(), tracked))
 
-    return {
-        name: {layer: value.abs() for layer, value in map_.items()}
-        for name, map_ in means.found().items()
-    }
+    found: dict[str, Weights] = {}
+    for name, slope in means.found().items():
+        found[name] = {layer: value.abs() for layer, value in slope.items()}
+    return found
 
 
 @torch.enable_grad()
@@ -81,8 +83,7 @@ def squared_slopes(
     generator: torch.Generator,
     numbers: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, Weights]:
-    """Sum of the squared gradients of each image's numbers, divided by the number of loss terms in
-    scope.
+    """Sum of the squared gradients of each image's numbers over the number of terms in scope.
 
     Unbiased and without per-image gradients: signs s = +-1 drawn at random for every number give
     E[(d/dw sum_n s_n l_n)^2] = sum_n (d l_n / dw)^2. Its relative error falls with the number of
@@ -113,9 +114,8 @@ def squared_slopes(
         for name, chosen in columns.items():
             scope = task.scope(batch.targets, batch.known, chosen)
             mask = scope if scope.shape == signed.shape else task.rows(scope, signed.shape[1])
-            means.add(
-                name, scope, [slope.square() for slope in slopes((signed * mask).sum(), tracked)]
-            )
+            found = slopes((signed * mask).sum(), tracked)
+            means.add(name, scope, [slope.square() for slope in found])
 
     return means.found()
 
@@ -128,23 +128,21 @@ def fisher(
     weights: Weights,
     generator: torch.Generator,
 ) -> dict[str, Weights]:
-    """Mean squared gradient of each image's and label's loss: the diagonal of the empirical Fisher
-    matrix.
+    """Mean squared gradient of each image's and label's loss.
 
-    Arguments and result as of `squared_slopes`; in squared loss per squared unit of weight.
+    It is the diagonal of the empirical Fisher matrix. Arguments and result as of `squared_slopes`;
+    in squared loss per squared unit of weight.
     """
     return squared_slopes(net, task, batches, columns, weights, generator, task.terms)
 
 
 class Means:
-    """Means over the terms of a loss, of something that each weight has, for several sets of
-    columns."""
+    """Means over the terms of a loss, of something that each weight has, by sets of columns."""
 
     def __init__(self, weights: Weights, columns: Mapping[str, Columns]) -> None:
-        self.sums = {
-            name: {layer: torch.zeros_like(value) for layer, value in weights.items()}
-            for name in columns
-        }
+        self.sums: dict[str, dict[str, Tensor]] = {}
+        for name in columns:
+            self.sums[name] = {layer: torch.zeros_like(value) for layer, value in weights.items()}
         self.counts = {name: torch.zeros((), dtype=torch.double) for name in columns}
 
     def add(self, name: str, scope: Tensor, values: Sequence[Tensor]) -> None:
@@ -155,16 +153,16 @@ class Means:
 
     def found(self) -> dict[str, Weights]:
         """Name -> parameter name -> mean, over what all processes have added."""
-        add_up(
-            [
-                *self.counts.values(),
-                *(total for sums in self.sums.values() for total in sums.values()),
-            ]
-        )
-        return {
-            name: {layer: total / max(self.counts[name].item(), 1) for layer, total in sums.items()}
-            for name, sums in self.sums.items()
-        }
+        everything = list(self.counts.values())
+        for sums in self.sums.values():
+            everything += sums.values()
+        add_up(everything)
+
+        means: dict[str, Weights] = {}
+        for name, sums in self.sums.items():
+            count = max(self.counts[name].item(), 1)
+            means[name] = {layer: total / count for layer, total in sums.items()}
+        return means
 
 
 def forward(net: Network, batch: Batch, weights: Weights) -> tuple[Tensor, list[Tensor]]:
@@ -174,8 +172,10 @@ def forward(net: Network, batch: Batch, weights: Weights) -> tuple[Tensor, list[
 
 
 def slopes(loss: Tensor, tracked: list[Tensor]) -> list[Tensor]:
-    """Gradient of a scalar; the graph stays for the next one. Zero where the loss does not depend
-    on a weight."""
+    """Gradient of a scalar, zero where it does not depend on a weight.
+
+    The graph stays for the next one.
+    """
     return list(torch.autograd.grad(loss, tracked, retain_graph=True, materialize_grads=True))
 
 

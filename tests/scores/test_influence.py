@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.stats import norm, spearmanr
+from scipy.stats import spearmanr
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, jvp
+from torch.func import jvp
 
 from mlu.data.split import Split
 from mlu.models.network import Network
@@ -20,12 +20,22 @@ from mlu.scores import influence as machinery
 from mlu.scores import inverse
 from mlu.scores.gradients import all_weights
 from mlu.scores.influence import Pool, influence
-from mlu.scores.inverse import DRAWS, LabelOdds, mean_curvature
+from mlu.scores.inverse import DRAWS
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator
+from tests.support import label_slopes
+from tests.support.label_slopes import (
+    COLUMN,
+    IMAGES,
+    LABELS,
+    Slopes,
+    pixels,
+    points_of,
+    slopes_of,
+    smooth_net,
+)
 from tests.support.plain_vit import plain_logits, tiny_vit
 
-IMAGES, LABELS, COLUMN = 22, 3, 1
 assert IMAGES <= DRAWS, "so that the mean curvature, and with it the damping, is no estimate"
 PERTURBATIONS = ("label_flip", "label_prior", "input_noise")
 SOLVERS = ("head_exact", "cg", "kfac")
@@ -37,16 +47,7 @@ by_solver = pytest.mark.parametrize("solver", SOLVERS)
 
 @pytest.fixture
 def net():
-    torch.manual_seed(0)
-    first = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3), bn=nn.BatchNorm2d(4), act=nn.Tanh()))
-    pool = nn.AdaptiveAvgPool2d(1)
-    last = nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(4, 2, 1), act=nn.Tanh(), pool=pool, flat=nn.Flatten())
-    )
-    net = Network(OrderedDict(first=first, last=last), 2, LABELS).double()
-    first.bn.running_mean.normal_()
-    first.bn.running_var.uniform_(0.5, 2)
-    return net.eval()
+    return smooth_net()
 
 
 @pytest.fixture
@@ -64,20 +65,6 @@ def linear_net(side):
     """Nothing but a head on the pixels."""
     torch.manual_seed(0)
     return Network(OrderedDict(flat=nn.Flatten()), 3 * side**2, LABELS).double().eval()
-
-
-def points_of(task, images=IMAGES, side=4, known=1.0):
-    random = np.random.default_rng(1)
-    targets = torch.from_numpy(random.integers(0, 2, (images, LABELS)))
-    if task.name == "singlelabel":
-        targets = F.one_hot(torch.from_numpy(random.integers(0, LABELS, images)), LABELS)
-    return Split(
-        images=random.integers(0, 256, (images, 3, side, side), dtype=np.uint8),
-        rows=np.arange(images),
-        targets=targets.float(),
-        known=torch.from_numpy(random.random((images, LABELS)) < known),
-        identities=np.arange(images),
-    )
 
 
 def of(solver, net, task, points, perturbation="label_flip", damping=0.1, images=1000, seed=0):
@@ -101,26 +88,6 @@ def perturbed(net, task, points, perturbation, seed=0):
     return torch.cat(images), torch.cat(targets)
 
 
-def pixels(points):
-    return torch.from_numpy(points.images[points.rows]).double() / 255
-
-
-class Slopes(NamedTuple):
-    """Of the label's log-odds at some images by all weights, shape (images, weights), and its
-    probability there."""
-
-    jacobian: Tensor
-    prob: Tensor
-
-    def of_loss(self, targets):
-        return (self.prob - targets).unsqueeze(1) * self.jacobian
-
-    def curvature(self):
-        """Of the mean loss: the Gauss-Newton matrix."""
-        weighted = (self.prob * (1 - self.prob)).unsqueeze(1) * self.jacobian
-        return self.jacobian.T @ weighted / len(self.prob)
-
-
 class Twins(NamedTuple):
     """Points and what they become."""
 
@@ -128,24 +95,6 @@ class Twins(NamedTuple):
     targets: Tensor
     perturbed: Slopes
     perturbed_targets: Tensor
-
-
-def slopes_of(net, task, images):
-    weights = all_weights(net)
-    sizes = [value.numel() for value in weights.values()]
-
-    def odds(vector):
-        parts = [
-            part.view_as(value)
-            for part, value in zip(vector.split(sizes), weights.values(), strict=True)
-        ]
-        prob = task.probs(functional_call(net, dict(zip(weights, parts, strict=True)), images))[
-            :, COLUMN
-        ]
-        return (prob / (1 - prob)).log()
-
-    vector = torch.cat([value.flatten() for value in weights.values()])
-    return Slopes(jacrev(odds)(vector), odds(vector).sigmoid())
 
 
 def twins_of(net, task, points, perturbation, seed=0):
@@ -233,7 +182,7 @@ def test_conjugate_gradients_solve_the_dense_system_of_attention(solved_well, mo
     task, net = MultiLabel(), tiny_vit(LABELS)
     points = points_of(task, side=16)
     found = of("cg", net, task, points)
-    monkeypatch.setitem(globals(), "functional_call", plain_logits)
+    monkeypatch.setattr(label_slopes, "functional_call", plain_logits)
     expected = dense(twins_of(net, task, points, "label_flip"), damping=0.1)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
     assert torch.backends.mha.get_fastpath_enabled()
@@ -358,49 +307,6 @@ def test_inner_products_are_those_with_each_point_s_gradient(net, task, monkeypa
         )
     found = pool_of(net, task, points).inner_products(direction)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-12)
-
-
-@by_task
-def test_the_mean_curvature_is_unbiased(net, task, monkeypatch):
-    monkeypatch.setattr(inverse, "DRAWS", 6)
-    points, draws = points_of(task), 60
-    images = pixels(points)
-    model, parameters = (
-        LabelOdds(net, task, COLUMN),
-        [net.get_parameter(name) for name in all_weights(net)],
-    )
-
-    def estimate(seed):
-        return mean_curvature(model, parameters, list(images.split(10)), seed)
-
-    # In chunks of 4, 4, 2: Var |sum s g|^2 = 2 sum of (g_a . g_b)^2 over pairs a != b of a chunk.
-    chunks = [slopes_of(net, task, chunk) for part in images.split(10) for chunk in part.split(4)]
-    total, variance = 0, 0
-    for jacobian, prob in chunks:
-        rows = (prob * (1 - prob)).sqrt().unsqueeze(1) * jacobian
-        gram = rows @ rows.T
-        total += gram.trace()
-        variance += 2 * (gram.square().sum() - gram.diagonal().square().sum())
-    per_weight = 1 / (IMAGES * rows.shape[1])
-    allowed = norm.isf(1e-3 / 2) * (variance / draws).sqrt() * per_weight
-    mean = sum(estimate(seed) for seed in range(draws)) / draws
-    assert abs(mean - total * per_weight) <= allowed
-    monkeypatch.setattr(inverse, "random_signs", lambda like, _: torch.ones_like(like))
-    assert abs(estimate(0) - total * per_weight) > allowed
-
-
-@by_task
-def test_the_mean_curvature_of_a_few_images_is_no_estimate(net, task):
-    points = points_of(task)
-    images = pixels(points)
-    model, parameters = (
-        LabelOdds(net, task, COLUMN),
-        [net.get_parameter(name) for name in all_weights(net)],
-    )
-    found = mean_curvature(model, parameters, [images], seed=0)
-    assert found == pytest.approx(
-        slopes_of(net, task, images).curvature().diagonal().mean().item(), rel=1e-10
-    )
 
 
 @by_task
