@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mlu.launch.check import SEARCH, as_names, forgotten_names, requested, value_at
+from mlu.runs.rows import without_declarations
 from mlu.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def refuse_others(values: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
 
 def made(values: Mapping[str, Any], key: str) -> Any:
     """The object of one group; raises UserError for keys that its class does not have."""
-    node = {name: value for name, value in values[key].items() if name != SEARCH}
+    shown = without_declarations(values)[key]
+    node = {name: value for name, value in shown.items() if name != SEARCH}
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as fault:

@@ -15,6 +15,7 @@ from mlu.launch.keys import Described, Key, all_keys, describe_keys
 from mlu.launch.options import CONF, HELP, is_file
 from mlu.launch.phrases import GROUP, Phrase
 from mlu.runs.moved import present_path
+from mlu.runs.rows import declaration_of
 from mlu.system.errors import UserError, did_you_mean
 
 Values = Mapping[str, Any]
@@ -78,6 +79,8 @@ def check_values(values: Values, folders: Sequence[Path] = (CONF,)) -> Described
 
     check_known(values, said, folders)
     check_complete(values, said)
+    for name, settings in values["attack"].items():
+        declaration_of(name, settings)
 
     return said
 

@@ -15,6 +15,7 @@ from mlu.launch.check import check_needed, quoted, value_at
 from mlu.launch.keys import all_keys, describe_keys, with_comments
 from mlu.launch.options import CONF, HELP, config_folders, options_of
 from mlu.runs.moved import HOMES, present_path
+from mlu.runs.rows import without_declarations
 from mlu.system.errors import UserError, did_you_mean, first_line
 
 _NO_FSDP = (
@@ -50,7 +51,9 @@ def described_config(config: DictConfig) -> str:
     """A configuration as yaml, with what its files say of each key."""
     ours = without_hydra(config)
     said = describe_keys(plain(ours), folders_of(config))
-    return with_comments(OmegaConf.to_yaml(ours), said.keys)
+    # How figures are shown would fill a page.
+    written: Any = OmegaConf.to_container(ours)
+    return with_comments(OmegaConf.to_yaml(without_declarations(written)), said.keys)
 
 
 def composed(overrides: Sequence[str], folders: Iterable[Path] = ()) -> DictConfig:

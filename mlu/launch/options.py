@@ -4,12 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-CONF = next(
-    folder
-    for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")
-    if (folder / "config.yaml").is_file()
-)
-"""In the wheel below the package, in a checkout beside it."""
+from mlu.system.conf import CONF as CONF
 
 HELP = "See python launch.py --help"
 

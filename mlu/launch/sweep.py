@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from mlu.launch.options import config_folders, files_of
 from mlu.launch.tune import leave_best
 from mlu.runs.layout import FAILURE, LEFT, RESULTS, write_json
+from mlu.runs.read import Run, job_of
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
 
 PLUGINS = "hydra_plugins."
@@ -125,20 +126,21 @@ def sweep_under_way() -> DictConfig | None:
     return _UNDER_WAY[0] if _UNDER_WAY else None
 
 
-def show_results(config: DictConfig) -> dict[Path, dict[str, Any]]:
-    """What the jobs of a sweep have found, by their folders, and its table."""
+def show_results(config: DictConfig) -> dict[Path, Run]:
+    """The jobs of a sweep that have results, by their folders, and their table."""
     from mlu.runs.tables import show_table, sweep_table
 
-    results = found(config, RESULTS)
-    if results:
-        show_table(sweep_table([(job_name(job), results[job]) for job in results]))
-    return results
+    jobs = [job_of(folder) for folder in folders_with(config, RESULTS)]
+    runs = {job.folder: job for job in jobs if isinstance(job, Run)}
+    if runs:
+        show_table(sweep_table([(job_name(job), run) for job, run in runs.items()]))
+    return runs
 
 
 def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
     """How many jobs failed, or left nothing, and how to repeat them; `results` are those of the
     others."""
-    failures = found(config, FAILURE)
+    failures = failures_of(config)
     for job, failure in failures.items():
         print(
             f"job {job.name} failed: {printable(failure['error'])}\n"
@@ -168,21 +170,24 @@ def launcher_of(config: DictConfig) -> str:
     return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
-def found(config: DictConfig, name: str) -> dict[Path, dict[str, Any]]:
-    """What jobs of a sweep have left whole of a JSON file, by their folders, in order."""
-    files = sorted(
-        Path(config.hydra.sweep.dir).glob(f"*/{name}"), key=lambda file: job_number(file.parent)
-    )
+def folders_with(config: DictConfig, name: str) -> list[Path]:
+    """Folders of the jobs of a sweep that have left a file, in order."""
+    files = Path(config.hydra.sweep.dir).glob(f"*/{name}")
+    return sorted((file.parent for file in files), key=job_number)
+
+
+def failures_of(config: DictConfig) -> dict[Path, dict[str, Any]]:
+    """What failed jobs of a sweep have left whole, by their folders, in order."""
     whole = {}
-    for file in files:
+    for folder in folders_with(config, FAILURE):
         with suppress(OSError, ValueError, RecursionError):
-            whole[file.parent] = json.loads(file.read_text())
+            whole[folder] = json.loads((folder / FAILURE).read_text())
     return whole
 
 
-def conclude(config: DictConfig, results: Mapping[Path, Mapping[str, Any]]) -> None:
+def conclude(config: DictConfig, runs: Mapping[Path, Run]) -> None:
     """Leave what a search for a method's settings has found."""
-    trials = [(overrides_of(job), results[job]) for job in results]
+    trials = [(overrides_of(job), run.results) for job, run in runs.items()]
     folders = config_folders(config.hydra.runtime.config_sources)
     files = {file.stem: file for file in files_of("method", folders)}
     for line in leave_best(trials, files[config.method.name], Path(config.outputs)):

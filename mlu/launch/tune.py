@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from mlu.runs.results import Results
 from mlu.system.errors import UserError
 
 TUNED = "tuned"
@@ -40,41 +41,43 @@ def suggest(config: Any, trial: Any) -> None:
             trial.suggest_categorical(key, list(values))
 
 
-def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The trial whose features tell least beyond Retrain, of those that retain what the original
-    does, to within COST.
+def best_trial(trials: Sequence[Results]) -> Results | None:
+    """The trial whose features tell least beyond Retrain, of those that retain enough.
+
+    Enough is what the original does, to within COST.
 
     To read less than on Retrain is no merit: of those trials the one that retains most is the best,
     as it is where none retains enough.
 
     Args:
-        trials: Content of `results.json` of each; one without these figures does not count.
+        trials: What each has measured; one without these figures does not count.
 
     Returns:
         None where there is none.
     """
     paths = (f"unlearned/{RETAINED}", f"unlearned/{EXCESS}", f"original/{RETAINED}")
-    judged = [one for one in trials if all(one["metrics"].get(path) is not None for path in paths)]
+    judged = []
+    for trial in trials:
+        kept, excess, original = (trial.metrics.get(path) for path in paths)
+        if kept is not None and excess is not None and original is not None:
+            judged.append((trial, kept, excess, kept >= original - COST))
     if not judged:
         return None
 
-    figures = [[one["metrics"][path] for path in paths] for one in judged]
-    good = [number for number, (kept, _, original) in enumerate(figures) if kept >= original - COST]
+    good = [found for found in judged if found[3]]
     if good:
-        return judged[
-            min(good, key=lambda number: (max(figures[number][1], 0), -figures[number][0]))
-        ]
+        return min(good, key=lambda found: (max(found[2], 0), -found[1]))[0]
 
-    return judged[max(range(len(judged)), key=lambda number: figures[number][0])]
+    return max(judged, key=lambda found: found[1])[0]
 
 
 def leave_best(
-    trials: Sequence[tuple[Sequence[str], Mapping[str, Any]]], source: Path, outputs: Path
+    trials: Sequence[tuple[Sequence[str], Results]], source: Path, outputs: Path
 ) -> list[str]:
     """Write the best settings where `method=` finds them, and say so.
 
     Args:
-        trials: Overrides and `results.json` of each trial.
+        trials: Overrides and results of each trial.
         source: The method's own yaml.
         outputs: Where everything is written.
 
@@ -90,26 +93,24 @@ def leave_best(
     for key, value in ours(overrides, settings.pop("search")).items():
         set_nested(settings, key.removeprefix("method."), value)
 
-    metrics, method = best["metrics"], best["run"]["method"]
+    metrics, run = best.metrics, best.run
     seconds = sum(
-        results["seconds"]["unlearn"] + results["seconds"]["attack"] for _, results in trials
+        results.seconds[stage] or 0.0 for _, results in trials for stage in ("unlearn", "attack")
     )
     found = (
         f"best of {len(trials)} trials: retains {metrics[f'unlearned/{RETAINED}']:.3f} (the original "
         f"{metrics[f'original/{RETAINED}']:.3f}), excess over Retrain {metrics[f'unlearned/{EXCESS}']:+.3f}, validation"
     )
-    run = best["run"]
-    where = f"{run['dataset']}, {run['backbone']}, {', '.join(run['forget_label'])} forgotten, seed {run['seed']}"
+    forgotten = ", ".join(run.forget_label)
+    where = f"{run.dataset}, {run.backbone}, {forgotten} forgotten, seed {run.seed}"
     cost = f"the search took {seconds:.0f} s of unlearning and attacks"
-    file = outputs / TUNED / "method" / f"{method}_tuned.yaml"
+    file = outputs / TUNED / "method" / f"{run.method}_tuned.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    header = "".join(
-        f"# {line}\n" for line in (found, where, f"{cost}, {run['date']}, {run['device']}")
-    )
+    header = "".join(f"# {line}\n" for line in (found, where, f"{cost}, {run.date}, {run.device}"))
     file.write_text(header + yaml.safe_dump(settings, sort_keys=False))
     command = f"python launch.py --config-dir {outputs / TUNED} method={file.stem}"
 
-    return [f"{method}, {found}", f"{cost}; use it: {command}"]
+    return [f"{run.method}, {found}", f"{cost}; use it: {command}"]
 
 
 def ours(overrides: Sequence[str], space: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from mlu.runs.layout import (
     write_json,
 )
 from mlu.runs.pictures import distribution_picture, recovery_picture, roc_picture, stage_picture
+from mlu.runs.read import Run
 from mlu.runs.tables import attack_table, run_table, show_table
 from mlu.system.disk import write_tensors
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 def leave(
     context: Context,
     unlearned: Network,
-    results: dict[str, Any],
+    run: Run,
     histograms: Histograms,
     exposure: Exposure,
 ) -> None:
@@ -45,13 +46,13 @@ def leave(
 
     leave_distributions(histograms, folder)
     leave_curves(exposure, folder)
-    stage_picture(results["metrics"], folder / STAGE_PICTURE)
+    stage_picture(run.results.metrics, folder / STAGE_PICTURE)
     recovery_picture(exposure, folder / RECOVERY_PICTURE)
 
-    write_json(results, folder / RESULTS)
-    show_table(run_table(results))
+    write_json(run.results.to_json(), folder / RESULTS)
+    show_table(run_table(run))
     if context.experiment.attacks:
-        show_table(attack_table(results))
+        show_table(attack_table(run))
     log.info("results in %s", folder)
 
 

@@ -1,6 +1,8 @@
-"""From what a run has measured to the content of `results.json`."""
+"""From what a run has measured to its results."""
 
 import importlib.metadata
+import math
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,19 @@ import yaml
 from mlu.data.base import LabelledImages
 from mlu.metrics.findings import NO_REFERENCE, Finding
 from mlu.pipeline.experiment import Experiment
-from mlu.runs.layout import SCHEMA
-from mlu.runs.results import commit, identity, metrics_of
-from mlu.system.store import digest
+from mlu.runs.layout import PLACES, UNDECISIVE
+from mlu.runs.results import Measured, Passes, Results, RunFacts
+from mlu.runs.rows import without_declarations
+from mlu.system.errors import UserError
+from mlu.system.store import content_of, digest
 from mlu.training.meter import Cost
 
-LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
-PHASES = ("score", "edit", "finetune")
+_LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
+_PHASES = ("score", "edit", "finetune")
+_STAGES = {"original": "original", "retrain": "retrain", "unlearn": "unlearned"}
+"""Stage -> the model that it leaves."""
+
+_GIVEN = "the original was given (original.weights)"
 
 
 def results_of(
@@ -25,8 +33,8 @@ def results_of(
     costs: Mapping[str, Cost | None],
     findings: Iterable[Finding],
     attack_seconds: float,
-) -> dict[str, Any]:
-    """The content of `results.json`.
+) -> Results:
+    """The results of a run.
 
     Args:
         experiment: The run.
@@ -38,73 +46,91 @@ def results_of(
     findings = list(findings)
     unlearn, reference = costs["unlearned"], costs["retrain"]
     assert unlearn is not None
-    speedup, reason = cost_ratio(reference, unlearn, "seconds")
-    work_ratio, work_reason = cost_ratio(reference, unlearn, "work")
-    missing = {finding.path: finding.missing for finding in findings if finding.missing is not None}
-    absent = {
-        "speedup": reason,
-        "work_ratio": work_reason,
-        "seconds/original": None
-        if costs["original"]
-        else "the original was given (original.weights)",
+    speedup, no_speedup = cost_ratio(reference, unlearn, "seconds")
+    work_ratio, no_work_ratio = cost_ratio(reference, unlearn, "work")
+
+    reasons = {found.path: found.missing for found in findings} | {
+        "speedup": no_speedup,
+        "work_ratio": no_work_ratio,
+        "seconds/original": None if costs["original"] else _GIVEN,
         "seconds/retrain": None if reference else NO_REFERENCE,
     }
-    missing |= {key: why for key, why in absent.items() if why is not None}
 
-    return {
-        "schema": SCHEMA,
-        "run": {
-            "dataset": experiment.dataset.name,
-            "backbone": experiment.backbone.name,
-            "method": experiment.method.name,
-            "forget_label": list(experiment.forget),
-            "requests": [list(names) for names in experiment.requests],
-            "seed": experiment.seed,
-            "experiment": experiment.config["experiment"],
-            "budget": experiment.config["budget"],
-            "task": data.task,
-            "data": data.fingerprint,
-            "config_hash": digest(identity(experiment.config)),
-            "commit": commit(),
-            "device": unlearn.device,
-            "date": unlearn.date,
-            "versions": {library: importlib.metadata.version(library) for library in LIBRARIES},
-        },
-        "seconds": {
-            "original": total_seconds(costs["original"]),
-            "retrain": total_seconds(reference),
-            "unlearn": unlearn.seconds["total"],
-            **{phase: unlearn.seconds.get(phase, 0.0) for phase in PHASES},
-            "attack": attack_seconds,
-        },
-        "speedup": speedup,
-        "work": {
-            stage: {"forward": cost.forward, "backward": cost.backward} if cost else None
-            for stage, cost in (
-                ("original", costs["original"]),
-                ("retrain", reference),
-                ("unlearn", unlearn),
-            )
-        },
-        "work_ratio": work_ratio,
-        "measured": {
-            stage: {"device": cost.device, "date": cost.date, "cached": cost.cached}
-            if cost
-            else None
-            for stage, cost in costs.items()
-        },
-        "metrics": metrics_of(findings),
-        "missing": missing,
-    }
+    return Results(
+        run=facts_of_run(experiment, data, unlearn),
+        seconds=seconds_of(costs, unlearn, attack_seconds),
+        speedup=speedup,
+        work={stage: passes_of(costs[model]) for stage, model in _STAGES.items()},
+        work_ratio=work_ratio,
+        measured={model: measured_of(cost) for model, cost in costs.items()},
+        metrics=metrics_of(findings),
+        missing={path: reason for path, reason in reasons.items() if reason is not None},
+    )
+
+
+def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) -> RunFacts:
+    """What was run, on which data, where and when."""
+    return RunFacts(
+        dataset=experiment.dataset.name,
+        backbone=experiment.backbone.name,
+        method=experiment.method.name,
+        forget_label=experiment.forget,
+        requests=experiment.requests,
+        seed=experiment.seed,
+        experiment=experiment.name,
+        budget=experiment.budget,
+        task=data.task,
+        data=data.fingerprint,
+        config_hash=digest(identity(experiment.config)),
+        commit=commit(),
+        device=unlearn.device,
+        date=unlearn.date,
+        versions={library: importlib.metadata.version(library) for library in _LIBRARIES},
+    )
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides the figures.
+
+    Not where files lie, who is told, how an attack is shown, or how many processes load.
+    """
+    kept = {key: value for key, value in config.items() if key not in UNDECISIVE}
+    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in PLACES}
+    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key != "workers"}
+    for group in ("backbone", "original"):
+        kept[group] = {**config[group], "weights": content_of(config[group]["weights"])}
+    return without_declarations(kept)
+
+
+def seconds_of(
+    costs: Mapping[str, Cost | None], unlearn: Cost, attack_seconds: float
+) -> dict[str, float | None]:
+    """Seconds of each stage, and of each phase of unlearning."""
+    totals = {stage: total_seconds(costs[model]) for stage, model in _STAGES.items()}
+    phases = {phase: unlearn.seconds.get(phase, 0.0) for phase in _PHASES}
+    return {**totals, **phases, "attack": attack_seconds}
 
 
 def total_seconds(cost: Cost | None) -> float | None:
     return None if cost is None else cost.seconds["total"]
 
 
+def passes_of(cost: Cost | None) -> Passes | None:
+    return None if cost is None else Passes(cost.forward, cost.backward)
+
+
+def measured_of(cost: Cost | None) -> Measured | None:
+    return None if cost is None else Measured(cost.device, cost.date, cost.cached)
+
+
 def cost_ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | None, str | None]:
-    """How many times more Retrain cost than the method, in seconds or in image passes; or why that
-    has no meaning."""
+    """How many times more Retrain cost than the method, or why that has no meaning.
+
+    Args:
+        reference: Of Retrain.
+        unlearn: Of the method.
+        of: `seconds`, or `work` for image passes.
+    """
     if reference is None:
         return None, NO_REFERENCE
     if unlearn.work == 0:
@@ -116,5 +142,58 @@ def cost_ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | 
     return reference.seconds["total"] / unlearn.seconds["total"], None
 
 
+def metrics_of(findings: Iterable[Finding]) -> dict[str, float | None]:
+    """Path -> value, and `/low`, `/high` and `/p_value` for a finding that has them."""
+    metrics: dict[str, float | None] = {}
+    for finding in findings:
+        metrics[finding.path] = finding.value
+        if finding.low is not None and finding.high is not None:
+            metrics[f"{finding.path}/low"] = finding.low
+            metrics[f"{finding.path}/high"] = finding.high
+        if finding.p_value is not None:
+            metrics[f"{finding.path}/p_value"] = finding.p_value
+
+    refuse_infinite_figures(metrics)
+
+    return metrics
+
+
+def refuse_infinite_figures(metrics: Mapping[str, float | None]) -> None:
+    """Refuse figures that are no finite numbers: what cannot be computed is None and has a reason.
+
+    Raises:
+        UserError: With the first of them.
+    """
+    strange = [
+        path for path, value in metrics.items() if value is not None and not math.isfinite(value)
+    ]
+    if strange:
+        raise UserError(
+            f"{len(strange)} figures are no finite numbers, first {strange[0]} = "
+            f"{metrics[strange[0]]}: no results are written, please report this with the command "
+            "that led here"
+        )
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
+    folder = Path(__file__).parents[2]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", "mlu/pipeline/outcome.py"):
+            return None
+        changed = "+" if git("status", "--porcelain", "--", "mlu") else ""
+        return git("rev-parse", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def write_config(experiment: Experiment, path: Path) -> None:
+    """Leave the resolved configuration; it says how the attacks' figures are shown, too."""
     path.write_text(yaml.safe_dump(experiment.config, sort_keys=False))

@@ -1,7 +1,6 @@
 """The road: data, original, retrain, unlearn, evaluate, report."""
 
 from dataclasses import replace
-from typing import Any
 
 from mlu.pipeline.context import Context, context_of, wanted_device
 from mlu.pipeline.evidence import leaks_of
@@ -10,18 +9,20 @@ from mlu.pipeline.judgement import completed, judge, output_histograms
 from mlu.pipeline.leave import leave
 from mlu.pipeline.models import models_of
 from mlu.pipeline.outcome import results_of, write_config
-from mlu.runs.layout import CONFIG, figures_of
+from mlu.runs.layout import CONFIG
 from mlu.runs.plain import plain_tables
+from mlu.runs.read import Run
+from mlu.runs.results import Results
 from mlu.training.team import team_of
 
 
-def run(experiment: Experiment) -> dict[str, Any]:
+def run(experiment: Experiment) -> Results:
     """Walk the road once; returns what `results.json` in the experiment's folder holds."""
     with team_of(experiment.trainer.devices, wanted_device(experiment)) as team:
         return walk(context_of(experiment, team))
 
 
-def walk(context: Context) -> dict[str, Any]:
+def walk(context: Context) -> Results:
     """The road, with the data at hand."""
     experiment, data, folder = context.experiment, context.data, context.experiment.folder
     write_config(experiment, folder / CONFIG)
@@ -35,8 +36,9 @@ def walk(context: Context) -> dict[str, Any]:
         findings = [finding for by_model in figures for finding in completed(by_model)]
         results = results_of(experiment, data.source, models.costs(), findings, leaks.seconds)
         histograms = output_histograms(context, models)
-        tracking.record(figures_of(results), histograms, plain_tables(results, data.labels))
+        found = Run(folder, results, experiment.config)
+        tracking.record(results.figures(), histograms, plain_tables(found, data.labels))
 
-    leave(context, models.unlearned.net, results, histograms, leaks.exposure)
+    leave(context, models.unlearned.net, found, histograms, leaks.exposure)
 
     return results

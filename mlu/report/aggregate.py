@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
-from mlu.runs.read import Figure, Gap, Run
+from mlu.runs.read import Gap, Run
+from mlu.runs.results import Figure
 
 LEVEL = 0.95
 MARGIN = 0.05
@@ -19,6 +20,9 @@ the headline."""
 STRONGEST = "attack/aia/strongest/excess"
 """Path, after the model's, of what the strongest reader finds above Retrain: no run knows it, only
 `cell`."""
+_TRAINED = ("original", "retrain")
+"""Stages of which the seconds are those of a training."""
+
 Better = Literal["high", "low"]
 Kind = Literal["seeds", "run", "runs"]
 
@@ -199,10 +203,8 @@ def measured_on(run: Run, path: str) -> str | None:
     if path.split("/")[0] not in ("seconds", "speedup"):
         return None
     stage = path.removeprefix("seconds/")
-    measured = run.results["measured"].get(
-        "unlearned" if stage not in ("original", "retrain") else stage
-    )
-    return (measured or {}).get("device") or run.device
+    measured = run.results.measured.get(stage if stage in _TRAINED else "unlearned")
+    return (measured and measured.device) or run.device
 
 
 def winner(cells: Sequence[Cell], better: Better, floor: float | None = None) -> int | None:

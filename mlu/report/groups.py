@@ -9,6 +9,7 @@ from typing import Any
 
 from mlu.runs.layout import PLACES, UNDECISIVE
 from mlu.runs.read import Collection, Gap, Run
+from mlu.runs.rows import DECLARED
 
 NOT_OF_A_GROUP = (*UNDECISIVE, "seed", "preset")
 """Keys in which the runs of a group may differ; what a preset means stands under other keys."""
@@ -65,21 +66,20 @@ class Setting:
 
     @property
     def dataset(self) -> str:
-        return str(self.runs[0].results["run"]["dataset"])
+        return self.runs[0].results.run.dataset
 
     @property
     def backbone(self) -> str:
-        return str(self.runs[0].results["run"]["backbone"])
+        return self.runs[0].results.run.backbone
 
     @property
     def forget(self) -> tuple[str, ...]:
-        return tuple(map(str, self.runs[0].results["run"]["forget_label"]))
+        return self.runs[0].results.run.forget_label
 
     @property
     def requests(self) -> tuple[tuple[str, ...], ...]:
         """The labels of each request to forget, in the order in which they came."""
-        asked = self.runs[0].results["run"].get("requests") or [self.forget]
-        return tuple(tuple(map(str, names)) for names in asked)
+        return self.runs[0].results.run.requests or (self.forget,)
 
     @property
     def order(self) -> str:
@@ -88,7 +88,7 @@ class Setting:
 
     @property
     def single_label(self) -> bool:
-        return bool(self.runs[0].results["run"]["task"] == "singlelabel")
+        return self.runs[0].results.run.task == "singlelabel"
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -233,16 +233,14 @@ def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
 def identity_of(run: Run) -> Identity:
     """All that decides a run's numbers but its seed: dotted keys of its configuration, values as
     JSON."""
-    facts = run.results["run"]
+    facts = run.results.run
     # Of a run without its configuration this is all that is known.
     sure = {
-        "dataset.name": facts["dataset"],
-        "backbone.name": facts["backbone"],
-        "method.name": facts["method"],
-    }
-    sure |= {
-        "forget_label.names": sorted(map(str, facts["forget_label"])),
-        "data": facts.get("data"),
+        "dataset.name": facts.dataset,
+        "backbone.name": facts.backbone,
+        "method.name": facts.method,
+        "forget_label.names": sorted(facts.forget_label),
+        "data": facts.data,
     }
     config = {name: value for name, value in run.config.items() if name not in ("epsilon", "phi")}
 
@@ -259,15 +257,21 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             for name, inner in value.items():
                 walk(inner, (*path, str(name)))
-        elif path[0] not in NOT_OF_A_GROUP and not (path[0] == "dataset" and path[-1] in PLACES):
+        elif decides(path):
             flat[".".join(path)] = json.dumps(value, default=str)
 
     for name, value in config.items():
         walk(value, (str(name),))
 
-    flat.pop("trainer.workers", None)
-
     return flat
+
+
+def decides(path: Sequence[str]) -> bool:
+    """Whether a key of a configuration, but the seed, may decide a number."""
+    if path[0] in NOT_OF_A_GROUP or (path[0] == "dataset" and path[-1] in PLACES):
+        return False
+    declares = path[0] == "attack" and len(path) > 2 and path[2] in DECLARED
+    return not declares and tuple(path) != ("trainer", "workers")
 
 
 def composed_key(composed: Mapping[str, Any], of_group: bool = True) -> str:

@@ -131,8 +131,7 @@ def address(path: Path, folder: Path) -> str:
 
 
 def run_title(run: Run) -> str:
-    facts = run.results["run"]
-    commit = facts.get("commit")
+    commit = run.results.run.commit
     return ", ".join(
         filter(
             None, (f"seed {run.seed}", run.date, run.device, f"commit {commit}" if commit else "")
@@ -233,16 +232,16 @@ def gap_facts(gap: Gap, folder: Path) -> dict[str, str]:
 
 
 def run_facts(run: Run, folder: Path) -> dict[str, Any]:
-    facts = run.results["run"]
+    facts = run.results.run
     return {
         "href": link(run, folder),
         "place": relative_link(run.folder, folder),
         "method": run.method,
-        "forget": ", ".join(map(str, facts["forget_label"])),
-        "dataset": f"{facts['dataset']}, {facts['backbone']}",
+        "forget": ", ".join(facts.forget_label),
+        "dataset": f"{facts.dataset}, {facts.backbone}",
         "seed": run.seed,
         "experiment": run.experiment or ABSENT,
         "date": run.date.replace("T", " ")[:16],
         "device": run.device,
-        "commit": str(facts.get("commit") or ABSENT)[:10],
+        "commit": (facts.commit or ABSENT)[:10],
     }

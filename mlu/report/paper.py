@@ -41,12 +41,14 @@ from mlu.report.tables import (
     Row,
     Table,
     any_value,
+    escaped,
     has,
     measured,
     method_row,
     reference_row,
     spread,
 )
+from mlu.runs.results import RETAINED_LABELS
 
 SPLITS = tuple(
     Column(
@@ -356,17 +358,12 @@ def label_rows(setting: Setting, columns: Sequence[Column]) -> Iterator[Row]:
         yield replace(row, title=f"{forget}: {row.title}")
 
 
-def escaped(label: str) -> str:
-    """A label inside a path that is formatted later."""
-    return label.replace("{", "{{").replace("}", "}}")
-
-
 def correlation_table(settings: Sequence[Setting]) -> Table:
     """What is left of the label, by how entangled the labels of the drawn faces are."""
     settings = [made_for("appendix_correlation", setting) for setting in settings]
     proxy = Column(
         "true retained labels",
-        f"proxy/attack/aia/{READ}",
+        RETAINED_LABELS,
         about="what they alone tell of the forgotten one",
     )
     columns = (KEPT, OUTPUT, EXCESS, WORST, proxy)

@@ -1,12 +1,14 @@
 """What each table shows: a general one for each setting, and every table of the paper that the runs
 can fill."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mlu.report.aggregate import STRONGEST, Better, Cell, cell, has_forgotten, winner, without
 from mlu.report.groups import Group, Setting
 from mlu.runs.read import Run
+from mlu.runs.results import RETAINED_LABELS
+from mlu.runs.rows import STEPS, AttackColumn, declared_by_any, shipped
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ SECONDS = Unit("s", limits=(0, float("inf")))
 TIMES = Unit("×", limits=(0, float("inf")))
 COUNT = Unit("", limits=(0, float("inf")))
 NATS = Unit("nats", digits=3)
+_UNITS = {"share": PERCENT, "points": POINTS, "number": COUNT}
+"""By the names that attacks have for them."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,38 @@ OUTPUT = Column(
     about="balanced accuracy; 50 knows nothing",
 )
 READ = "folded_balanced_accuracy"
-EXCESS = Column(
-    "features above Retrain", f"{FEATURES}/excess", POINTS,
-    "what a logistic regression reads from the features, less what it reads on Retrain",
-)  # fmt: skip
+
+
+def attack_column(column: AttackColumn) -> Column:
+    """A column that an attack declares; without a unit a share, or a number of steps."""
+    unit = _UNITS[column.unit or ("number" if column.figure.endswith(STEPS) else "share")]
+    path = f"{{model}}/attack/{escaped(column.figure)}"
+    return Column(column.title, path, unit, column.about or "")
+
+
+def escaped(text: str) -> str:
+    """A name inside a path that is formatted later."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+EXCESS = next(
+    attack_column(column)
+    for attack in shipped().values()
+    for column in attack.columns
+    if column.unit == "points"
+)
+"""What the headline reader finds above Retrain."""
+
 WORST = Column(
-    "strongest reader above Retrain", f"{{model}}/{STRONGEST}", POINTS,
-    "the largest excess over Retrain of two attackers that read the output, all outputs and the features",
-    better="low", floor=0, open_to_all=True,
-)  # fmt: skip
+    "strongest reader above Retrain",
+    f"{{model}}/{STRONGEST}",
+    POINTS,
+    "the largest excess over Retrain of two attackers that read the output, all outputs and the "
+    "features",
+    better="low",
+    floor=0,
+    open_to_all=True,
+)
 KEPT = Column(
     "retained accuracy",
     RETAINED % "test",
@@ -143,20 +170,6 @@ WORK = Column(
 LESS_WORK = Column(
     "less work", "work_ratio", TIMES, "image passes of Retrain over those of the method"
 )
-GENERAL = (
-    KEPT,
-    OUTPUT,
-    Column("read from features", f"{FEATURES}/{READ}", about="balanced accuracy of a logistic regression"),
-    Column("… by a perceptron", f"{FEATURES}/mlp/{READ}", about="the same by a network with one hidden layer"),
-    EXCESS,
-    WORST,
-    Column("member", "{model}/attack/mia/combined/auroc", about="AUROC: training images or not; 50 knows nothing"),
-    Column("member, LiRA", "{model}/attack/lira/auroc", about="the same with shadow models"),
-    Column("steps to relearn", "{model}/attack/relearn/512/steps", COUNT, "until the label is back, from 512 images"),
-    TIME,
-    FASTER,
-    LESS_WORK,
-)  # fmt: skip
 
 
 def best_row(rows: Sequence[Row], place: int, column: Column) -> int | None:
@@ -182,23 +195,42 @@ def has(runs: Iterable[Run], start: str) -> bool:
 
 def general(setting: Setting) -> Table:
     """All methods of a setting beside its references."""
+    always = (KEPT, OUTPUT, TIME)
     columns = tuple(
-        column for column in GENERAL if column in (KEPT, OUTPUT, TIME) or measured(setting, column)
+        column
+        for column in (KEPT, OUTPUT, *attack_columns(setting), TIME, FASTER, LESS_WORK)
+        if column in always or measured(setting, column)
     )
     rows = [reference_row(setting, model, columns) for model in ("original", "retrain", "random")]
     rows += [method_row(setting, group, columns) for group in setting.methods]
-    proxy = cell(setting.runs, f"proxy/attack/aia/{READ}", PERCENT.limits)
-    notes = (
-        ()
-        if proxy.value is None
-        else (
-            f"An attacker who is told the true retained labels, and nothing of the network, reaches {percent(proxy)}.",
+
+    notes = []
+    proxy = cell(setting.runs, RETAINED_LABELS, PERCENT.limits)
+    if proxy.value is not None:
+        notes.append(
+            "An attacker who is told the true retained labels, and nothing of the network, "
+            f"reaches {percent(proxy)}."
         )
-    )
 
     return Table(
-        "methods", "All methods", setting.title, "", columns, tuple(filter(any_value, rows)), notes
+        name="methods",
+        title="All methods",
+        ours=setting.title,
+        theirs="",
+        columns=columns,
+        rows=tuple(filter(any_value, rows)),
+        notes=tuple(notes),
     )
+
+
+def attack_columns(setting: Setting) -> Iterator[Column]:
+    """The columns of all attacks; the strongest reader stands beside the headline reader."""
+    for attack in declared_by_any(run.attacks for run in setting.runs).values():
+        for declared in attack.columns:
+            column = attack_column(declared)
+            yield column
+            if column.path == EXCESS.path:
+                yield WORST
 
 
 def any_value(row: Row) -> bool:

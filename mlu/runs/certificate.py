@@ -1,8 +1,7 @@
-"""What an auditor needs to know of one run: built from its files alone, and held against them again
-later."""
+"""What an auditor needs to know of one run, built from its files and held against them later."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,49 @@ from safetensors import SafetensorError, safe_open
 from mlu.models.network import ERASER
 from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
 from mlu.runs.model import config_of, label_facts_of, need
-from mlu.runs.read import Figure, Run, job_of
-from mlu.runs.tables import ATTACKS, CHANCE, READ, relearnt
+from mlu.runs.read import Run, job_of
+from mlu.runs.results import RETAINED_LABELS, Figure
+from mlu.runs.typed import as_json
 from mlu.system.errors import UserError, first_line
 from mlu.system.store import checksum, now
 
-SCHEMA = 1
-FILES = (WEIGHTS, RESULTS, CONFIG, LABELS)
+_SCHEMA = 1
+_FILES = (WEIGHTS, RESULTS, CONFIG, LABELS)
 """What a certificate speaks of, by checksum; the first is what is released."""
 
-MODELS = ("original", "unlearned", "retrain")
-NOT_RECORDED = "not recorded"
+_MODELS = ("original", "unlearned", "retrain")
+_SECONDS = ("original", "unlearn", "retrain", "attack")
+_NOT_RECORDED = "not recorded"
 
-UTILITY = {
+_UTILITY = {
     "retained labels, accuracy": "test/retained/accuracy",
     "forgotten output, balanced accuracy": "test/forgotten/balanced_accuracy",
 }
-KINDS = {
-    "aia": "reading the label from outputs and features",
-    "mia": "membership in the training images",
-    "lira": "membership by shadow models",
-    "relearn": "relearning the label from few images",
-}
-"""First part of an attack's paths -> what it is, to name those that were not run."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question, and what is known of it: fields in the order in which a certificate has them.
+
+    Attributes:
+        question: In words.
+        path: Of the figures, after the model's name.
+        chance: The figure of who knows nothing.
+        original: The figure before.
+        unlearned: The figure afterwards.
+        retrain: The figure of a model that never saw the label.
+        excess: What is found beyond Retrain.
+        verdict: Whether that is more or less than nothing; None where nobody can tell.
+    """
+
+    question: str
+    path: str
+    chance: float | None
+    original: Figure
+    unlearned: Figure
+    retrain: Figure
+    excess: Figure | None
+    verdict: str | None
 
 
 def certificate_of(folder: Path) -> dict[str, Any]:
@@ -46,36 +65,29 @@ def certificate_of(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: If a file of the run is missing or cannot be read.
     """
-    files = {name: checksum(need(folder, name)) for name in FILES}
+    files = {name: checksum(need(folder, name)) for name in _FILES}
     run, config, facts = run_of(folder), config_of(folder), label_facts_of(folder)
-    about = run.results["run"]
-    rows = list(rows_of(run))
+    about = run.results.run
+    settings = method_settings(config)
 
     return {
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
         "issued": now(),
-        "forgotten": about["forget_label"],
+        "forgotten": list(about.forget_label),
         "labels": facts["labels"],
         "task": facts["task"],
-        "method": {
-            "name": about["method"],
-            "settings": method_settings(config),
-            "seed": about["seed"],
-        },
-        "config_hash": about.get("config_hash") or NOT_RECORDED,
-        "model": about["backbone"],
-        "data": {"name": about["dataset"], "fingerprint": about.get("data") or NOT_RECORDED},
+        "method": {"name": about.method, "settings": settings, "seed": about.seed},
+        "config_hash": about.config_hash or _NOT_RECORDED,
+        "model": about.backbone,
+        "data": {"name": about.dataset, "fingerprint": about.data or _NOT_RECORDED},
         "files": files,
-        "figures": rows,
+        "figures": [as_json(answer) for answer in answers_of(run)],
         "not_run": not_run(run),
-        "seconds": {
-            name: run.results["seconds"].get(name)
-            for name in ("original", "unlearn", "retrain", "attack")
-        },
-        "device": about.get("device") or NOT_RECORDED,
-        "date": about.get("date") or NOT_RECORDED,
-        "commit": about.get("commit") or NOT_RECORDED,
-        "versions": about.get("versions") or {},
+        "seconds": {stage: run.results.seconds.get(stage) for stage in _SECONDS},
+        "device": about.device or _NOT_RECORDED,
+        "date": about.date or _NOT_RECORDED,
+        "commit": about.commit or _NOT_RECORDED,
+        "versions": about.versions or {},
         "not_claimed": list(not_claimed(run, folder / WEIGHTS)),
     }
 
@@ -89,8 +101,7 @@ def run_of(folder: Path) -> Run:
 
 
 def method_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The method's settings by their path, such as `tuning.lr`: numbers and words, none says where
-    files are."""
+    """The method's settings by their path, such as `tuning.lr`; none says where files are."""
     found: dict[str, Any] = {}
     for key, value in dict(config.get("method") or {}).items():
         if isinstance(value, Mapping):
@@ -100,31 +111,30 @@ def method_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def rows_of(run: Run) -> Iterator[dict[str, Any]]:
-    """Of each question: what the model said before, afterwards, and what Retrain says."""
-    for question, path in UTILITY.items():
-        yield row(run, question, path)
-    for question, (path, metric) in ATTACKS.items():
-        if f"unlearned/attack/{path}/{metric}" in run.figures:
-            excess = f"unlearned/attack/{path}/excess" if metric == READ else None
-            yield row(run, question, f"attack/{path}/{metric}", float(CHANCE), excess)
-    for samples in relearnt(run.figures):
-        yield row(run, f"steps to relearn from {samples} images", f"attack/relearn/{samples}/steps")
+def answers_of(run: Run) -> Iterator[Answer]:
+    """For each question what the model said before, afterwards, and what Retrain says."""
+    for question, path in _UTILITY.items():
+        yield answer(run, question, path)
+    for row in run.attack_rows:
+        chance = None if row.chance is None else float(row.chance)
+        question, path = row.question or row.title, f"attack/{row.figure}"
+        yield answer(run, question, path, chance, row.excess and f"unlearned/attack/{row.excess}")
 
 
-def row(
+def answer(
     run: Run, question: str, path: str, chance: float | None = None, excess: str | None = None
-) -> dict[str, Any]:
-    found = {model: asdict(run.figure(f"{model}/{path}")) for model in MODELS}
+) -> Answer:
+    """What a run says of one question; `excess` is a path, of what is found beyond Retrain."""
+    figures = {model: run.figure(f"{model}/{path}") for model in _MODELS}
     beyond = run.figure(excess) if excess else None
-    return {
-        "question": question,
-        "path": path,
-        "chance": chance,
-        **found,
-        "excess": asdict(beyond) if beyond else None,
-        "verdict": verdict(beyond) if beyond else None,
-    }
+    return Answer(
+        question=question,
+        path=path,
+        chance=chance,
+        **figures,
+        excess=beyond,
+        verdict=verdict(beyond) if beyond else None,
+    )
 
 
 def verdict(excess: Figure) -> str | None:
@@ -139,37 +149,50 @@ def verdict(excess: Figure) -> str | None:
 def not_run(run: Run) -> list[str]:
     """Attacks of which there is no figure."""
     tried = {path.split("/")[2] for path in run.figures if path.startswith("unlearned/attack/")}
-    return [what for kind, what in KINDS.items() if kind not in tried]
+    return [attack.about for attack in run.attacks.values() if not attack.families & tried]
 
 
 def not_claimed(run: Run, weights: Path) -> Iterator[str]:
     """What nobody may conclude from a certificate, in plain words."""
-    yield "No guarantee beyond the attacks listed here: another attack, or a stronger one, may read more."
+    yield (
+        "No guarantee beyond the attacks listed here: another attack, or a stronger one, "
+        "may read more."
+    )
     if missing := not_run(run):
         yield f"Nothing is known of attacks that were not run: {'; '.join(missing)}."
 
     yield proxy(run)
     yield (
-        "Training images and their labels were not deleted, nor were other copies of the original model: whoever holds "
-        "them can learn the label again."
+        "Training images and their labels were not deleted, nor were other copies of the original "
+        "model: whoever holds them can learn the label again."
     )
     if has_eraser(weights):
-        yield "The forgetting is a layer of its own before the head: who holds the weights can take it off again."
+        yield (
+            "The forgetting is a layer of its own before the head: who holds the weights can take "
+            "it off again."
+        )
     if (retrain := run.figure("retrain/test/retained/accuracy")).value is None:
         yield f"Nothing is held against a model that never saw the label: {retrain.reason}."
 
-    yield "Figures are of test images of this data set, with 95 % intervals; other images may give others."
+    yield (
+        "Figures are of test images of this data set, with 95 % intervals; other images may give "
+        "others."
+    )
     yield "This certificate is not signed: it shows which files belong together, not who made them."
 
 
 def proxy(run: Run) -> str:
     """What the retained labels give away without any model."""
-    known = run.figure(f"proxy/attack/aia/{READ}")
+    known = run.figure(RETAINED_LABELS)
     start = "Retained labels may still reveal the forgotten one, whatever model gives them"
     if known.value is None:
         return f"{start}; how much is not known here: {known.reason}."
-    figure = figure_text(asdict(known))
-    return f"{start}: their true values alone tell it with a balanced accuracy of {figure} ({CHANCE}: nothing)."
+
+    figure = figure_text(as_json(known))
+    return (
+        f"{start}: their true values alone tell it with a balanced accuracy of {figure} "
+        "(0.500: nothing)."
+    )
 
 
 def has_eraser(weights: Path) -> bool:
@@ -182,33 +205,40 @@ def has_eraser(weights: Path) -> bool:
 
 
 def differences(stated: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    """What of a certificate does not hold of a run's files; nothing where all does.
+    """Everything in a certificate that does not hold of a run's files.
 
     Args:
         stated: The content of a `certificate.json`.
         folder: Of the run, or any other that holds the files.
     """
     files = stated["files"]
-    for name in FILES:
+    for name in _FILES:
         found = checksum(folder / name) if (folder / name).is_file() else "no such file"
         if found != files.get(name):
-            yield f"{name} is another file: the certificate states SHA-256 {files.get(name)}, found {found}"
+            stated_sum = files.get(name)
+            yield (
+                f"{name} is another file: the certificate states SHA-256 {stated_sum}, "
+                f"found {found}"
+            )
             return
+
     built = certificate_of(folder)
     for key in sorted({*built, *stated} - {"issued"}):
         if built.get(key) != stated.get(key):
-            yield f"the certificate was changed, or made by another version: {key} does not follow from the run's files"
+            yield (
+                "the certificate was changed, or made by another version: "
+                f"{key} does not follow from the run's files"
+            )
 
 
 def figure_text(figure: Mapping[str, Any] | None, digits: int = 3) -> str:
     """A figure and its interval."""
     if figure is None or figure["value"] is None:
         return "–"
-    value = (
-        f"{figure['value']:.{digits}f}"
-        if digits
-        else f"{'>' if figure['censored'] else ''}{figure['value']:g}"
-    )
+
+    value = f"{'>' if figure['censored'] else ''}{figure['value']:g}"
+    if digits:
+        value = f"{figure['value']:.{digits}f}"
     if figure["low"] is None or figure["high"] is None:
         return value
     return f"{value} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
@@ -216,7 +246,7 @@ def figure_text(figure: Mapping[str, Any] | None, digits: int = 3) -> str:
 
 def reasons_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Why figures are missing, each reason once, in the order of their first appearance."""
-    cells = (one[key] for one in rows for key in (*MODELS, "excess"))
+    cells = (one[key] for one in rows for key in (*_MODELS, "excess"))
     return list(dict.fromkeys(cell["reason"] for cell in cells if cell and cell["value"] is None))
 
 
@@ -233,11 +263,11 @@ def certificate_page(certificate: Mapping[str, Any]) -> str:
 
     def cell(figure: Mapping[str, Any] | None, digits: int = 3) -> tuple[str, int | None]:
         """What a cell shows, and the number of its note."""
-        missing = figure is not None and figure["value"] is None
-        return figure_text(figure, digits), reasons.index(
-            figure["reason"]
-        ) + 1 if figure is not None and missing else None
+        note = None
+        if figure is not None and figure["value"] is None:
+            note = reasons.index(figure["reason"]) + 1
+        return figure_text(figure, digits), note
 
     return environment.get_template("certificate.html").render(
-        **certificate, models=MODELS, cell=cell, reasons=reasons, weights=WEIGHTS
+        **certificate, models=_MODELS, cell=cell, reasons=reasons, weights=WEIGHTS
     )

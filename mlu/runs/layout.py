@@ -1,4 +1,4 @@
-"""What a run leaves, for whoever writes or reads it: names of files, and what `results.json` holds."""
+"""What a run leaves, for whoever writes or reads it: names of files, and what may be in them."""
 
 import json
 from collections.abc import Mapping
@@ -13,16 +13,12 @@ Histograms = Mapping[str, tuple[np.ndarray, np.ndarray]]
 PlainTable = tuple[list[str], list[list[Any]]]
 """Names of the columns, and rows of text and numbers; None where there is no figure."""
 
-
 RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
 WEIGHTS = "unlearned.safetensors"
 DISTRIBUTIONS, ROC = "distributions.npz", "roc.npz"
-PICTURES = DISTRIBUTION_PICTURE, ROC_PICTURE, STAGE_PICTURE, RECOVERY_PICTURE = (
-    "distributions.png",
-    "roc.png",
-    "stages.png",
-    "relearn.png",
-)
+DISTRIBUTION_PICTURE, ROC_PICTURE = "distributions.png", "roc.png"
+STAGE_PICTURE, RECOVERY_PICTURE = "stages.png", "relearn.png"
+PICTURES = (DISTRIBUTION_PICTURE, ROC_PICTURE, STAGE_PICTURE, RECOVERY_PICTURE)
 CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.html"
 LEFT = (
     RESULTS,
@@ -36,29 +32,30 @@ LEFT = (
     CERTIFICATE,
     CERTIFICATE_PAGE,
 )
-"""All files that a run, and who certifies it, leave in its folder; Hydra, W&B and the log have
-theirs."""
-SCHEMA = 1
+"""All files that a run, and who certifies it, leave in its folder; Hydra and W&B have theirs."""
+
 UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
 """Keys of a configuration that decide no figure: what a budget means stands under `training`."""
 PLACES = ("root", "prepared", "attributes", "download")
 """Keys of a data set that say where its files are, and no more."""
 
-GROUPS = ("dataset", "backbone", "method", "forget_label", "training", "trainer", "attack")
-MOST_VALUES = 100_000
+_GROUPS = ("dataset", "backbone", "method", "forget_label", "training", "trainer", "attack")
+_MOST_VALUES = 100_000
 """Of a configuration: a few lines of YAML can stand for more than any memory holds."""
 
 
 def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether it can be the configuration of a run: groups are mappings, and it is no larger than
-    one writes it."""
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(group) or {}, dict) for group in GROUPS
-    ):
+    """Whether it can be the configuration of a run.
+
+    Its groups are mappings, and it is no larger than one writes it.
+    """
+    if not isinstance(content, dict):
+        return False
+    if not all(isinstance(content.get(group) or {}, dict) for group in _GROUPS):
         return False
 
     waiting, seen = [content], 0
-    while waiting and seen < MOST_VALUES:
+    while waiting and seen < _MOST_VALUES:
         value = waiting.pop()
         seen += 1
         if isinstance(value, dict):
@@ -76,16 +73,3 @@ def write_json(value: Any, path: Path) -> None:
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(value, indent=1, allow_nan=False))
     draft.rename(path)
-
-
-def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
-    """All numbers of a run by their path: metrics, `seconds/...`, `work/...`, `speedup` and
-    `work_ratio`."""
-    seconds = {f"seconds/{key}": value for key, value in results["seconds"].items()}
-    work = {
-        f"work/{stage}/{key}": value
-        for stage, passes in results["work"].items()
-        for key, value in (passes or {}).items()
-    }
-    ratios = {key: results.get(key) for key in ("speedup", "work_ratio")}
-    return {**results["metrics"], **seconds, **work, **ratios}

@@ -1,79 +1,66 @@
 """The figures of a run as plain tables: columns and rows, for dashboards."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mlu.runs.layout import PlainTable
+from mlu.runs.read import Run
+from mlu.runs.tables import UTILITY
 
-MODELS = ("original", "retrain", "unlearned")
-HEADLINES = (
-    "test/retained/accuracy",
-    "test/forgotten/balanced_accuracy",
-    "attack/aia/outputs/balanced_accuracy",
-    "attack/aia/features/balanced_accuracy",
-    "attack/aia/features/excess",
-)
-PARTS = ("", "/low", "/high")
+_STAGES = {"original": "original", "retrain": "retrain", "unlearned": "unlearn"}
+"""Model -> the stage of which it is left."""
+_ENDS = ("/low", "/high")
+_PARTS = ("", *_ENDS)
 """A value and the ends of its interval."""
 
 
-def plain_tables(results: Mapping[str, Any], labels: Sequence[str]) -> dict[str, PlainTable]:
-    """`models` (headline figures), `labels` (each label's figures on test images) and `attacks`
-    (all of them).
+def plain_tables(run: Run, labels: Sequence[str]) -> dict[str, PlainTable]:
+    """Tables of headline figures, of each label's figures on test images, and of all attacks.
 
     Args:
-        results: Content of `results.json`.
+        run: What is shown.
         labels: Of the data set.
     """
     return {
-        "tables/models": models_table(results),
-        "tables/labels": plain_labels_table(results, labels),
-        "tables/attacks": attacks_table(results),
+        "tables/models": models_table(run),
+        "tables/labels": plain_labels_table(run, labels),
+        "tables/attacks": attacks_table(run),
     }
 
 
-def models_table(results: Mapping[str, Any]) -> PlainTable:
-    metrics, seconds = results["metrics"], results["seconds"]
-    columns = ["model", *(path + part for path in HEADLINES for part in PARTS), "seconds"]
-    rows = [
-        [
-            model,
-            *(metrics.get(f"{model}/{path}{part}") for path in HEADLINES for part in PARTS),
-            seconds[stage],
-        ]
-        for model, stage in zip(MODELS, ("original", "retrain", "unlearn"), strict=True)
-    ]
+def models_table(run: Run) -> PlainTable:
+    """Utility, what each attack shows on dashboards, and seconds, a row for each model."""
+    paths = [path for _, path in UTILITY]
+    for attack in run.attacks.values():
+        paths += [f"attack/{path}" for path in attack.dashboard]
 
-    return columns, rows
-
-
-def plain_labels_table(results: Mapping[str, Any], labels: Sequence[str]) -> PlainTable:
-    metrics, forgotten = results["metrics"], results["run"]["forget_label"]
-    paths = [
-        f"{model}/{metric}"
-        for metric in ("accuracy", "balanced_accuracy", "auroc")
-        for model in MODELS
-    ]
-    rows = [
-        [label, label in forgotten, *(metrics.get(label_path(label, path)) for path in paths)]
-        for label in labels
-    ]
-
-    return ["label", "forgotten", *paths], rows
-
-
-def label_path(label: str, path: str) -> str:
-    model, metric = path.split("/")
-    return f"{model}/test/label/{label}/{metric}"
-
-
-def attacks_table(results: Mapping[str, Any]) -> PlainTable:
-    """Every figure below `attack/` of every model that was attacked, a row each."""
-    metrics = results["metrics"]
+    parts = [path + part for path in paths for part in _PARTS]
     rows = []
-    for path, value in metrics.items():
+    for model, stage in _STAGES.items():
+        figures = [run.figures.get(f"{model}/{part}") for part in parts]
+        rows.append([model, *figures, run.results.seconds[stage]])
+
+    return ["model", *parts, "seconds"], rows
+
+
+def plain_labels_table(run: Run, labels: Sequence[str]) -> PlainTable:
+    """How well each model knows each label."""
+    metrics = ("accuracy", "balanced_accuracy", "auroc")
+    columns = [(model, metric) for metric in metrics for model in _STAGES]
+
+    rows = []
+    for label in labels:
+        figures = [run.figures.get(f"{model}/test/label/{label}/{one}") for model, one in columns]
+        rows.append([label, label in run.results.run.forget_label, *figures])
+
+    return ["label", "forgotten", *(f"{model}/{metric}" for model, metric in columns)], rows
+
+
+def attacks_table(run: Run) -> PlainTable:
+    """Every figure below `attack/` of every model that was attacked, a row each."""
+    rows = []
+    for path, value in run.figures.items():
         model, *rest = path.split("/")
-        if rest[:1] == ["attack"] and not path.endswith(PARTS[1:]):
-            low, high = (metrics.get(path + part) for part in PARTS[1:])
+        if rest[:1] == ["attack"] and not path.endswith(_ENDS):
+            low, high = (run.figures.get(path + end) for end in _ENDS)
             rows.append([model, "/".join(rest[1:-1]), rest[-1], value, low, high])
     return ["model", "attack", "metric", "value", "low", "high"], rows

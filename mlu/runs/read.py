@@ -1,9 +1,8 @@
 """Finding what runs left on disk, and the jobs that left no results."""
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,82 +10,83 @@ from typing import Any
 
 import yaml
 
-from mlu.runs.layout import CONFIG, FAILURE, RESULTS, SCHEMA, figures_of, is_configuration
+from mlu.runs.layout import CONFIG, FAILURE, RESULTS, is_configuration
 from mlu.runs.moved import present_config
+from mlu.runs.results import Figure, Results
+from mlu.runs.rows import AttackRow, Declaration, declared, rows_among
 from mlu.system.errors import UserError, first_line
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C is ten times as fast, where yaml has it."""
 
-@dataclass(frozen=True)
-class Figure:
-    """One number of one run: `value` is None where there is none, and `reason` says why."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
-    censored: bool = False
+_UNUSABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading somebody's `results.json` may raise."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one run left.
+    """One run and all that it has measured.
 
     Attributes:
         folder: Where it is.
-        results: `results.json`.
-        config: `config.yaml`, empty where there is none.
-        figures: All numbers by path: metrics, `seconds/...`, `work/...`, `speedup`, `work_ratio`.
+        results: Its `results.json`.
+        config: Its `config.yaml`, empty where there is none.
     """
 
     folder: Path
-    results: Mapping[str, Any]
+    results: Results
     config: Mapping[str, Any]
-    figures: Mapping[str, float | None]
+
+    @property
+    def figures(self) -> Mapping[str, float | None]:
+        """All numbers by path, those that follow from others included."""
+        return self.results.all_figures
 
     @property
     def seed(self) -> int:
-        return int(self.results["run"]["seed"])
+        return self.results.run.seed
 
     @property
     def method(self) -> str:
-        return str(self.results["run"]["method"])
+        return self.results.run.method
 
     @property
     def date(self) -> str:
-        return str(self.results["run"].get("date") or "")
+        return self.results.run.date or ""
 
     @property
     def device(self) -> str:
-        return str(self.results["run"].get("device") or "unknown device")
+        return self.results.run.device or "unknown device"
 
     @property
     def experiment(self) -> str | None:
-        name = self.results["run"].get("experiment")
-        return None if name is None else str(name)
+        return self.results.run.experiment
 
     @cached_property
     def composed(self) -> dict[str, Any]:
-        """The configuration before its references were resolved: all that a failed job left of it."""
+        """The configuration with its references: all that a failed job left of it."""
         return read_yaml(self.folder / ".hydra" / CONFIG)
+
+    @cached_property
+    def attacks(self) -> Mapping[str, Declaration]:
+        """How the figures of each attack are shown, those of attacks that were not run included."""
+        return declared(self.config)
+
+    @cached_property
+    def attack_rows(self) -> list[AttackRow]:
+        """The rows of those attacks that it has figures of."""
+        return rows_among(self.attacks, self.figures)
 
     def figure(self, path: str) -> Figure:
         """The number at `path`, or the reason why there is none."""
-        value = self.figures.get(path)
-        if value is None:
-            return Figure(None, reason=str(self.results["missing"].get(path) or unmeasured(path)))
-        low, high = (self.figures.get(f"{path}/{end}") for end in ("low", "high"))
-        beside = path.removesuffix("/steps")
-        censored = path.endswith("/steps") and (self.figures.get(f"{beside}/censored") or 0) > 0
-        return Figure(value, low, high, censored=censored)
-
-
-def unmeasured(path: str) -> str:
-    """Why a run says nothing of a number, not even why it lacks."""
-    words = path.split("/")
-    if "attack" not in words[:-1]:
-        return "not measured"
-    attack = words[words.index("attack") + 1]
-    return f"attack={'lira' if attack in ('ulira', 'rmia') else attack} was not run"
+        return self.results.figure(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +147,11 @@ def collect(paths: Iterable[Path]) -> Collection:
         UserError: If there is no such folder, or no job in any of them.
     """
     paths = list(paths)
-    found = [
-        job_of(folder)
-        for folder in dict.fromkeys(folder for path in paths for folder in job_folders(path))
-    ]
+    folders = dict.fromkeys(folder for path in paths for folder in job_folders(path))
+    found = [job_of(folder) for folder in folders]
     if not found:
-        raise UserError(
-            f"no {RESULTS} in or below {', '.join(map(str, paths))}: give the folder of a run or a sweep"
-        )
+        places = ", ".join(map(str, paths))
+        raise UserError(f"no {RESULTS} in or below {places}: give the folder of a run or a sweep")
 
     results = [job for job in found if job.experiment != "tune"] or found
     runs = tuple(job for job in results if isinstance(job, Run))
@@ -172,11 +169,8 @@ def job_folders(path: Path) -> Iterator[Path]:
         raise UserError(f"no folder {path}: give the folder of a run or a sweep")
 
     for place, folders, files in os.walk(path):
-        if (
-            RESULTS in files
-            or FAILURE in files
-            or (Path(place) / ".hydra" / "overrides.yaml").is_file()
-        ):
+        begun = (Path(place) / ".hydra" / "overrides.yaml").is_file()
+        if begun or RESULTS in files or FAILURE in files:
             yield Path(place).resolve()
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural)
 
@@ -191,151 +185,41 @@ def job_of(folder: Path) -> Run | Gap:
     composed = read_yaml(folder / ".hydra" / CONFIG)
     if (folder / RESULTS).is_file():
         try:
-            results = checked(json.loads((folder / RESULTS).read_text()))
-            # Half of a pair of surrogates is no text, and nobody can write it: a ValueError.
-            json.dumps(results, ensure_ascii=False).encode()
-            return Run(folder, results, read_yaml(folder / CONFIG), all_figures(results))
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-        ) as fault:
-            return Gap(folder, f"{RESULTS} cannot be used: {first_line(fault)}", composed=composed)
+            return read_run(folder)
+        except _UNUSABLE as fault:
+            reason = f"{RESULTS} cannot be used: {first_line(fault)}"
+            return Gap(folder, reason, composed=composed)
 
     failure = read_failure(folder / FAILURE)
     if failure:
-        return Gap(
-            folder,
-            str(failure.get("error", "failed")),
-            str(failure.get("command") or "") or None,
-            composed,
-        )
+        error, command = failure.get("error", "failed"), failure.get("command")
+        return Gap(folder, str(error), str(command or "") or None, composed)
 
     return Gap(folder, f"no {RESULTS}: still running, or ended from outside", composed=composed)
 
 
-def checked(results: Any) -> dict[str, Any]:
-    """The content of `results.json`, if it is what this version reads.
+def read_run(folder: Path) -> Run:
+    """The run in a folder; raises one of _UNUSABLE if its results are none."""
+    content = json.loads((folder / RESULTS).read_text())
+    # Half of a pair of surrogates is no text, and nobody can write it: a ValueError.
+    json.dumps(content, ensure_ascii=False).encode()
 
-    Raises:
-        ValueError: If it is not, with what is wrong.
-    """
-    if not isinstance(results, dict) or not isinstance(results.get("run"), dict):
-        raise ValueError("it does not describe a run")
-    if results.get("schema") != SCHEMA:
-        raise ValueError(f"its schema is {results.get('schema')!r}, this report reads {SCHEMA}")
+    run = Run(folder, Results.from_json(content), read_yaml(folder / CONFIG))
+    # Here and not later, since passes may be too many for a sum.
+    _ = run.figures
 
-    for key, holds in RUN.items():
-        if not holds(results["run"].get(key)):
-            raise ValueError(f"run/{key} is {results['run'].get(key)!r:.80}")
-
-    parts = {key: results.get(key) or {} for key in PARTS}
-    for key, part in parts.items():
-        if not isinstance(part, dict) or not all(map(PARTS[key], part.values())):
-            raise ValueError(f"its {key} is {part!r:.80}")
-
-    for key in ("metrics", "seconds"):
-        if not isinstance(results.get(key), dict):
-            raise ValueError(f"it has no {key}")
-
-    return {**results, **parts}
-
-
-def is_json_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def of(*kinds: type | None) -> Callable[[Any], bool]:
-    """A rule: of one of the types, or None where None is among them."""
-    there = tuple(type(None) if kind is None else kind for kind in kinds)
-    return lambda value: isinstance(value, there) and (bool in there or not isinstance(value, bool))
-
-
-def words(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-TEXT = of(str, None)
-RUN: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("dataset", "task", "backbone", "method"), of(str)),
-    **dict.fromkeys(
-        ("date", "device", "commit", "data", "config_hash", "experiment", "budget"), TEXT
-    ),
-    "seed": of(int),
-    "forget_label": words,
-    "requests": lambda value: value is None or (isinstance(value, list) and all(map(words, value))),
-    "versions": lambda value: (
-        value is None or (isinstance(value, dict) and all(map(of(str), value.values())))
-    ),
-}
-"""What each fact of a run must be."""
-PARTS: Mapping[str, Callable[[Any], bool]] = {
-    "metrics": lambda value: value is None or is_json_number(value),
-    "seconds": lambda value: value is None or is_json_number(value),
-    "work": lambda value: (
-        value is None or (isinstance(value, dict) and all(map(is_json_number, value.values())))
-    ),
-    "measured": lambda value: (
-        value is None or (isinstance(value, dict) and TEXT(value.get("device")))
-    ),
-    "missing": of(str),
-}
-"""What each value must be below these keys of `results.json`."""
-LARGEST = 1e15
-"""No run measures as much of anything, in seconds or images."""
-
-
-def all_figures(results: Mapping[str, Any]) -> dict[str, float | None]:
-    """All numbers of a run by their path, those derived here included; what is no finite number
-    becomes None."""
-    work = {
-        f"work/{stage}": sum(passes.values()) for stage, passes in results["work"].items() if passes
-    }
-    figures = {key: finite_number(value) for key, value in {**figures_of(results), **work}.items()}
-    return figures | derived(figures)
-
-
-def finite_number(value: Any) -> float | None:
-    return (
-        float(value)
-        if is_json_number(value) and math.isfinite(value) and abs(value) < LARGEST
-        else None
-    )
-
-
-def derived(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    """What follows from other numbers of a run.
-
-    `<model>/test/forgotten/error`: 1 - accuracy of the output.
-    """
-    found: dict[str, float | None] = {}
-    for model in ("original", "retrain", "unlearned"):
-        path = f"{model}/test/forgotten/accuracy"
-        for end, other in (("", ""), ("/low", "/high"), ("/high", "/low")):
-            if (value := figures.get(f"{path}{other}")) is not None:
-                found[f"{model}/test/forgotten/error{end}"] = 1 - value
-    return found
+    return run
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The configuration in it; empty where there is no such file, or none that can be read."""
     try:
-        content = yaml.load(file.read_bytes(), LOADER)
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-        yaml.YAMLError,
-    ):  # a date such as 2026-99-99 is a ValueError
+        content = yaml.load(file.read_bytes(), _LOADER)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        # A date such as 2026-99-99 is a ValueError.
         return {}
+
     return present_config(content) if is_configuration(content) else {}
-
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The one in C is ten times as fast, where yaml has it."""
 
 
 def read_failure(file: Path) -> dict[str, Any]:

@@ -1,95 +1,221 @@
-"""What a run leaves: `results.json` and the files beside it."""
+"""`results.json`: what a run has measured, written, read and checked."""
 
-import math
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from mlu.metrics.findings import Finding
-from mlu.runs.layout import PLACES, UNDECISIVE, figures_of
+from mlu.runs.rows import attack_of
+from mlu.runs.typed import as_json, can_be, field_types, typed
 from mlu.system.errors import UserError, did_you_mean
-from mlu.system.store import content_of
+
+SCHEMA = 1
+
+RETAINED_LABELS = "proxy/attack/aia/folded_balanced_accuracy"
+"""Path of how well the true retained labels tell the forgotten one, without any model."""
+
+_LARGEST = 1e15
+"""No run measures as much of anything, in seconds or images."""
+_MODELS = ("original", "retrain", "unlearned")
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a configuration decides the figures: not where files lie, who is told, or how many
-    processes load."""
-    kept = {key: value for key, value in config.items() if key not in UNDECISIVE}
-    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in PLACES}
-    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key != "workers"}
-    for group in ("backbone", "original"):
-        kept[group] = {**config[group], "weights": content_of(config[group]["weights"])}
-    return kept
+@dataclass(frozen=True)
+class RunFacts:
+    """What was run. A field that may be None may be missing in a file."""
+
+    dataset: str
+    backbone: str
+    method: str
+    forget_label: tuple[str, ...]
+    requests: tuple[tuple[str, ...], ...] | None
+    seed: int
+    experiment: str | None
+    budget: str | None
+    task: str
+    data: str | None
+    config_hash: str | None
+    commit: str | None
+    device: str | None
+    date: str | None
+    versions: Mapping[str, str] | None
 
 
-def objective_of(results: Mapping[str, Any], paths: str | Sequence[str] | None) -> Any:
-    """What a sweeper optimises: the figure at each path, or None where no path is given.
+@dataclass(frozen=True)
+class Passes:
+    """Images that went through the network."""
+
+    forward: float
+    backward: float
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.backward
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Where and when the seconds of a stage were measured, and whether they come from the cache."""
+
+    device: str | None
+    date: str | None
+    cached: bool | None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of one run: `value` is None where there is none, and `reason` says why."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    censored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that a run has measured: fields in the order in which `results.json` has them.
+
+    Attributes:
+        run: What was run.
+        seconds: Of each stage, and of each phase of unlearning; None for a model that was given.
+        speedup: Seconds of Retrain over those of the method.
+        work: Image passes of each stage.
+        work_ratio: Image passes of Retrain over those of the method.
+        measured: Where the seconds of each model come from.
+        metrics: Figures by their path, with `/low` and `/high` for the ends of intervals.
+        missing: Path -> why there is no figure.
+    """
+
+    schema: int = SCHEMA
+    run: RunFacts
+    seconds: Mapping[str, float | None]
+    speedup: float | None
+    work: Mapping[str, Passes | None]
+    work_ratio: float | None
+    measured: Mapping[str, Measured | None]
+    metrics: Mapping[str, float | None]
+    missing: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `results.json`."""
+        content: dict[str, Any] = as_json(self)
+        return content
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Results":
+        """The results in a file, which anybody may have written.
+
+        Raises:
+            ValueError: If they are not what this version reads, with what is wrong.
+        """
+        if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+            raise ValueError("it does not describe a run")
+        if content.get("schema") != SCHEMA:
+            raise ValueError(f"its schema is {content.get('schema')!r}, this report reads {SCHEMA}")
+
+        for name, kind in field_types(RunFacts).items():
+            if not can_be(content["run"].get(name), kind):
+                raise ValueError(f"run/{name} is {content['run'].get(name)!r:.80}")
+
+        found = dict(content)
+        for name in ("seconds", "work", "measured", "metrics", "missing"):
+            found[name] = content.get(name) or {}
+            if not can_be(found[name], field_types(cls)[name]):
+                raise ValueError(f"its {name} is {found[name]!r:.80}")
+
+        for name in ("metrics", "seconds"):
+            if not isinstance(content.get(name), dict):
+                raise ValueError(f"it has no {name}")
+        for name in ("speedup", "work_ratio"):
+            found[name] = finite_number(content.get(name))
+
+        results: Results = typed(found, cls)
+        return results
+
+    def figures(self) -> dict[str, float | None]:
+        """Its numbers by path: metrics, `seconds/...`, `work/...`, `speedup` and `work_ratio`."""
+        found = dict(self.metrics)
+        found |= {f"seconds/{stage}": value for stage, value in self.seconds.items()}
+        for stage, passes in self.work.items():
+            if passes is not None:
+                found[f"work/{stage}/forward"] = passes.forward
+                found[f"work/{stage}/backward"] = passes.backward
+
+        return {**found, "speedup": self.speedup, "work_ratio": self.work_ratio}
+
+    @cached_property
+    def all_figures(self) -> Mapping[str, float | None]:
+        """`figures` and those that follow from them; what is no finite number is None.
+
+        `work/<stage>` is the sum of its passes, `<model>/test/forgotten/error` is 1 - accuracy of
+        the output.
+        """
+        found = self.figures()
+        for stage, passes in self.work.items():
+            if passes is not None:
+                found[f"work/{stage}"] = passes.total
+
+        finite = {path: finite_number(value) for path, value in found.items()}
+        return finite | forgetting_errors(finite)
+
+    def figure(self, path: str) -> Figure:
+        """The number at `path` with its interval, or the reason why there is none."""
+        figures = self.all_figures
+        value = figures.get(path)
+        if value is None:
+            return Figure(None, reason=self.missing.get(path) or unmeasured(path))
+
+        low, high = (figures.get(f"{path}/{end}") for end in ("low", "high"))
+        beside = path.removesuffix("/steps")
+        censored = path != beside and (figures.get(f"{beside}/censored") or 0) > 0
+
+        return Figure(value, low, high, censored=censored)
+
+
+def objective_of(results: Results, paths: str | Sequence[str] | None) -> Any:
+    """The figure that a sweeper optimises, one for each path, or None where no path is given.
 
     Raises:
         UserError: If there is no such figure, with the nearest one; or if it has no value, with the
             reason.
     """
-    if paths is None or not isinstance(paths, str):
-        return None if paths is None else tuple(objective_of(results, path) for path in paths)
-    figures = figures_of(results)
+    if paths is None:
+        return None
+    if not isinstance(paths, str):
+        return tuple(objective_of(results, path) for path in paths)
+
+    figures = results.figures()
     if paths not in figures:
-        raise UserError(
-            f"objective={paths} is no figure of a run{did_you_mean(paths, figures) or '.'} See results.json"
-        )
+        nearest = did_you_mean(paths, figures) or "."
+        raise UserError(f"objective={paths} is no figure of a run{nearest} See results.json")
     if figures[paths] is None:
-        raise UserError(f"objective={paths} has no value: {results['missing'][paths]}")
+        raise UserError(f"objective={paths} has no value: {results.missing[paths]}")
+
     return figures[paths]
 
 
-def metrics_of(findings: Iterable[Finding]) -> dict[str, float | None]:
-    """Path -> value, with `/low` and `/high` for those that have an interval, and `/p_value` where
-    it was asked."""
-    metrics: dict[str, float | None] = {}
-    for finding in findings:
-        metrics[finding.path] = finding.value
-        if finding.low is not None and finding.high is not None:
-            metrics[f"{finding.path}/low"], metrics[f"{finding.path}/high"] = (
-                finding.low,
-                finding.high,
-            )
-        if finding.p_value is not None:
-            metrics[f"{finding.path}/p_value"] = finding.p_value
-
-    refuse_infinite_figures(metrics)
-
-    return metrics
+def finite_number(value: Any) -> float | None:
+    """The number as a float; None for what is none, or larger than any figure can be."""
+    # Also false of NaN.
+    return float(value) if can_be(value, float) and abs(value) < _LARGEST else None
 
 
-def refuse_infinite_figures(metrics: Mapping[str, float | None]) -> None:
-    """UserError with the first figure that is no finite number: what cannot be computed is None and
-    has a reason."""
-    strange = [
-        path for path, value in metrics.items() if value is not None and not math.isfinite(value)
-    ]
-    if strange:
-        raise UserError(
-            f"{len(strange)} figures are no finite numbers, first {strange[0]} = {metrics[strange[0]]}: no results are "
-            "written, please report this with the command that led here"
-        )
+def forgetting_errors(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """How often the forgotten output is wrong, with the ends of its interval turned round."""
+    ends = {"": "", "/low": "/high", "/high": "/low"}
+    found: dict[str, float | None] = {}
+    for model in _MODELS:
+        for end, other in ends.items():
+            accuracy = figures.get(f"{model}/test/forgotten/accuracy{other}")
+            if accuracy is not None:
+                found[f"{model}/test/forgotten/error{end}"] = 1 - accuracy
+    return found
 
 
-def commit() -> str | None:
-    """The checkout's commit, with `+` where files differ from it; None where mlu is not in a
-    checkout."""
-    folder = Path(__file__).parents[2]
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        tracked = git("ls-files", "mlu/runs/results.py")
-        return (
-            git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "mlu") else "")
-            if tracked
-            else None
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
+def unmeasured(path: str) -> str:
+    """Why a run says nothing of a number, not even why it lacks."""
+    words = path.split("/")
+    if "attack" not in words[:-1]:
+        return "not measured"
+    return f"attack={attack_of(words[words.index('attack') + 1])} was not run"

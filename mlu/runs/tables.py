@@ -1,84 +1,98 @@
-"""The table at the end of a run and of a sweep."""
+"""The tables in a terminal at the end of a run and of a sweep."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlu.runs.read import Run
+from mlu.runs.rows import STEPS, AttackRow, declared_by_any
 from mlu.system.errors import printable
 
-SHOWN = {
-    "retained accuracy": "test/retained/accuracy",
-    "forgotten balanced acc.": "test/forgotten/balanced_accuracy",
-    "read from features": "attack/aia/features/folded_balanced_accuracy",
-    "excess over retrain": "attack/aia/features/excess",
-}
-"""Column -> path of the metric; of an attack only where it was run."""
+Figures = Mapping[str, float | None]
+"""Numbers of a run by their paths."""
 
-READ, MEMBER = "folded_balanced_accuracy", "auroc"
-ATTACKS = {
-    "read from the output": ("aia/output", READ),
-    "read from all outputs": ("aia/outputs", READ),
-    "read from retained outputs": ("aia/retained_outputs", READ),
-    "read from features": ("aia/features", READ),
-    "… by a perceptron": ("aia/features/mlp", READ),
-    "member, by the label's loss": ("mia/loss_forgotten", MEMBER),
-    "member, by all statistics": ("mia/combined", MEMBER),
-    "member, LiRA": ("lira", MEMBER),
-    "member, U-LiRA": ("ulira", MEMBER),
-    "member, RMIA": ("rmia", MEMBER),
-    "label was learnt": ("label_membership", "folded_auroc"),
-}
-"""Row of the table of attacks -> what it shows."""
-CHANCE = "0.500"
+Columns = Sequence[tuple[str, str]]
+"""Title and path, after the model's, of each column of figures."""
+
+UTILITY: Columns = (
+    ("retained accuracy", "test/retained/accuracy"),
+    ("forgotten balanced acc.", "test/forgotten/balanced_accuracy"),
+)
+
+_ATTACK_TABLE = (
+    "what an attacker learns: balanced accuracy of reading, AUROC of membership, steps to relearn"
+)
+_NOTHING = "–"
 
 
-def run_table(results: Mapping[str, Any]) -> Table:
+def run_table(run: Run) -> Table:
     """Rows original, retrain and unlearned of one run; test split, 95 % intervals in brackets."""
-    run, seconds, columns = results["run"], results["seconds"], shown_columns([results])
-    title = f"{run['dataset']}, {run['backbone']}: forget {', '.join(run['forget_label'])}"
+    facts, seconds = run.results.run, run.results.seconds
+    columns = shown_columns([run])
+    title = f"{facts.dataset}, {facts.backbone}: forget {', '.join(facts.forget_label)}"
     table = headed(text_of(title), "model", columns)
-    for model, label, speedup in (
-        ("original", "original", ""),
-        ("retrain", "retrain", "1×" if seconds["retrain"] else ""),
+
+    rows = (
+        ("original", "original", "original", ""),
+        ("retrain", "retrain", "retrain", "1×" if seconds["retrain"] else ""),
         (
             "unlearned",
-            f"[bold]unlearned ({text_of(run['method'])})",
-            number_text(results["speedup"], "×"),
+            f"[bold]unlearned ({text_of(facts.method)})",
+            "unlearn",
+            number_text(run.results.speedup, "×"),
         ),
-    ):
-        cost = seconds["unlearn" if model == "unlearned" else model]
-        table.add_row(label, *figures(results, model, columns), number_text(cost, " s"), speedup)
-
-    return table
-
-
-def sweep_table(jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """One row for each job of a sweep, by its overrides."""
-    columns = shown_columns([results for _, results in jobs])
-    table = headed("after forgetting, test split", "job", columns)
-    for name, results in jobs:
-        seconds = number_text(results["seconds"]["unlearn"], " s")
-        table.add_row(
-            text_of(name),
-            *figures(results, "unlearned", columns),
-            seconds,
-            number_text(results["speedup"], "×"),
-        )
-
-    return table
-
-
-def attack_table(results: Mapping[str, Any]) -> Table:
-    """One row for each attack of one run, one column for each model, with 95 % intervals."""
-    metrics = results["metrics"]
-    table = Table(
-        title="what an attacker learns: balanced accuracy of reading, AUROC of membership, steps to relearn",
-        title_justify="left",
-        title_style="bold",
     )
+    for model, label, stage, speedup in rows:
+        cost = number_text(seconds[stage], " s")
+        table.add_row(label, *figure_texts(run, model, columns), cost, speedup)
+
+    return table
+
+
+def sweep_table(jobs: Sequence[tuple[str, Run]]) -> Table:
+    """One row for each job of a sweep, by its overrides."""
+    columns = shown_columns([run for _, run in jobs])
+    table = headed("after forgetting, test split", "job", columns)
+    for name, run in jobs:
+        seconds = number_text(run.results.seconds["unlearn"], " s")
+        speedup = number_text(run.results.speedup, "×")
+        table.add_row(text_of(name), *figure_texts(run, "unlearned", columns), seconds, speedup)
+
+    return table
+
+
+def shown_columns(runs: Sequence[Run]) -> Columns:
+    """Utility and the headlines of attacks, as far as some run has them."""
+    columns = [*UTILITY]
+    for attack in declared_by_any(run.attacks for run in runs).values():
+        for row in attack.rows:
+            if row.headline:
+                columns.append((row.title, f"attack/{row.figure}"))
+            if row.headline and row.excess:
+                columns.append(("excess over retrain", f"attack/{row.excess}"))
+
+    paths = {path for run in runs for path in run.figures}
+    return [(title, path) for title, path in columns if f"unlearned/{path}" in paths]
+
+
+def headed(title: str, first: str, columns: Columns) -> Table:
+    """A table without rows."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(first)
+    for column in (*(text_of(title) for title, _ in columns), "time", "speed-up"):
+        table.add_column(column, justify="right")
+    return table
+
+
+def figure_texts(run: Run, model: str, columns: Columns) -> list[str]:
+    return [measured_text(run.figures, f"{model}/{path}") for _, path in columns]
+
+
+def attack_table(run: Run) -> Table:
+    """One row for each attack of one run, one column for each model, with 95 % intervals."""
+    table = Table(title=_ATTACK_TABLE, title_justify="left", title_style="bold")
     table.add_column("attack")
     for column in (
         "chance",
@@ -91,98 +105,65 @@ def attack_table(results: Mapping[str, Any]) -> Table:
     ):
         table.add_column(column, justify="right")
 
-    for row, (path, metric) in ATTACKS.items():
-        if f"unlearned/attack/{path}/{metric}" in metrics:
-            deep = "/mlp" * path.endswith("/mlp")
-            known = (
-                measured_text(metrics, f"proxy/attack/aia{deep}/{metric}", ends=False)
-                if path.startswith("aia")
-                else ""
-            )
-            cells = [
-                measured_text(metrics, f"{model}/attack/{path}/{metric}", ends=False)
-                for model in ("random", "original")
-            ]
-            cells += [
-                measured_text(metrics, f"{model}/attack/{path}/{metric}")
-                for model in ("retrain", "unlearned")
-            ]
-            excess = (
-                measured_text(metrics, f"unlearned/attack/{path}/excess") if metric == READ else ""
-            )
-            table.add_row(row, CHANCE, known, *cells, excess)
-
-    for samples in relearnt(metrics):
-        cells = [
-            steps(metrics, f"{model}/attack/relearn/{samples}")
-            for model in ("random", "original", "retrain", "unlearned")
-        ]
-        ratio = metrics[f"unlearned/attack/relearn/{samples}/ratio"]
-        table.add_row(
-            f"steps to relearn, {samples} images", "", "", *cells, number_text(ratio, "×")
-        )
+    for row in run.attack_rows:
+        table.add_row(text_of(row.title), *row_texts(row, run.figures))
 
     return table
 
 
-def relearnt(metrics: Mapping[str, float | None]) -> list[str]:
-    """Numbers of images from which the label was learnt again."""
-    start, end = "unlearned/attack/relearn/", "/steps"
-    return [
-        path[len(start) : -len(end)]
-        for path in metrics
-        if path.startswith(start) and path.endswith(end)
-    ]
+def row_texts(row: AttackRow, figures: Figures) -> list[str]:
+    """Chance, what the retained labels tell, each model, and what is beyond Retrain."""
+    chance = "" if row.chance is None else f"{row.chance:.3f}"
+    known = measured_text(figures, f"proxy/attack/{row.proxy}", ends=False) if row.proxy else ""
+
+    models = [model_text(row, figures, model) for model in ("random", "original")]
+    models += [model_text(row, figures, model, ends=True) for model in ("retrain", "unlearned")]
+
+    beyond = ""
+    if row.excess:
+        beyond = measured_text(figures, f"unlearned/attack/{row.excess}")
+    elif row.ratio:
+        beyond = number_text(figures.get(f"unlearned/attack/{row.ratio}"), "×")
+
+    return [chance, known, *models, beyond]
 
 
-def steps(metrics: Mapping[str, float | None], path: str) -> str:
-    """How many; of a label that is not back at the cap, `>` and the balanced accuracy that it has
-    come to."""
+def model_text(row: AttackRow, figures: Figures, model: str, ends: bool = False) -> str:
+    """What a row says of one model, perhaps with its interval."""
+    path = f"{model}/attack/{row.figure}"
+    if path.endswith(STEPS):
+        return steps_text(figures, path.removesuffix(STEPS))
+    return measured_text(figures, path, ends)
+
+
+def steps_text(figures: Figures, path: str) -> str:
+    """How many steps; of a label that is not back at the cap, `>` and the accuracy it has come to."""
     value, censored, reached = (
-        metrics.get(f"{path}/{name}") for name in ("steps", "censored", "balanced_accuracy")
+        figures.get(f"{path}/{name}") for name in ("steps", "censored", "balanced_accuracy")
     )
     if value is None or censored is None:
-        return "–"
+        return _NOTHING
     return f"{value:g}" if censored < 0.5 else f">{value:g} ({reached:.3f})"
 
 
-def shown_columns(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The columns that some run has."""
-    paths = {path for results in runs for path in results["metrics"]}
-    return {name: path for name, path in SHOWN.items() if f"unlearned/{path}" in paths}
-
-
-def headed(title: str, first: str, columns: Iterable[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first)
-    for column in (*columns, "time", "speed-up"):
-        table.add_column(column, justify="right")
-    return table
-
-
-def figures(results: Mapping[str, Any], model: str, columns: Mapping[str, str]) -> list[str]:
-    return [measured_text(results["metrics"], f"{model}/{path}") for path in columns.values()]
-
-
-def measured_text(metrics: Mapping[str, float | None], path: str, ends: bool = True) -> str:
-    value, low, high = (metrics.get(key) for key in (path, f"{path}/low", f"{path}/high"))
+def measured_text(figures: Figures, path: str, ends: bool = True) -> str:
+    """A figure and, if there is one, its interval."""
+    value, low, high = (figures.get(key) for key in (path, f"{path}/low", f"{path}/high"))
     if value is None:
-        return "–"
-    return (
-        f"{value:.3f}"
-        if not ends or low is None or high is None
-        else f"{value:.3f} [dim][{low:.3f}, {high:.3f}][/dim]"
-    )
+        return _NOTHING
+    if not ends or low is None or high is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} [dim][{low:.3f}, {high:.3f}][/dim]"
 
 
 def number_text(value: float | None, unit: str) -> str:
     if value is None:
-        return "–"
+        return _NOTHING
     return f"{value:.0f}{unit}" if value >= 100 else f"{value:.1f}{unit}"
 
 
 def text_of(name: str) -> str:
-    """A name from a file as a terminal's table shows it: no markup, and no command to the terminal."""
+    """A name from a file as a terminal shows it: no markup, and no command to the terminal."""
     return escape(printable(name))
 
 

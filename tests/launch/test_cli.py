@@ -13,6 +13,7 @@ from mlu import certify
 from mlu.launch.sweep import sum_up
 from mlu.runs.layout import CONFIG, LABELS, LEFT, RESULTS, WEIGHTS
 from tests.support.command_line import ROOT, launch
+from tests.support.made_runs import results_of
 
 SMALL = [
     "dataset.images=300",
@@ -102,7 +103,7 @@ def sweep(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "overrides.yaml").write_text(f"[seed={job}]")
         if job:
-            (folder.parent / "results.json").write_text("{}")
+            (folder.parent / "results.json").write_text(json.dumps(results_of()))
     (tmp_path / "0" / "failure.json").write_text("")
     monkeypatch.setattr("mlu.runs.tables.sweep_table", lambda jobs: f"{len(jobs)} jobs")
     hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"config_sources": []}}

@@ -12,6 +12,7 @@ from mlu.launch.check import SEARCH, check_config
 from mlu.launch.compose import composed, explain, values_of
 from mlu.launch.keys import all_keys
 from mlu.launch.options import CONF
+from mlu.runs.rows import DECLARED
 from mlu.system.errors import UserError
 
 ATTACKS = ("aia", "lira", "mia", "relearn")
@@ -32,6 +33,7 @@ def test_a_yaml_mirrors_its_class(file: Path):
     config = own(file)
     fields = {field.name: field for field in dataclasses.fields(get_class(config.pop("_target_")))}
     config.pop(SEARCH, None)
+    config = {key: value for key, value in config.items() if key not in DECLARED}
     assert set(config) <= set(fields)
     needed = {
         name

@@ -14,6 +14,7 @@ from mlu.launch.options import CONF
 from mlu.launch.tune import COST, EXCESS, RETAINED, best_trial, leave_best, suggest
 from mlu.system.errors import UserError
 from tests.conftest import METHODS
+from tests.support.made_runs import made_run
 
 SEARCHED = [
     name for name in METHODS if "search" in OmegaConf.load(CONF / "method" / f"{name}.yaml")
@@ -27,8 +28,8 @@ def trial_of(retained, excess, original=0.9, method="wf"):
         "original/validation/retained/accuracy": original,
     }
     run = {"method": method, "dataset": "faces", "backbone": "tiny", "forget_label": ["Male"], "seed": 42,
-           "date": "2026-01-01T00:00:00", "device": "a machine"}  # fmt: skip
-    return {"metrics": metrics, "run": run, "seconds": {"unlearn": 2.0, "attack": 1.0}}
+           "task": "multilabel", "date": "2026-01-01T00:00:00", "device": "a machine"}  # fmt: skip
+    return made_run(metrics, run=run, seconds={"unlearn": 2.0, "attack": 1.0}).results
 
 
 def test_what_there_is_to_tune_is_known_to_the_method():
@@ -83,7 +84,7 @@ def test_the_least_excess_among_those_that_retain_enough_is_best():
 def test_no_trial_beats_the_best_one(figures):
     trials = [trial_of(*one) for one in figures]
     best = best_trial(trials)
-    kept, excess = (best["metrics"][f"unlearned/{path}"] for path in (RETAINED, EXCESS))
+    kept, excess = (best.metrics[f"unlearned/{path}"] for path in (RETAINED, EXCESS))
     for retained, other in figures:
         if kept >= 0.9 - COST:
             beats = (max(other, 0), -retained) < (max(excess, 0), -kept)

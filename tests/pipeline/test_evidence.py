@@ -378,7 +378,7 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
         "attack.relearn.samples=[4,16]",
     ]
     overrides += ["attack.aia.hidden=4", "method=wp", "method.tuning.steps=3"]
-    results = pipeline.run(experiment(*overrides))
+    results = pipeline.run(experiment(*overrides)).to_json()
     assert json.loads((tmp_path / "results.json").read_text()) == results
     metrics, missing = results["metrics"], results["missing"]
     for path, value in metrics.items():

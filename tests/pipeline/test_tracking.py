@@ -138,7 +138,7 @@ def test_what_cannot_be_logged_ends_nothing_and_is_said_once(calls, wandb_of, ca
     run = Broken(calls)
     with caplog.at_level(logging.WARNING):
         results = wandb_of(lambda **named: run, f"seed={calls}")
-    assert results["metrics"]["original/test/retained/accuracy"] is not None
+    assert results.metrics["original/test/retained/accuracy"] is not None
     lost = "W&B gets no more of this run: [Errno 28] No space left on device"
     assert caplog.text.count(lost) == (calls < 10_000)
     assert run.codes == [0]
@@ -154,7 +154,7 @@ def test_no_wandb_at_all_is_no_reason_to_stop(wandb_of, caplog):
     with caplog.at_level(logging.WARNING):
         results = wandb_of(init, "logger.mode=online")
     assert asked == ["online", "offline"]
-    assert results["metrics"]["original/test/retained/accuracy"] is not None
+    assert results.metrics["original/test/retained/accuracy"] is not None
     assert "W&B cannot be used online: out of order" in caplog.text
     assert "W&B cannot be used offline: out of order" in caplog.text
 

@@ -1,4 +1,5 @@
 from mlu.runs.plain import plain_tables
+from tests.support.made_runs import made_run
 
 METRICS = {
     "original/test/retained/accuracy": 0.9,
@@ -13,11 +14,7 @@ METRICS = {
     "original/test/label/Male/auroc": 0.99,
     "unlearned/test/label/Bald/accuracy": 0.97,
 }
-RESULTS = {
-    "metrics": METRICS,
-    "seconds": {"original": 40.0, "retrain": None, "unlearn": 4.0},
-    "run": {"forget_label": ["Male"]},
-}
+SECONDS = {"original": 40.0, "retrain": None, "unlearn": 4.0}
 
 
 def as_dicts(table):
@@ -27,7 +24,7 @@ def as_dicts(table):
 
 
 def test_each_table_holds_the_figures_of_the_results_and_none_where_there_is_none():
-    tables = plain_tables(RESULTS, ["Bald", "Male"])
+    tables = plain_tables(made_run(METRICS, seconds=SECONDS), ["Bald", "Male"])
     models = {row["model"]: row for row in as_dicts(tables["tables/models"])}
     assert list(models) == ["original", "retrain", "unlearned"]
     assert models["original"]["test/retained/accuracy/high"] == 0.92

@@ -3,6 +3,7 @@ from io import StringIO
 from rich.console import Console
 
 from mlu.runs.tables import attack_table, run_table, sweep_table
+from tests.support.made_runs import made_run
 
 SIDES = ("random", "original", "retrain", "unlearned")
 
@@ -16,13 +17,9 @@ def shown(table):
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
 
 
-def results(**metrics):
-    return {
-        "run": {"dataset": "faces", "backbone": "tiny", "forget_label": ["Male"], "method": "wf"},
-        "seconds": {"original": 40.0, "retrain": 120.4, "unlearn": 4.0},
-        "speedup": 30.1,
-        "metrics": metrics,
-    }
+def run_with(**metrics):
+    seconds = {"original": 40.0, "retrain": 120.4, "unlearn": 4.0}
+    return made_run(metrics, seconds=seconds, speedup=30.1)
 
 
 def figure(path, value, low=None, high=None):
@@ -36,7 +33,7 @@ def test_each_attack_that_was_run_has_a_row_beside_its_references():
         metrics |= figure(f"{side}/{path}", 0.6 + place / 10, 0.5, 0.95)
     metrics |= figure("unlearned/attack/aia/features/excess", 0.1, -0.05, 0.2)
     metrics |= figure("unlearned/attack/lira/auroc", None)
-    rows = shown(attack_table(results(**metrics)))
+    rows = shown(attack_table(run_with(**metrics)))
     assert rows["read from features"] == [
         "0.500", "0.821", "0.600", "0.700", "0.800 [0.500, 0.950]", "0.900 [0.500, 0.950]", "0.100 [-0.050, 0.200]"
     ]  # fmt: skip
@@ -56,7 +53,7 @@ def test_steps_to_relearn_say_where_they_were_cut_off():
             f"{start}/balanced_accuracy": 0.7743,
         }
     metrics["unlearned/attack/relearn/64/ratio"] = 1.5
-    rows = shown(attack_table(results(**metrics)))
+    rows = shown(attack_table(run_with(**metrics)))
     assert rows["steps to relearn, 64 images"] == ["", "", ">200 (0.774)", "0", "50", "75", "1.5×"]
 
 
@@ -65,14 +62,14 @@ def test_columns_of_attacks_are_there_only_where_they_were_run():
         "unlearned/test/forgotten/balanced_accuracy", 0.5
     )
     attacked = plain | figure("unlearned/attack/aia/features/excess", -0.06, -0.09, -0.04)
-    assert shown(run_table(results(**plain)))["unlearned (wf)"] == [
+    assert shown(run_table(run_with(**plain)))["unlearned (wf)"] == [
         "0.950",
         "0.500",
         "4.0 s",
         "30.1×",
     ]
     rows = shown(
-        sweep_table([("method=wf", results(**attacked)), ("method=head", results(**plain))])
+        sweep_table([("method=wf", run_with(**attacked)), ("method=head", run_with(**plain))])
     )
     assert rows["method=wf"] == ["0.950", "0.500", "-0.060 [-0.090, -0.040]", "4.0 s", "30.1×"]
     assert rows["method=head"] == ["0.950", "0.500", "–", "4.0 s", "30.1×"]

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from mlu.runs.read import Run
+from mlu.runs.results import Results
+
 LABELS = ("Bald", "Brown_Hair", "Male", "Young")
 READERS = ("output", "output/mlp", "outputs", "outputs/mlp", "features", "features/mlp")
 SINGLE_LABEL = ("cifar10", "digits", "mnist", "mufac", "svhn")
@@ -79,11 +82,10 @@ def config_of(
     }
 
 
-def leave(
-    folder, metrics=None, missing=None, seconds=4.0, run=None, config=None, device="a CPU", **kind
+def results_of(
+    metrics=None, missing=None, seconds=4.0, run=None, config=None, device="a CPU", **kind
 ):
-    """Write a run; `kind` as in `config_of`, `run` and `config` change single keys. Returns its
-    folder."""
+    """The content of `results.json` of a run; arguments as in `leave`."""
     found = config_of(**kind) | (config or {})
     facts = {
         "dataset": found["dataset"]["name"], "backbone": "tiny",
@@ -92,7 +94,7 @@ def leave(
         "forget_label": [found["forget_label"]["names"]], "seed": found["seed"], "commit": "c0ffee",
         "device": device, "date": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
-    results = {
+    return {
         "schema": 1,
         "run": facts | (run or {}),
         "seconds": {
@@ -106,9 +108,27 @@ def leave(
         "metrics": metrics_of() if metrics is None else metrics,
         "missing": missing or {},
     }  # fmt: skip
+
+
+def made_run(metrics, config=None, **changes):
+    """A run that stands nowhere on disk; `changes` are whole keys of its results."""
+    content = results_of(metrics) | changes
+    return Run(Path(), Results.from_json(content), config or config_of())
+
+
+def leave(folder, *args, config=None, **kind):
+    """Write a run; `kind` as in `config_of`, `run` and `config` change single keys. Returns its
+    folder."""
+    own = {
+        key: value
+        for key, value in kind.items()
+        if key not in ("metrics", "missing", "seconds", "run", "device")
+    }
+    found = config_of(**own) | (config or {})
     written(folder / "config.yaml", yaml.safe_dump(found))
     composed(folder, found)
-    return written(folder / "results.json", json.dumps(results)).parent
+    results = json.dumps(results_of(*args, config=config, **kind))
+    return written(folder / "results.json", results).parent
 
 
 def fail(folder, error="UserError: no", command="python launch.py seed=2", **kind):

@@ -15,8 +15,8 @@ from mlu.models.outputs import respond
 from mlu.pipeline import run as pipeline
 from mlu.pipeline.context import context_of
 from mlu.pipeline.trained import original_model
-from mlu.runs.layout import figures_of
-from mlu.runs.results import identity
+from mlu.pipeline.outcome import identity
+from mlu.runs.results import Results
 from tests.support.celeba_folder import write_celeba
 from tests.support.command_line import ROOT
 from tests.support.wandb_file import read_run
@@ -32,9 +32,8 @@ def run(experiment, tmp_path):
         *overrides: str, dataset: str = "faces", folder: str = "run", group: str | None = None
     ):
         (tmp_path / folder).mkdir()
-        return pipeline.run(
-            experiment(*overrides, dataset=dataset, folder=tmp_path / folder, group=group)
-        )
+        built = experiment(*overrides, dataset=dataset, folder=tmp_path / folder, group=group)
+        return pipeline.run(built).to_json()
 
     return from_overrides
 
@@ -225,7 +224,7 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
     assert kept.name == "wf phi=0.02 epsilon=0.1: Male, faces, tiny, seed 42"
     assert kept.exit_code == 0
     assert kept.config["method"]["phi"] == 0.02
-    for path, value in figures_of(results).items():
+    for path, value in Results.from_json(results).figures().items():
         if value is not None:
             assert kept.history[path] == pytest.approx(value), path
     assert {"speedup", "work_ratio", "seconds/unlearn", "work/unlearn/forward"} <= set(kept.history)

@@ -24,9 +24,8 @@ from mlu.report.groups import settings_in
 from mlu.report.paper import tables_of
 from mlu.report.tables import general
 from mlu.report.writers import markdown
-from mlu.runs.layout import figures_of
 from mlu.runs.read import collect
-from mlu.runs.results import metrics_of
+from mlu.pipeline.outcome import metrics_of
 from mlu.system.errors import UserError
 from mlu.unlearning.edits import top_fraction
 from tests.conftest import METHODS
@@ -54,13 +53,13 @@ def run(experiment, tmp_path, capsys):
         folder.mkdir()
         results = pipeline.run(experiment(*overrides, dataset=dataset, folder=folder))
         written = json.loads((folder / "results.json").read_text(), parse_constant=pytest.fail)
-        for path, value in figures_of(written).items():
+        for path, value in results.figures().items():
             assert (value is None) == (path in written["missing"]), path
         (setting,) = settings_in(collect([folder]))
         report = markdown([general(setting), *tables_of([setting])], (), "report", folder)
         for shown in (capsys.readouterr().out, report):
             assert not NO_NUMBER.search(shown)
-        return results
+        return results.to_json()
 
     return from_overrides
 

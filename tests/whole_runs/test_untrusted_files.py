@@ -183,7 +183,7 @@ def test_what_is_planted_in_the_cache_with_a_right_checksum_is_reported_and_buil
         for file in cache.glob(pattern):
             plant(file, content)
     with caplog.at_level(logging.WARNING):
-        assert planted_run()["metrics"] == first["metrics"]
+        assert planted_run().metrics == first.metrics
     for pattern in traps:
         assert re.search(rf"cached {pattern.split('/')[0]} in .* is damaged", caplog.text)
     assert not sprung(mark)

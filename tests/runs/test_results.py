@@ -1,0 +1,90 @@
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlu.runs.results import Results, finite_number, objective_of
+from mlu.system.errors import UserError
+from tests.support.made_runs import made_run, results_of
+
+PATH = "unlearned/test/retained/accuracy"
+
+
+def read(**changes):
+    return Results.from_json(results_of() | changes)
+
+
+def test_a_file_that_is_written_is_the_file_that_was_read():
+    content = read().to_json()
+    assert json.loads(json.dumps(content)) == content
+    again = Results.from_json(content).to_json()
+    assert json.dumps(again) == json.dumps(content)
+    assert [*content] == [
+        *("schema", "run", "seconds", "speedup", "work", "work_ratio", "measured", "metrics"),
+        "missing",
+    ]
+    for key, value in results_of().items():
+        assert content[key] == value or isinstance(value, dict), key
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"run": None}, "it does not describe a run"),
+        ({"schema": 2}, "its schema is 2, this report reads 1"),
+        ({"run": results_of()["run"] | {"seed": "x"}}, "run/seed is 'x'"),
+        ({"run": results_of()["run"] | {"requests": ["Male"]}}, r"run/requests is \['Male'\]"),
+        ({"run": results_of()["run"] | {"versions": {"a": 1}}}, "run/versions is"),
+        ({"metrics": {"a": "1"}}, "its metrics is {'a': '1'}"),
+        ({"metrics": {"a": True}}, "its metrics is"),
+        ({"metrics": []}, "it has no metrics"),
+        ({"seconds": None}, "it has no seconds"),
+        ({"work": {"retrain": 5}}, "its work is"),
+        ({"measured": {"retrain": {"device": 1}}}, "its measured is"),
+        ({"missing": {"a": None}}, "its missing is"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused_with_what_is_wrong(change, reason):
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        read(**change)
+
+
+def test_a_file_may_lack_what_only_later_versions_write():
+    facts = {"dataset", "task", "backbone", "method", "forget_label", "seed"}
+    old = {key: value for key, value in results_of()["run"].items() if key in facts}
+    found = read(run=old, work=None, measured=None, missing=None, speedup="fast")
+    assert (found.run.device, found.run.requests, found.speedup) == (None, None, None)
+    assert (found.work, found.measured, found.missing) == ({}, {}, {})
+
+
+def test_figures_are_those_of_the_file_and_those_that_follow():
+    found = read()
+    figures = found.figures()
+    assert figures[PATH] == found.metrics[PATH]
+    assert (figures["seconds/unlearn"], figures["work/retrain/forward"]) == (4.0, 100)
+    assert "work/retrain" not in figures
+    assert found.all_figures["work/retrain"] == 150
+    accuracy, low = (
+        found.metrics[f"unlearned/test/forgotten/accuracy{end}"] for end in ("", "/low")
+    )
+    assert found.figure("unlearned/test/forgotten/error").value == 1 - accuracy
+    assert found.figure("unlearned/test/forgotten/error").high == 1 - low
+
+
+@given(st.floats() | st.integers())
+def test_a_figure_is_finite_or_none(value):
+    found = finite_number(value)
+    assert found is None or (math.isfinite(found) and found == value)
+    assert made_run({"x": value}).figures["x"] == found
+
+
+def test_an_objective_is_a_figure_or_refused():
+    found = read(metrics={PATH: 0.5, "x": None}, missing={"x": "one class only"})
+    assert objective_of(found, None) is None
+    assert objective_of(found, [PATH, "seconds/unlearn"]) == (0.5, 4.0)
+    with pytest.raises(UserError, match="objective=x has no value: one class only"):
+        objective_of(found, "x")
+    with pytest.raises(UserError, match=f"did you mean '{PATH}'"):
+        objective_of(found, f"{PATH}s")
