@@ -84,7 +84,7 @@ def test_a_data_set_walks_the_road(name, experiment, tmp_path):
     setup = experiment(
         *method, f"dataset.root={tmp_path / 'files'}", *MORE.get(name, []), dataset=name
     )
-    results = pipeline.run(setup)
+    results = pipeline.run(setup).to_json()
     assert results["run"]["dataset"] == name
     metrics = results["metrics"]
     assert metrics["unlearned/train/retained/accuracy"] is not None

@@ -14,8 +14,8 @@ from mlu.data.divided import ImageData
 from mlu.models.outputs import respond
 from mlu.pipeline import run as pipeline
 from mlu.pipeline.context import context_of
-from mlu.pipeline.trained import original_model
 from mlu.pipeline.outcome import identity
+from mlu.pipeline.trained import original_model
 from mlu.runs.results import Results
 from tests.support.celeba_folder import write_celeba
 from tests.support.command_line import ROOT

@@ -19,13 +19,13 @@ from mlu.models.tasks import MultiLabel
 from mlu.pipeline import run as pipeline
 from mlu.pipeline.context import context_of
 from mlu.pipeline.models import treated_model
+from mlu.pipeline.outcome import metrics_of
 from mlu.pipeline.trained import original_model
 from mlu.report.groups import settings_in
 from mlu.report.paper import tables_of
 from mlu.report.tables import general
 from mlu.report.writers import markdown
 from mlu.runs.read import collect
-from mlu.pipeline.outcome import metrics_of
 from mlu.system.errors import UserError
 from mlu.unlearning.edits import top_fraction
 from tests.conftest import METHODS

@@ -69,7 +69,7 @@ def test_images_of_a_class_that_was_withdrawn_are_gone(experiment):
 
 
 def test_both_labels_are_judged_and_the_results_tell_the_order(experiment):
-    results = pipeline.run(experiment(*BRIEF, "requests=[[Young],[Male]]", "attack=none"))
+    results = pipeline.run(experiment(*BRIEF, "requests=[[Young],[Male]]", "attack=none")).to_json()
     assert results["run"]["requests"] == [["Young"], ["Male"]]
     assert set(results["run"]["forget_label"]) == {"Male", "Young"}
     for label in ("Male", "Young"):
