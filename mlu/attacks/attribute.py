@@ -1,5 +1,4 @@
-"""Attribute inference: what an attacker reads of the forgotten label from outputs or features of
-unseen images."""
+"""Attribute inference: the forgotten label read from outputs or features of unseen images."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -25,21 +24,29 @@ from mlu.metrics.findings import Evidence, Finding, Trial
 from mlu.metrics.trials import excesses, trial_findings
 from mlu.models.outputs import Outputs
 
-FEWEST = 10
+FEWEST_TO_LEARN = 10
 """Validation images with the label, and without it, that the attacker needs to learn from."""
-NO_CLASSES = f"fewer than {FEWEST} validation images, or no test image, are known to have the forgotten label, or to lack it"
+
+NO_CLASSES = (
+    f"fewer than {FEWEST_TO_LEARN} validation images, or no test image, are known to have "
+    "the forgotten label, or to lack it"
+)
 NO_OTHERS = (
     "in a single-label task the retained labels say nothing but whether the forgotten one is true"
 )
-PATIENCE = 20
-"""Epochs without progress after which the perceptron stops: an epoch of a few hundred images is but
-a few steps."""
-FOLDS = 3
+
+_PATIENCE = 20
+"""Epochs without progress after which the perceptron stops: an epoch is but a few steps."""
+
+_FOLDS = 3
 """To choose, of several forgotten labels, the one that is read best."""
-CHANCE = 0.5
-DIGITS = 9
-"""Of a score that are meant."""
-CERTAIN = 1e-12
+
+_CHANCE = 0.5
+
+_DIGITS = 9
+"""Digits of a score that are meant."""
+
+_CERTAIN = 1e-12
 """The perceptron's probabilities are kept this far from 0 and 1: their logit is the score."""
 
 Images = TypeVar("Images", Split, Outputs)
@@ -144,7 +151,7 @@ class AttributeInference(Attack[Trial]):
         for column in victim.request.forgotten:
             fit = cases_of(learnt.images.subset(drawn), column, learnt.seen[drawn])
             asked = cases_of(judged.images, column, judged.seen)
-            if fit.fewest >= FEWEST and asked.fewest > 0:
+            if fit.fewest >= FEWEST_TO_LEARN and asked.fewest > 0:
                 cases.append((fit, asked))
 
         if not cases:
@@ -158,10 +165,10 @@ class AttributeInference(Attack[Trial]):
 
     def readable(self, fit: "Cases") -> float:
         """Balanced accuracy of the logistic regression on people that it was not fitted on."""
-        if any(len(np.unique(fit.persons[fit.truth == side])) < FOLDS for side in (True, False)):
-            return CHANCE
+        if any(len(np.unique(fit.persons[fit.truth == side])) < _FOLDS for side in (True, False)):
+            return _CHANCE
         rates = []
-        for rest, own in StratifiedGroupKFold(FOLDS).split(fit.seen, fit.truth, fit.persons):
+        for rest, own in StratifiedGroupKFold(_FOLDS).split(fit.seen, fit.truth, fit.persons):
             trial = attribute_trial(self.logistic_regression(), fit.subset(rest), fit.subset(own))
             rates.append(balanced_accuracy_score(trial.truth, trial.scores > 0))
         return float(np.mean(rates))
@@ -172,7 +179,7 @@ class AttributeInference(Attack[Trial]):
 
     def perceptron(self, seed: int) -> Pipeline:
         classifier = MLPClassifier(
-            (self.hidden,), early_stopping=True, n_iter_no_change=PATIENCE, random_state=seed
+            (self.hidden,), early_stopping=True, n_iter_no_change=_PATIENCE, random_state=seed
         )
         return Pipeline(
             [("scale", StandardScaler()), ("orient", Oriented()), ("classify", classifier)]
@@ -180,8 +187,10 @@ class AttributeInference(Attack[Trial]):
 
 
 class Oriented(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Turns every number so that it rises with the target: a perceptron's start then does not know
-    its sign."""
+    """Turns every number so that it rises with the target.
+
+    A perceptron's start then does not know its sign.
+    """
 
     def fit(self, seen: np.ndarray, truth: np.ndarray) -> "Oriented":
         self.signs_ = np.where(seen[truth].mean(0) < seen[~truth].mean(0), -1, 1)
@@ -234,7 +243,7 @@ def cases_of(split: Split | Outputs, column: int, seen: Tensor) -> Cases:
 
 
 def attribute_trial(attacker: Pipeline, fit: Cases, asked: Cases) -> Trial:
-    """What the attacker says of `asked` after it has learnt from `fit`."""
+    """The attacker's answers about `asked` after it has learnt from `fit`."""
     weight = compute_sample_weight("balanced", fit.truth)
     with warnings.catch_warnings():
         # A separable view has no finite optimum; its direction is good long before the iterations
@@ -245,15 +254,15 @@ def attribute_trial(attacker: Pipeline, fit: Cases, asked: Cases) -> Trial:
     if hasattr(attacker, "decision_function"):
         scores = attacker.decision_function(asked.seen)
     else:
-        scores = logit(attacker.predict_proba(asked.seen)[:, 1].clip(CERTAIN, 1 - CERTAIN))
+        scores = logit(attacker.predict_proba(asked.seen)[:, 1].clip(_CERTAIN, 1 - _CERTAIN))
 
     # Matrix products round equal rows differently, and who sees a constant must not tell images
     # apart.
-    return Trial(scores.round(DIGITS), asked.truth, asked.persons)
+    return Trial(scores.round(_DIGITS), asked.truth, asked.persons)
 
 
 def views(victim: Victim, outputs: Outputs) -> dict[str, Tensor]:
-    """What the attacker sees of each image, by view, shape (images, numbers)."""
+    """The numbers that the attacker sees of each image, by view, shape (images, numbers)."""
     features = list(outputs.stages.values())[-1]
     return {
         "output": outputs.logits[:, list(victim.request.forgotten)],

@@ -14,7 +14,7 @@ from mlu.models.network import Network
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, Task
 
-FEWEST = 4
+FEWEST_ASKED = 4
 """Images on each side without which there is nothing to learn from and to be judged by."""
 
 

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mlu.attacks.contract import FEWEST, Attack, Canaries, Victim
+from mlu.attacks.contract import FEWEST_ASKED, Attack, Canaries, Victim
 from mlu.data.split import people_drawn
 from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
@@ -46,8 +46,9 @@ class Game:
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipInference(Attack[Trial]):
-    """Threshold and logistic attacks on single numbers of each image (Yeom et al., 2018; Song and
-    Mittal, 2021).
+    """Threshold and logistic attacks on single numbers of each image.
+
+    These are of Yeom et al. (2018) and of Song and Mittal (2021).
 
     Members are training images. The attacker knows some of them, and the validation images, which
     the model was not trained on; it is judged on other people, as many training images as there are
@@ -99,8 +100,10 @@ class MembershipInference(Attack[Trial]):
 
 
 def game_of(victim: Victim) -> Game:
-    """Images learnt from against images that were not; with canaries, labels learnt against labels
-    withheld."""
+    """Images learnt from against images that were not.
+
+    With canaries, labels learnt against labels withheld.
+    """
     train, validation, test = (victim.outputs[name] for name in ("train", "validation", "test"))
     if victim.canaries is not None:
         groups = people_drawn(train.identities, [len(train) // 2, len(train)], victim.seed)
@@ -126,8 +129,9 @@ def game_of(victim: Victim) -> Game:
 
 
 def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str, Tensor]:
-    """Numbers that are larger for members, by name, shape (images,) each; NaN for images that they
-    do not speak of.
+    """Numbers that are larger for members, by name, shape (images,) each.
+
+    They are NaN for images that they do not speak of.
 
     `loss_forgotten` and `loss_retained` are mean losses over those labels, in nats; `entropy` and
     `modified_entropy` (nats), `margin` (log odds of what is true) and `correctness` (share of
@@ -151,7 +155,7 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
 
 
 def combined(found: Mapping[str, Tensor]) -> Tensor:
-    """Those that speak of the same images as `loss_forgotten`, shape (images, statistics)."""
+    """All that speak of the same images as `loss_forgotten`, shape (images, statistics)."""
     same = found["loss_forgotten"].isfinite()
     return torch.stack(
         [values for values in found.values() if torch.equal(values.isfinite() & same, same)], 1
@@ -159,8 +163,7 @@ def combined(found: Mapping[str, Tensor]) -> Tensor:
 
 
 def membership_trial(attacker: Attacker, game: Game, seen: Tensor, seed: int) -> Trial | str:
-    """What an attacker says of the images that it is asked about; members and others are equally
-    many.
+    """The answers of an attacker about as many members as others.
 
     Args:
         attacker: Gives scores of numbers.
@@ -174,8 +177,8 @@ def membership_trial(attacker: Attacker, game: Game, seen: Tensor, seed: int) ->
     learning, asked = (
         balanced(game.member, side & defined, seed) for side in (game.learning, game.asked)
     )
-    if min(len(learning), len(asked)) < 2 * FEWEST:
-        return f"fewer than {FEWEST} members or non-members to learn from or to be judged by"
+    if min(len(learning), len(asked)) < 2 * FEWEST_ASKED:
+        return f"fewer than {FEWEST_ASKED} members or non-members to learn from or to be judged by"
     scores = attacker(numbers[learning], game.member[learning], numbers[asked])
     return Trial(scores, game.member[asked], game.outputs.identities[asked])
 
@@ -189,8 +192,10 @@ def balanced(member: np.ndarray, chosen: np.ndarray, seed: int) -> np.ndarray:
 
 
 def threshold(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Distance beyond the value that divides best, on the side where members are: forgetting may
-    turn it round."""
+    """Distance beyond the value that divides best, on the side where members are.
+
+    Forgetting may turn it round.
+    """
     sign = 1 if roc_auc_score(member, seen[:, 0]) >= 0.5 else -1
     return sign * asked[:, 0] - best_threshold(sign * seen[:, 0], member)
 
@@ -202,21 +207,22 @@ def logistic(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndar
 
 
 def flipped_trial(victim: Victim, canaries: Canaries) -> Trial | str:
-    """Whether outputs follow wrong targets: those that were learnt, against as wrong ones that were
-    withheld."""
+    """Whether outputs follow wrong targets that were learnt more than such that were withheld."""
     train, columns = victim.outputs["train"], victim.request.forgotten
     odds = victim.task.confidences(train.logits.double(), train.targets.double())
     wrong = -mean_of_terms(odds, victim.task.scope(train.targets, train.known, columns)).numpy()
     rows = np.flatnonzero(canaries.flipped & np.isfinite(wrong))
     member = canaries.supervised[rows]
-    if min(member.sum(), (~member).sum()) < FEWEST:
-        return f"fewer than {FEWEST} targets were turned round on either side"
+    if min(member.sum(), (~member).sum()) < FEWEST_ASKED:
+        return f"fewer than {FEWEST_ASKED} targets were turned round on either side"
     return Trial(wrong[rows], member, train.identities[rows])
 
 
 def label_membership(victim: Victim) -> Trial | str:
-    """How sure the forgotten outputs are: this model's of half of the people, Retrain's of the
-    others."""
+    """Whether the forgotten outputs are this model's or Retrain's, by how sure they are.
+
+    This model's are of half of the people, Retrain's of the others.
+    """
     if victim.retrain is None:
         return NO_REFERENCE
 
@@ -236,8 +242,10 @@ def label_membership(victim: Victim) -> Trial | str:
 
 
 def sureness(victim: Victim, outputs: Outputs) -> Tensor:
-    """Mean distance of the forgotten outputs from 1/2; of a class its probability, for one never
-    seen is never said."""
+    """Mean distance of the forgotten outputs from 1/2.
+
+    Of a class its probability, for one never seen is never said.
+    """
     return victim.task.sureness(outputs.logits.double(), victim.request.forgotten)
 
 

@@ -1,5 +1,4 @@
-"""Recoverability: how soon a forgotten label is back when somebody fine-tunes on a few labelled
-images."""
+"""Recoverability: how soon a forgotten label is back after fine-tuning on a few images."""
 
 import copy
 import itertools
@@ -20,20 +19,20 @@ from mlu.models.outputs import respond
 from mlu.models.tasks import Task
 from mlu.system.seeding import generator
 
-METRICS = ("steps", "censored", "balanced_accuracy")
-CHANCE = 0.5
+RECOVERY_METRICS = ("steps", "censored", "balanced_accuracy")
+_CHANCE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relearning(Attack[Recovery]):
-    """Fine-tunes copies of the model on the forgotten label of k validation images, and counts
-    steps until it is back.
+    """Counts the steps of fine-tuning on k labelled images until the label is back.
 
-    Back is `recovered` of the original's balanced accuracy on test images. Half of the k images
-    have the label (one of them, where several were forgotten). A silenced output, whose weights are
-    all zero, starts from a bias of 0. Batch norm keeps its statistics, for a few images have none
-    worth the name. Who has really forgotten needs as many steps as Retrain: `ratio` 1. The label is
-    looked for after 1, 2, ... 10 and then at a quarter more steps each time.
+    Copies of the model are tuned on the forgotten label of validation images. Back is `recovered`
+    of the original's balanced accuracy on test images. Half of the k images have the label (one of
+    them, where several were forgotten). A silenced output, whose weights are all zero, starts from
+    a bias of 0. Batch norm keeps its statistics, for a few images have none worth the name. Who has
+    really forgotten needs as many steps as Retrain: `ratio` 1. The label is looked for after 1, 2,
+    ... 10 and then at a quarter more steps each time.
 
     Attributes:
         samples: The numbers k, each even, >= 2.
@@ -62,15 +61,15 @@ class Relearning(Attack[Recovery]):
     def conclude(self, evidence: Evidence[Recovery]) -> Iterable[Finding]:
         for path, found in evidence.items():
             if isinstance(found, str):
-                yield from (Finding(f"{path}/{metric}", None, missing=found) for metric in METRICS)
+                for metric in RECOVERY_METRICS:
+                    yield Finding(f"{path}/{metric}", None, missing=found)
                 continue
+
             steps, back = arrival(found)
             last = np.array([curve[~np.isnan(curve)][-1] for curve in found.balanced_accuracy])
             values = float(np.median(steps)), float(1 - back.mean()), float(np.median(last))
-            yield from (
-                Finding(f"{path}/{metric}", value)
-                for metric, value in zip(METRICS, values, strict=True)
-            )
+            for metric, value in zip(RECOVERY_METRICS, values, strict=True):
+                yield Finding(f"{path}/{metric}", value)
 
     def compare(
         self, evidence: Evidence[Recovery], reference: Evidence[Recovery] | None
@@ -114,7 +113,7 @@ class Relearning(Attack[Recovery]):
         goal = self.recovered * balanced_accuracy(
             victim.task, original.logits[known], test, columns
         )
-        if goal <= CHANCE:
+        if goal <= _CHANCE:
             return f"{self.recovered:g} of the original's balanced accuracy is no more than chance"
 
         steps, curves = look_steps(self.cap), []
@@ -160,16 +159,20 @@ class Relearning(Attack[Recovery]):
 
 
 def arrival(found: Recovery) -> tuple[np.ndarray, np.ndarray]:
-    """Steps of each draw, the cap where the label was not back, and whether it was, shape (draws,)
-    each."""
+    """Steps of each draw, and whether the label was back, shape (draws,) each.
+
+    Where it was not, the steps are the cap.
+    """
     reached = found.balanced_accuracy >= float(found.goal)
     back = np.any(reached, 1)
     return np.where(back, found.steps[reached.argmax(1)], found.steps[-1]), back
 
 
 def look_steps(cap: int) -> np.ndarray:
-    """When the label is looked for: at once, after every step to 10, then at a quarter more each
-    time, at the cap."""
+    """The numbers of steps after which the label is looked for, ascending.
+
+    At once, after every step to 10, then at a quarter more each time, and at the cap.
+    """
     found = [*range(min(cap, 10) + 1)]
     while found[-1] < cap:
         found.append(min(cap, int(found[-1] * 1.25)))

@@ -9,15 +9,17 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
-from mlu.attacks.contract import FEWEST, Attack, Shadows, ShadowsWanted, Victim
+from mlu.attacks.contract import FEWEST_ASKED, Attack, Shadows, ShadowsWanted, Victim
 from mlu.metrics.findings import Evidence, Finding, Trial
 from mlu.metrics.trials import best_threshold, excesses, low_rate_findings, trial_findings
 from mlu.models.outputs import Outputs, joined_outputs
 
 FEW = 32
 """Shadow models on a side, below which all images share one variance (Carlini et al., 2022)."""
-DIGITS = 9
-"""Of a logarithm that are meant."""
+
+_DIGITS = 9
+"""Digits of a logarithm that are meant."""
+
 SMALLEST_VARIANCE = 1e-12
 """An output that varies less between shadow models is a constant."""
 
@@ -148,14 +150,16 @@ class ShadowModels(Attack[Trial]):
         return beaten / len(others)
 
     def log_gain(self, own: np.ndarray, references: np.ndarray, counted: np.ndarray) -> np.ndarray:
-        """ln of the probability of what is true over the mean one of models, half of which learnt
-        from the image."""
+        """ln of the probability of what is true over the mean one of other models.
+
+        Half of these are taken to have learnt from the image.
+        """
         mean = logsumexp(log_probability(references), axis=0, b=counted) - np.log(counted.sum(0))
         with np.errstate(divide="ignore"):
             halfway = np.logaddexp(np.log((1 + self.a) / 2) + mean, np.log((1 - self.a) / 2))
         gain: np.ndarray = log_probability(own) - halfway
         # Ties must not depend on rounding.
-        return gain.round(DIGITS)
+        return gain.round(_DIGITS)
 
     def conclude(self, evidence: Evidence[Trial]) -> Iterable[Finding]:
         for path, found in evidence.items():
@@ -169,8 +173,10 @@ class ShadowModels(Attack[Trial]):
 
 
 def evaluated(victim: Victim, shadows: Shadows, columns: Sequence[int]) -> Evaluated:
-    """Confidences in the labels `columns`; of a single-label task there is but the true class, of
-    images of these."""
+    """Confidences in the labels `columns`.
+
+    Of a single-label task there is but the true class, of images of these.
+    """
 
     def confidences(logits: Tensor, outputs: Outputs) -> np.ndarray:
         targets, known = outputs.targets.double(), outputs.known
@@ -198,20 +204,26 @@ def every_label(victim: Victim) -> range:
 
 
 def pool_of(victim: Victim) -> tuple[str, ...]:
-    """The splits whose images are asked about; with canaries, which of the training images' labels
-    were learnt."""
+    """The splits whose images are asked about.
+
+    With canaries the question is which of the training images' labels were learnt.
+    """
     return ("train", "test") if victim.canaries is None else ("train",)
 
 
 def asked_rows(victim: Victim, outputs: Outputs, columns: Sequence[int]) -> np.ndarray:
-    """Which images speak of `columns`, bool, shape (images,): in a single-label task those of these
-    classes."""
+    """Which images speak of `columns`, bool, shape (images,).
+
+    In a single-label task those of these classes.
+    """
     return victim.task.images_of(outputs.targets, outputs.known, columns).numpy()
 
 
 def trial(victim: Victim, columns: Sequence[int], seen: Evaluated, score: Score) -> Trial | str:
-    """Scores of every image of the pool, less the threshold that divides best where shadow models
-    are attacked."""
+    """Scores of every image of the pool, less a threshold.
+
+    It is the one that divides best where shadow models are attacked.
+    """
     pool = joined_outputs(*(victim.outputs[name] for name in pool_of(victim)))
     rows = asked_rows(victim, pool, columns)
     truth = np.arange(len(pool)) < len(victim.outputs["train"])
@@ -221,8 +233,11 @@ def trial(victim: Victim, columns: Sequence[int], seen: Evaluated, score: Score)
         truth, kept = victim.canaries.supervised, ~victim.canaries.flipped
 
     truth, kept, persons = truth[rows], kept[rows], pool.identities[rows]
-    if min(truth[kept].sum(), (~truth[kept]).sum()) < FEWEST or not len(seen.own_others):
-        return f"fewer than {FEWEST} members or non-members to ask about, or no validation image to compare with"
+    if min(truth[kept].sum(), (~truth[kept]).sum()) < FEWEST_ASKED or not len(seen.own_others):
+        return (
+            f"fewer than {FEWEST_ASKED} members or non-members to ask about, "
+            "or no validation image to compare with"
+        )
 
     rehearsals = np.concatenate(
         [score(seen.as_if(number))[kept] for number in range(len(seen.shadows))]
@@ -247,8 +262,10 @@ def online(seen: Evaluated) -> np.ndarray:
 
 
 def offline(seen: Evaluated) -> np.ndarray:
-    """Standard deviations above the mean of models that did not learn from it, summed over labels,
-    shape (images,)."""
+    """Standard deviations above the mean of models that did not learn from the image.
+
+    They are summed over labels, shape (images,).
+    """
     mean, variance = normal(seen, seen.not_learnt)
     varied = variance > SMALLEST_VARIANCE
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -259,8 +276,9 @@ def offline(seen: Evaluated) -> np.ndarray:
 
 
 def normal(seen: Evaluated, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance over the shadow models of one side, of each image and label, shape (images,
-    labels) each.
+    """Mean and variance over the shadow models of one side, of each image and label.
+
+    Both have the shape (images, labels).
 
     Args:
         seen: Where they are `few`, all images share one variance of each label, pooled within
@@ -278,7 +296,10 @@ def normal(seen: Evaluated, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_probability(confidences: np.ndarray) -> np.ndarray:
-    """Of all that is known of an image at once, from log odds, shape (..., labels) -> (...)."""
+    """ln of the probability of all that is known of an image, shape (..., labels) -> (...).
+
+    It comes from log odds.
+    """
     # Not a number where a target is unknown.
     with np.errstate(invalid="ignore"):
         surprise: np.ndarray = np.nansum(np.logaddexp(0, -confidences), axis=-1)

@@ -1,5 +1,4 @@
-"""How sure a model is of its outputs, how wrong it is, and how far it is from Retrain (paper,
-Section 7.4)."""
+"""Entropy, loss and distance to Retrain of a model's outputs (paper, Section 7.4)."""
 
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from mlu.models.tasks import ForgetRequest, Task
 
 SMALLEST = 1e-12
 """Values below this are drawn at it: their logarithm is shown."""
+
 NO_IMAGES = "the split has no image whose forgotten target is known, or of a forgotten class"
 
 
@@ -46,19 +46,15 @@ def distribution_findings(
             findings.append(Finding(f"{name}/ks", None, missing=NO_REFERENCE))
         else:
             theirs = values_of(task, retrain, request)
-            findings.append(
-                Finding(
-                    f"{name}/ks", float(stats.ks_2samp(values, theirs, method="asymp").statistic)
-                )
-            )
+            apart = stats.ks_2samp(values, theirs, method="asymp").statistic
+            findings.append(Finding(f"{name}/ks", float(apart)))
 
     if retrain is None:
         findings.append(Finding("entropy/jensen_shannon", None, missing=NO_REFERENCE))
     else:
-        apart = task.divergence(
-            outputs.logits.double(), retrain.logits.double(), list(request.retained)
-        )
-        findings.append(Finding("entropy/jensen_shannon", apart.mean().item()))
+        columns = list(request.retained)
+        divergence = task.divergence(outputs.logits.double(), retrain.logits.double(), columns)
+        findings.append(Finding("entropy/jensen_shannon", divergence.mean().item()))
 
     return [*findings, zrf_finding(task, outputs, incompetent, request)]
 
@@ -66,6 +62,7 @@ def distribution_findings(
 def zrf_finding(
     task: Task, outputs: Outputs, incompetent: Outputs, request: ForgetRequest
 ) -> Finding:
+    """`forgotten/zrf` of one split; missing where no image speaks of what was forgotten."""
     columns = list(request.forgotten)
     asked = task.rows(
         task.scope(outputs.targets, outputs.known, columns), outputs.targets.shape[1]
@@ -82,7 +79,7 @@ def zrf_finding(
 
 
 def output_entropies(task: Task, outputs: Outputs, request: ForgetRequest) -> np.ndarray:
-    """Of the retained outputs of each image, in nats, shape (images,)."""
+    """Entropy of the retained outputs of each image, in nats, shape (images,)."""
     return task.entropy(outputs.logits.double(), list(request.retained)).numpy()
 
 

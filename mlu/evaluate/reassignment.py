@@ -1,5 +1,7 @@
-"""Where a single-label task's images of forgotten classes go (paper, Section 7.1). Reported, never
-trained on."""
+"""Where a single-label task's images of forgotten classes go (paper, Section 7.1).
+
+It is reported, never trained on.
+"""
 
 from collections.abc import Sequence
 
@@ -11,7 +13,7 @@ from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, Task
 
 MULTILABEL = "an image of a multi-label task has no neighbouring class"
-NO_IMAGES = "the split has no image of a forgotten class"
+NO_FORGOTTEN_IMAGES = "the split has no image of a forgotten class"
 
 
 def reassignment_findings(
@@ -22,8 +24,9 @@ def reassignment_findings(
     request: ForgetRequest,
     labels: Sequence[str],
 ) -> list[Finding]:
-    """`reassigned/neighbour` and `reassigned/<Class>`: shares of the forgotten classes' images, by
-    what is predicted.
+    """`reassigned/neighbour` and `reassigned/<Class>`: shares of the forgotten classes' images.
+
+    They are shares by what is predicted.
 
     A neighbour is the retained class whose decision boundary is nearest to the image in the
     original's features.
@@ -43,7 +46,7 @@ def reassignment_findings(
     rows = (outputs.targets[:, list(request.forgotten)] > 0).any(1).nonzero().squeeze(1)
     if not len(rows):
         names = ["neighbour", *(labels[column] for column in request.retained)]
-        return [Finding(f"reassigned/{name}", None, missing=NO_IMAGES) for name in names]
+        return [Finding(f"reassigned/{name}", None, missing=NO_FORGOTTEN_IMAGES) for name in names]
 
     said = outputs.logits[rows].argmax(1)
     nearest = neighbours(original[rows], classes[rows], head, request.retained)

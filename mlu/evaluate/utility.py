@@ -1,4 +1,4 @@
-"""How well a model predicts each label, and the retained ones together."""
+"""Figures of how well a model predicts each label, and the retained ones together."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from mlu.metrics.intervals import mean_rate_interval, rate_and_residual
 from mlu.metrics.labels import METRICS, Figures, finding, label_figures, none_if_nan
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import Task
+
+_UNDEFINED = "no retained label occurs both ways among the known targets of this split"
 
 
 def label_findings(figures: dict[str, Figures], labels: Sequence[str]) -> list[Finding]:
@@ -65,11 +67,7 @@ def mean_defined(values: np.ndarray) -> float:
 
 
 def value_or_reason(value: float) -> tuple[float | None, None, None, str | None]:
+    """Value, no interval, and the reason why there is none, in the order of a Finding's fields."""
     if math.isnan(value):
-        return (
-            None,
-            None,
-            None,
-            "no retained label occurs both ways among the known targets of this split",
-        )
+        return None, None, None, _UNDEFINED
     return value, None, None, None

@@ -30,12 +30,13 @@ class Finding:
     p_value: float | None = None
 
     def under(self, prefix: str) -> "Finding":
+        """The same figure, with its path behind a prefix."""
         return replace(self, path=f"{prefix}/{self.path}")
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What an attacker said about images that it did not learn from, and the truth.
+    """An attacker's answers about images that it did not learn from, and the truth.
 
     Attributes:
         scores: float64, shape (images,); above 0 the attacker says yes.
@@ -50,7 +51,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Recovery:
-    """How a forgotten label came back in fine-tuning.
+    """The way on which a forgotten label came back in fine-tuning.
 
     Attributes:
         steps: After which it was looked for, ascending, the last is the cap, shape (looks,).

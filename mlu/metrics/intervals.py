@@ -11,8 +11,7 @@ Ends = tuple[np.ndarray, np.ndarray]
 
 
 def rate_interval(success: np.ndarray, trial: np.ndarray, clusters: np.ndarray) -> Ends:
-    """Interval of each column's rate: Wilson's, at the number of independent images that the sample
-    is worth.
+    """Interval of each column's rate: Wilson's, at the number of images that the sample is worth.
 
     Images of one person are not independent: the variance between persons gives the effective
     number, with Student's quantile for few persons (Korn and Graubard, 1998). Where persons do not
@@ -34,11 +33,14 @@ def rate_interval(success: np.ndarray, trial: np.ndarray, clusters: np.ndarray) 
 def mean_rate_interval(
     success: np.ndarray, trial: np.ndarray, clusters: np.ndarray
 ) -> tuple[float, float]:
-    """Interval of the mean of all columns' rates, as in `rate_interval`; columns without trial are
-    left out."""
+    """Interval of the mean of all columns' rates, as in `rate_interval`.
+
+    Columns without trial are left out.
+    """
     tried = trial.any(0)
     if not tried.any():
         return np.nan, np.nan
+
     rate, residual = rate_and_residual(success[:, tried], trial[:, tried])
     together = person_sums(residual, clusters).mean(1, keepdims=True)
     persons = np.array([len(np.unique(clusters[trial.any(1)]))])
@@ -66,8 +68,10 @@ def person_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 def effective_wilson(
     rate: np.ndarray, errors: np.ndarray, persons: np.ndarray, most: np.ndarray
 ) -> Ends:
-    """Wilson's interval at the effective number of trials, `most` at most; `errors` of shape
-    (persons, columns)."""
+    """Wilson's interval at the effective number of trials, `most` at most.
+
+    `errors` have the shape (persons, columns).
+    """
     normal = stats.norm.ppf((1 + CONFIDENCE) / 2)
     student = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(persons - 1, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -77,7 +81,7 @@ def effective_wilson(
 
 
 def wilson(rate: np.ndarray, count: np.ndarray, quantile: float) -> Ends:
-    """Wilson's score interval of a rate seen in `count` (any positive number) independent trials."""
+    """Wilson's score interval of a rate seen in `count` independent trials, any number > 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = quantile**2 / count
         centre = (rate + weight / 2) / (1 + weight)
@@ -93,8 +97,10 @@ def mean_interval(
     second_ends: Ends,
     correlation: np.ndarray | float = 0.0,
 ) -> Ends:
-    """Interval of the mean of two rates from theirs (Newcombe, 1998; of correlated ones: Zou and
-    Donner, 2008)."""
+    """Interval of the mean of two rates from theirs (Newcombe, 1998).
+
+    Of correlated rates it is that of Zou and Donner (2008).
+    """
     middle = (first + second) / 2
 
     def reach(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -112,14 +118,16 @@ def mean_interval(
 def error_correlation(
     success: np.ndarray, first: np.ndarray, second: np.ndarray, clusters: np.ndarray
 ) -> np.ndarray:
-    """Correlation, over persons, of the errors of two rates of the same images, shape (columns,); 0
-    for none.
+    """Correlation, over persons, of the errors of two rates of the same images.
 
     Args:
         success: In [0, 1], shape (images, columns).
         first: Trials of the one rate, bool, shape (images, columns).
         second: Trials of the other.
         clusters: Person on each image, shape (images,).
+
+    Returns:
+        Shape (columns,); 0 where there are no errors.
     """
     one, other = (
         person_sums(rate_and_residual(success, trial)[1], clusters) for trial in (first, second)

@@ -18,8 +18,10 @@ METRICS = ("accuracy", "balanced_accuracy", "auroc", "f1", "average_precision")
 
 @dataclass(frozen=True)
 class Figures:
-    """One metric of every label, shape (labels,); NaN where it is undefined. Ends of its interval,
-    where it has one."""
+    """One metric of every label, shape (labels,), with the ends of its interval, where it has one.
+
+    NaN where it is undefined.
+    """
 
     value: np.ndarray
     low: np.ndarray | None = None
@@ -39,15 +41,10 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
     recall and balanced accuracy are NaN; without a negative one, balanced accuracy is, and without
     either the AUROC.
     """
-    probs, predictions = (
-        task.probs(outputs.logits.double()),
-        task.predictions(outputs.logits).numpy(),
-    )
-    known, persons, positive = (
-        outputs.known.numpy(),
-        outputs.identities,
-        (outputs.targets > 0).numpy(),
-    )
+    probs = task.probs(outputs.logits.double())
+    predictions, positive = task.predictions(outputs.logits).numpy(), (outputs.targets > 0).numpy()
+    known, persons = outputs.known.numpy(), outputs.identities
+
     tp, fn = (predictions & positive & known).sum(0), (~predictions & positive & known).sum(0)
     fp, tn = (predictions & ~positive & known).sum(0), (~predictions & ~positive & known).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -88,8 +85,7 @@ def label_figures(task: Task, outputs: Outputs) -> dict[str, Figures]:
 def mutual_information(
     tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray
 ) -> np.ndarray:
-    """Plug-in mutual information of prediction and target, from their counts, in bits, shape
-    (labels,).
+    """Plug-in mutual information of prediction and target, from counts, in bits, shape (labels,).
 
     An inverted predictor has as much as a right one. NaN where there is no image.
     """
@@ -112,4 +108,5 @@ def finding(path: str, figures: Figures, column: int, reason: str) -> Finding:
 
 
 def none_if_nan(value: float) -> float | None:
+    """The value as a figure has it."""
     return None if math.isnan(value) else float(value)

@@ -1,5 +1,4 @@
-"""How much an attacker's answers tell: figures of a trial, with bootstrap intervals and permutation
-tests.
+"""Figures of how much an attacker's answers tell, with intervals and permutation tests.
 
 Both draw people, not images: images of one person are not independent.
 """
@@ -16,7 +15,7 @@ from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.intervals import CONFIDENCE
 from mlu.metrics.labels import mutual_information
 
-METRICS = (
+TRIAL_METRICS = (
     "balanced_accuracy",
     "auroc",
     "accuracy",
@@ -26,12 +25,21 @@ METRICS = (
     "mutual_information_corrected",
     "information_bound",
 )
+"""All figures of a trial, but for true positives at a rate of false ones."""
+
+RATES = ("balanced_accuracy", "auroc", "accuracy")
+FOLDED = ("balanced_accuracy", "auroc")
+"""Rates that who knows that they are inverted can turn round; the bound is of the first one."""
+
 FALSE_POSITIVE_RATES = (0.01, 0.001)
-"""At which true positives are counted."""
+"""Rates at which true positives are counted."""
+
 FEWEST_FALSE_POSITIVES = 10
 """That a rate must be able to show among the images at hand, else it is not reported."""
+
 NO_SUCH = "Retrain has nothing like it: forgetting added it to the network"
 RESAMPLES, PERMUTATIONS = 1000, 999
+
 CELLS = 2**22
 """Numbers held at once while people are drawn."""
 ROUNDING = 1e-12
@@ -39,8 +47,10 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Sample:
-    """Statistics of a trial under several weightings of its images, or under several truths, each
-    of shape (draws,)."""
+    """Statistics of a trial under several weightings of its images, or under several truths.
+
+    Each has the shape (draws,).
+    """
 
     balanced_accuracy: np.ndarray
     accuracy: np.ndarray
@@ -54,7 +64,7 @@ class Sample:
 
 
 def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
-    """`path/<metric>` for all METRICS.
+    """`path/<metric>` for all TRIAL_METRICS.
 
     An attacker who is mostly wrong has a `balanced_accuracy` and `auroc` below 0.5; the `folded_`
     ones turn it round. `mutual_information` is between answer and truth, in bits (plug-in).
@@ -72,39 +82,54 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
         trial: Or why there is none.
     """
     if isinstance(trial, str):
-        yield from (Finding(f"{path}/{metric}", None, missing=trial) for metric in METRICS)
+        yield from (Finding(f"{path}/{metric}", None, missing=trial) for metric in TRIAL_METRICS)
         return
 
     seen, drawn, chance = observed(trial), bootstrapped(trial), permuted(trial)
-    for metric in ("balanced_accuracy", "auroc", "accuracy"):
-        yield Finding(
-            f"{path}/{metric}",
-            getattr(seen, metric).item(),
-            *percentile_interval(getattr(drawn, metric)),
-        )
+    folded = [folded_finding(metric, seen, drawn, chance) for metric in FOLDED]
+    found = [
+        *(rate_finding(metric, seen, drawn) for metric in RATES),
+        *folded,
+        *information_findings(seen, drawn, chance),
+        information_bound(folded[0]),
+    ]
+    yield from (finding.under(path) for finding in found)
 
-    for metric in ("balanced_accuracy", "auroc"):
-        value = seen.folded(metric).item()
-        low, high = folded_ends(*percentile_interval(getattr(drawn, metric)))
-        p_value = exceedance(chance.folded(metric), value)
-        yield Finding(f"{path}/folded_{metric}", value, low, high, p_value=p_value)
-        if metric == "balanced_accuracy":
-            name = f"{path}/information_bound"
-            bound = Finding(
-                name, information(value), information(low), information(high), p_value=p_value
-            )
 
+def rate_finding(metric: str, seen: Sample, drawn: Sample) -> Finding:
+    """A rate as the attacker has it, with its percentile interval."""
+    low, high = percentile_interval(getattr(drawn, metric))
+    return Finding(metric, getattr(seen, metric).item(), low, high)
+
+
+def folded_finding(metric: str, seen: Sample, drawn: Sample, chance: Sample) -> Finding:
+    """A rate as who knows that it is inverted reads it, with its interval and its p-value."""
+    value = seen.folded(metric).item()
+    low, high = folded_ends(*percentile_interval(getattr(drawn, metric)))
+    p_value = exceedance(chance.folded(metric), value)
+    return Finding(f"folded_{metric}", value, low, high, p_value=p_value)
+
+
+def information_findings(seen: Sample, drawn: Sample, chance: Sample) -> list[Finding]:
+    """Mutual information of answer and truth, in bits: plug-in, and less what chance gives."""
     shared = seen.mutual_information.item()
     p_value = exceedance(chance.mutual_information, shared)
     low, high = percentile_interval(drawn.mutual_information)
     # Resamples add bits of their own, so they never come down to none; and few have classes as even
     # as these.
     low, high = 0.0 if p_value > 1 - CONFIDENCE else low, max(high, shared)
-    yield Finding(f"{path}/mutual_information", shared, low, high, p_value=p_value)
-    yield Finding(
-        f"{path}/mutual_information_corrected", shared - chance.mutual_information.mean().item()
-    )
-    yield bound
+
+    return [
+        Finding("mutual_information", shared, low, high, p_value=p_value),
+        Finding("mutual_information_corrected", shared - chance.mutual_information.mean().item()),
+    ]
+
+
+def information_bound(folded: Finding) -> Finding:
+    """Bits of which the folded balanced accuracy tells, at least, of an even label."""
+    ends = [folded.value, folded.low, folded.high]
+    value, low, high = (None if end is None else information(end) for end in ends)
+    return Finding("information_bound", value, low, high, p_value=folded.p_value)
 
 
 def excesses(evidence: Evidence[Trial], reference: Evidence[Trial] | None) -> Iterator[Finding]:
@@ -179,8 +204,10 @@ def roc(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_threshold(values: np.ndarray, truth: np.ndarray) -> float:
-    """Above which to say yes for the best balanced accuracy, halfway between two of the values,
-    shape (images,)."""
+    """The threshold above which to say yes for the best balanced accuracy.
+
+    It lies halfway between two of the values, shape (images,).
+    """
     false, true, steps = roc_curve(truth, values, drop_intermediate=False)
     # The first one is infinite: nobody is above it. To say yes to everybody, the last one, is as
     # good.
@@ -228,7 +255,7 @@ def bootstrapped(trial: Trial) -> Sample:
 
 @functools.lru_cache(maxsize=4)
 def drawn_people(slots: int) -> np.ndarray:
-    """How often each of `slots` people is drawn, shape (slots, RESAMPLES)."""
+    """The times that each of `slots` people is drawn, shape (slots, RESAMPLES)."""
     random = np.random.default_rng(slots)
     columns = [
         np.bincount(random.integers(slots, size=slots), minlength=slots) for _ in range(RESAMPLES)
@@ -237,8 +264,7 @@ def drawn_people(slots: int) -> np.ndarray:
 
 
 def permuted(trial: Trial) -> Sample:
-    """Figures under PERMUTATIONS truths that have nothing to do with the scores, shape
-    (PERMUTATIONS,).
+    """Figures under PERMUTATIONS truths that have nothing to do with the scores.
 
     All that is true of one person is given to another one with as many images.
     """
@@ -284,8 +310,10 @@ def sample(
     negatives: np.ndarray | int,
     wins: np.ndarray,
 ) -> Sample:
-    """Figures from counts; `wins` are the pairs in which the positive has the higher score, ties
-    count half."""
+    """Figures from counts.
+
+    `wins` are the pairs in which the positive has the higher score; ties count half.
+    """
     fn, tn = positives - tp, negatives - fp
     with np.errstate(divide="ignore", invalid="ignore"):
         return Sample(
@@ -297,12 +325,10 @@ def sample(
 
 
 def joined_samples(blocks: list[Sample]) -> Sample:
-    return Sample(
-        *(
-            np.concatenate([getattr(block, field.name) for block in blocks])
-            for field in fields(Sample)
-        )
-    )
+    """All draws of several samples, in their order."""
+    names = [field.name for field in fields(Sample)]
+    joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in names}
+    return Sample(**joined)
 
 
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
@@ -312,13 +338,13 @@ def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def folded_ends(low: float, high: float) -> tuple[float, float]:
-    """What an interval of a rate leaves possible for the folded rate."""
+    """Ends of the folded rate that an interval of a rate leaves possible."""
     reach = (abs(low - 0.5), abs(high - 0.5))
     return 0.5 + (0.0 if low <= 0.5 <= high else min(reach)), 0.5 + max(reach)
 
 
 def exceedance(chance: np.ndarray, value: float) -> float:
-    """The p-value of a permutation test: the share of truths, this one included, that give as much."""
+    """The p-value of a permutation test: the share of truths, this one too, that give as much."""
     return float((1 + (chance >= value - ROUNDING).sum()) / (1 + len(chance)))
 
 

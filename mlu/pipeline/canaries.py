@@ -1,4 +1,4 @@
-"""Training images with withheld or wrong forgotten targets: they show what a label leaves behind."""
+"""Training images with withheld or wrong forgotten targets, to see what a label leaves behind."""
 
 from dataclasses import dataclass, replace
 

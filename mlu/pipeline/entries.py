@@ -94,7 +94,8 @@ def opened_model(context: Context, entry: Entry) -> Model:
         logits = said.pop("logits")
         if logits.shape != split.targets.shape:
             raise UserError(
-                f"logits of shape {tuple(logits.shape)} where {tuple(split.targets.shape)} is needed"
+                f"logits of shape {tuple(logits.shape)} where "
+                f"{tuple(split.targets.shape)} is needed"
             )
 
         numbered = sorted(said, key=lambda stage: int(stage.split()[0]))

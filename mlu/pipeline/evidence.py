@@ -1,4 +1,4 @@
-"""Evidence that attackers gather of each model, kept in the cache, and the figures that it gives."""
+"""Evidence that attackers gather of each model, kept in the cache, and what figures it gives."""
 
 import hashlib
 import logging
@@ -24,8 +24,9 @@ from mlu.training.meter import measure
 
 log = logging.getLogger(__name__)
 
-FILE = "evidence.npz"
-KINDS = {kind.__name__: kind for kind in (Trial, Recovery)}
+EVIDENCE_FILE = "evidence.npz"
+
+_KINDS = {kind.__name__: kind for kind in (Trial, Recovery)}
 
 PROXY = "proxy"
 """Stands for a model: what the retained labels tell by themselves."""
@@ -86,6 +87,8 @@ def exposure_of(context: Context, attack: Attack[Any], models: Models) -> Exposu
 
 def victim_of(context: Context, model: Model, models: Models) -> Victim:
     """A model as attackers meet it, but for shadow models."""
+    retrain = models.retrain
+
     return Victim(
         net=model.net,
         task=context.task,
@@ -94,7 +97,7 @@ def victim_of(context: Context, model: Model, models: Models) -> Victim:
         outputs=model.outputs,
         canaries=context.canaries,
         original=models.original.outputs,
-        retrain=None if models.retrain is None else models.retrain.outputs,
+        retrain=None if retrain is None else retrain.outputs,
         seed=context.experiment.seed,
     )
 
@@ -151,7 +154,7 @@ def kept(supply: ShadowSupply, name: str, victim: Victim, key: Mapping[str, Any]
         log.info("%s: attacking %s", attack.name, name)
         evidence = attack.observe(supply.armed(name, victim))
         # The comment on types: as if an array were named allow_pickle.
-        np.savez_compressed(folder / FILE, **arrays_of(evidence))  # type: ignore[arg-type]
+        np.savez_compressed(folder / EVIDENCE_FILE, **arrays_of(evidence))  # type: ignore[arg-type]
         missing = {path: found for path, found in evidence.items() if isinstance(found, str)}
         return {"missing": missing, "order": [*evidence]}
 
@@ -168,7 +171,10 @@ def opened_evidence(entry: Entry) -> dict[str, Any]:
     Raises:
         Exception: Of any kind, if the entry is not what `kept` writes.
     """
-    with (entry.folder / FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+    with (
+        (entry.folder / EVIDENCE_FILE).open("rb") as stream,
+        np.load(stream, allow_pickle=False) as arrays,
+    ):
         found = {**entry.facts["missing"], **evidence_of(arrays)}
     return {path: found[path] for path in entry.facts["order"]}
 
@@ -191,7 +197,7 @@ def evidence_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for name in arrays:
         kind, path, field = name.split(":")
         parts.setdefault((kind, path), {})[field] = arrays[name]
-    return {path: KINDS[kind](**part) for (kind, path), part in parts.items()}
+    return {path: _KINDS[kind](**part) for (kind, path), part in parts.items()}
 
 
 def digest_of(net: Network) -> str:

@@ -21,7 +21,7 @@ _LONGEST_TAG = 64
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """What trains, and how it computes: the keys of `conf/trainer`.
+    """The keys of `conf/trainer`: what trains, and how it computes.
 
     Attributes:
         accelerator: `auto`, `cpu` or `gpu`.

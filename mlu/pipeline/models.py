@@ -30,11 +30,11 @@ class Models:
     random: Model
 
     def by_name(self) -> dict[str, Model]:
-        """Those that there are."""
+        """All models that there are."""
         return {**self.judged(), "random": self.random}
 
     def judged(self) -> dict[str, Model]:
-        """Those that there are and that have been trained."""
+        """All models that there are, but for random weights."""
         found = {"original": self.original, "retrain": self.retrain, "unlearned": self.unlearned}
         return {name: model for name, model in found.items() if model is not None}
 

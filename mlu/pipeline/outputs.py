@@ -20,7 +20,7 @@ EXPOSED_IMAGES = 20_000
 def outputs_by_split(
     context: Context, net: Network, remedy: str, exposed: Sequence[str] = EXPOSED
 ) -> dict[str, Outputs]:
-    """What a network says of every image, by split.
+    """The answers of a network to every image, by split.
 
     Args:
         context: Of the run; the network is moved to its device.

@@ -59,13 +59,13 @@ class Recipe:
 
 
 def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) -> Shadows:
-    """What `count` shadow models say, found in the cache or trained.
+    """Shadow models and what they say, found in the cache or trained.
 
     Args:
         context: Of the model that they stand for.
         treatment: What that model went through.
-        count: Even: everybody's images are in the training of half of them. With canaries all
-            training images are, and everybody's forgotten targets in half.
+        count: How many, even: everybody's images are in the training of half of them. With canaries
+            all training images are, and everybody's forgotten targets in half.
         jobs: How many are trained side by side, in processes of their own that share the processor.
     """
     pool = shadow_pool(context)

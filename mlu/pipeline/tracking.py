@@ -20,9 +20,8 @@ from mlu.system.errors import first_line
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 30.0
-"""Seconds that W&B is given to answer at the start; and at the end, to take what it has not got
-yet."""
+WANDB_PATIENCE = 30.0
+"""Seconds that W&B is given to answer at the start, and to take the rest at the end."""
 
 
 @dataclass
@@ -36,12 +35,15 @@ class Line:
     broken: bool = False
 
     def send(self, work: Callable[[], object]) -> None:
+        """Do some work on the line, unless it has broken."""
         if not self.broken:
             self.attempt(work)
 
     def end(self, run: Any, exit_code: int) -> None:
-        """Finish W&B's run in any case; where the line has broken, its process as well: the next
-        job gets a new one."""
+        """Finish W&B's run in any case.
+
+        Where the line has broken, its process ends as well: the next job gets a new one.
+        """
         self.attempt(lambda: run.finish(exit_code=exit_code))
         if self.broken:
             import wandb
@@ -49,6 +51,7 @@ class Line:
             self.attempt(lambda: wandb.teardown(exit_code))
 
     def attempt(self, work: Callable[[], object]) -> None:
+        """Do some work on the line; if it fails, say so once, and take the line for broken."""
         try:
             work()
         except Exception as fault:  # its process may have died, and then each call has another kind
@@ -89,8 +92,10 @@ class Tracking:
         histograms: Histograms,
         tables: Mapping[str, PlainTable],
     ) -> None:
-        """Send final figures, histograms and tables, each under its path; the figures are the run's
-        summary."""
+        """Send final figures, histograms and tables, each under its path.
+
+        The figures are the run's summary.
+        """
         if self.wandb_run is not None:
             self.line.send(lambda: self.wandb_run.log(loggable(metrics, histograms, tables)))
 
@@ -98,7 +103,7 @@ class Tracking:
 def loggable(
     metrics: Mapping[str, float | None], histograms: Histograms, tables: Mapping[str, PlainTable]
 ) -> dict[str, Any]:
-    """As W&B takes them."""
+    """Figures, histograms and tables in the form that W&B takes."""
     import wandb
 
     figures: dict[str, Any] = {path: value for path, value in metrics.items() if value is not None}
@@ -115,7 +120,7 @@ def loggable(
 
 @dataclass(frozen=True)
 class Subject:
-    """What a dashboard calls a run.
+    """Name and place of a run on a dashboard.
 
     Attributes:
         title: Its name.
@@ -136,8 +141,10 @@ class Tracker(ABC):
     @abstractmethod
     @contextmanager
     def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
-        """A run that is finished when the block ends, however it ends, so that the next job starts
-        its own."""
+        """A run that is finished when the block ends, however it ends.
+
+        So the next job starts its own.
+        """
         yield Tracking()
 
 
@@ -182,8 +189,7 @@ class Wandb(Tracker):
         line.end(run, exit_code=0)
 
     def opened(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Any:
-        """W&B's run: offline where it cannot be had as it is wanted, None where it cannot be had at
-        all."""
+        """W&B's run; offline where it cannot be had as it is wanted, None where not at all."""
         import wandb
 
         wanted = (
@@ -202,12 +208,14 @@ class Wandb(Tracker):
                     dir=folder,
                     config=dict(config),
                     settings=wandb.Settings(
-                        silent=True, init_timeout=PATIENCE, finish_timeout=PATIENCE, **DISCREET
+                        silent=True,
+                        init_timeout=WANDB_PATIENCE,
+                        finish_timeout=WANDB_PATIENCE,
+                        **DISCREET,
                     ),
                 )
-            except (
-                Exception
-            ) as fault:  # of the network, of the account, of the disk: W&B has a kind for each
+            # Of the network, of the account, of the disk: W&B has a kind for each.
+            except Exception as fault:
                 log.warning("W&B cannot be used %s: %s", mode, first_line(fault))
 
         return None
@@ -237,7 +245,9 @@ class Curves(Logger):
 
 def logged_in() -> bool:
     """Whether W&B has a key, in the environment or in the netrc file that `wandb login` writes.
-    Asks no network."""
+
+    It asks no network.
+    """
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]

@@ -1,4 +1,4 @@
-"""Models that are trained from scratch: the original and Retrain; and random weights beside them."""
+"""Models that are trained from scratch, the original and Retrain, and random weights."""
 
 import logging
 from functools import partial

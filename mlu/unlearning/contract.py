@@ -1,4 +1,4 @@
-"""What a method is given, and what it must give."""
+"""The contract of a method: what it is given, and what it must give."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -46,8 +46,7 @@ class Problem:
 
     @cached_property
     def retain(self) -> Split:
-        """Training images without what must be forgotten: the forgotten targets, or the forgotten
-        classes' images."""
+        """Training images without what must be forgotten: targets, or images of classes."""
         return self.task.without(self.train, self.request.forgotten)
 
     @cached_property
@@ -106,8 +105,10 @@ class Pass:
 
 
 class Method(ABC):
-    """One way to forget: what it edits, and what it then minimises. A method is one file and one
-    yaml.
+    """One way to forget: what it edits, and what it then minimises.
+
+    A method is one file and one yaml. It is a dataclass: its fields are the keys of its yaml, and
+    with them what it makes is kept in the cache.
 
     Attributes:
         tasks: The kinds of data that it serves.
@@ -126,8 +127,14 @@ class Method(ABC):
 
     @abstractmethod
     def edit(self, problem: Problem) -> Edit:
-        """Weights to start fine-tuning from, and how far each may drift. Must not change `problem`."""
+        """Weights to start fine-tuning from, and how far each may drift.
+
+        It must not change `problem`.
+        """
 
     @abstractmethod
     def passes(self, problem: Problem) -> Sequence[Pass]:
-        """The epochs of fine-tuning; none where there is no fine-tuning. Must not change `problem`."""
+        """The epochs of fine-tuning; none where there is no fine-tuning.
+
+        It must not change `problem`.
+        """

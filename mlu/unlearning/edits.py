@@ -10,7 +10,7 @@ from mlu.models.network import Weights
 
 
 def ratio(forgotten: Tensor, retained: Tensor, delta: float) -> Tensor:
-    """How much more a layer's weights matter to the forgotten labels than to the retained ones.
+    """Importance of a layer's weights to the forgotten labels, over that to the retained ones.
 
     Both scores are divided by their mean over the layer first, so that `delta` has no unit.
 
@@ -54,8 +54,10 @@ def per_mean(scores: Tensor) -> Tensor:
 
 
 def top_fraction(scores: Tensor, fraction: float) -> Tensor:
-    """True at the highest scores: exactly round(fraction * n) of n, bool, same shape. Nested in
-    `fraction`."""
+    """True at the highest scores: exactly round(fraction * n) of n, bool, same shape.
+
+    A larger fraction takes all that a smaller one takes.
+    """
     count = round(fraction * scores.numel())
     hit = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     if count:
@@ -73,36 +75,35 @@ def shrink(weight: Tensor, importance: Tensor, decay: float) -> Tensor:
 
 
 def halving_decay(importance: Tensor) -> float:
-    """The decay at which `shrink` halves a weight of median importance; 0 where that is 0 or there
-    is none."""
+    """The decay at which `shrink` halves a weight of median importance.
+
+    It is 0 where that is 0 or there is none.
+    """
     median = importance.median().item() if importance.numel() else 0.0
     # Bounded, so that 0 * decay is 0 in float32 as well.
     return min(math.log(2) / median, 1e30) if median > 0 else 0.0
 
 
 def root_mean_square(weight: Tensor) -> Tensor:
+    """Size of a layer's weights, a scalar."""
     return weight.square().mean().sqrt()
 
 
 def bound(weight: Tensor, hit: Tensor, epsilon: float, mode: str) -> Tensor:
-    """Radius of each weight: epsilon where `hit` (relative to the layer's RMS, or absolute),
-    elsewhere inf.
+    """Radius of each weight: epsilon, relative to its layer's RMS or absolute, where `hit`, or inf.
 
     Paper, Section 4.3, mechanism 2. `weight` is the layer before the edit: that sets the scale.
     """
-    scale = (
-        root_mean_square(weight)
-        if mode == "relative" and math.isfinite(epsilon)
-        else torch.ones_like(weight.mean())
-    )
+    scale = torch.ones_like(weight.mean())
+    if mode == "relative" and math.isfinite(epsilon):
+        scale = root_mean_square(weight)
     return torch.where(hit, epsilon * scale, math.inf)
 
 
 def constrain(
     parameters: Mapping[str, Tensor], before: Weights, low: Weights, high: Weights, rate: Weights
 ) -> dict[str, Tensor]:
-    """After an optimiser's step: slow the weights that have a rate, and put back what left its
-    bounds. In place.
+    """Slow the weights that have a rate, and put back what left its bounds, after a step. In place.
 
     On the weights and not on the gradients: momentum and weight decay move a weight whose gradient
     is zero.

@@ -1,5 +1,4 @@
-"""The LightningModule that wraps any method: start from its edit, minimise its losses, stay within
-its bounds."""
+"""The LightningModule that wraps any method: its edit, then its losses, within its bounds."""
 
 import copy
 import math
@@ -38,8 +37,9 @@ Trainers = Callable[[str, int, Tuning, int | None], L.Trainer]
 
 
 def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
-    """The network after all rounds of a method, each of which edits and fine-tunes what the one
-    before it left.
+    """The network after all rounds of a method.
+
+    Each round edits and fine-tunes what the one before it left.
 
     Args:
         method: How to forget.
@@ -82,7 +82,8 @@ class Unlearner(L.LightningModule):
         passes: Sequence[Pass],
         loader: Loader,
     ) -> None:
-        """
+        """Edit a copy of the network, and set its bounds.
+
         Args:
             method: Its name and its tuning.
             problem: With the network to start from: the original, or what an earlier round left.
@@ -91,13 +92,9 @@ class Unlearner(L.LightningModule):
             loader: Gives shuffled batches of a split, by their size and a seed.
         """
         super().__init__()
-        self.method, self.problem, self.edit, self.passes, self.loader = (
-            method,
-            problem,
-            edit,
-            passes,
-            loader,
-        )
+        self.method, self.problem, self.edit = method, problem, edit
+        self.passes, self.loader = passes, loader
+
         # Lightning keeps the mode it finds; with the stored statistics of other weights,
         # fine-tuning would diverge.
         self.net = edited(problem.net, edit).train()
@@ -118,8 +115,10 @@ class Unlearner(L.LightningModule):
         self.candidates: list[dict[str, Tensor]] = []
 
     def renew_statistics(self) -> None:
-        """Batch-norm statistics of the edited weights, from plain training images; frozen ones
-        stay."""
+        """Batch-norm statistics of the edited weights, from plain training images.
+
+        Those of frozen layers stay.
+        """
         images = calibration_images(self.problem, self.method.tuning.recalibrate)
         recalibrate(self.net, images, kept=self.frozen_norms)
 
@@ -128,9 +127,9 @@ class Unlearner(L.LightningModule):
         return self.batches_of(self.passes[self.current_epoch])
 
     def batches_of(self, one: Pass) -> Any:
-        return self.loader(
-            one.images, one.batch_size or self.method.tuning.batch_size, self.problem.seed
-        )
+        """Shuffled batches of the images of a pass."""
+        size = one.batch_size or self.method.tuning.batch_size
+        return self.loader(one.images, size, self.problem.seed)
 
     def on_train_epoch_start(self) -> None:
         if self.passes[self.current_epoch].fresh:
@@ -192,8 +191,8 @@ class Unlearner(L.LightningModule):
         lrs = [one.lr or tuning.lr for one in self.passes]
         if tuning.schedule != "constant" and set(lrs) != {tuning.lr}:
             raise UserError(
-                f"method.tuning.schedule={tuning.schedule}: {self.method.name} sets the learning rate of each pass "
-                "itself, use constant"
+                f"method.tuning.schedule={tuning.schedule}: {self.method.name} sets the learning "
+                "rate of each pass itself, use constant"
             )
 
         steps = sum(len(self.batches_of(one)) for one in self.passes)
@@ -222,11 +221,10 @@ def is_frozen(norm: str, edit: Edit) -> bool:
 
 
 def calibration_images(problem: Problem, images: int) -> Iterator[Tensor]:
-    """At most `images` plain training images, seeded, in batches of one size (to within one) on the
-    problem's device.
+    """At most `images` plain training images, seeded, on the problem's device.
 
-    Of a single-label task none of a forgotten class. Nothing where there is but one: it has no
-    variance.
+    They come in batches of one size, to within one. Of a single-label task none is of a forgotten
+    class. Nothing comes where there is but one: it has no variance.
     """
     rows = torch.randperm(len(problem.retain), generator=problem.generator())[:images]
     if len(rows) > 1:

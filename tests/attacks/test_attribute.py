@@ -11,12 +11,19 @@ from sklearn.neural_network import MLPClassifier
 from torch.nn import functional as F
 
 from mlu.attacks import attribute
-from mlu.attacks.attribute import FEWEST, NO_CLASSES, NO_OTHERS, AttributeInference, Side, views
+from mlu.attacks.attribute import (
+    FEWEST_TO_LEARN,
+    NO_CLASSES,
+    NO_OTHERS,
+    AttributeInference,
+    Side,
+    views,
+)
 from mlu.data.base import LabelledImages
 from mlu.data.split import partition, people_drawn
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE, Trial
-from mlu.metrics.trials import METRICS
+from mlu.metrics.trials import TRIAL_METRICS
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 from tests.support.victims import LABELS, outputs, split_of, victim_of
 
@@ -529,14 +536,15 @@ def test_of_several_forgotten_labels_the_one_is_attacked_that_validation_images_
 
 @pytest.mark.parametrize("rarer", [0, 1])
 @pytest.mark.parametrize(
-    ("learnt", "judged", "enough"), [(FEWEST, 1, True), (FEWEST - 1, 1, False), (FEWEST, 0, False)]
+    ("learnt", "judged", "enough"),
+    [(FEWEST_TO_LEARN, 1, True), (FEWEST_TO_LEARN - 1, 1, False), (FEWEST_TO_LEARN, 0, False)],
 )
 def test_a_handful_of_images_of_each_class_is_enough(rarer, learnt, judged, enough):
     def make(part):
         """As many of the one class as of the other to learn from, or less."""
-        said, count = informed(2 * FEWEST, part), judged if part else learnt
+        said, count = informed(2 * FEWEST_TO_LEARN, part), judged if part else learnt
         said.targets[:, 0], said.known[:] = (
-            torch.where(torch.arange(2 * FEWEST) < count, rarer, 1 - rarer),
+            torch.where(torch.arange(2 * FEWEST_TO_LEARN) < count, rarer, 1 - rarer),
             True,
         )
         return said
@@ -560,7 +568,9 @@ def test_where_a_class_does_not_occur_every_figure_is_missing_with_the_reason(pa
     assert attacker().without_model(victim) == {"aia": NO_CLASSES, "aia/mlp": NO_CLASSES}
     for figures in (attacker().conclude(found), attacker().compare(found, found)):
         assert {(finding.value, finding.missing) for finding in figures} == {(None, NO_CLASSES)}
-    assert list(findings(found)) == [f"{path}/{metric}" for path in PATHS for metric in METRICS]
+    assert list(findings(found)) == [
+        f"{path}/{metric}" for path in PATHS for metric in TRIAL_METRICS
+    ]
 
 
 def test_without_a_model_the_true_retained_labels_tell_what_they_tell():
@@ -588,7 +598,7 @@ def test_without_a_model_classes_that_exclude_each_other_tell_nothing_new():
     found = attacker().without_model(victim)
     assert found == {"aia": NO_OTHERS, "aia/mlp": NO_OTHERS}
     figures = findings(found)
-    assert list(figures) == [f"{path}/{metric}" for path in found for metric in METRICS]
+    assert list(figures) == [f"{path}/{metric}" for path in found for metric in TRIAL_METRICS]
     assert all(
         finding.value is None and "single-label" in finding.missing for finding in figures.values()
     )

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mlu.attacks import membership
 from mlu.attacks.contract import Canaries
 from mlu.attacks.membership import (
-    FEWEST,
+    FEWEST_ASKED,
     LABEL_MEMBERSHIP,
     Game,
     MembershipInference,
@@ -27,7 +27,7 @@ from mlu.attacks.membership import (
 )
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE
-from mlu.metrics.trials import FALSE_POSITIVE_RATES, METRICS, trial_findings
+from mlu.metrics.trials import FALSE_POSITIVE_RATES, TRIAL_METRICS, trial_findings
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 from tests.support.victims import LABELS, REQUEST, outputs, victim_of
 
@@ -483,7 +483,7 @@ def test_what_speaks_of_a_forgotten_class_compares_its_images_alone():
 
 
 def test_too_few_images_give_a_reason_and_no_figures():
-    for fewest, enough in ((FEWEST, True), (FEWEST - 1, False)):
+    for fewest, enough in ((FEWEST_ASKED, True), (FEWEST_ASKED - 1, False)):
         game = Game(
             outputs(torch.zeros(80, 1), torch.zeros(80, 1)),
             *(np.arange(80) // at % 2 == 0 for at in (1, 2, 2)),
@@ -565,7 +565,7 @@ def test_every_path_has_every_figure_and_nothing_over_itself():
     assert list(evidence) == [*games, "label_membership"]
     low = {f"{path}/tpr_at_fpr_{rate:g}" for path in games for rate in FALSE_POSITIVE_RATES}
     paths = {finding.path for finding in ATTACK.conclude(evidence)}
-    assert paths == low | {f"{path}/{metric}" for path in evidence for metric in METRICS}
+    assert paths == low | {f"{path}/{metric}" for path in evidence for metric in TRIAL_METRICS}
     assert [finding.value for finding in ATTACK.compare(evidence, evidence)] == [0.0] * len(
         evidence
     )

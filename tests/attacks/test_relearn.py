@@ -13,7 +13,7 @@ from sklearn.metrics import recall_score
 
 from mlu.attacks import relearn
 from mlu.attacks.contract import Victim
-from mlu.attacks.relearn import METRICS, Relearning, arrival, look_steps
+from mlu.attacks.relearn import RECOVERY_METRICS, Relearning, arrival, look_steps
 from mlu.data.split import Split
 from mlu.metrics.findings import NO_REFERENCE, Recovery
 from mlu.models.backbones import Tiny
@@ -117,7 +117,7 @@ def attacked(knowing):
         splits["test"].images.asked.clear()
         request = ForgetRequest(columns, tuple({0, 1, 2} - {*columns}))
         net = done(knowing[task.name], task)
-        return Victim(net, task, request, splits, {}, None, outputs, None, None, None, seed)
+        return Victim(net, task, request, splits, {}, None, outputs, None, seed)
 
     return one
 
@@ -202,7 +202,7 @@ def test_findings_are_medians_over_draws_and_the_share_that_never_came_back():
         "relearn/8/steps": 3.5,
         "relearn/8/censored": 0.25,
         "relearn/8/balanced_accuracy": pytest.approx((0.8 + 0.9) / 2),
-        **{f"relearn/64/{metric}": None for metric in METRICS},
+        **{f"relearn/64/{metric}": None for metric in RECOVERY_METRICS},
     }
     assert {finding.missing for path, finding in found.items() if "64" in path} == {"no images"}
 

@@ -15,7 +15,7 @@ from mlu.attacks.membership import MembershipInference
 from mlu.attacks.shadow import FEW, Evaluated, ShadowModels, evaluated, offline, online, trial
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE
-from mlu.metrics.trials import FALSE_POSITIVE_RATES, METRICS, trial_findings
+from mlu.metrics.trials import FALSE_POSITIVE_RATES, TRIAL_METRICS, trial_findings
 from mlu.models.tasks import MultiLabel, SingleLabel
 from mlu.pipeline.shadows import halves
 from tests.support.victims import REQUEST, outputs, victim_of
@@ -556,7 +556,7 @@ def test_targets_that_were_turned_round_are_not_asked_about_and_set_no_threshold
 def test_every_path_has_every_figure_and_nothing_over_itself():
     evidence = observe(world())
     assert list(evidence) == PATHS
-    ends = [*METRICS, *(f"tpr_at_fpr_{rate:g}" for rate in FALSE_POSITIVE_RATES)]
+    ends = [*TRIAL_METRICS, *(f"tpr_at_fpr_{rate:g}" for rate in FALSE_POSITIVE_RATES)]
     assert {finding.path for finding in attack().conclude(evidence)} == {
         f"{p}/{end}" for p in PATHS for end in ends
     }

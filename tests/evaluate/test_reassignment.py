@@ -4,7 +4,12 @@ import torch
 from torch import nn
 
 from mlu.evaluate import reassignment
-from mlu.evaluate.reassignment import MULTILABEL, NO_IMAGES, neighbours, reassignment_findings
+from mlu.evaluate.reassignment import (
+    MULTILABEL,
+    NO_FORGOTTEN_IMAGES,
+    neighbours,
+    reassignment_findings,
+)
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 
@@ -185,7 +190,7 @@ def test_without_images_of_a_forgotten_class_every_share_is_missing():
     assert [finding.path for finding in found] == [
         f"reassigned/{name}" for name in ("neighbour", "dog", "fox", "bat")
     ]
-    assert {(finding.value, finding.missing) for finding in found} == {(None, NO_IMAGES)}
+    assert {(finding.value, finding.missing) for finding in found} == {(None, NO_FORGOTTEN_IMAGES)}
 
 
 def test_the_original_gives_no_image_of_its_own_away_where_it_is_always_right():

@@ -18,7 +18,7 @@ from sklearn.metrics.cluster import contingency_matrix, expected_mutual_informat
 
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE, Trial
-from mlu.metrics.trials import METRICS, ROUNDING
+from mlu.metrics.trials import ROUNDING, TRIAL_METRICS
 
 law = settings(deadline=None, derandomize=True, max_examples=50)
 FIGURES = ("balanced_accuracy", "auroc", "accuracy", "mutual_information")
@@ -135,7 +135,7 @@ def test_every_figure_equals_scikit_learns(trial):
     np.testing.assert_allclose(stacked(trials.observed(trial)), [expected], atol=1e-12)
     with setting(RESAMPLES=50, PERMUTATIONS=9):
         findings = found(trial)
-    assert tuple(findings) == METRICS
+    assert tuple(findings) == TRIAL_METRICS
     np.testing.assert_allclose([findings[figure].value for figure in FIGURES], expected, atol=1e-12)
     for rate, value in zip(RATES, expected, strict=False):
         assert findings[f"folded_{rate}"].value == pytest.approx(max(value, 1 - value), abs=1e-12)
@@ -444,7 +444,7 @@ def test_a_label_that_is_copied_into_the_score_sets_off_the_alarm(sign, most):
     assert findings["folded_auroc"].value > 0.9
     assert findings["mutual_information"].low > 0.5
     assert {findings[metric].p_value for metric in TESTED} == {1 / (trials.PERMUTATIONS + 1)}
-    assert all(findings[metric].p_value is None for metric in set(METRICS) - set(TESTED))
+    assert all(findings[metric].p_value is None for metric in set(TRIAL_METRICS) - set(TESTED))
 
 
 @law
@@ -462,7 +462,7 @@ def test_inversion_turns_raw_rates_round_and_hides_nothing(trial):
         np.testing.assert_allclose(
             ends_of(plain[rate]), 1 - ends_of(other[rate])[[0, 2, 1]], atol=1e-12
         )
-    for metric in set(METRICS) - {*RATES, "accuracy"}:
+    for metric in set(TRIAL_METRICS) - {*RATES, "accuracy"}:
         np.testing.assert_allclose(
             ends_of(plain[metric]), ends_of(other[metric]), atol=1e-12, err_msg=metric
         )
@@ -668,7 +668,7 @@ def test_where_there_is_no_trial_every_figure_is_missing_with_the_reason():
         *trials.low_rate_findings("x", "why"),
         trials.excess_finding("x", "why", draw(0)),
     ]
-    paths = [*METRICS, "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "excess"]
+    paths = [*TRIAL_METRICS, "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "excess"]
     assert [finding.path for finding in findings] == [f"x/{path}" for path in paths]
     assert {
         (finding.value, finding.low, finding.p_value, finding.missing) for finding in findings

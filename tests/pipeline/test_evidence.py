@@ -260,7 +260,7 @@ def test_other_runs_are_attacked_anew_where_it_matters(spied, override, anew):
 
 def test_damaged_evidence_is_gathered_again(spied, tmp_path):
     _, first = spied()
-    files = sorted(tmp_path.glob(f"cache/attack-spy/*/{exposure.FILE}"))
+    files = sorted(tmp_path.glob(f"cache/attack-spy/*/{exposure.EVIDENCE_FILE}"))
     assert len(files) == len(NAMES)
     content = bytearray(files[0].read_bytes())
     content[len(content) // 2] ^= 1

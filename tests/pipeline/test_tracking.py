@@ -33,7 +33,7 @@ def command(outputs):
 
 def out_of_reach(outputs: Path) -> None:
     os.environ |= {"WANDB_MODE": "online", "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": NOBODY}
-    tracking.PATIENCE = 2.0
+    tracking.WANDB_PATIENCE = 2.0
     launch(*command(outputs))
 
 
@@ -58,7 +58,7 @@ def dying(outputs: Path) -> None:
         return run
 
     tracking.Wandb.opened = shot
-    tracking.PATIENCE = 2.0
+    tracking.WANDB_PATIENCE = 2.0
     launch(outputs, ("--multirun", *SMALL, "seed=0,1", f"hydra.sweep.dir={outputs}/sweep"))
 
 
