@@ -32,6 +32,7 @@ DECIDE_NOTHING = {
     "mlu.pipeline.experiment": "a form; each object in it has its own key",
     "mlu.system.disk": "how files are written",
     "mlu.system.errors": "words",
+    "mlu.system.progress": "a bar that shows how far it is",
     "mlu.system.process": "how processes start, wait and end",
     "mlu.system.store": "where things are kept",
 }
