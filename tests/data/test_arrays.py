@@ -18,7 +18,7 @@ from mlu.data.sets.mnist import MNIST
 from mlu.data.sets.svhn import SVHN
 from mlu.data.split import OPEN, partition
 from mlu.launch.check import check_config, forgotten_names
-from mlu.launch.compose import register_resolvers
+from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
 from tests.support.array_files import (
     CIFAR_CLASSES,
@@ -404,7 +404,7 @@ def test_its_config_makes_it(tmp_path, dataset, forget):
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"dataset={dataset}", f"dataset.root={tmp_path}"])
-    check_config(config)
+    check_config(values_of(config))
     made, kind = instantiate(config.dataset, _convert_="all"), KINDS[dataset.upper()]
     assert made == kind.at(
         str(tmp_path), name=dataset, default_forget=forget, labels=list(kind.labels)

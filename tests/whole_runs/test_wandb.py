@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mlu.launch.check import check_config
-from mlu.launch.compose import composed
+from mlu.launch.compose import composed, values_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "wandb"
 SWEEPS = sorted(EXAMPLES.glob("*.yaml"))
@@ -32,7 +32,7 @@ def test_a_sweeps_jobs_are_accepted(file):
     assert sweep["program"] == "launch.py"
     assert "${args_no_hyphens}" in sweep["command"]
     assert sweep["metric"]["name"] in FIGURES
-    check_config(composed([*first_values(sweep["parameters"])]))
+    check_config(values_of(composed([*first_values(sweep["parameters"])])))
 
 
 # wandb-workspaces of its own code.
