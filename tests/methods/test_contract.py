@@ -32,7 +32,13 @@ HARSH = [
     "method.tuning.weight_decay=0.5",
     "method.tuning.lr=0.5",
 ]
-SMALLER = {"unsir": ["method.noise_images=8", "method.noise_steps=2"], "ssd": ["method.images=64"]}
+FEW = ["method.images=64"]
+SMALLER = {
+    "unsir": ["method.noise_images=8", "method.noise_steps=2"],
+    "ssd": FEW,
+    "wf": FEW,
+    "wp": FEW,
+}
 
 
 def walk(experiment):
