@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,8 +32,11 @@ def main() -> None:
 
 
 def examined(values: Mapping[str, Any]) -> int:
-    """Examine the configured data set, show what was found and leave it in a folder; 1 if there are
-    faults, else 0."""
+    """Examine the configured data set, show what was found and leave it in a folder.
+
+    Returns:
+        1 if there are faults, else 0: the exit code.
+    """
     data = made(values, "dataset").load()
     splits = partition(data, values["seed"])
     with progress_bar("looking", len(data.images), "images") as bar:
@@ -39,9 +44,10 @@ def examined(values: Mapping[str, Any]) -> int:
 
     found = examine(data, splits, scan)
     found.faults.extend(damaged_arrays(data))
+
     folder = Path(values["outputs"]) / "doctor" / data.name
     folder.mkdir(parents=True, exist_ok=True)
-    picture(data, splits, folder / "labels.png")
+    draw_examination(data, splits, folder / "labels.png")
     show_examination(data, splits, found)
     if data.paths is not None:
         refused(scan.unreadable, data.paths, folder)
@@ -64,12 +70,10 @@ def show_examination(data: LabelledImages, splits: Mapping[str, Split], found: D
     console = Console()
     console.print(size_table(data, splits))
     console.print(label_table(data, splits))
-    for kind, lines, colour in (
-        ("fault", found.faults, "red"),
-        ("warning", found.warnings, "yellow"),
-    ):
-        for line in lines:
-            console.print(f"[{colour}]{kind}[/]: {escape(line)}", soft_wrap=True)
+    for line in found.faults:
+        console.print(f"[red]fault[/]: {escape(line)}", soft_wrap=True)
+    for line in found.warnings:
+        console.print(f"[yellow]warning[/]: {escape(line)}", soft_wrap=True)
 
     fit = "[red]is not fit[/]" if found.faults else "[green]is fit[/]"
     counts = f"{len(found.faults)} faults, {len(found.warnings)} warnings"
@@ -82,60 +86,82 @@ def size_table(data: LabelledImages, splits: Mapping[str, Split]) -> Table:
     table.add_column("")
     table.add_column("images", justify="right")
     table.add_column("people", justify="right")
+
     for name, split in splits.items():
         people = "" if data.identities is None else f"{len(np.unique(split.identities)):,}"
         table.add_row(name, f"{len(split):,}", people)
+
     return table
 
 
 def label_table(data: LabelledImages, splits: Mapping[str, Split]) -> Table:
-    """How common each label is where it is known, and how often that is."""
+    """Share of images with each label where it is known, and how often that is."""
     table = Table(title="images with the label, where it is known", title_justify="left")
     table.add_column("label")
     for name in (*splits, "known"):
         table.add_column(name, justify="right")
+
     rates, known = shares(splits)
     for label, row, share in zip(data.labels, rates, known, strict=True):
         table.add_row(escape(label), *(f"{rate:.1%}" for rate in row), f"{share:.1%}")
+
     return table
 
 
 def shares(splits: Mapping[str, Split]) -> tuple[np.ndarray, np.ndarray]:
-    """Share of positives among the known, shape (labels, splits), and share of the known, shape
-    (labels,)."""
+    """Shares of positives, and of what is known.
+
+    Returns:
+        Share of positives among the known, shape (labels, splits), and share of the known, shape
+        (labels,).
+    """
     rates = np.stack([split.base_rates().numpy() for split in splits.values()], 1)
-    return rates, np.concatenate([split.known.numpy() for split in splits.values()]).mean(0)
+    known = np.concatenate([split.known.numpy() for split in splits.values()])
+    return rates, known.mean(0)
 
 
-def picture(data: LabelledImages, splits: Mapping[str, Split], path: Path) -> None:
-    """How common each label is in each split, and how it goes with the others (phi coefficient)."""
-    labels = len(data.labels)
-    side = max(3.0, 0.42 * labels)
+def draw_examination(data: LabelledImages, splits: Mapping[str, Split], path: Path) -> None:
+    """Save a picture of how common each label is, and of how it goes with the others."""
+    side = max(3.0, 0.42 * len(data.labels))
     figure = Figure(figsize=(4.5 + 1.25 * side, 2.2 + side), layout="constrained")
     bars, matrix = figure.subplots(1, 2, width_ratios=(3, side))
-    rates, _ = shares(splits)
-    height = 0.8 / len(splits)
-    for number, name in enumerate(splits):
-        bars.barh(np.arange(labels) + (number - 1) * height, rates[:, number], height, label=name)
 
-    bars.set_yticks(range(labels), data.labels)
-    bars.invert_yaxis()
-    bars.set(xlim=(0, 1), xlabel="share of images with the label")
-    bars.spines[["top", "right"]].set_visible(False)
-    bars.legend(frameon=False)
-    values = label_correlations(data)
-    image = matrix.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-    matrix.set_xticks(range(labels), data.labels, rotation=90)
-    matrix.set_yticks(range(labels), data.labels)
+    draw_rates(bars, data, splits)
+    image = draw_correlations(matrix, data)
+    figure.colorbar(image, ax=matrix, label="correlation of the labels", shrink=0.8)
+
+    figure.savefig(path, dpi=120)
+
+
+def draw_rates(axes: Axes, data: LabelledImages, splits: Mapping[str, Split]) -> None:
+    """Bars: how common each label is in each split."""
+    rates, _ = shares(splits)
+    places, height = np.arange(len(data.labels)), 0.8 / len(splits)
+    for number, name in enumerate(splits):
+        axes.barh(places + (number - 1) * height, rates[:, number], height, label=name)
+
+    axes.set_yticks(range(len(data.labels)), data.labels)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="share of images with the label")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def draw_correlations(axes: Axes, data: LabelledImages) -> AxesImage:
+    """A matrix: how each label goes with each other (phi coefficient)."""
+    labels, values = len(data.labels), label_correlations(data)
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
+    axes.set_xticks(range(labels), data.labels, rotation=90)
+    axes.set_yticks(range(labels), data.labels)
+
     if labels <= MOST_NAMED:
         for (row, column), value in np.ndenumerate(values):
             colour = "white" if abs(value) > 0.6 else "black"
-            matrix.text(
+            axes.text(
                 column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour
             )
 
-    figure.colorbar(image, ax=matrix, label="correlation of the labels", shrink=0.8)
-    figure.savefig(path, dpi=120)
+    return image
 
 
 def leave_lists(found: Diagnosis, paths: Sequence[str], folder: Path) -> None:

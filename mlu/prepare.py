@@ -1,5 +1,4 @@
-"""python -m mlu.prepare dataset=celeba: decode and resize all images once; training then reads
-arrays."""
+"""python -m mlu.prepare dataset=celeba: decode and resize all images once, into arrays."""
 
 import os
 import time
@@ -20,19 +19,24 @@ def main() -> None:
 
 
 def prepare(values: Mapping[str, Any]) -> int:
-    """Bring the arrays up to date; 1 if there are images that cannot be read, else 0."""
+    """Bring the arrays up to date.
+
+    Returns:
+        1 if there are images that cannot be read, else 0: the exit code.
+    """
     dataset = made(values, "dataset")
     if not isinstance(dataset, ImageFolder):
         print(f"{dataset.name} comes in arrays: there is nothing to prepare")
         return 0
 
     check_fields(dataset.name, dataset.split, dataset.image_size)
+
     start = time.perf_counter()
     table = dataset.read()
     arrays, kept = dataset.arrays(table), set(dataset.kept(table).tolist())
-    unreadable = {
-        row: why for row, why in arrays.make(jobs=os.cpu_count() or 1).items() if row in kept
-    }
+    found = arrays.make(jobs=os.cpu_count() or 1)
+    unreadable = {row: why for row, why in found.items() if row in kept}
+
     seconds = time.perf_counter() - start
     size = sum(file.stat().st_size for file in arrays.folder.glob("*.npy"))
     pixels = dataset.image_size
