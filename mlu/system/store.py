@@ -1,5 +1,4 @@
-"""A content-addressed cache on disk: every stage is built once and found again, also by jobs that
-run side by side."""
+"""A content-addressed cache on disk: each entry is built once and found again, also side by side."""
 
 import datetime
 import errno
@@ -34,8 +33,10 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished stage: its files, and what was noted when they were made (JSON values, with the
-    `date`)."""
+    """A finished piece of work: its files, and what was noted when they were made.
+
+    Facts are JSON values, with the `date`.
+    """
 
     folder: Path
     facts: dict[str, Any]
@@ -43,32 +44,32 @@ class Entry:
 
 
 class Store:
-    """Entries under `root/<stage>/<hash of the key>`; made under another name and renamed, so never
+    """Entries under `root/<kind>/<hash of the key>`; made under another name and renamed, so never
     half-written."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
-    def holds(self, stage: str, key: Mapping[str, Any]) -> bool:
+    def holds(self, kind: str, key: Mapping[str, Any]) -> bool:
         """Whether there is an entry of `key`, damaged or not."""
-        return self.folder(stage, key).exists()
+        return self.folder(kind, key).exists()
 
-    def folder(self, stage: str, key: Mapping[str, Any]) -> Path:
-        return self.root / stage / digest(key)
+    def folder(self, kind: str, key: Mapping[str, Any]) -> Path:
+        return self.root / kind / digest(key)
 
-    def lock(self, stage: str, key: Mapping[str, Any]) -> FileLock:
+    def lock(self, kind: str, key: Mapping[str, Any]) -> FileLock:
         """What an entry is built under. One process may take it several times over; it falls when
         the process ends."""
-        folder = self.folder(stage, key)
+        folder = self.folder(kind, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(folder.with_suffix(".lock"), is_singleton=True)
 
     @contextmanager
-    def claim(self, stage: str, key: Mapping[str, Any]) -> Iterator[bool]:
+    def claim(self, kind: str, key: Mapping[str, Any]) -> Iterator[bool]:
         """Whether no other process builds the entry of `key`; if so, none will until the block
         ends."""
         try:
-            lock = self.lock(stage, key).acquire(blocking=False)
+            lock = self.lock(kind, key).acquire(blocking=False)
         except Timeout:
             yield False
             return
@@ -76,13 +77,13 @@ class Store:
             yield True
 
     def get(
-        self, stage: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]
+        self, kind: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]
     ) -> Entry:
         """Find the entry of `key`, or build it while other processes that ask for the same one
         wait.
 
         Args:
-            stage: A folder name, such as `original`.
+            kind: A folder name, such as `original`.
             key: All that the content depends on, as JSON values.
             build: Fills the folder it is given, in which there is at most PROGRESS, and returns
                 facts to keep with it, as JSON values.
@@ -91,15 +92,15 @@ class Store:
             The entry; `fresh` tells whether `build` ran. One whose files do not match their
             checksums is built again.
         """
-        folder = self.folder(stage, key)
-        with self.lock(stage, key):
+        folder = self.folder(kind, key)
+        with self.lock(kind, key):
             if folder.exists() or folder.is_symlink():
                 fault = damage(folder)
                 if fault is None:
                     (folder / PROGRESS).unlink(missing_ok=True)
                     return Entry(folder, read_manifest(folder)["facts"], fresh=False)
                 log.warning(
-                    "cached %s in %s is damaged (%s): building it again", stage, folder, fault
+                    "cached %s in %s is damaged (%s): building it again", kind, folder, fault
                 )
                 remove(folder)
 
@@ -115,7 +116,7 @@ class Store:
                 for file in sorted(draft.iterdir())
                 if file.name != PROGRESS
             }
-            manifest = {"stage": stage, "key": key, "facts": facts, "checksums": checksums}
+            manifest = {"stage": kind, "key": key, "facts": facts, "checksums": checksums}
             (draft / MANIFEST).write_text(
                 json.dumps({**manifest, "seal": digest(manifest)}, indent=1)
             )
@@ -126,7 +127,7 @@ class Store:
 
     def read(
         self,
-        stage: str,
+        kind: str,
         key: Mapping[str, Any],
         build: Callable[[Path], Mapping[str, Any]],
         open_entry: Callable[[Entry], Content],
@@ -137,14 +138,14 @@ class Store:
         and cannot be opened is damaged as well, and built again.
 
         Args:
-            stage: As in `get`, and so are `key` and `build`.
+            kind: As in `get`, and so are `key` and `build`.
             key: See there.
             build: See there.
             open_entry: Reads the files, without running anything that they hold; raises what it
                 will where they are not as `build` writes them.
         """
-        with self.lock(stage, key):
-            entry = self.get(stage, key, build)
+        with self.lock(kind, key):
+            entry = self.get(kind, key, build)
             try:
                 return open_entry(entry)
             except Exception as fault:
@@ -153,11 +154,11 @@ class Store:
                 reason = f"{type(fault).__name__}: {first_line(fault)}"
 
             log.warning(
-                "cached %s in %s is damaged (%s): building it again", stage, entry.folder, reason
+                "cached %s in %s is damaged (%s): building it again", kind, entry.folder, reason
             )
             remove(entry.folder)
 
-            return open_entry(self.get(stage, key, build))
+            return open_entry(self.get(kind, key, build))
 
 
 def of_the_machine(fault: BaseException | None) -> bool:
@@ -245,7 +246,7 @@ def damage(folder: Path) -> str | None:
 
 @functools.cache
 def code_digest(*modules: str) -> str:
-    """Hash of the source of modules and packages (all files below them): part of a stage's key.
+    """Hash of the source of modules and packages (all files below them): part of an entry's key.
 
     Read once per process: what runs is the code that was there at its start.
     """

@@ -75,8 +75,10 @@ def labels(images, seed, task=None, prevalence=0.5):
 
 
 def informed(images, seed, signal=1.0, task=None, prevalence=0.5):
-    """Logits and features tell the labels, with noise, and labels tell each other; one in ten
-    targets is unknown."""
+    """Logits and features tell the labels, with noise, and labels tell each other.
+
+    One in ten targets is unknown.
+    """
     targets = labels(images, seed, task, prevalence)
     if task is None or task.name == "multilabel":
         targets[::3, 1] = targets[::3, 0]
@@ -102,8 +104,10 @@ def told(images, seed, distance=1.0, prevalence=0.5, column=0):
 
 
 def pair(make, seed=0, **others):
-    """A victim with nothing but the splits that the attacker may look at: no network, no training
-    images."""
+    """A victim with nothing but the splits that the attacker may look at.
+
+    No network, no training images.
+    """
     return victim_of({"validation": make(2 * seed), "test": make(2 * seed + 1)}, **others)
 
 
@@ -132,8 +136,10 @@ def assert_all_differ(found, other):
 
 
 def tells(trial):
-    """Whether the AUROC is farther above a half than chance takes it; chance hardly takes it as far
-    below."""
+    """Whether the AUROC is farther above a half than chance takes it.
+
+    Chance hardly takes it as far below.
+    """
     positives, negatives = trial.truth.sum(), (~trial.truth).sum()
     exact = math.sqrt((positives + negatives + 1) / (12 * positives * negatives))
     assert auroc(trial) > 0.5 - 3 * exact
@@ -141,8 +147,7 @@ def tells(trial):
 
 
 def written_out(victim, look, strength=1.0, hidden=None):
-    """What scikit-learn's logistic regression, or its perceptron, says of the test images whose
-    target is known."""
+    """Answers of scikit-learn's classifiers about the test images whose target is known."""
     known = {part: said.known[:, 0].nonzero().squeeze(1) for part, said in victim.outputs.items()}
     learnt, asked = (victim.outputs[part].subset(known[part]) for part in ("validation", "test"))
     truth, wanted = (said.targets[:, 0].numpy() == 1 for said in (learnt, asked))
@@ -155,12 +160,14 @@ def written_out(victim, look, strength=1.0, hidden=None):
             fit, truth
         )
         return Trial(ask @ model.coef_[0] + model.intercept_[0], wanted, asked.identities)
+
     rising = np.sign(fit[truth].mean(0) - fit[~truth].mean(0))
     weight = np.where(truth, 0.5 / truth.mean(), 0.5 / (~truth).mean())
     model = MLPClassifier(
         (hidden,), early_stopping=True, n_iter_no_change=20, random_state=victim.seed
     ).fit(rising * fit, truth, weight)
     active = np.maximum(rising * ask @ model.coefs_[0] + model.intercepts_[0], 0)
+
     return Trial((active @ model.coefs_[1] + model.intercepts_[1])[:, 0], wanted, asked.identities)
 
 
@@ -185,6 +192,7 @@ def test_attackers_are_balanced_classifiers_of_standardised_views(task, strength
         expected[f"aia/{view}"] = written_out(victim, look, strength)
         if "/" not in view:
             expected[f"aia/{view}/mlp"] = written_out(victim, look, strength, hidden)
+
     assert tuple(expected) == PATHS
     found = observe(victim, strength=strength, hidden=hidden)
     assert_same(found, expected, atol=1e-6)
@@ -195,6 +203,7 @@ def test_a_view_shows_the_columns_that_it_names():
     victim = pair(lambda part: informed(5, part), request=ForgetRequest((2, 0), (1,)))
     said = victim.outputs["test"]
     first, middle, last = said.logits.unbind(1)
+
     shown = {
         "output": [last, first],
         "outputs": [first, middle, last],
@@ -289,8 +298,7 @@ def test_a_feature_that_tells_the_label_with_noise_is_read_as_well_as_it_can_be(
 
 
 def rare(prevalence, path):
-    """How far from the best that there is the attack on one and the same feature stays, in standard
-    errors."""
+    """Distance of the attack on one and the same feature from the best, in standard errors."""
     trial, best = tries(pair(lambda part: told(6000, part, 2.0, prevalence)))[path], norm.cdf(1.0)
     spread = math.sqrt(best * (1 - best) * (1 / trial.truth.sum() + 1 / (~trial.truth).sum())) / 2
     return (balanced(trial) - best) / spread
@@ -421,6 +429,7 @@ def test_no_more_people_are_learnt_from_than_asked_for():
     assert_same(observe(meeting(victim, validation=said.subset(drawn))), found)
     with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN"):
         observe(without(~beyond), images=60)
+
     assert_all_differ(observe(replace(victim, seed=1), images=60), found)
 
 
@@ -449,6 +458,7 @@ def test_judged_on_validation_it_never_sees_the_test_split_nor_a_person_twice():
     expected = observe(meeting(victim, validation=said.subset(half), test=said.subset(rest)))
     assert_same(found, expected)
     persons = set(said.identities[half.numpy()])
+
     assert all(not persons & set(trial.persons) for trial in found.values())
     proxy = attacker(judged="validation").without_model(blind)
     assert_same(
@@ -483,8 +493,10 @@ def test_unknown_targets_are_ignored():
 
 
 def side_by_side(seed, first, features, persons=None):
-    """One label with features of its own; next to it a frequent one that one feature tells with
-    noise."""
+    """One label with features of its own.
+
+    Next to it a frequent one that one feature tells with noise.
+    """
     said = told(len(first), 100 + seed)
     targets = torch.cat([first, said.targets[:, :2]], 1)
     return showing(targets, torch.cat([features, said.stages["last"]], 1), seed, persons)
@@ -541,7 +553,7 @@ def test_of_several_forgotten_labels_the_one_is_attacked_that_validation_images_
 )
 def test_a_handful_of_images_of_each_class_is_enough(rarer, learnt, judged, enough):
     def make(part):
-        """As many of the one class as of the other to learn from, or less."""
+        """Equally many of both classes to learn from, or fewer of the rarer one."""
         said, count = informed(2 * FEWEST_TO_LEARN, part), judged if part else learnt
         said.targets[:, 0], said.known[:] = (
             torch.where(torch.arange(2 * FEWEST_TO_LEARN) < count, rarer, 1 - rarer),
@@ -563,11 +575,13 @@ def test_where_a_class_does_not_occur_every_figure_is_missing_with_the_reason(pa
         said.known[said.targets[:, 0] != value, 0] = False
     else:
         said.targets[:, 0] = value
+
     found = observe(victim)
     assert found == dict.fromkeys(PATHS, NO_CLASSES)
     assert attacker().without_model(victim) == {"aia": NO_CLASSES, "aia/mlp": NO_CLASSES}
     for figures in (attacker().conclude(found), attacker().compare(found, found)):
         assert {(finding.value, finding.missing) for finding in figures} == {(None, NO_CLASSES)}
+
     assert list(findings(found)) == [
         f"{path}/{metric}" for path in PATHS for metric in TRIAL_METRICS
     ]
@@ -605,8 +619,10 @@ def test_without_a_model_classes_that_exclude_each_other_tell_nothing_new():
 
 
 def test_answers_that_are_sure_keep_their_order():
-    """Also where a probability would round to 1: who reads the label off one number says each
-    image's own."""
+    """Also where a probability would round to 1.
+
+    Who reads the label off one number says each image's own.
+    """
 
     def apart(part):
         targets = labels(200, part)
@@ -637,6 +653,7 @@ def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():
             assert finding.value == pytest.approx(folded[0] - folded[1], abs=1e-12)
             assert finding.low <= finding.value <= finding.high
             assert reference is weak or finding.low == finding.high == 0
+
     assert {(finding.value, finding.missing) for finding in attacker().compare(strong, None)} == {
         (None, NO_REFERENCE)
     }
@@ -644,8 +661,10 @@ def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():
 
 @pytest.mark.parametrize("path", ["aia/features", "aia/features/mlp"])
 def test_who_knows_the_persons_reads_them_again_unless_no_person_is_in_both_splits(path):
-    """Features tell who is on an image, and nothing else. The package's own split keeps persons
-    apart."""
+    """Features tell who is on an image, and nothing else.
+
+    The package's own split keeps persons apart.
+    """
     persons = np.arange(80).repeat(6)
     label = np.random.default_rng(0).integers(0, 2, (80, LABELS)).astype(np.uint8)[persons]
     codes, blank = noise(0, 80, 40)[persons], np.zeros((len(persons), 3, 1, 1), np.uint8)
@@ -658,4 +677,5 @@ def test_who_knows_the_persons_reads_them_again_unless_no_person_is_in_both_spli
         said = [showing(part.targets, codes[part.rows], 0, persons[part.rows]) for part in parts]
         victim = victim_of(dict(zip(("validation", "test"), said, strict=True)))
         found[name] = findings(observe(victim))[f"{path}/balanced_accuracy"]
+
     assert found["disjoint"].low <= 0.5 <= found["disjoint"].high < found["overlapping"].low

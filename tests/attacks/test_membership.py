@@ -55,8 +55,10 @@ def said(task, images, seed, margin=0.0, unknown=0.0, per_person=1):
     targets = (torch.rand(images, LABELS, generator=draw) < 0.5).float()
     if task.name == "singlelabel":
         targets = F.one_hot(torch.randint(LABELS, (images,), generator=draw), LABELS).float()
+
     sign = 2 * targets - 1 if task.name == "multilabel" else targets
     known = torch.rand(images, LABELS, generator=draw) >= unknown
+
     return outputs(
         targets,
         margin * sign + noise(seed, images, LABELS),
@@ -88,6 +90,7 @@ def world(
         )
         for at, (name, size) in enumerate(zip(SPLITS, sizes, strict=True))
     }
+
     return victim_of(parts, task, **fields)
 
 
@@ -128,6 +131,7 @@ def plain_statistics(task, seen, request):
             true = int(y.argmax())
             cases = {true: (p, true)} if known[true] else {}
             spread = entropy(p)
+
         for name, columns in (
             ("loss_forgotten", request.forgotten),
             ("loss_retained", request.retained),
@@ -137,8 +141,10 @@ def plain_statistics(task, seen, request):
                 row[name] = -np.mean(
                     [log_loss([true], [q], labels=range(len(q))) for q, true in told]
                 )
+
         if task.name == "singlelabel":
             cases = {k: case for k, case in cases.items() if k in request.forgotten}
+
         if cases:
             sure = [q[true] for q, true in cases.values()]
             surprise = [
@@ -152,7 +158,9 @@ def plain_statistics(task, seen, request):
                 "margin": np.mean([math.log(q / (1 - q)) for q in sure]),
                 "correctness": np.mean([q > 0.5 for q in sure]),
             }
+
         rows.append(row)
+
     return {name: [row[name] for row in rows] for name in STATISTICS}
 
 
@@ -173,6 +181,7 @@ def test_the_combined_attacker_sees_all_that_speaks_of_the_same_images():
         task.name: statistics(task, said(task, 40, 0), REQUEST)
         for task in (MultiLabel(), SingleLabel())
     }
+
     assert combined(forgets["multilabel"]).shape == (40, 6)
     without = [found for name, found in forgets["singlelabel"].items() if name != "loss_retained"]
     torch.testing.assert_close(
@@ -280,6 +289,7 @@ def test_members_of_whom_the_model_is_surer_are_found_by_every_statistic(task):
         for path in (f"mia/{name}", f"mia/{name}/logistic"):
             half = found[path].truth.sum()
             assert auroc(found[path]) > 0.5 + 3 * null_spread(half, half), path
+
     for name in ("loss_forgotten", "margin", "combined"):
         assert auroc(found[f"mia/{name}"]) > 0.9
 
@@ -293,8 +303,10 @@ def test_where_no_one_was_learnt_from_every_attack_is_by_chance(task):
 
 @pytest.fixture(scope="module", params=[MultiLabel(), SingleLabel()], ids=lambda task: task.name)
 def networks(request):
-    """Victims with 64 training images whose targets are chance: of a network before and after it
-    learnt them."""
+    """Victims with 64 training images whose targets are chance.
+
+    Of a network before and after it learnt them.
+    """
     task, parts = (
         request.param,
         {name: said(request.param, 64, at) for at, name in enumerate(SPLITS)},
@@ -316,6 +328,7 @@ def networks(request):
         optimiser.zero_grad()
         task.terms(net(images["train"]), parts["train"].targets).mean().backward()
         optimiser.step()
+
     return fresh, victim()
 
 
@@ -349,6 +362,7 @@ def test_images_asked_about_teach_the_attacker_nothing(task, rows, value):
     asked = ATTACK.observe(spoilt(victim, "test", rows, value))
     learnt = ATTACK.observe(spoilt(victim, "validation", rows, value))
     hurt = set(np.atleast_1d(victim.outputs["test"].identities[rows]).tolist())
+
     for path in before.keys() - {LABEL_MEMBERSHIP}:
         plain, other, control = (scores_of(found[path]) for found in (before, asked, learnt))
         shared = (plain.keys() & other.keys()) - hurt
@@ -365,6 +379,7 @@ def test_other_people_are_asked_about_than_are_learnt_from(task):
         victim = world(task, per_person=7, canaries=withheld)
         game = game_of(victim)
         known, judged = (set(game.outputs.identities[side]) for side in (game.learning, game.asked))
+
         assert known
         assert judged
         assert not known & judged
@@ -391,6 +406,7 @@ def test_members_and_others_are_exactly_as_many_and_learnt_from_so(monkeypatch):
         found = ATTACK.observe(world(sizes=sizes, unknown=0.3, per_person=3))
         for path in found.keys() - {LABEL_MEMBERSHIP}:
             assert found[path].truth.mean() == 0.5
+
     assert all(member.mean() == 0.5 for member in sides)
     whole = ATTACK.observe(world(sizes=(300, 90, 40)))["mia/margin"]
     assert len(whole.truth) == 80
@@ -414,8 +430,10 @@ def test_inverted_outputs_hide_nothing(monkeypatch):
 
 
 def canary_world(strength, learnt, images=400, unknown=0.0):
-    """Members are surer by `strength`; where targets were flipped they say so, if that was
-    `learnt`."""
+    """Members are surer by `strength`.
+
+    Where targets were flipped they say so, if that was `learnt`.
+    """
     random = np.random.default_rng(0)
     canaries = Canaries(random.random(images) < 0.5, random.random(images) < 0.2)
     victim = world(sizes=(images, 150, 150), canaries=canaries, unknown=unknown)
@@ -437,6 +455,7 @@ def test_canaries_whose_target_was_learnt_are_members_and_strangers_count_for_no
         assert np.array_equal(trial.truth, victim.canaries.supervised[asked])
         assert not victim.canaries.flipped[asked].any()
         assert scores_of(trial) == scores_of(others[path]) == scores_of(upset[path])
+
     assert auroc(found["mia/loss_forgotten"]) > 0.9
 
 
@@ -446,6 +465,7 @@ def test_flipped_targets_are_found_where_they_were_learnt():
         ATTACK.observe(canary_world(3.0, learnt))["mia/flipped"] for learnt in (True, False)
     )
     rows = np.flatnonzero(victim.canaries.flipped)
+
     assert np.array_equal(found.persons, victim.outputs["train"].identities[rows])
     assert np.array_equal(found.truth, victim.canaries.supervised[rows])
     assert auroc(found) > 0.9
@@ -494,6 +514,7 @@ def test_too_few_images_give_a_reason_and_no_figures():
         seen[rows[fewest:]] = math.nan
         trial = membership_trial(threshold, game, seen, 0)
         assert isinstance(trial, str) != enough
+
     found = {finding.path: finding for finding in ATTACK.conclude({"mia/margin": trial})}
     assert all(finding.value is None and finding.missing == trial for finding in found.values())
 
@@ -562,6 +583,7 @@ def test_every_path_has_every_figure_and_nothing_over_itself():
     games = [f"mia/{name}{end}" for name in STATISTICS for end in ("", "/logistic")] + [
         "mia/combined"
     ]
+
     assert list(evidence) == [*games, "label_membership"]
     low = {f"{path}/tpr_at_fpr_{rate:g}" for path in games for rate in FALSE_POSITIVE_RATES}
     paths = {finding.path for finding in ATTACK.conclude(evidence)}

@@ -52,9 +52,11 @@ def coloured(task, seed=0):
     targets = random.random((images, LABELS)) < 0.5
     if task.name == "singlelabel":
         targets = np.eye(LABELS)[random.integers(0, LABELS, images)]
+
     pixels = random.normal(70, 25, (images, 3, SIZE, SIZE)) + 90 * targets[:, :, None, None]
     pixels = Watched(pixels.clip(0, 255).astype(np.uint8))
     targets = torch.from_numpy(np.asarray(targets)).float()
+
     return {
         name: Split(
             pixels,
@@ -85,7 +87,9 @@ def knowing():
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+
         nets[task.name] = net.eval()
+
     return nets
 
 
@@ -96,8 +100,10 @@ def silenced(net, task, columns=(0,)):
 
 
 def blind(net, task, columns=(0,)):
-    """Silent, and red is not seen (of classes, whose absence tells as much, no colour): it really
-    lacks the label."""
+    """Silent, and red is not seen (of classes, whose absence tells as much, no colour).
+
+    It really lacks the label.
+    """
     net = silenced(net, task, columns)
     with torch.no_grad():
         net.body.block1.conv.weight[:, columns if task.name == "multilabel" else slice(None)] = 0
@@ -253,7 +259,7 @@ def test_who_knows_needs_no_step_who_was_silenced_some_and_who_lacks_the_label_m
 
 @by_task
 def test_labels_that_tell_nothing_bring_nothing_back(attacked, task):
-    """Negative control: the label is learnt from the images' own targets, not found in the network."""
+    """Negative control: the label is learnt from the images' targets, not found in the network."""
     victim = attacked(task, blind)
     targets = victim.splits["validation"].targets
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(1))
@@ -264,6 +270,7 @@ def test_labels_that_tell_nothing_bring_nothing_back(attacked, task):
         )
         for part in (victim.splits["validation"], wrong)
     )
+
     assert [arrival(found)[1].item() for found in (told, untold)] == [True, False]
 
 
@@ -273,6 +280,7 @@ def test_only_silenced_rows_lose_their_bias_and_the_victim_stays_as_it_was(attac
     before = copy.deepcopy(victim.net.state_dict())
     recovery(victim, cap=3, recovered=UNREACHABLE)
     torch.testing.assert_close(dict(victim.net.state_dict()), dict(before), rtol=0, atol=0)
+
     assert not victim.net.training
     (copied, woken, _), (last, _, _) = judged[0], judged[-1]
     wanted = before | {"head.bias": before["head.bias"] * torch.tensor([0.0, 1, 1])}
@@ -303,6 +311,7 @@ def test_it_learns_from_validation_images_alone_half_of_them_with_the_label(
     assert len(used) == samples
     for rows in rounds[: 1 + (samples > 8)]:
         np.testing.assert_array_equal(np.sort(rows), used)
+
     assert samples == 8 or (rounds[0] != rounds[1]).any()
     assert set(used) <= set(validation.rows)
     has = (validation.targets[:, list(columns)] > 0).any(1)[
@@ -326,12 +335,15 @@ def mean_recall(true, said, columns):
 
 
 def by_hand(victim, columns, steps, taken, lr):
-    """Adam (Kingma and Ba, 2015) from its equations on given batches; logits and balanced accuracy
-    at each look."""
+    """Adam (Kingma and Ba, 2015) from its equations on given batches.
+
+    Logits and balanced accuracy at each look.
+    """
     task, test, images = victim.task, victim.splits["test"], victim.splits["test"].images.pixels
     validation, net = victim.splits["validation"], copy.deepcopy(victim.net).eval()
     with torch.no_grad():
         net.head.bias[columns] = 0
+
     weights = {name: value.detach() for name, value in net.named_parameters()}
     first, second = (
         {name: torch.zeros_like(value) for name, value in weights.items()} for _ in range(2)
@@ -356,10 +368,12 @@ def by_hand(victim, columns, steps, taken, lr):
                 second[name] = 0.999 * second[name] + 0.001 * slope**2
                 ahead, spread = first[name] / (1 - 0.9**count), second[name] / (1 - 0.999**count)
                 weights[name] = weights[name] - lr * ahead / (spread.sqrt() + 1e-8)
+
         logits = torch.func.functional_call(net, weights, torch.from_numpy(images[test.rows]))
         said.append(logits)
         decided = logits > 0 if task.name == "multilabel" else torch.eye(LABELS)[logits.argmax(1)]
         found.append(mean_recall(test.targets, decided, columns))
+
     return torch.stack(said), found
 
 
@@ -376,6 +390,7 @@ def test_it_is_plain_adam_on_the_forgotten_label(attacked, judged, task, columns
     taken = victim.splits["test"].images.learnt_from()
     said = torch.stack([logits for _, _, logits in judged])
     wanted, rates = by_hand(victim, columns, found.steps, taken, lr=0.003)
+
     assert (said[1:] - said[:-1]).abs().amax((1, 2)).min() > 1e-3
     torch.testing.assert_close(said, wanted.float(), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.balanced_accuracy, [rates], atol=1e-12)
@@ -394,6 +409,7 @@ def test_a_seed_decides_all_and_every_draw_is_another_one(attacked):
         victim = attacked(done=silenced)
         recovery(victim, samples=(samples,), draws=2, cap=1, recovered=UNREACHABLE)
         images[samples] = [frozenset(rows) for rows in victim.splits["test"].images.learnt_from()]
+
     assert images[8][0] != images[8][1]
     assert not images[8][0] <= images[16][0]
 
@@ -421,6 +437,7 @@ def test_the_goal_is_a_share_of_the_originals_on_the_images_judged(attacked, tas
             [rows for rows, learning in victim.splits["test"].images.asked if not learning]
         )
     )
+
     assert len(rows) == 31
     assert np.sort(list(Counter(rows // 2).values())).tolist() == [1, *[2] * 15], (
         "whole persons, but for the last"
@@ -437,6 +454,7 @@ def test_images_whose_target_is_unknown_are_neither_learnt_from_nor_judged(attac
         split = victim.splits[part]
         split.known[::2, 0] = False
         split.targets[::2, 0] = 1 - split.targets[::2, 0]
+
     found = recovery(victim, samples=(40,), cap=1)
     asked = np.concatenate([rows for rows, _ in victim.splits["test"].images.asked])
     assert (asked % 2 == 1).all()
@@ -455,6 +473,7 @@ def test_too_few_images_on_a_side_are_a_reason(attacked, side):
     )
     known[(targets == side).nonzero()[3:]] = False
     evidence = attack(samples=(6, 8)).observe(victim)
+
     assert isinstance(evidence["relearn/6"], Recovery)
     assert evidence["relearn/8"].startswith("fewer than 4 validation images")
     victim.splits["test"].targets[:, 0] = side

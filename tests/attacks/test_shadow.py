@@ -40,8 +40,10 @@ SCORES = {"online": online, "offline": offline, "rmia": relative}
 
 
 def gaussian(seed, count=6, images=40, others=30, labels=2, delta=1.0, spread=1.0):
-    """Confidences N(mean of the image and label + delta where learnt from, spread^2); the first
-    half is learnt from."""
+    """Confidences N(mean of the image and label + delta where learnt from, spread^2).
+
+    The first half is learnt from.
+    """
     random = np.random.default_rng(seed)
     mean, member = random.normal(size=(images, labels)), np.arange(images) < images // 2
     inside, strange = halves(np.arange(images), count, seed), random.normal(size=(others, labels))
@@ -55,8 +57,10 @@ def gaussian(seed, count=6, images=40, others=30, labels=2, delta=1.0, spread=1.
 
 
 def plain_lira(seen, shared, known):
-    """Carlini et al. (2022), one label and image at a time: log likelihood ratio, and one-sided
-    z-score."""
+    """Carlini et al. (2022), one label and image at a time.
+
+    Log likelihood ratio, and one-sided z-score.
+    """
     ratio, z_score = np.zeros((2, len(seen.own)))
     for label in range(seen.own.shape[1]):
         images = np.flatnonzero(known[:, label])
@@ -75,12 +79,14 @@ def plain_lira(seen, shared, known):
                 variance |= {
                     (x, side): squares / sum(len(group) - 1 for group in own) for x in images
                 }
+
         for x in images:
             not_learnt, learnt = (
                 norm(groups[x, side].mean(), math.sqrt(variance[x, side])) for side in (0, 1)
             )
             ratio[x] += learnt.logpdf(seen.own[x, label]) - not_learnt.logpdf(seen.own[x, label])
             z_score[x] += (seen.own[x, label] - not_learnt.mean()) / not_learnt.std()
+
     return {online: ratio, offline: z_score}
 
 
@@ -144,7 +150,7 @@ def null_spread(half):
 
 
 def plain_rmia(seen, gamma, a, known, known_others):
-    """Zarifzadeh et al. (2024), offline: share of the population z with ratio_x / ratio_z >= gamma."""
+    """Zarifzadeh et al. (2024), offline: share of others z with ratio_x / ratio_z >= gamma."""
 
     def ratio(own, reference, told):
         p, *others = (
@@ -159,6 +165,7 @@ def plain_rmia(seen, gamma, a, known, known_others):
     asked = [
         ratio(own, seen.shadows[~seen.inside[:, x], x], known[x]) for x, own in enumerate(seen.own)
     ]
+
     return [np.mean([x / z >= gamma for z in population]) for x in asked]
 
 
@@ -175,8 +182,10 @@ def odds(*probs):
 
 @pytest.mark.parametrize(("gamma", "share"), [(0.6, 1.0), (1.0, 0.5), (1.69, 0.5), (1.7, 0.0)])
 def test_rmia_of_two_validation_images_by_hand(gamma, share):
-    """Gain 0.8 / 0.55 = 1.4545; validation images gain 0.6 / 0.7 = 0.8571 and 0.9 / 0.4 = 2.25; a =
-    0.5."""
+    """Gain 0.8 / 0.55 = 1.4545.
+
+    Validation images gain 0.6 / 0.7 = 0.8571 and 0.9 / 0.4 = 2.25; a = 0.5.
+    """
     seen = Evaluated(
         odds(0.8)[:, None],
         odds(0.99, 0.5, 0.3)[:, None, None],
@@ -209,6 +218,7 @@ def test_a_constant_output_says_nothing(value, count):
         np.testing.assert_allclose(score(quiet), score(rest), rtol=1e-12)
         np.testing.assert_allclose(score(moved), score(rest), rtol=1e-12)
         assert (score(with_constant(quiet, 1, value)) == 0).all()
+
     for a in (0.0, 0.3, 1.0):
         silent = attack(a=a).relative(with_constant(quiet, 1, value))
         assert np.isfinite(silent).all()
@@ -229,7 +239,7 @@ def test_an_output_that_varies_by_rounding_alone_says_nothing(count):
 
 
 def shadows_of(victim, count, delta=0.0, seed=0):
-    """Normal log odds of what is true, higher by `delta` where learnt from: like those of `world`."""
+    """Normal log odds of what is true, higher by `delta` where learnt from, as in `world`."""
     random = np.random.default_rng([seed, count])
     pool = ("train", "test") if victim.canaries is None else ("train",)
     sizes = [len(victim.outputs[name]) for name in pool]
@@ -240,6 +250,7 @@ def shadows_of(victim, count, delta=0.0, seed=0):
         above = delta * learnt[name][:, :, None] if name in learnt else 0.0
         confidences = above + random.normal(size=(count, *part.targets.shape))
         logits[name] = torch.from_numpy(confidences) * sign_of(part.targets, victim.task)
+
     return Shadows(inside, logits)
 
 
@@ -248,7 +259,7 @@ def sign_of(targets, task):
 
 
 def world(task=None, sizes=(40, 20, 40), delta=0.0, count=6, seed=0, known=None, **fields):
-    """A victim among plain and matched shadow models, surer by `delta` of what it was trained on."""
+    """A victim among plain and matched shadow models, surer by `delta` of what it learnt."""
     task, draw, parts = task or MultiLabel(), torch.Generator().manual_seed(seed), {}
     for name, images in zip(SPLITS, sizes, strict=True):
         targets = torch.rand(images, LABELS, generator=draw).argsort(1) == 0
@@ -259,8 +270,10 @@ def world(task=None, sizes=(40, 20, 40), delta=0.0, count=6, seed=0, known=None,
         parts[name] = outputs(
             targets.float(), logits, known=None if known is None else known(images, draw)
         )
+
     victim = victim_of(parts, task, **fields)
     plain, matched = (shadows_of(victim, count, delta, 2 * seed + of) for of in (0, 1))
+
     return replace(victim, shadows=plain, matched=matched)
 
 
@@ -279,6 +292,7 @@ def test_what_shadow_models_were_surer_of_is_found_and_pool_and_truth_are_the_sp
     of_class = (
         torch.cat([victim.outputs[name].targets[:, 0] for name in ("train", "test")]).numpy() > 0
     )
+
     for path, found in observe(victim).items():
         # Of a class only its own images can say whether it was learnt from.
         rows = (
@@ -327,6 +341,7 @@ def test_the_threshold_is_where_shadow_models_are_told_apart_best_each_by_the_ot
 
 def test_a_shadow_model_under_attack_is_not_among_the_attackers():
     seen, names = gaussian(0), ("shadows", "inside", "shadows_others")
+
     for number in range(6):
         as_victim = seen.as_if(number)
         assert np.array_equal(as_victim.own, seen.shadows[number])
@@ -362,8 +377,10 @@ def test_in_the_place_of_a_shadow_model_each_image_has_as_many_that_learnt_from_
 )
 @pytest.mark.parametrize("name", SCORES)
 def test_shadow_models_are_told_apart_as_well_as_the_model_under_attack(name, count, delta):
-    """Else a threshold that is best for them is not for it: each image has as many on both sides,
-    judged alike."""
+    """Else a threshold that is best for them is not for it.
+
+    Each image has as many on both sides, judged alike.
+    """
     images = 6000
     spread = (
         np.random.default_rng(0).permutation(np.geomspace(0.1, 10, images))[:, None]
@@ -373,6 +390,7 @@ def test_shadow_models_are_told_apart_as_well_as_the_model_under_attack(name, co
     seen = gaussian(6, count, images, 50, 1, delta, spread)
     said = np.concatenate([SCORES[name](seen.as_if(number)) for number in range(count)])
     rehearsed = roc_auc_score(np.concatenate(seen.inside), said)
+
     # The rehearsals' own error is no larger: they are several of every image.
     assert abs(rehearsed - area_of(seen, SCORES[name])) < 3 * math.sqrt(2) * null_spread(
         images // 2
@@ -411,6 +429,7 @@ def test_unknown_targets_are_not_read():
     )
     other = replace(victim, outputs=parts, shadows=shadows)
     before, after = observe(victim), observe(other)
+
     for path in PATHS:
         np.testing.assert_array_equal(before[path].scores, after[path].scores)
 
@@ -418,8 +437,7 @@ def test_unknown_targets_are_not_read():
 @pytest.mark.parametrize("count", [6, 2 * FEW])
 @pytest.mark.parametrize("name", SCORES)
 def test_an_unknown_target_counts_for_nothing(name, count):
-    """It has no part in a sum or a product over labels, in a variance or in a validation image's
-    gain."""
+    """Neither in a sum or product over labels, in a variance nor in a validation image's gain."""
     victim = world(delta=1.0, count=count, known=masked(0.3))
     parts = {
         name: replace(part, known=torch.ones_like(part.known))
@@ -435,12 +453,15 @@ def test_an_unknown_target_counts_for_nothing(name, count):
         plain = plain_rmia(whole, 1.0, 0.3, asked, known["validation"])
     else:
         plain = plain_lira(whole, count < 2 * FEW, asked)[SCORES[name]]
+
     np.testing.assert_allclose(SCORES[name](part), plain, rtol=1e-9, atol=1e-9)
 
 
 def louder(victim, columns, *which):
-    """Other logits of those labels: of the victim's own outputs, or of its `shadows` or `matched`
-    ones."""
+    """Other logits of those labels.
+
+    Of the victim's own outputs, or of its `shadows` or `matched` ones.
+    """
 
     def loud(logits, name):
         change = torch.randn(
@@ -463,6 +484,7 @@ def louder(victim, columns, *which):
             said = getattr(victim, one)
             logits = {name: loud(logits, name) for name, logits in said.logits.items()}
             fields[one] = replace(said, logits=logits)
+
     return replace(victim, **fields)
 
 
@@ -509,6 +531,7 @@ def test_of_a_class_the_log_odds_of_the_true_one_against_all_others_count():
         part = victim.outputs[name]
         probs = part.logits.softmax(1)[part.targets > 0]
         np.testing.assert_allclose(own[:, 0], torch.logit(probs), rtol=1e-9)
+
     probs = victim.shadows.logits["test"].softmax(2)[:, victim.outputs["test"].targets > 0]
     np.testing.assert_allclose(seen.shadows[:, 40:, 0], torch.logit(probs), rtol=1e-9)
 
@@ -530,6 +553,7 @@ def test_with_canaries_it_asks_which_training_images_targets_were_learnt():
         shadows=shadows,
         matched=shadows,
     )
+
     for found in observe(asked).values():
         assert np.array_equal(found.truth, supervised)
         assert np.array_equal(found.persons, victim.outputs["train"].identities)
@@ -548,6 +572,7 @@ def test_targets_that_were_turned_round_are_not_asked_about_and_set_no_threshold
     )
     other = replace(seen, own=own, shadows=shadows)
     plain, turned = (trial(victim, range(LABELS), one, SCORES[name]) for one in (seen, other))
+
     assert np.array_equal(plain.truth, canaries.supervised[~canaries.flipped])
     assert np.array_equal(plain.persons, victim.outputs["train"].identities[~canaries.flipped])
     np.testing.assert_array_equal(plain.scores, turned.scores)

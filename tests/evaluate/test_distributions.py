@@ -52,8 +52,10 @@ def said(task, logits, known=None):
 
 
 def distributions(task, row, columns=COLUMNS):
-    """The distributions that an image's outputs are: a Bernoulli per label, or one over the
-    classes."""
+    """The distributions that an image's outputs are.
+
+    A Bernoulli per label, or one over the classes.
+    """
     z = row[list(columns)].numpy()
     if task.name == "singlelabel":
         return [np.exp(z) / np.exp(z).sum()]
@@ -65,8 +67,10 @@ def plain_entropies(task, logits):
 
 
 def plain_losses(task, outputs):
-    """By scikit-learn, an image at a time: the mean over retained labels, or of images of retained
-    classes."""
+    """By scikit-learn, an image at a time.
+
+    The mean over retained labels, or of images of retained classes.
+    """
     rows = zip(outputs.logits, outputs.targets.numpy(), strict=True)
     if task.name == "singlelabel":
         every = range(LABELS)
@@ -76,6 +80,7 @@ def plain_losses(task, outputs):
                 for row, true in label_rows(rows)
             ]
         )
+
     return np.array(
         [
             np.mean(
@@ -97,17 +102,11 @@ def label_rows(rows):
 
 def apart(task, first, second, columns):
     """Mean Jensen-Shannon divergence of the images' outputs, by SciPy."""
-    return np.mean(
-        [
-            np.mean(
-                [
-                    jensenshannon(p, q) ** 2
-                    for p, q in zip(*(distributions(task, z, columns) for z in pair), strict=True)
-                ]
-            )
-            for pair in zip(first, second, strict=True)
-        ]
-    )
+    means = []
+    for pair in zip(first, second, strict=True):
+        ours, theirs = (distributions(task, logits, columns) for logits in pair)
+        means.append(np.mean([jensenshannon(p, q) ** 2 for p, q in zip(ours, theirs, strict=True)]))
+    return np.mean(means)
 
 
 def found(task, logits, reference, incompetent=None):
@@ -132,6 +131,7 @@ def test_findings_equal_scipys(task):
         assert findings[f"{kind}/ks"].value == pytest.approx(
             stats.ks_2samp(values, references).statistic, abs=1e-12
         )
+
     assert findings["entropy/jensen_shannon"].value == pytest.approx(
         apart(task, ours, theirs, COLUMNS), abs=1e-12
     )
@@ -218,4 +218,5 @@ def test_an_unknown_target_counts_in_no_loss():
         if seen.any()
     ]
     np.testing.assert_allclose(losses(MultiLabel(), outputs, REQUEST), expected, atol=1e-12)
+
     assert len(expected) < IMAGES

@@ -10,7 +10,7 @@ LABELS = ("Male", "Bald", "Young", "Smiling")
 
 
 def figures(balanced_accuracy):
-    """Figures whose value tells metric and label: 10 times the metric's number, plus the label's."""
+    """Figures whose value tells metric and label: 10 times the metric's number plus the label's."""
     numbered = {
         metric: Figures(10.0 * number + np.arange(len(LABELS)))
         for number, metric in enumerate(FORGOTTEN_METRICS)
@@ -35,6 +35,7 @@ def test_the_label_that_is_remembered_best_is_shown(balanced_accuracy, forgotten
         finding.path: finding
         for finding in forgotten_findings(figures(balanced_accuracy), LABELS, forgotten)
     }
+
     assert list(found) == [f"forgotten/{metric}" for metric in FORGOTTEN_METRICS]
     shown = found.pop("forgotten/balanced_accuracy")
     ends = (

@@ -18,7 +18,7 @@ CLASSES = len(NAMES)
 
 
 def head_of(seed=0, width=3):
-    """Rows of very different lengths, so that the largest logit need not be of the nearest class."""
+    """Rows of very different lengths: the largest logit need not be of the nearest class."""
     head = nn.Linear(width, CLASSES).double().requires_grad_(False)
     draw = torch.Generator().manual_seed(seed)
     head.weight.copy_(torch.randn(CLASSES, width, dtype=torch.float64, generator=draw))
@@ -33,8 +33,10 @@ def features_of(images=200, width=3, seed=1):
 
 
 def nearest_by_hyperplanes(features, classes, head, retained):
-    """Point by point: the signed distance to each boundary, and that its foot really lies on the
-    boundary."""
+    """Point by point.
+
+    The signed distance to each boundary, and that its foot really lies on the boundary.
+    """
     weight, bias = head.weight.numpy(), head.bias.numpy()
     found = []
     for point, own in zip(features.numpy(), classes.tolist(), strict=True):
@@ -48,7 +50,9 @@ def nearest_by_hyperplanes(features, classes, head, retained):
             np.testing.assert_allclose(
                 np.linalg.norm(foot - point), abs(distances[other]), atol=1e-9
             )
+
         found.append(min(distances, key=distances.get))
+
     return torch.tensor(found)
 
 
@@ -58,12 +62,13 @@ def by_largest_logit(logits, classes, head, retained):
 
 
 def assert_nearest(find, seed, retained=(1, 2, 4)):
-    """Of images of all other classes, right ones and misclassified ones."""
+    """Try images of all other classes, right ones and misclassified ones."""
     head, features = head_of(seed), features_of()
     forgotten = [column for column in range(CLASSES) if column not in retained]
     classes = torch.tensor(forgotten)[torch.arange(len(features)) % len(forgotten)]
     logits = head(features)
     right = logits.argmax(1) == classes
+
     assert right.any()
     assert not right.all()
     assert torch.equal(
@@ -84,12 +89,15 @@ def test_the_largest_logit_is_another_answer():
 
 
 def test_whoever_walks_away_in_any_direction_meets_the_neighbour_first():
-    """In a plane, for images that are classified right: no formula for distances, only where the
-    logits cross."""
+    """In a plane, for images that are classified right.
+
+    No formula for distances, only where the logits cross.
+    """
     head, features = head_of(width=2), features_of(width=2)
     own, retained = 0, (1, 2, 3, 4)
     logits = head(features)
     features, logits = features[logits.argmax(1) == own], logits[logits.argmax(1) == own]
+
     assert len(features) > 20
     angles = torch.arange(3600, dtype=torch.float64) * torch.pi / 1800
     rays = torch.stack([angles.cos(), angles.sin()], 1) @ head.weight.T
@@ -120,14 +128,17 @@ def values(findings):
 
 
 def test_shares_are_those_of_the_forgotten_classes_images_alone(monkeypatch):
-    """Eight images of classes 0 and 3, one each of the others; one image is still said to be of its
-    class."""
+    """Eight images of classes 0 and 3, one each of the others.
+
+    One image is still said to be of its class.
+    """
     monkeypatch.setattr(
         reassignment, "neighbours", lambda *_: torch.tensor([1, 1, 1, 2, 2, 2, 4, 4])
     )
     outputs = outputs_of([0, 0, 1, 0, 0, 3, 2, 3, 3, 3, 4], [1, 1, 4, 2, 2, 2, 4, 0, 4, 1, 4])
     request = ForgetRequest((0, 3), (1, 2, 4))
     found = reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, NAMES)
+
     assert values(found) == {
         "reassigned/neighbour": 5 / 8,
         "reassigned/dog": 3 / 8,
@@ -147,6 +158,7 @@ def test_neighbours_are_those_of_the_original_and_of_each_images_true_class():
     )
     said = torch.tensor(classes)
     said[rows] = nearest
+
     for shift, share in ((0, 1.0), (1, 0.0)):
         outputs = outputs_of(classes, ((said + shift) % CLASSES).tolist())
         found = values(
@@ -169,6 +181,7 @@ def test_shares_of_retained_classes_sum_to_what_is_not_given_to_forgotten_ones(s
         for one, guess in zip(classes, said, strict=True)
         if one in request.forgotten
     ]
+
     assert shares == pytest.approx(1 - np.mean(kept))
     assert shares <= 1 + 1e-6
 

@@ -26,6 +26,7 @@ from tests.support.made_outputs import (
 )
 def test_what_is_undefined_is_kept_with_a_reason(targets, known, undefined):
     figures = label_figures(MultiLabel(), outputs_of(targets, [1.0, -1, 2], known))
+
     assert {metric for metric in figures if np.isnan(figures[metric].value[0])} == undefined
     findings = label_findings(figures, ["Bald", "Other"])
     assert [f.path for f in findings] == [
@@ -108,6 +109,7 @@ def test_single_label_retained_figures_are_of_images_of_retained_classes():
     outputs = random_outputs(task, unknown=0)
     classes, said = outputs.targets.argmax(1).numpy(), outputs.logits.argmax(1).numpy()
     rows = np.isin(classes, retained)
+
     assert 0 < rows.sum() < IMAGES
     findings = {finding.path: finding for finding in retained_findings(task, outputs, retained)}
     accuracy = findings["retained/accuracy"]

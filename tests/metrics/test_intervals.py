@@ -160,8 +160,7 @@ def test_one_person_says_little():
 
 
 def simulate(persons, mean, spread, simulations, seed):
-    """Successes of clustered images, shape (images, simulations), whose rate differs from person to
-    person."""
+    """Successes of images whose rate differs between persons, shape (images, simulations)."""
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 9, persons)
     rates = random.beta(mean * spread, (1 - mean) * spread, (persons, simulations))
@@ -227,8 +226,10 @@ def test_mean_intervals_cover_the_truth():
 
 
 def test_mean_interval_of_rates_that_persons_share_covers_the_truth():
-    """Each person has two images of either kind, all right or all wrong: the two rates err
-    together."""
+    """Each person has two images of either kind, all right or all wrong.
+
+    The two rates err together.
+    """
     simulations, persons = 4000, 60
     random = np.random.default_rng(2)
     success = np.repeat(random.random((persons, simulations)) < 0.8, 4, axis=0)
@@ -239,6 +240,7 @@ def test_mean_interval_of_rates_that_persons_share_covers_the_truth():
     np.testing.assert_allclose(shared, 1)
     rates = success[first[:, 0]].mean(0), success[~first[:, 0]].mean(0)
     least = stats.binom.ppf(1e-4, simulations, COVERAGE)
+
     assert covered(mean_interval(*rates, one, two, shared), 0.8) >= least
     # Control: as if the two were independent.
     assert covered(mean_interval(*rates, one, two), 0.8) < least
@@ -266,6 +268,7 @@ def test_mean_rate_intervals_cover_the_truth():
         )
         low, high = mean_rate_interval(success, trial, np.arange(images))
         found += low <= truths.mean() <= high
+
     assert found >= stats.binom.ppf(1e-4, simulations, COVERAGE)
 
 

@@ -74,6 +74,7 @@ def slow(scores, truth, weights=None):
         [weights[(truth == one) & (said == other)].sum() for other in (False, True)]
         for one in (False, True)
     ]
+
     return (
         balanced_accuracy_score(truth, said, sample_weight=weights) if both else np.nan,
         roc_auc_score(truth, ranks, sample_weight=weights) if both else np.nan,
@@ -100,8 +101,7 @@ PEOPLE, SIMULATIONS = 120, 500
 
 
 def draw(seed, people=PEOPLE, most=1, prevalence=0.5, distance=0.0, shared=0.0, own=False):
-    """Normal scores that the label moves by `distance` standard deviations, half of it to either
-    side of 0.
+    """Normal scores that the label moves by `distance` standard deviations, half to each side.
 
     People have 1 to `most` images; so much of the variance is `shared` by a person's. The label is
     the image's own, or the person's.
@@ -202,7 +202,7 @@ TRUTHS = {
 def test_a_draw_resamples_people_and_one_more_of_a_class_that_was_answered_without_exception(
     truth, added
 ):
-    """That one has as many images as a person of the class has on average."""
+    """The one more has as many images as a person of the class has on average."""
     trial = trial_of(truth=truth, **UNEVEN)
     people = np.unique(trial.persons)
     scores = np.append(trial.scores, [one[1] for one in added])
@@ -215,11 +215,13 @@ def test_a_draw_resamples_people_and_one_more_of_a_class_that_was_answered_witho
             expected.append(slow(scores, truths, np.array(weights, float)))
         np.testing.assert_allclose(stacked(trials.bootstrapped(trial)), expected, atol=1e-12)
         findings, expected = found(trial), np.array(expected)
+
     for column, figure in enumerate(FIGURES):
         finding, values = findings[figure], expected[:, column][~np.isnan(expected[:, column])]
         low, high = np.percentile(values, [2.5, 97.5])
         low = 0 if figure == "mutual_information" and finding.p_value > 0.05 else low
         np.testing.assert_allclose((finding.low, finding.high), (low, high), atol=1e-12)
+
     for rate in RATES:
         low, high = trials.folded_ends(findings[rate].low, findings[rate].high)
         assert (findings[f"folded_{rate}"].low, findings[f"folded_{rate}"].high) == (low, high)
@@ -231,13 +233,16 @@ def test_a_draw_resamples_people_and_one_more_of_a_class_that_was_answered_witho
 @pytest.mark.parametrize("wrong", [False, True])
 @pytest.mark.parametrize("images", [1, 4])
 def test_a_perfect_reading_of_n_persons_leaves_three_in_n_possible(wrong, images):
-    """Exceptions in a draw are Poisson's with mean 1 in either class, so 5 of 2 n at most in 97.5 %
-    of all draws."""
+    """Exceptions in a draw are Poisson's with mean 1 in either class.
+
+    So they are 5 of 2 n at most in 97.5 % of all draws.
+    """
     n, resamples = 200, 20_000
     truth = np.repeat(np.arange(2 * n) < n, images)
     scores = np.where(truth ^ wrong, 1.0, -1.0)
     with setting(RESAMPLES=resamples):
         drawn = trials.bootstrapped(trial_of(scores, truth, np.arange(len(truth)) // images))
+
     right = 1 - drawn.balanced_accuracy if wrong else drawn.balanced_accuracy
     low, high = trials.percentile_interval(right)
     assert (stats.poisson.ppf(0.975, 2), high) == (5, 1)
@@ -300,8 +305,7 @@ def test_a_draw_without_a_class_does_not_count():
 
 
 def coverage(case, distance, names=lambda trial: trial.persons):
-    """How often the intervals of balanced accuracy and AUROC contain the truth, by the case and the
-    distance."""
+    """Share of the intervals of balanced accuracy and AUROC that contain the truth."""
     truths, hits = (
         (stats.norm.cdf(distance / 2), stats.norm.cdf(distance / math.sqrt(2))),
         np.zeros(2),
@@ -313,6 +317,7 @@ def coverage(case, distance, names=lambda trial: trial.persons):
             for at, (rate, value) in enumerate(zip(RATES, truths, strict=True)):
                 low, high = trials.percentile_interval(getattr(drawn, rate))
                 hits[at] += low <= value <= high
+
     return hits / SIMULATIONS
 
 
@@ -363,6 +368,7 @@ def test_permutation_tests_agree_with_the_exact_ones(seed):
     for metric, exact in expected.items():
         error = 4 * math.sqrt(exact * (1 - exact) / trials.PERMUTATIONS) + 1 / trials.PERMUTATIONS
         assert abs(findings[metric].p_value - exact) < error, metric
+
     # scikit-learn knows the mean of what permutations give.
     table = contingency_matrix(trial.truth, trial.scores > 0)
     excess = (shared[now] - expected_mutual_information(table, images)) / math.log(2)
@@ -379,9 +385,11 @@ def test_all_that_is_true_of_a_person_goes_to_one_with_as_many_images():
         for taker, giver in zip((2, 5, 8, 0, 3), two + one, strict=True):
             other[persons == taker] = truth[persons == giver]
         dealt.append(roc_auc_score(other, trial.scores))
+
     expected, often = np.unique(np.round(dealt, 9), return_counts=True)
     with setting(PERMUTATIONS=6000):
         values, counts = np.unique(np.round(trials.permuted(trial).auroc, 9), return_counts=True)
+
     np.testing.assert_array_equal(values, expected)
     assert stats.chisquare(counts, 6000 * often / often.sum()).pvalue > 1e-3
 
@@ -390,8 +398,7 @@ LEVELS = (0.01, 0.05, 0.1, 0.2, 0.5, 0.8)
 
 
 def judged(case, names=lambda trial: trial.persons):
-    """p-values by metric, and the findings of mutual information with its correction, of who knows
-    nothing."""
+    """p-values by metric, and mutual information with its correction, of who knows nothing."""
     columns = {metric: [] for metric in TESTED}
     bits = []
     with setting(RESAMPLES=2, PERMUTATIONS=199):
@@ -405,7 +412,7 @@ def judged(case, names=lambda trial: trial.persons):
 
 
 def below(values):
-    """How many are at most each of LEVELS."""
+    """Number of values that are at most each of LEVELS."""
     return (values[:, None] <= np.array(LEVELS) + ROUNDING).sum(0)
 
 
@@ -418,6 +425,7 @@ def test_p_values_of_who_knows_nothing_are_uniform_and_corrected_bits_are_zero_o
     values, bits = judged(case)
     for metric in TESTED:
         assert (below(values[metric]) <= quantile_of_hits(1 - 1e-4)).all(), metric
+
     # AUROCs hardly tie.
     assert (below(values["folded_auroc"]) >= quantile_of_hits(1e-4)).all()
     plugin, corrected = bits.mean(0)
@@ -462,6 +470,7 @@ def test_inversion_turns_raw_rates_round_and_hides_nothing(trial):
         np.testing.assert_allclose(
             ends_of(plain[rate]), 1 - ends_of(other[rate])[[0, 2, 1]], atol=1e-12
         )
+
     for metric in set(TRIAL_METRICS) - {*RATES, "accuracy"}:
         np.testing.assert_allclose(
             ends_of(plain[metric]), ends_of(other[metric]), atol=1e-12, err_msg=metric
@@ -512,6 +521,7 @@ def test_true_positives_at_a_rate_are_the_most_of_any_threshold(trial, rate):
     member, others = trial.scores[trial.truth], trial.scores[~trial.truth]
     with setting(FALSE_POSITIVE_RATES=(rate,), FEWEST_FALSE_POSITIVES=1):
         (finding,) = trials.low_rate_findings("x", trial)
+
     allowed = Fraction(str(rate)) * len(others)
     caught = max(
         (member >= t).sum() for t in [*trial.scores, np.inf] if (others >= t).sum() <= allowed
@@ -543,6 +553,7 @@ def test_the_curve_turns_where_a_slow_one_does(trial):
     for (x0, y0), (x, y), (x1, y1) in zip(points, points[1:], points[2:], strict=False):
         if (x - x0) * (y1 - y) != (y - y0) * (x1 - x):
             corners.add((x, y))
+
     false, true = trials.roc(trial)
     seen = list(zip(np.rint(false * len(no)), np.rint(true * len(yes)), strict=True))
     assert seen == sorted(set(seen))
@@ -572,8 +583,10 @@ def excess(trial, reference):
 
 
 def pair(seed, distances, shared=0.0, others=False):
-    """Two attackers: of the same people, so much of their scores' variance is the same, or of
-    others."""
+    """Two attackers.
+
+    Of the same people, so much of their scores' variance is the same, or of others.
+    """
     first, second = draw(seed, most=2), draw(SIMULATIONS + seed, most=2)
     if not others:
         noise = np.random.default_rng(SIMULATIONS + seed).normal(size=len(first.truth))
@@ -599,6 +612,7 @@ def test_an_excess_is_the_difference_of_folded_rates_whichever_side_is_inverted(
             math.copysign(1, value - 0.5) * (trials.bootstrapped(side).balanced_accuracy - 0.5)
             for side, value in zip((trial, other), values, strict=True)
         )
+
     assert finding.value == pytest.approx(abs(values[0] - 0.5) - abs(values[1] - 0.5), abs=1e-12)
     np.testing.assert_allclose(
         (finding.low, finding.high), np.nanpercentile(one - two, [2.5, 97.5]), atol=1e-12
@@ -645,6 +659,7 @@ def test_excesses_are_over_the_reference_under_the_same_path():
     one, other, third = (draw(0, distance=distance) for distance in (0.2, 1.0, 2.0))
     evidence, reference = {"a": one, "b": other, "c": "why"}, {"c": one, "b": third, "a": "because"}
     first, second, last = trials.excesses(evidence, reference)
+
     assert (first.path, first.value, first.missing) == ("a/excess", None, "because")
     assert (second.path, second.missing) == ("b/excess", None)
     assert second.value == excess(other, third).value

@@ -38,7 +38,7 @@ def shares(withheld, flipped):
 
 
 def assert_share(chosen, share):
-    """Such as chance gives, but for one experiment in a million."""
+    """Chance gives it, but for one experiment in a million."""
     low, high = binom.ppf([5e-7, 1 - 5e-7], len(chosen), share)
     assert low <= chosen.sum() <= high
 
@@ -73,6 +73,7 @@ def test_an_image_has_the_same_role_in_every_partition(first, second):
         roles.append(
             dict(zip(train.rows, zip(found.supervised, found.flipped, strict=True), strict=True))
         )
+
     both = roles[0].keys() & roles[1].keys()
     assert both
     assert all(roles[0][row] == roles[1][row] for row in both)
@@ -104,6 +105,7 @@ def test_withheld_targets_are_unknown_flipped_ones_turned_where_learnt_and_all_e
             assert found.known[row, column] == known
             if known:
                 assert found.targets[row, column] == target
+
     assert found.images is split.images
     np.testing.assert_array_equal(found.rows, split.rows)
     np.testing.assert_array_equal(found.identities, split.identities)

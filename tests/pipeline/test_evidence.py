@@ -62,6 +62,7 @@ def assert_same(first, second):
         if isinstance(one, str):
             assert one == other
             continue
+
         for part in fields(one):
             pair = np.asarray(getattr(one, part.name)), np.asarray(getattr(other, part.name))
             np.testing.assert_array_equal(*pair)
@@ -261,6 +262,7 @@ def test_other_runs_are_attacked_anew_where_it_matters(spied, override, anew):
 def test_damaged_evidence_is_gathered_again(spied, tmp_path):
     _, first = spied()
     files = sorted(tmp_path.glob(f"cache/attack-spy/*/{exposure.EVIDENCE_FILE}"))
+
     assert len(files) == len(NAMES)
     content = bytearray(files[0].read_bytes())
     content[len(content) // 2] ^= 1
@@ -318,6 +320,7 @@ def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spie
             *own,
             ("attack/spy/excess", excess),
         ]
+
     assert [(one.path, one.value) for one in findings[PROXY]] == [("attack/spy/floor/size", 3)]
     _, alone = spied(absent=["retrain"])
     for name in ("original", "unlearned", "random"):
@@ -341,6 +344,7 @@ def test_curves_are_drawn_of_membership_attacks_that_there_are():
     evidence = {**trials, "mia/loss": trial(), "relearn/8": recovery(), "rmia": "no images"}
     curves = roc_curves({"original": evidence, "unlearned": {"lira": "no images"}, PROXY: {}})
     paths = [path for path in ROC_PATHS if path != "rmia"]
+
     assert list(curves) == [
         f"original/{path}/{rate}" for path in paths for rate in ("false", "true")
     ]
@@ -362,6 +366,7 @@ def test_a_digest_is_that_of_every_weight_and_statistic():
             changed = other.state_dict()[name]
             changed[np.unravel_index(place, changed.shape)] += 1
             seen.add(digest_of(other))
+
     assert digest not in seen
     assert len(seen) == sum(1 + (value.numel() > 1) for value in net.state_dict().values())
 
@@ -384,6 +389,7 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
     for path, value in metrics.items():
         assert (path in missing) == (value is None), path
         assert missing[path] if value is None else math.isfinite(value), path
+
     paths = {
         name: {
             path.removeprefix(f"{name}/") for path in metrics if path.startswith(f"{name}/attack/")

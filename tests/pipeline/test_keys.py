@@ -121,6 +121,7 @@ def run_by(work) -> set[str]:
         sys.setprofile(None)
 
     ours = [Path(file) for file in files if Path(file).is_relative_to(ROOT)]
+
     return {".".join(("mlu", *file.relative_to(ROOT).with_suffix("").parts)) for file in ours}
 
 
@@ -267,7 +268,7 @@ def test_other_code_gives_another_key(key, monkeypatch, code):
 
 
 def test_the_configuration_decides_nothing(experiment):
-    """It is written down and sent; no key comes from it."""
+    """No key comes from what is written down and sent."""
     setup = experiment(*SMALL, "attack=lira")
     with_config, without = (
         context_of(one) for one in (setup, replace(setup, config={"seed": "another"}))

@@ -58,8 +58,7 @@ def test_everybody_is_with_all_images_in_exactly_half_of_the_models(persons, pai
     ("count", "pair", "share"), [(2, (0, 1), 0.0), (4, (0, 3), 1 / 6), (8, (2, 5), 3 / 14)]
 )
 def test_halves_are_drawn_for_each_person_alone_and_each_half_alike_often(count, pair, share):
-    """Of C(count, count / 2) choices those that hold a given model are half, those that hold two
-    C(count - 2, ...)."""
+    """Half of all choices hold a given model; those that hold two are C(count - 2, ...) of them."""
     people, beyond = 5000, 1e-6
     inside = halves(np.arange(people), count, seed=1)
     for found, rate in [
@@ -68,6 +67,7 @@ def test_halves_are_drawn_for_each_person_alone_and_each_half_alike_often(count,
     ]:
         low, high = binom.ppf([beyond, 1 - beyond], people, rate)
         assert low <= found.sum() <= high
+
     agreement = (inside[:, :-1] == inside[:, 1:]).all(0).sum()
     low, high = binom.ppf([beyond, 1 - beyond], people - 1, 1 / len(np.unique(inside, axis=1).T))
     assert low <= agreement <= high
@@ -107,6 +107,7 @@ def trained(monkeypatch):
     monkeypatch.setattr(trained_from_scratch, "Classifier", classifier)
     for module in (trained_from_scratch, shadows):
         monkeypatch.setattr(module, "from_scratch", watched)
+
     return seen
 
 
@@ -136,6 +137,7 @@ def test_each_learns_from_its_half_of_the_people_with_a_seed_and_weights_of_its_
             one["train"].targets, pool.targets[torch.from_numpy(found.inside[number])]
         )
         assert one["train"].known.all()
+
     assert len({one["seed"] for one in trained} | {setup.experiment.seed}) == COUNT + 1
     assert len({one["initial"].numpy().tobytes() for one in trained}) == COUNT
     assert not set(setup.data.splits["validation"].rows) & {
@@ -194,8 +196,10 @@ def test_what_they_depend_on_trains_them_anew_and_nothing_else_does(
     ("treatment", "anew"), [(None, COUNT), (RETRAIN, COUNT)], ids=["plain", "retrained"]
 )
 def test_withheld_targets_of_another_label_train_them_anew(context, trained, treatment, anew):
-    """With canaries even plain shadow models depend on the forgotten label: it is theirs that are
-    withheld."""
+    """With canaries even plain shadow models depend on the forgotten label.
+
+    It is theirs that are withheld.
+    """
     shadows_of(context(*CANARIES), treatment, COUNT, jobs=1)
     trained.clear()
     shadows_of(context(*CANARIES, BALD), treatment, COUNT, jobs=1)
@@ -215,6 +219,7 @@ def test_unlearned_ones_are_unlearned_anew_by_other_settings_and_for_other_label
     for overrides in ([], ["method.tuning.steps=1"], [BALD], []):
         setup = context(*overrides)
         shadows_of(setup, setup.experiment.method, COUNT, jobs=1)
+
     assert len(done) == 3 * COUNT
 
 
@@ -259,6 +264,7 @@ def test_unlearned_ones_are_the_method_applied_to_each(context, trained):
     method = setup.experiment.method
     found = shadows_of(setup, method, COUNT, jobs=1)
     plain = shadows_of(setup, None, COUNT, jobs=1)
+
     assert len(trained) == COUNT, "each is the same shadow model as without forgetting"
     for number, one in enumerate(trained):
         own = replace(
@@ -289,12 +295,15 @@ def test_side_by_side_they_say_the_same_without_a_word_and_are_not_made_twice(
     np.testing.assert_array_equal(found.inside, expected.inside)
     for name, logits in expected.logits.items():
         torch.testing.assert_close(found.logits[name], logits, rtol=1e-3, atol=1e-3)
+
     monkeypatch.setattr(shadows, "ProcessPoolExecutor", None)
     for treatment in (method, None):
         shadows_of(beside, treatment, COUNT, jobs=2)
+
     assert not trained
     for stage in ("shadow", "shadow-unlearned"):
         assert len(list((beside.store.root / stage).glob("*/manifest.json"))) == COUNT
+
     assert not [line for line in said.splitlines() if "available" in line or "stopped" in line]
 
 
@@ -322,6 +331,7 @@ def test_what_another_job_is_making_comes_last(context, trained):
         assert held.wait(10)
         found = shadows_of(setup, None, COUNT, jobs=1)
         assert other.result()
+
     assert [one["seed"] for one in trained] == [
         recipes[number].context.experiment.seed for number in (0, 2, 3, 1)
     ]
@@ -365,15 +375,16 @@ def test_they_end_with_a_job_that_is_killed(tmp_path):
     until(lambda: state(worker) == "Z")
 
 
-def test_with_canaries_all_learn_from_every_training_image_and_half_of_them_from_its_forgotten_targets(
+def test_with_canaries_all_learn_from_every_training_image_and_half_from_its_forgotten_targets(
     context, trained
 ):
-    """As the original does: the wrong way round where they are flipped."""
+    """Like the original: the wrong way round where they are flipped."""
     setup = context(*CANARIES)
     train, columns = setup.data.splits["train"], list(setup.request.forgotten)
     wanted = train.targets.clone()
     for row in np.flatnonzero(setup.canaries.flipped):
         wanted[row, columns] = 1 - wanted[row, columns]
+
     others = [column for column in range(wanted.shape[1]) if column not in columns]
     found = shadows_of(setup, None, COUNT, jobs=1)
     np.testing.assert_array_equal(

@@ -63,7 +63,7 @@ def dying(outputs: Path) -> None:
 
 
 def processes_named(name: str) -> list[int]:
-    """Those that this process has started."""
+    """Numbers of processes that this one has started."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -75,7 +75,9 @@ def processes_named(name: str) -> list[int]:
             continue
         if name in words and int(parent) == os.getpid():
             found.append(int(folder.name))
+
     assert found
+
     return found
 
 
@@ -153,6 +155,7 @@ def test_no_wandb_at_all_is_no_reason_to_stop(wandb_of, caplog):
 
     with caplog.at_level(logging.WARNING):
         results = wandb_of(init, "logger.mode=online")
+
     assert asked == ["online", "offline"]
     assert results.metrics["original/test/retained/accuracy"] is not None
     assert "W&B cannot be used online: out of order" in caplog.text

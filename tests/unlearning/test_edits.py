@@ -191,6 +191,7 @@ def test_constrained_weights_stay_in_their_ball(seed, size):
         torch.where(draw(seed + 2, 4, 5) > 0, size, math.inf).double(),
     )
     optimiser = sgd([weight, free])
+
     for step in range(10):
         random_step(optimiser, seed + step)
         raw, raw_free = weight.detach().clone(), free.detach().clone()
@@ -219,6 +220,7 @@ def test_masking_gradients_alone_would_leave_the_ball():
             (weight - 0.1 * gradient - centre).abs() <= size, gradient, 0
         ).detach()
         optimiser.step()
+
     assert ((weight - centre).abs() > size).any()
     # And a frozen weight, whose gradient is never anything but zero, decays.
     weight.grad.zero_()
@@ -243,6 +245,7 @@ def test_radius_or_rate_zero_freezes_to_the_bit(seed, how):
             constrain(
                 {"w": parameter}, before, {}, {}, {"w": torch.where(rows, 0.0, 1.0).unsqueeze(1)}
             )
+
     assert torch.equal(parameter[rows], start[rows])
     assert (parameter[~rows] != start[~rows]).all()
 
@@ -257,6 +260,7 @@ def test_a_rate_is_a_factor_on_the_whole_step(seed, rate):
     before = parameter.detach().clone()
     random_step(optimiser, seed + 1)
     step = parameter.detach() - before
+
     assert (
         constrain(
             {"w": parameter}, {"w": before}, {}, {}, {"w": torch.tensor(rate, dtype=torch.float64)}
@@ -295,5 +299,6 @@ def test_the_highest_of_each_layer_or_of_all():
             [True, True],
             [False, False],
         ]  # never where the score is 0
+
     assert highest(scores, {"one": 0.25, "two": 0.0}, "layer")["one"].sum() == 1
     assert not highest(scores, dict.fromkeys(scores, 0.0), "global")["one"].any()

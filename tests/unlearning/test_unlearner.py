@@ -57,6 +57,7 @@ def fit(problem, method):
         reload_dataloaders_every_n_epochs=1,
     )
     trainer.fit(module)
+
     return module
 
 
@@ -98,14 +99,17 @@ def test_passes_go_through_their_own_images_with_their_own_rates_and_sizes():
         optimiser.param_groups[0]["lr"] = lr
         if one.fresh:
             optimiser.state.clear()
+
         for rows in order:
             batch = one.images[rows]
             optimiser.zero_grad()
             one.loss(net, augmented(batch, generator(problem.seed, step))).backward()
             optimiser.step()
             step += 1
+
     for name, value in net.named_parameters():
         torch.testing.assert_close(found.get_parameter(name), value, rtol=1e-5, atol=1e-7)
+
     kept = replace(todo[2], fresh=False)
     assert any(
         not torch.equal(value, found.get_parameter(name))
@@ -135,6 +139,7 @@ def test_the_candidate_is_kept_whose_figure_is_nearest_to_what_the_last_one_want
     assert len(seen) == 3
     for name, value in module.net.state_dict().items():
         assert torch.equal(value, seen[1][name])
+
     assert any(
         not torch.equal(value, seen[2][name]) for name, value in module.net.state_dict().items()
     )
@@ -148,6 +153,7 @@ def test_a_batch_norm_that_may_not_move_keeps_its_statistics():
     whole, half = (
         {f"body.bn.{kind}": zero for kind in kinds} for kinds in (("weight", "bias"), ("weight",))
     )
+
     assert is_frozen("body.bn", Edit(radius=whole))
     assert not is_frozen("body.bn", Edit(radius=half))
     one = Pass(images=problem.train, loss=partial(loss_of_retained, problem))
@@ -177,6 +183,7 @@ def test_a_frozen_weight_has_no_momentum_that_presses_on(optimiser):
     momentum = module.optimizers(use_pl_optimizer=False).state[after][
         "momentum_buffer" if optimiser == "sgd" else "exp_avg"
     ]
+
     assert torch.equal(after[1:], before[1:])
     assert not momentum[1:].any()
     assert (after[0] != before[0]).all()
@@ -191,6 +198,7 @@ def test_what_is_frozen_as_a_whole_has_no_gradient():
         problem,
         Probe(tuning=tuning, start=Edit(radius={"body.conv.weight": torch.zeros(())}), todo=(one,)),
     )
+
     assert module.net.body.conv.weight.grad is None
     assert torch.equal(module.net.body.conv.weight, problem.net.body.conv.weight)
     assert not torch.equal(module.net.head.weight, problem.net.head.weight)
@@ -213,6 +221,7 @@ def test_an_eraser_becomes_the_last_stage_of_a_copy():
     torch.testing.assert_close(
         net.features(images), problem.net.features(images) @ matrix.T + offset
     )
+
     assert not hasattr(problem.net.body, "erase")
 
 
