@@ -1,20 +1,24 @@
 """README and docs: links that lead somewhere, lines that fit, commands and examples that work."""
 
 import importlib.util
-import json
-import os
 import re
 import shlex
+import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
 
-from mlu.launch.check import check_values
+from mlu.launch.build import build
+from mlu.launch.check import check_config, check_values
 from mlu.launch.compose import composed, values_of
 from mlu.launch.options import CONF
+from mlu.runs.rows import declaration_of
 from mlu.system.errors import UserError
-from tests.support.command_line import launch
+from tests.support.victims import outputs, victim_of
 from tests.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
@@ -108,28 +112,52 @@ def test_the_readme_s_example_silences_the_forgotten_output():
     assert said[:, 0].unique().numel() > 1
 
 
-def test_what_the_docs_add_from_outside_runs(tmp_path):
+@pytest.fixture
+def extended(tmp_path, monkeypatch):
+    """Configuration folders with what docs/extending.md adds; its module can be imported."""
     for block in prose_and_code(ROOT / "docs" / "extending.md")[1]:
         if named := re.match(r"(?:python|yaml)\n# (mine/\S+)\n", block):
             file = tmp_path / named[1]
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(
-                (file.read_text() if file.exists() else "") + block[named.end() :], "utf-8"
-            )
+            with file.open("a") as joined:
+                joined.write(block[named.end() :])
 
-    small = ("dataset.images=300", "dataset.image_size=16", "training.epochs=1", "logger=none")
-    mine = ("--config-dir", str(tmp_path / "mine/conf"), "method=noise", "attack=neighbours")
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "mine")}
-    done = launch(tmp_path, *mine, *small, "trainer.accelerator=cpu", env=env)
-    assert done.returncode == 0, done.stderr
-    (results,) = tmp_path.glob("runs/*/results.json")
-    metrics = json.loads(results.read_text())["metrics"]
-    assert metrics["unlearned/attack/neighbours/excess"] is not None
+    monkeypatch.syspath_prepend(tmp_path / "mine")
+    yield tmp_path / "mine" / "conf", CONF
+    sys.modules.pop("extras", None)
 
-    folders = (tmp_path / "mine/conf", CONF)
-    values = values_of(composed(["method=noise", "method.sigma=-1"], folders[:1]), folders)
-    with pytest.raises(UserError, match=r"method\.sigma must be a number >= 0"):
-        check_values(values, folders)
+
+def extended_values(folders, *overrides):
+    config = composed(["method=noise", "attack=neighbours", *overrides], folders[:1])
+    return values_of(config, folders)
+
+
+def test_what_the_docs_add_is_accepted_made_and_works(extended, tmp_path):
+    values = extended_values(extended)
+    check_config(values, extended)
+    experiment = build(values, tmp_path, None)
+
+    net = nn.Linear(2, 3)
+    problem = SimpleNamespace(net=net, generator=lambda: torch.Generator().manual_seed(0))
+    edit = experiment.method.edit(problem)
+    assert set(edit.weights) == {"weight", "bias"}
+    assert not torch.equal(edit.weights["weight"], net.weight)
+
+    targets = torch.arange(40)[:, None].repeat(1, 3).remainder(2).float()
+    features = 10 * targets + torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    said = dict.fromkeys(("train", "validation", "test"), outputs(targets, targets, features))
+    (attack,) = experiment.attacks
+    evidence = attack.observe(victim_of(said))
+    figures = [*attack.conclude(evidence), *attack.compare(evidence, evidence)]
+    found = {figure.path: figure.value for figure in figures}
+    (row,) = declaration_of("neighbours", values["attack"]["neighbours"]).rows
+    assert found[row.figure] == 1
+    assert found[row.excess] == 0
+
+
+def test_a_wrong_value_of_what_the_docs_add_is_refused_in_the_words_of_its_yaml(extended):
+    with pytest.raises(UserError, match=r"method\.sigma must be a number >= 0, got -1"):
+        check_values(extended_values(extended, "method.sigma=-1"), extended)
 
 
 def variants(word: str) -> list[str]:
