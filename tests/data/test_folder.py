@@ -16,9 +16,11 @@ PATHS = [f"bild {number} ü.png" for number in range(60)]
 @pytest.fixture
 def root(tmp_path):
     write_photos(tmp_path, PATHS)
-    write_lines(tmp_path / "labels.csv", "image,who,Bald,Young", *(
-        f"{path},person {row // 2},{row % 2},{'' if row % 5 == 0 else row % 3 // 2}" for row, path in enumerate(PATHS)
-    ))  # fmt: skip
+    rows = []
+    for row, path in enumerate(PATHS):
+        young = "" if row % 5 == 0 else row % 3 // 2
+        rows.append(f"{path},person {row // 2},{row % 2},{young}")
+    write_lines(tmp_path / "labels.csv", "image,who,Bald,Young", *rows)
     return tmp_path
 
 

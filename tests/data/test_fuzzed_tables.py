@@ -147,8 +147,9 @@ def test_any_table_of_a_users_images_is_read_or_refused(fields, tmp_path):
 
 
 KINDS = [
-    st.none(), st.booleans(), st.integers(-2, 3), st.floats(), st.text(max_size=3), st.binary(max_size=3), st.dates(),
-    st.lists(st.sampled_from(["x", "Bald", None]), max_size=2), st.fixed_dictionaries({"x": st.integers(0, 9)}),
+    st.none(), st.booleans(), st.integers(-2, 3), st.floats(), st.text(max_size=3),
+    st.binary(max_size=3), st.dates(), st.lists(st.sampled_from(["x", "Bald", None]), max_size=2),
+    st.fixed_dictionaries({"x": st.integers(0, 9)}),
     st.lists(st.lists(st.integers(0, 1), max_size=1), max_size=2), st.decimals(0, 9, places=1),
 ]  # fmt: skip
 
@@ -268,7 +269,10 @@ def test_attributes_and_numbers_are_read_as_they_were_written(rows, numbers, tmp
     assert joined.tolist() == numbers[: len(rows)]
 
 
-MUFAC = b"family_id,person_id,age_class,image_path\nF0001,D,a,F0001_AGE_D_18_a1.jpg\nF0001,M,b,F0001_AGE_M_40_b1.jpg\n"
+MUFAC = (
+    b"family_id,person_id,age_class,image_path\n"
+    b"F0001,D,a,F0001_AGE_D_18_a1.jpg\nF0001,M,b,F0001_AGE_M_40_b1.jpg\n"
+)
 
 
 def test_any_table_of_mufac_is_read_or_refused(tmp_path):

@@ -55,7 +55,8 @@ def test_reads_the_very_opcodes_of_python_2(tmp_path):
         [7, 8, *[0] * 30, 9, *[0] * 3039]
     )  # two pixels of the top row, then the first of the next row
     (tmp_path / FOLDER / "test_batch").write_bytes(
-        b"\x80\x02}q\x01(U\x0bbatch_labelq\x02U\x15testing batch 1 of 1 q\x03U\x06labelsq\x04]q\x05(K\x03K\x08K\x09e"
+        b"\x80\x02}q\x01(U\x0bbatch_labelq\x02U\x15testing batch 1 of 1 q\x03"
+        b"U\x06labelsq\x04]q\x05(K\x03K\x08K\x09e"
         b"U\x04dataq\x06cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray\nq\x08K\x00\x85U\x01b\x87Rq\x09"
         b"(K\x01K\x03M\x00\x0c\x86cnumpy\ndtype\nq\nU\x02u1K\x00K\x01\x87Rq\x0b(K\x03U\x01|NNNJ\xff\xff\xff\xff"
         b"J\xff\xff\xff\xffK\x00tb\x89T\x00\x24\x00\x00" + red + green + corner + b"tb"
