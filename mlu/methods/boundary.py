@@ -51,11 +51,13 @@ class BoundaryShrink(Method):
     def passes(self, problem: Problem) -> Sequence[Pass]:
         if not len(problem.forget):
             return []
+
         with phase("score"):
             batches = problem.forget.batches(BATCH)
             targets = torch.cat(
                 [nearest(problem, batch.to(problem.device), self.step).cpu() for batch in batches]
             )
+
         images = replace(problem.forget, targets=targets)
         return repeated(self.tuning, Pass(images=images, loss=partial(reassigning_loss, problem)))
 
@@ -69,12 +71,11 @@ def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
     (slope,) = torch.autograd.grad(loss, images)
     moved = (images + step * slope.sign()).detach()
     moved = moved.clamp(0, 1) if pixels else moved
+
     with torch.no_grad():
         logits = problem.original(moved)
-
-    classes = problem.task.ignorant(
-        logits, problem.request.forgotten, problem.train.base_rates()
-    ).argmax(1)
+    rates, forgotten = problem.train.base_rates(), problem.request.forgotten
+    classes = problem.task.ignorant(logits, forgotten, rates).argmax(1)
 
     return F.one_hot(classes, logits.shape[1]).to(batch.targets)
 

@@ -40,27 +40,26 @@ class CFk(Method):
 
     def edit(self, problem: Problem) -> Edit:
         moving = last_layers(problem.net, self.k)
-        weights = every_weight(problem.net)
-        radius = {
-            name: torch.zeros((), device=problem.device)
-            for name in weights
-            if name.rpartition(".")[0] not in moving
-        }
+        frozen = torch.zeros((), device=problem.device)
+
+        radius = {}
+        for name in every_weight(problem.net):
+            if name.rpartition(".")[0] not in moving:
+                radius[name] = frozen
         if not self.reinit:
             return Edit(radius=radius)
 
         anew = self.anew(problem, moving)
-
         return Edit(weights=anew | silenced(problem, anew), radius=radius | frozen_rows(problem))
 
     def anew(self, problem: Problem, moving: list[str]) -> dict[str, Tensor]:
         """Initial weights of the layers that move."""
-        generator = problem.generator()
-        return {
-            name: new_start(name, value, generator).to(value)
-            for name, value in every_weight(problem.net).items()
-            if name.rpartition(".")[0] in moving
-        }
+        generator, anew = problem.generator(), {}
+        for name, value in every_weight(problem.net).items():
+            if name.rpartition(".")[0] in moving:
+                anew[name] = new_start(name, value, generator).to(value)
+
+        return anew
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return retain_passes(problem, self.tuning)
@@ -72,6 +71,7 @@ def silenced(problem: Problem, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     head = {name: weights[name].clone() for name in silent}
     for name, value in head.items():
         value[rows] = silent[name][rows]
+
     return head
 
 
@@ -99,4 +99,5 @@ def last_layers(net: Network, k: int) -> list[str]:
         found += bool(matrices(module))
         if found == k:
             break
+
     return names

@@ -42,9 +42,11 @@ class NegGrad(Method):
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         forgotten = problem.request.forgotten
+
         cap = math.inf
         if self.capped:
             cap = problem.task.ignorance(problem.train.base_rates(), forgotten)
+
         loss = partial(self.loss, problem, cap)
         return repeated(self.tuning, Pass(images=problem.train, loss=loss))
 

@@ -66,19 +66,24 @@ class SalUn(Method):
 
         radius = {}
         sizes = [saliency[name].numel() for name in names]
+
         for name, chosen in zip(names, moving.split(sizes), strict=True):
             radius[name] = torch.where(chosen, torch.inf, 0.0).view_as(saliency[name])
+
         return radius
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         generator, loss = problem.generator(), partial(relabelled_loss, problem)
         first = self.relabelled(problem, generator)
         epochs = range(self.tuning.epochs_of(count_batches(len(first), self.tuning.batch_size)))
-        splits = (
-            first if not number or not self.resample else self.relabelled(problem, generator)
-            for number in epochs
-        )
-        return [Pass(images=split, loss=loss) for split in splits]
+
+        passes = []
+        for number in epochs:
+            anew = number > 0 and self.resample
+            split = self.relabelled(problem, generator) if anew else first
+            passes.append(Pass(images=split, loss=loss))
+
+        return passes
 
     def relabelled(self, problem: Problem, generator: torch.Generator) -> Split:
         """The training split with new targets where it speaks of the forgotten labels."""

@@ -116,10 +116,12 @@ class Scrub(Method):
         """Loss of a pass that keeps the retained outputs."""
         logits = net(batch.images)
         loss = self.gamma * retained_loss(logits, batch, problem)
+
         if self.alpha:
             teacher, columns = teacher_logits(problem, batch.images), problem.request.retained
             apart = problem.task.distillation(teacher, logits, columns, self.temperature)
             loss = loss + self.alpha * apart.mean()
+
         return loss
 
     def judge(self, problem: Problem, net: Network) -> tuple[float, float]:

@@ -43,6 +43,7 @@ class SelectiveDampening(Method):
         with phase("score"):
             scores = self.importances(problem)
             forgotten = refuse_silence(scores["forgotten"])
+
         with phase("edit"):
             weights = every_weight(problem.net)
             return Edit(weights=self.dampened(weights, forgotten, scores["retained"]))
@@ -73,4 +74,5 @@ class SelectiveDampening(Method):
             tiny = torch.finfo(ours.dtype).tiny
             factor = (self.dampening * theirs / ours.clamp(min=tiny)).clamp(max=1)
             changed[name] = torch.where(ours > self.alpha * theirs, factor * value, value)
+
         return changed

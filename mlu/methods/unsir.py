@@ -81,6 +81,7 @@ class Unsir(Method):
 
         optimiser = torch.optim.Adam([noise], lr=self.noise_lr)
         penalty = self.penalty * TUNED_PIXELS / noise[0].numel()
+
         for _ in range(self.noise_steps):
             optimiser.zero_grad()
             loss = noise_loss(problem, net(net.denormalised(noise)), targets)

@@ -117,10 +117,12 @@ class WeightFilter(Method):
 
     def edit(self, problem: Problem) -> Edit:
         rule = FILTERING[self.reading]
+
         with phase("score"):
             points = self.points(problem)
             scores = rule.scores(self, problem, points)
             hit = rule.choose(self, problem, points, scores)
+
         with phase("edit"):
             return rule.reading.silenced(problem, self.reset(problem, hit))
 
@@ -141,6 +143,7 @@ class WeightFilter(Method):
         candidates = calibration(problem, round(self.images / self.influential))
         others = self.others(problem, candidates)
         net, total = speaking(problem), torch.zeros(len(candidates))
+
         for column in problem.request.forgotten:
             total += influence(
                 self.influence,
@@ -182,6 +185,7 @@ class WeightFilter(Method):
         for name in layers:
             shared = alike[name][forgotten][:, retained].max().item()
             found[name] = min(1.0, scaled * (1 - shared))
+
         return found
 
     def flatness(self, problem: Problem, points: Split) -> float:
@@ -207,6 +211,7 @@ class WeightFilter(Method):
             layer = original[name].detach()
             weights[name] = torch.where(chosen, self.filling(layer, generator), layer)
             radius[name] = bound(layer, chosen, self.epsilon, self.epsilon_mode)
+
         return Edit(weights, radius)
 
     def filling(self, layer: Tensor, generator: torch.Generator) -> Tensor:

@@ -146,9 +146,11 @@ class WeightPruning(Method):
 
     def edit(self, problem: Problem) -> Edit:
         points = calibration(problem, self.images)
+
         with phase("score"):
             settled = self.settled(problem, points)
             found = settled.scores(problem, points)
+
         with phase("edit"):
             return settled.treat(problem, found)
 
@@ -182,6 +184,7 @@ class WeightPruning(Method):
         for name in columns:
             bend = {layer: value.clamp(min=0) for layer, value in bends[name].items()}
             found[name] = Derivatives(slopes[name], bend)
+
         return found
 
     def importances(self, problem: Problem, found: Derivatives) -> Weights:
@@ -193,6 +196,7 @@ class WeightPruning(Method):
         for name, slope in found.slope.items():
             first, second = self.rule.terms(layers[name], slope, found.bend[name])
             importances[name] = self.alpha * first + self.beta * second
+
         return importances
 
     def treat(self, problem: Problem, found: Found) -> Edit:
@@ -311,6 +315,7 @@ def of_highest(method: WeightPruning, ranks: Weights, theirs: Weights) -> dict[s
         zeroed = hit & (theirs[name] <= low)
         kept = ~hit | (theirs[name] >= high) & ~zeroed
         divided[name] = Division(zeroed, kept, slowed=hit & kept, held=hit)
+
     return divided
 
 
@@ -325,6 +330,7 @@ def by_percentiles(
         low, high = quartiles(layer) if method.meant_for == "layer" else together
         kept = layer >= high
         divided[name] = Division(layer < low, kept, slowed=kept, held=~kept)
+
     return divided
 
 

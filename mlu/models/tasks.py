@@ -223,10 +223,12 @@ class Task(ABC):
     ) -> list[float]:
         """AUROC of each of `columns` against the rest, of those known to occur both ways."""
         odds, found = self.log_odds(logits), []
+
         for column in columns:
             seen, truth = known[:, column], targets[:, column].long()
             if truth[seen].unique().numel() == 2:
                 found.append(binary_auroc(odds[seen, column], truth[seen]).item())
+
         return found
 
     @abstractmethod
@@ -447,11 +449,13 @@ class MultiLabel(Task):
     ) -> Tensor:
         """A 0 or 1 for each image in these columns; `flip` inverts, and draws nothing."""
         targets = targets.clone()
+
         for column in columns:
             old = targets[:, column]
             rate = base_rates[column] if rule == "prior" else torch.tensor(0.5)
             drawn = (torch.rand(len(old), generator=generator) < rate).to(old)
             targets[:, column] = 1 - old if rule == "flip" else drawn
+
         return targets
 
     def invented_targets(

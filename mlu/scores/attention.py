@@ -15,6 +15,7 @@ def plain_attention() -> Iterator[None]:
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield

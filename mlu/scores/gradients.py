@@ -28,6 +28,7 @@ def all_weights(net: Network) -> Weights:
     for name, module in net.named_modules():
         for own in matrices(module):
             weights[f"{name}.{own}"] = getattr(module, own).detach()
+
     return weights
 
 
@@ -70,6 +71,7 @@ def sensitivity(
     found: dict[str, Weights] = {}
     for name, slope in means.found().items():
         found[name] = {layer: value.abs() for layer, value in slope.items()}
+
     return found
 
 
@@ -162,6 +164,7 @@ class Means:
         for name, sums in self.sums.items():
             count = max(self.counts[name].item(), 1)
             means[name] = {layer: total / count for layer, total in sums.items()}
+
         return means
 
 

@@ -136,6 +136,7 @@ class Pool:
     def perturbed(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         """Images and the label's targets of x', of batch `number`."""
         images, targets = batch.images, batch.targets[:, self.column]
+
         if self.perturbation == "input_noise":
             noise = torch.randn(images.shape, generator=seeded(self.seed, number)).to(images)
             return images + NOISE * noise, targets
@@ -215,6 +216,7 @@ class Pool:
             losses = partial(self.losses, batch, list(direction))
             with torch.no_grad():
                 found.append(jvp(losses, weights, along)[1].cpu())
+
         return torch.cat(found)
 
     def losses(self, batch: Batch, names: list[str], *weights: Tensor) -> Tensor:
@@ -230,6 +232,7 @@ def differentiable(parameters: list[nn.Parameter]) -> Iterator[None]:
     states = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
+
     try:
         yield
     finally:

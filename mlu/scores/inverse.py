@@ -117,4 +117,5 @@ def kronecker_factors(
             "method.influence=kfac factors convolutions and linear layers alone, and this network "
             "has weights elsewhere (such as torch's MultiheadAttention): use cg or head_exact"
         ) from fault
+
     return KFACInverseLinearOperator(matrix, damping=damping, use_exact_damping=True)

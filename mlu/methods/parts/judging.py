@@ -18,6 +18,7 @@ def without_tuning(problem: Problem, edit: Edit, images: Split) -> Network:
         for name, value in edit.weights.items():
             if name.startswith("body."):
                 net.get_parameter(name).copy_(value)
+
     recalibrate(net, (batch.images for batch in on_device(problem, images, MEAN_BATCH)))
     return net
 
@@ -43,7 +44,9 @@ def retained_accuracy(net: Network, problem: Problem, images: Split) -> float:
     """Share of right retained outputs; of classes, on images of the retained ones."""
     task, columns = problem.task, list(problem.request.retained)
     logits, _ = respond(net, images)
+
     right = task.predictions(logits) == (images.targets > 0)
     scope = task.scope(images.targets, images.known, columns)
     counted = task.rows(scope, right.shape[1])[:, columns]
+
     return ((right[:, columns] & counted).sum() / counted.sum().clamp(min=1)).item()

@@ -30,9 +30,11 @@ def retained_loss(
     """
     targets = batch.targets
     scope = problem.task.scope(targets, batch.known, problem.request.retained)
+
     if teacher is not None:
         taught = problem.task.soft_targets(teacher, problem.request.retained)
         targets = (1 - soft) * targets + soft * taught
+
     return problem.task.loss(logits, targets, scope)
 
 
@@ -64,6 +66,7 @@ def edited_loss(
     features = net.features(batch.images)
     teacher = teacher_logits(problem, batch.images) if soft else None
     loss = retained_loss(net.head(features), batch, problem, teacher, soft)
+
     if decorrelation:
         loss = loss + decorrelation * multiple_correlation(features, batch, problem)
     return loss

@@ -23,6 +23,7 @@ def speaking(problem: Problem) -> Network:
     rows, head = list(problem.request.forgotten), problem.original.head
     with torch.no_grad():
         net.head.weight[rows], net.head.bias[rows] = head.weight[rows], head.bias[rows]
+
     return net
 
 
