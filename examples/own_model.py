@@ -23,7 +23,8 @@ class DigitNet(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(),
         )  # fmt: skip
         self.classifier = nn.Sequential(nn.Dropout(0.1), nn.Linear(256, len(LABELS)))
 
@@ -60,8 +61,9 @@ def balanced_accuracies(model: nn.Module, loader: DataLoader) -> Tensor:
 
 
 def show(title: str, accuracies: Tensor) -> None:
+    kept = accuracies[1:].mean()
     print(
-        f"{title:8} {LABELS[0]} {accuracies[0]:.3f}, retained labels {accuracies[1:].mean():.3f} (balanced accuracy)"
+        f"{title:8} {LABELS[0]} {accuracies[0]:.3f}, retained labels {kept:.3f} (balanced accuracy)"
     )
 
 
