@@ -38,7 +38,7 @@ LONG = (
     "training/test_team.py",
     "whole_runs/test_launchers.py",
     "methods/test_contract.py",
-    "whole_runs/test_end_to_end.py",
+    "pipeline/test_run.py",
     "whole_runs/test_storage_faults.py",
     "test_library.py",
     "whole_runs/test_experiments.py",

@@ -76,3 +76,21 @@ def test_a_plain_cell_is_its_own_spelling_and_equals_its_text(cell):
     assert plain == plain_cell(plain) == plain_cell(f" {cell}\t") == plain_cell(str(cell))
     if isinstance(cell, bool | int):
         assert plain == str(int(cell))
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "found"),
+    [
+        ("Gender", ["Male"], "Male"),
+        ("Male", ["Gender"], "Gender"),
+        ("Young_Old", ["Young"], "Young"),
+        ("3", ["3"], "3"),
+    ],
+)
+def test_either_spelling_is_accepted(name, labels, found):
+    assert resolve_label(name, labels, "toy") == found
+
+
+def test_a_near_miss_of_the_papers_name_is_suggested():
+    with pytest.raises(UserError, match="did you mean 'Gender'"):
+        resolve_label("Gendr", ["Male", "Young"], "toy")

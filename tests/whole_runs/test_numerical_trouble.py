@@ -12,14 +12,13 @@ from safetensors.torch import save_file
 from mlu.launch.build import made
 from mlu.launch.compose import composed, values_of
 from mlu.methods.weight_pruning import by_percentiles, treated
-from mlu.metrics.findings import Finding, Trial
+from mlu.metrics.findings import Trial
 from mlu.metrics.labels import label_figures
 from mlu.metrics.trials import trial_findings
 from mlu.models.tasks import MultiLabel
 from mlu.pipeline import run as pipeline
 from mlu.pipeline.context import context_of
 from mlu.pipeline.models import treated_model
-from mlu.pipeline.outcome import metrics_of
 from mlu.pipeline.trained import original_model
 from mlu.report.groups import settings_in
 from mlu.report.paper import tables_of
@@ -354,12 +353,3 @@ def test_an_attacker_who_always_says_the_same_knows_nothing(said):
 @pytest.mark.parametrize("phi", [0, 0.3, 0.5, 1])
 def test_of_equal_scores_exactly_the_fraction_is_taken(score, phi):
     assert top_fraction(torch.full((3, 5), score), phi).sum() == round(15 * phi)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_figure_that_is_no_number_is_named_before_anything_is_written(value):
-    with pytest.raises(
-        UserError, match=r"1 figures are no finite numbers, first x/y = (nan|inf): no results"
-    ) as error:
-        metrics_of([Finding("x/z", 0.5), Finding("x/y", value)])
-    assert "\n" not in str(error.value)

@@ -1,13 +1,11 @@
 """Requests to forget that come one after the other."""
 
-import pytest
 import torch
 
 from mlu.pipeline import run as pipeline
 from mlu.pipeline.context import context_of
 from mlu.pipeline.trained import original_model
 from mlu.pipeline.unlearned import in_turn, problem_of, unlearn_in_turn
-from mlu.system.errors import UserError
 from mlu.unlearning.unlearner import carry_out
 
 BRIEF = ("method=wp", "method.tuning.steps=3")
@@ -75,21 +73,3 @@ def test_both_labels_are_judged_and_the_results_tell_the_order(experiment):
     for label in ("Male", "Young"):
         assert results["metrics"][f"unlearned/test/label/{label}/balanced_accuracy"] == 0.5
     assert results["metrics"]["unlearned/test/forgotten/balanced_accuracy"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("requests", "says"),
-    [
-        ("[[Male],[Male]]", "each label once"),
-        ("[[Male],[Gender]]", "each label once"),
-        ("[[Male],[]]", "requests must be lists of labels"),
-        ("[]", "requests must be a list of lists"),
-        ("[Male]", "requests must be a list of lists"),
-        ("Male", "requests must be a list of lists"),
-        ("[[Male],[Yuong]]", "did you mean 'Young'?"),
-    ],
-)
-def test_requests_that_cannot_be_are_refused(experiment, requests, says):
-    with pytest.raises(UserError) as error:
-        experiment(f"requests={requests}")
-    assert says in str(error.value)
