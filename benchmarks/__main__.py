@@ -74,6 +74,7 @@ if __name__ == "__main__":
     unknown = set(sys.argv[1:]) - {*BENCHMARKS, *LONG}
     if unknown:
         sys.exit(
-            f"there is no benchmark {', '.join(sorted(unknown))}: there are {', '.join((*BENCHMARKS, *LONG))}"
+            f"there is no benchmark {', '.join(sorted(unknown))}: "
+            f"there are {', '.join((*BENCHMARKS, *LONG))}"
         )
     main(sys.argv[1:])

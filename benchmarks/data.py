@@ -149,7 +149,10 @@ def run() -> list[Comparison]:
         net = ResNet(name="resnet18").build(len(PAPER)).to(setting.device).train()
         first = next(ours(data, setting))
         loader = torchvisions(root, setting)
-        steps = f"{setting.steps} steps of resnet18 on {setting.batch_size} images of {setting.image_size} pixels"
+        steps = (
+            f"{setting.steps} steps of resnet18 on {setting.batch_size} images "
+            f"of {setting.image_size} pixels"
+        )
         return [
             compare(
                 f"{steps}, prepared and augmented",

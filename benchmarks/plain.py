@@ -94,7 +94,10 @@ def neggrad(method: Any, problem: Problem) -> Network:
 
 
 def scrub(method: Any, problem: Problem) -> Network:
-    """Away from the teacher for some epochs, and near it at the end of each; the last epoch counts."""
+    """Away from the teacher for some epochs, and near it at the end of each.
+
+    The last epoch counts.
+    """
     net, (forget, retain), tuning = trainable(problem), divided(problem), method.tuning
     if method.objective != "kl_prior" and method.max_passes:
         jitter(net, problem)
@@ -502,7 +505,10 @@ def label_terms(
 
 
 def label_loss(problem: Problem, logits: Tensor, targets: Tensor, columns: Sequence[int]) -> Tensor:
-    """Mean loss of some labels; of classes, of the images that are of these, 0 where there is none."""
+    """Mean loss of some labels.
+
+    Of classes, of the images that are of these, 0 where there is none.
+    """
     if problem.task.name == "singlelabel":
         rows = targets[:, list(columns)].any(1)
         if not rows.any():

@@ -1,4 +1,4 @@
-"""Make a trained image classifier forget one label, and measure what an attacker can still learn."""
+"""A trained image classifier forgets one label, and attackers say what is left of it."""
 
 from typing import TYPE_CHECKING, Any
 

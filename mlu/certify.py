@@ -1,4 +1,4 @@
-"""python -m mlu.certify RUN: a certificate of what a run made a model forget, and the check of one."""
+"""python -m mlu.certify RUN: a certificate of what a run made a model forget, and its check."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from mlu.system.process import tune_process
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Entry point; exit code 1 where a certificate does not hold, 2 where something cannot be read."""
+    """Entry point; exit code 1 for a certificate that does not hold, 2 for what cannot be read."""
     given = certify_arguments().parse_args(words)
     tune_process()
     try:

@@ -19,7 +19,10 @@ def test_every_file_is_a_benchmark_that_is_listed_once_or_a_helper():
 
 
 def test_plain_loops_know_nothing_of_our_methods():
-    """What they may share with them: data, augmentation, seeds, the network, and what a problem is."""
+    """What they may share with them.
+
+    Data, augmentation, seeds, the network, and what a problem is.
+    """
     shared = {
         "data.augment",
         "data.split",
@@ -79,7 +82,10 @@ def test_the_fit_finds_the_exponent_and_the_factor_of_a_power_law(exponent):
 
 
 def test_the_fit_of_noisy_costs_is_that_of_least_squares_in_logarithms():
-    """Costs off by factors of 2, 1/2 and 2 around size^1: their logarithms have no slope by size."""
+    """Costs off by factors of 2, 1/2 and 2 around size^1.
+
+    Their logarithms have no slope by size.
+    """
     law = growth.power_law([(1, 2.0), (4, 2.0), (16, 32.0)])
     assert law.exponent == pytest.approx(1)
     assert law.factor == pytest.approx(2 ** (1 / 3))

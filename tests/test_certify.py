@@ -42,8 +42,12 @@ def test_its_numbers_are_those_of_the_results(finished, capsys):
     metrics, missing, seen = results["metrics"], results["missing"], 0
     questions = [row["path"] for row in stated["figures"]]
     assert len(questions) == len(set(questions))
-    assert {"test/retained/accuracy", "attack/aia/features/folded_balanced_accuracy", "attack/mia/combined/auroc",
-            "attack/aia/features/mlp/folded_balanced_accuracy"} <= set(questions)  # fmt: skip
+    assert {
+        "test/retained/accuracy",
+        "attack/aia/features/folded_balanced_accuracy",
+        "attack/mia/combined/auroc",
+        "attack/aia/features/mlp/folded_balanced_accuracy",
+    } <= set(questions)
     for row in stated["figures"]:
         for model in COLUMNS:
             path = f"{model}/{row['path']}"
@@ -89,8 +93,13 @@ def test_the_page_shows_every_figure_and_stands_alone(finished, capsys):
                 assert f"{row[model]['value']:.3f}" in text
             if row[model]["low"] is not None:
                 assert f"[{row[model]['low']:.3f}, {row[model]['high']:.3f}]" in text
-    for line in (*stated["not_claimed"], stated["files"]["unlearned.safetensors"], stated["config_hash"],
-                 stated["data"]["fingerprint"], stated["device"]):  # fmt: skip
+    for line in (
+        *stated["not_claimed"],
+        stated["files"]["unlearned.safetensors"],
+        stated["config_hash"],
+        stated["data"]["fingerprint"],
+        stated["device"],
+    ):
         assert line in text
     proxy = json.loads((folder / "results.json").read_text())["metrics"][
         "proxy/attack/aia/folded_balanced_accuracy"

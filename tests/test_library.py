@@ -116,8 +116,11 @@ def model(taught):
 
 def brief(method):
     settings = {"unsir": {"noise_images": 8, "noise_steps": 2}}.get(method, {})
-    return settings | ({"tuning": {"steps": 6} if method not in ("scrub", "unsir") else {"epochs": 1}}
-                       if method in TUNED else {})  # fmt: skip
+    return settings | (
+        {"tuning": {"steps": 6} if method not in ("scrub", "unsir") else {"epochs": 1}}
+        if method in TUNED
+        else {}
+    )
 
 
 @torch.no_grad()
@@ -242,8 +245,16 @@ def test_the_weights_are_those_of_the_same_method_on_our_own_network(
     normalised = (pixels / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     settings = brief(method) | further
     held = loader_of(normalised[60:], targets[60:])
-    found = forget(Wrapped(net), loader_of(normalised[:60], targets[:60]), ["a", "b", "c"], "b", method,
-                   validation=held, seed=7, **settings)  # fmt: skip
+    found = forget(
+        Wrapped(net),
+        loader_of(normalised[:60], targets[:60]),
+        ["a", "b", "c"],
+        "b",
+        method,
+        validation=held,
+        seed=7,
+        **settings,
+    )
 
     train, validation = (
         Split(part.numpy(), np.arange(len(part)), wanted, torch.ones_like(wanted, dtype=torch.bool),
@@ -401,15 +412,21 @@ ARCHITECTURES = {
     "resnet18": lambda: torchvision.models.resnet18(num_classes=3),
     "mobilenet_v3_small": lambda: torchvision.models.mobilenet_v3_small(num_classes=3),
     "convnext_tiny": lambda: torchvision.models.ConvNeXt(
-        [torchvision.models.convnext.CNBlockConfig(16, 32, 1), torchvision.models.convnext.CNBlockConfig(32, None, 1)],
+        [
+            torchvision.models.convnext.CNBlockConfig(16, 32, 1),
+            torchvision.models.convnext.CNBlockConfig(32, None, 1),
+        ],
         num_classes=3,
     ),
     "vit": lambda: torchvision.models.VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=3),
     "densenet": lambda: torchvision.models.DenseNet(8, (2, 2), 16, num_classes=3),
-    "nothing but linear layers": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.ReLU(), nn.Linear(8, 3)),
-    "no bias": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                                     nn.Linear(4, 3, bias=False)),
-}  # fmt: skip
+    "nothing but linear layers": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(3072, 8), nn.ReLU(), nn.Linear(8, 3)
+    ),
+    "no bias": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3, bias=False)
+    ),
+}
 
 
 @pytest.mark.parametrize("method", ["wf", "leace", "salun"])
@@ -589,8 +606,16 @@ def test_a_weight_that_is_shared_or_computed_is_refused():
 
 
 def test_settings_and_seed_reach_the_method(model):
-    method = library.method_of("wf", {"phi": 0.07, "epsilon": float("inf"), "scope": None,
-                                      "tuning": {"lr": np.float32(0.5), "steps": np.int64(3)}}, 9)  # fmt: skip
+    method = library.method_of(
+        "wf",
+        {
+            "phi": 0.07,
+            "epsilon": float("inf"),
+            "scope": None,
+            "tuning": {"lr": np.float32(0.5), "steps": np.int64(3)},
+        },
+        9,
+    )
     assert (method.phi, method.epsilon, method.scope, method.tuning.lr, method.tuning.steps) == (
         0.07, float("inf"), None, 0.5, 3)  # fmt: skip
     assert library.method_of("scrub", {"milestones": (1, 2), "rewind": True}, 9).milestones == [

@@ -389,7 +389,10 @@ def row(name: str, verdicts: Sequence[Verdict], mutants: int, rate: float, effec
         size = round(effective)
         interval = binomtest(round(rate * size), size).proportion_ci(method="wilson")
         text += f" ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
-    return f"| {name} | {mutants} | {len(verdicts)} | {killed} | {timeout} | {len(fates) - killed - timeout} | {text} |"
+    survived = len(fates) - killed - timeout
+    cells = (name, mutants, len(verdicts), killed, timeout, survived, text)
+
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def table(verdicts: dict[str, list[Verdict]], mutants: dict[str, int]) -> Iterator[str]:

@@ -93,7 +93,8 @@ def test_all_pictures_are_there(opened, scheme):
     sizes = browser.execute_async_script(
         "const done = arguments[0], all = [...document.images];"
         "Promise.all(all.map((image) => image.decode())).then("
-        "  () => done(all.map((image) => [image.naturalWidth, image.naturalHeight, image.currentSrc.slice(0, 14)])),"
+        "  () => done(all.map((image) => [image.naturalWidth, image.naturalHeight,"
+        "    image.currentSrc.slice(0, 14)])),"
         "  (fault) => done(String(fault)));"
     )
     assert len(sizes) >= 10
@@ -113,7 +114,8 @@ def column(browser, number):
     """Numbers of a column of the first table, as they stand; None for a dash."""
     return browser.execute_script(
         "return [...document.querySelector('table').tBodies[0].rows].map((row) => {"
-        "  const text = row.cells[arguments[0]].dataset.sort; return text === '' ? null : Number(text); })",
+        "  const text = row.cells[arguments[0]].dataset.sort;"
+        "  return text === '' ? null : Number(text); })",
         number,
     )
 
@@ -161,7 +163,8 @@ def test_tables_scroll_in_their_boxes_and_the_page_does_not(opened, width, heigh
     browser = opened(width, height, mobile=width < 800)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     boxes = browser.execute_script(
-        "return [...document.querySelectorAll('.box')].map((box) => [box.scrollWidth, box.clientWidth])"
+        "return [...document.querySelectorAll('.box')]"
+        ".map((box) => [box.scrollWidth, box.clientWidth])"
     )
     assert width > 800 or any(inside > outside for inside, outside in boxes)
 
@@ -169,9 +172,12 @@ def test_tables_scroll_in_their_boxes_and_the_page_does_not(opened, width, heigh
 def test_headers_and_methods_stay_in_sight(opened):
     browser = opened(390, 844, mobile=True)
     places = browser.execute_script(
-        "const box = document.querySelector('.box'); box.style.maxHeight = '200px'; box.scrollTo(150, 150);"
-        "const at = (name) => box.querySelector(name).getBoundingClientRect(), edge = box.getBoundingClientRect();"
-        "return [box.scrollLeft, box.scrollTop, at('thead th').left - edge.left, at('thead th').top - edge.top,"
+        "const box = document.querySelector('.box');"
+        "box.style.maxHeight = '200px'; box.scrollTo(150, 150);"
+        "const at = (name) => box.querySelector(name).getBoundingClientRect(),"
+        "edge = box.getBoundingClientRect();"
+        "return [box.scrollLeft, box.scrollTop,"
+        "at('thead th').left - edge.left, at('thead th').top - edge.top,"
         "        at('tbody th').left - edge.left];"
     )
     assert places[:2] == [150, 150]

@@ -322,7 +322,10 @@ def test_cfk_of_the_head_forgets_nothing_in_a_multilabel_task():
 
 @by_task
 def test_euk_forgets_and_learns_the_rest_anew(task):
-    """The negative controls: the original has not forgotten, and before fine-tuning less is known."""
+    """The negative controls.
+
+    The original has not forgotten, and before fine-tuning less is known.
+    """
     problem = learnt_problem(task, norm=True)
     method = cfk(reinit=True, tuning=replace(GENTLE, epochs=20))
     new, trained = edited(problem.net, method.edit(problem)), unlearnt(method, problem)

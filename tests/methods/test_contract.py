@@ -149,9 +149,14 @@ def test_the_forgotten_output_says_nothing_and_a_method_that_does_nothing_is_cau
 
 
 @pytest.mark.parametrize(
-    "method", ["cfk", "cfk method.reinit=true", "salun", "boundary"]
-    + [f"{name} method.reading={reading}" for name in OURS for reading in ("selective", "above", "printed")]
-)  # fmt: skip
+    "method",
+    ["cfk", "cfk method.reinit=true", "salun", "boundary"]
+    + [
+        f"{name} method.reading={reading}"
+        for name in OURS
+        for reading in ("selective", "above", "printed")
+    ],
+)
 def test_no_weight_leaves_its_ball(method, experiment):
     name, *choice = method.split()
     context, original, _, unlearned = walk(

@@ -298,7 +298,10 @@ def test_a_network_that_has_not_forgotten_is_caught(method, task):
 
 
 def test_flip_keeps_a_label_as_readable_as_it_was_and_prior_does_not():
-    """Areas under the curve near 1, 0 and between: of inverted outputs an attacker reads as much."""
+    """Areas under the curve near 1, 0 and between.
+
+    Of inverted outputs an attacker reads as much.
+    """
     problem = learnt_problem()
     flipped, prior = (
         auroc_interval(unlearnt(salun(relabel=relabel), problem), problem)

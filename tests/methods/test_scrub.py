@@ -177,7 +177,10 @@ def test_without_forgetting_and_distance_it_is_plain_fine_tuning_bit_for_bit(obj
 
 
 def constant_problem(teacher=2.0):
-    """The forgotten logit is a bias alone: one parameter. The teacher's is the same on every image."""
+    """The forgotten logit is a bias alone: one parameter.
+
+    The teacher's is the same on every image.
+    """
     problem = learnt_problem()
     net = copy.deepcopy(problem.net)
     net.head.weight[0], net.head.bias[0] = 0, teacher

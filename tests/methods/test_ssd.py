@@ -188,7 +188,10 @@ def test_no_weight_grows_or_changes_its_sign(seed, alpha, dampening):
 
 
 def assert_lost_the_forgotten_half(method):
-    """Nothing is left of what the forgotten label needs alone; all else is bit for bit as it was."""
+    """Nothing is left of what the forgotten label needs alone.
+
+    All else is bit for bit as it was.
+    """
     problem = planted_problem()
     weights, before = method.edit(problem).weights, every_weight(problem.net)
     for name in (CONV, CONV_BIAS):

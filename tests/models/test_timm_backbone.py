@@ -25,7 +25,10 @@ STAGED = {
     "test_vit3": [f"blocks.{number}" for number in (0, 2, 4, 6, 8)] + ["pool"],
     "test_mambaout": [f"stages.{number}" for number in range(4)] + ["pool"],
 }
-"""Maps, tokens with and without a class token, and rows of channels (mambaout); the stages of each."""
+"""Maps, tokens with and without a class token, and rows of channels (mambaout).
+
+The stages of each.
+"""
 by_name = pytest.mark.parametrize("name", STAGED)
 
 
@@ -247,9 +250,16 @@ def test_images_that_a_model_does_not_take_are_refused(name, size, own):
 
 @pytest.mark.parametrize(
     ("shape", "rows", "axis"),
-    [((2, 6, 4, 4), False, 1), ((2, 4, 4, 6), False, -1), ((2, 6, 6, 6), False, 1), ((2, 6, 6, 6), True, -1),
-     ((2, 6, 6), False, -1), ((2, 6), False, 1), ((2, 4, 4, 4), False, None)],
-)  # fmt: skip
+    [
+        ((2, 6, 4, 4), False, 1),
+        ((2, 4, 4, 6), False, -1),
+        ((2, 6, 6, 6), False, 1),
+        ((2, 6, 6, 6), True, -1),
+        ((2, 6, 6), False, -1),
+        ((2, 6), False, 1),
+        ((2, 4, 4, 4), False, None),
+    ],
+)
 def test_channels_lie_where_there_are_as_many_and_else_as_the_model_says(shape, rows, axis):
     assert channel_axis(torch.zeros(shape), 6, rows) == axis
     assert channel_axis((torch.zeros(shape),), 6, rows) is None

@@ -29,10 +29,27 @@ from tests.support.reading_page import Page
 
 MISSING = "unlearned/test/retained/accuracy"
 NASTY = (
-    "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "<!--", "--><b>", "]]>", "\" onmouseover='x'",
-    "&lt;b&gt;&#0;", "{{ 7*7 }}{% raw %}", "a=b", "=cmd()", "|a|b|", "\\", "$x_{y}^2$ %&", "[/b]", "\x00\x1b[2J\x9b",
-    "line\r\nline", "javascript:alert(1)", "\u202eevil", "[x](javascript:1)", "é’“”…",
-)  # fmt: skip
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "<!--",
+    "--><b>",
+    "]]>",
+    "\" onmouseover='x'",
+    "&lt;b&gt;&#0;",
+    "{{ 7*7 }}{% raw %}",
+    "a=b",
+    "=cmd()",
+    "|a|b|",
+    "\\",
+    "$x_{y}^2$ %&",
+    "[/b]",
+    "\x00\x1b[2J\x9b",
+    "line\r\nline",
+    "javascript:alert(1)",
+    "\u202eevil",
+    "[x](javascript:1)",
+    "é’“”…",
+)
 texts = st.one_of(st.sampled_from(NASTY), st.text(min_size=1))
 law = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -102,12 +119,25 @@ def stated():
         "retrain": figure,
     }
     return {
-        "schema": 1, "issued": "now", "forgotten": ["Male"], "labels": ["Male", "Bald"], "task": "multilabel",
-        "method": {"name": "wf", "settings": {"phi": "x"}, "seed": 1}, "config_hash": "c", "model": "tiny",
-        "data": {"name": "faces", "fingerprint": "f"}, "files": {"unlearned.safetensors": "0" * 64, "labels.json": "1"},
-        "figures": [{**row, "excess": None, "verdict": None}], "not_run": ["mia"], "seconds": {"original": 1.0},
-        "device": "d", "date": "d", "commit": "c", "versions": {"torch": "1"}, "not_claimed": ["nothing"],
-    }  # fmt: skip
+        "schema": 1,
+        "issued": "now",
+        "forgotten": ["Male"],
+        "labels": ["Male", "Bald"],
+        "task": "multilabel",
+        "method": {"name": "wf", "settings": {"phi": "x"}, "seed": 1},
+        "config_hash": "c",
+        "model": "tiny",
+        "data": {"name": "faces", "fingerprint": "f"},
+        "files": {"unlearned.safetensors": "0" * 64, "labels.json": "1"},
+        "figures": [{**row, "excess": None, "verdict": None}],
+        "not_run": ["mia"],
+        "seconds": {"original": 1.0},
+        "device": "d",
+        "date": "d",
+        "commit": "c",
+        "versions": {"torch": "1"},
+        "not_claimed": ["nothing"],
+    }
 
 
 @law

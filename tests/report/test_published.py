@@ -30,8 +30,12 @@ def test_cells_that_were_read_from_the_paper_once_more(table, dataset, backbone,
 
 def test_the_grid_and_the_labels_of_the_appendix():
     assert {(row["epsilon"], row["phi"]): row["values"] for row in printed("table1")["rows"]} == {
-        (0.1, 1.0): [85, 95], (0.5, 1.0): [88, 85], (1.0, 1.0): [90, 70], (0.5, 0.01): [87, 86], (0.5, 0.1): [88, 85]
-    }  # fmt: skip
+        (0.1, 1.0): [85, 95],
+        (0.5, 1.0): [88, 85],
+        (1.0, 1.0): [90, 70],
+        (0.5, 0.01): [87, 86],
+        (0.5, 0.1): [88, 85],
+    }
     table = printed("appendix_labels")
     assert (
         dict(zip(table["columns"], table["values"]["Oval_Face"]["wp"], strict=True))["Oval_Face"]

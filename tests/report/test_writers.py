@@ -46,11 +46,18 @@ def tables(collected):
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
-        (0.95443, PERCENT, "95.4"), (-0.0001, PERCENT, "0.0"), (0.0266, POINTS, "+2.7"), (-0.0266, POINTS, "-2.7"),
-        (0.00001, POINTS, "0.0"), (0.00512, SECONDS, "0.0051"), (4.63, SECONDS, "4.6"), (43.21, SECONDS, "43.2"),
-        (21008, COUNT, "21,008"), (0.0, SECONDS, "0"),
+        (0.95443, PERCENT, "95.4"),
+        (-0.0001, PERCENT, "0.0"),
+        (0.0266, POINTS, "+2.7"),
+        (-0.0266, POINTS, "-2.7"),
+        (0.00001, POINTS, "0.0"),
+        (0.00512, SECONDS, "0.0051"),
+        (4.63, SECONDS, "4.6"),
+        (43.21, SECONDS, "43.2"),
+        (21008, COUNT, "21,008"),
+        (0.0, SECONDS, "0"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_written_with_the_digits_that_count(value, unit, text):
     assert value_text(value, unit) == text
 
@@ -138,6 +145,6 @@ def test_what_a_row_lacks_everywhere_is_said_once(tmp_path):
     leave(tmp_path / "1", method="wp", seed=1)
     leave(tmp_path / "2", method="wp", seed=2)
     (setting,) = settings_in(collect([tmp_path]))
-    assert [(hole.where, hole.reason) for hole in holes_of(general(setting)) if "wf" in hole.where] == [
-        ("wf: retained accuracy", "seed 1: no images"), ("wf", "seed 2: no run")
-    ]  # fmt: skip
+    assert [
+        (hole.where, hole.reason) for hole in holes_of(general(setting)) if "wf" in hole.where
+    ] == [("wf: retained accuracy", "seed 1: no images"), ("wf", "seed 2: no run")]

@@ -35,8 +35,14 @@ def test_each_attack_that_was_run_has_a_row_beside_its_references():
     metrics |= figure("unlearned/attack/lira/auroc", None)
     rows = shown(attack_table(run_with(**metrics)))
     assert rows["read from features"] == [
-        "0.500", "0.821", "0.600", "0.700", "0.800 [0.500, 0.950]", "0.900 [0.500, 0.950]", "0.100 [-0.050, 0.200]"
-    ]  # fmt: skip
+        "0.500",
+        "0.821",
+        "0.600",
+        "0.700",
+        "0.800 [0.500, 0.950]",
+        "0.900 [0.500, 0.950]",
+        "0.100 [-0.050, 0.200]",
+    ]
     assert rows["member, LiRA"] == ["0.500", "", "–", "–", "–", "–", ""]
     assert set(rows) == {"attack", "read from features", "member, LiRA"}
 

@@ -112,7 +112,10 @@ def test_sensitivity_is_the_slope_of_the_mean_loss(net, task, size):
 
 @by_task
 def test_sensitivity_of_attention_is_the_slope_of_what_it_computes_written_out(task):
-    """In evaluation mode torch has a kernel for attention without gradients: it must not be asked."""
+    """In evaluation mode torch has a kernel for attention without gradients.
+
+    It must not be asked.
+    """
     net, random = tiny_vit(LABELS), torch.Generator().manual_seed(2)
     images = torch.rand(IMAGES, 3, 16, 16, dtype=torch.float64, generator=random)
     batch, weights = replace(whole(task), images=images), all_weights(net)
@@ -138,9 +141,16 @@ def test_weights_of_attention_are_its_matrices():
     token and positions."""
     net = tiny_vit(LABELS)
     own = {name: value for name, value in net.named_parameters() if value.ndim > 1}
-    layers = [f"{LAYERS}_{number}.{name}" for number in range(BLOCKS) for name in (
-        "self_attention.in_proj_weight", "self_attention.out_proj.weight", "mlp.0.weight", "mlp.3.weight"
-    )]  # fmt: skip
+    layers = [
+        f"{LAYERS}_{number}.{name}"
+        for number in range(BLOCKS)
+        for name in (
+            "self_attention.in_proj_weight",
+            "self_attention.out_proj.weight",
+            "mlp.0.weight",
+            "mlp.3.weight",
+        )
+    ]
     assert set(all_weights(net)) == {"body.whole.conv_proj.weight", *layers, "head.weight"}
     assert set(own) - set(all_weights(net)) == {
         "body.whole.class_token",

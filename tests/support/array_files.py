@@ -1,4 +1,7 @@
-"""Small CIFAR-10, MNIST and SVHN folders, byte for byte in the format of the real ones, for tests."""
+"""Small CIFAR-10, MNIST and SVHN folders, byte for byte in the format of the real ones.
+
+For tests.
+"""
 
 import gzip
 import pickle
@@ -74,7 +77,10 @@ def dump(file: Path, content: object, protocol: int | None = None) -> None:
 
 
 def cifar_batch(pixels: np.ndarray, classes: np.ndarray) -> dict:
-    """Content of a batch file: red, green and blue plane of each image in a row of 3,072 numbers."""
+    """Content of a batch file.
+
+    Red, green and blue plane of each image in a row of 3,072 numbers.
+    """
     planes = [pixels[..., channel].reshape(len(pixels), -1) for channel in range(3)]
     names = [f"picture_{number}.png" for number in range(len(pixels))]
     return {

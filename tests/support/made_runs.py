@@ -98,16 +98,23 @@ def results_of(
         "schema": 1,
         "run": facts | (run or {}),
         "seconds": {
-            "original": 40.0, "retrain": 42.0, "unlearn": seconds, "score": 1.0, "edit": 0.1, "finetune": 2.0,
+            "original": 40.0,
+            "retrain": 42.0,
+            "unlearn": seconds,
+            "score": 1.0,
+            "edit": 0.1,
+            "finetune": 2.0,
             "attack": 0.0,
         },
         "speedup": 42.0 / seconds,
-        "work": {stage: {"forward": 100, "backward": 50} for stage in ("original", "retrain", "unlearn")},
+        "work": {
+            stage: {"forward": 100, "backward": 50} for stage in ("original", "retrain", "unlearn")
+        },
         "work_ratio": 1.0,
         "measured": {stage: {"device": device} for stage in ("original", "retrain", "unlearned")},
         "metrics": metrics_of() if metrics is None else metrics,
         "missing": missing or {},
-    }  # fmt: skip
+    }
 
 
 def made_run(metrics, config=None, **changes):

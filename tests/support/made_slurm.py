@@ -14,7 +14,9 @@ echo "Submitted batch job 7"
 """
 SRUN = """#!/bin/bash
 while [[ $1 == --* ]]; do
-    if [[ $1 == --output ]]; then said=$(sed "s/%A/7/g; s/%a/$SLURM_ARRAY_TASK_ID/g; s/%t/0/g" <<<"$2"); fi
+    if [[ $1 == --output ]]; then
+        said=$(sed "s/%A/7/g; s/%a/$SLURM_ARRAY_TASK_ID/g; s/%t/0/g" <<<"$2")
+    fi
     if [[ $1 != --unbuffered ]]; then shift; fi
     shift
 done

@@ -9,7 +9,10 @@ from mlu.unlearning.contract import Problem
 
 
 def auroc(net: Network, problem: Problem) -> float:
-    """How well the forgotten probability ranks the images by their true label; 0.5 for a constant."""
+    """How well the forgotten probability ranks the images by their true label.
+
+    0.5 for a constant.
+    """
     logits, _ = respond(net, problem.validation)
     return roc_auc_score(
         problem.validation.targets[:, 0], problem.task.probs(logits.double())[:, 0]

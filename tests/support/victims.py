@@ -1,4 +1,7 @@
-"""Models under attack that are no models: outputs with a known law, and images that carry nothing."""
+"""Models under attack that are no models.
+
+Outputs with a known law, and images that carry nothing.
+"""
 
 from dataclasses import replace
 

@@ -64,15 +64,18 @@ def test_what_a_process_that_loads_data_met_is_one_line():
     [
         (
             errno.ENOSPC,
-            "cannot write /a: No space left on device; make room, or choose another folder with outputs=",
+            "cannot write /a: No space left on device; make room, "
+            "or choose another folder with outputs=",
         ),
         (
             errno.EACCES,
-            "cannot read or write /a: Permission denied; give the right to, or name another file or folder",
+            "cannot read or write /a: Permission denied; "
+            "give the right to, or name another file or folder",
         ),
         (
             errno.EISDIR,
-            "cannot read or write /a: Is a directory; give the right to, or name another file or folder",
+            "cannot read or write /a: Is a directory; "
+            "give the right to, or name another file or folder",
         ),
     ],
 )

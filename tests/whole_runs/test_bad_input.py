@@ -151,7 +151,8 @@ CONFIG = {
     "requests and another label": (
         ["requests=[[Male],[Young]]", "forget_label=bald"],
         [
-            "forget_label.names=['Bald'] and requests=['Male', 'Young'] name different labels: set one"
+            "forget_label.names=['Bald'] and requests=['Male', 'Young'] name different labels: "
+            "set one"
         ],
     ),
     "images": (["dataset.images=10"], ["dataset.images must be a whole number >= 20, got 10"]),
@@ -405,8 +406,17 @@ def root(tmp_path_factory):
     return root
 
 
-RUN = ["dataset=csv", "dataset.image_size=16", "forget_label.names=[Bald]", "method=head", "reference=none",
-       "attack=none", "logger=none", "trainer.accelerator=cpu", "training.epochs=1"]  # fmt: skip
+RUN = [
+    "dataset=csv",
+    "dataset.image_size=16",
+    "forget_label.names=[Bald]",
+    "method=head",
+    "reference=none",
+    "attack=none",
+    "logger=none",
+    "trainer.accelerator=cpu",
+    "training.epochs=1",
+]
 CLASSES = ["dataset.table=classes.csv", "dataset.class_column=age", "forget_label.names=[old]"]
 
 DATA = {

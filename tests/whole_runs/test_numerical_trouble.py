@@ -45,7 +45,10 @@ ATTACKED = (
 
 @pytest.fixture
 def run(experiment, tmp_path, capsys):
-    """Runs the pipeline and holds what it leaves against the law of this file; returns the results."""
+    """Runs the pipeline and holds what it leaves against the law of this file.
+
+    Returns the results.
+    """
 
     def from_overrides(*overrides, dataset="faces"):
         folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
@@ -324,9 +327,15 @@ def test_hardly_any_canaries_are_too_few_to_ask_about(run):
 
 
 CONSTANT = {
-    "balanced_accuracy": (0.5, 0.5), "auroc": (0.5, 0.5), "average_precision": (0.25, 0.25), "f1": (0.0, 0.4),
-    "mutual_information": (0.0, 0.0), "accuracy": (0.75, 0.25), "recall": (0.0, 1.0), "positive_rate": (0.0, 1.0),
-}  # fmt: skip
+    "balanced_accuracy": (0.5, 0.5),
+    "auroc": (0.5, 0.5),
+    "average_precision": (0.25, 0.25),
+    "f1": (0.0, 0.4),
+    "mutual_information": (0.0, 0.0),
+    "accuracy": (0.75, 0.25),
+    "recall": (0.0, 1.0),
+    "positive_rate": (0.0, 1.0),
+}
 
 
 @pytest.mark.parametrize("says", [0, 1])

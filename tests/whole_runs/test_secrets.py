@@ -10,8 +10,16 @@ from mlu.report.__main__ import main as report
 from tests.support.command_line import launch
 from tests.support.wandb_file import records
 
-SMALL = ("dataset.images=100", "dataset.image_size=16", "training.epochs=1", "trainer.accelerator=cpu",
-         "reference=none", "method=head", "attack=none", "logger=wandb")  # fmt: skip
+SMALL = (
+    "dataset.images=100",
+    "dataset.image_size=16",
+    "training.epochs=1",
+    "trainer.accelerator=cpu",
+    "reference=none",
+    "method=head",
+    "attack=none",
+    "logger=wandb",
+)
 MOST = 2**24
 
 

@@ -1,4 +1,7 @@
-"""Processes that meet in one cache: a model is trained once, and what a dead process held is free."""
+"""Processes that meet in one cache.
+
+A model is trained once, and what a dead process held is free.
+"""
 
 import json
 import time

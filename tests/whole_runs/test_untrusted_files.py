@@ -275,10 +275,17 @@ def test_a_record_of_prepared_images_that_makes_no_sense_is_not_believed(change,
 
 
 PATHS = {
-    "up": "../x.png", "up in between": "a/../../x.png", "up at the end": "a/..", "up by Windows": "a\\..\\..\\x.png",
-    "absolute": "/etc/hostname", "a share of Windows": "\\\\host\\x.png", "a drive": "C:\\x.png",
-    "a folder of a drive": "C:x.png", "a zero byte": "x.png\0.jpg", "a zero byte alone": "\0",
-}  # fmt: skip
+    "up": "../x.png",
+    "up in between": "a/../../x.png",
+    "up at the end": "a/..",
+    "up by Windows": "a\\..\\..\\x.png",
+    "absolute": "/etc/hostname",
+    "a share of Windows": "\\\\host\\x.png",
+    "a drive": "C:\\x.png",
+    "a folder of a drive": "C:x.png",
+    "a zero byte": "x.png\0.jpg",
+    "a zero byte alone": "\0",
+}
 
 
 @pytest.mark.parametrize("kind", PATHS)
@@ -368,7 +375,10 @@ def test_a_picture_of_far_too_many_pixels_is_one_line(tmp_path):
 
 
 def test_a_program_that_calls_itself_a_picture_is_not_run(tmp_path, mark, monkeypatch):
-    """Pillow knows PostScript by its first bytes, whatever the name, and gives it to Ghostscript."""
+    """Pillow knows PostScript by its first bytes, whatever the name.
+
+    And gives it to Ghostscript.
+    """
 
     def ghostscript(*arguments, **keywords):
         mark.touch()
@@ -549,13 +559,21 @@ ARRAYS = {
     "cut": lambda content, mark: content[: len(content) // 2],
     "no zip": lambda content, mark: b"PK\x03\x04 no zip",
     "an array alone": lambda content, mark: saved(np.save, np.arange(3)),
-    "objects": lambda content, mark: saved(np.savez, **{"unlearned/test/entropy/histogram/counts": object_array(mark)}),
-    "other lengths": lambda content, mark: saved(np.savez, **{
-        f"{model}/test/entropy/histogram/{part}": np.arange(3.0)
-        for model in ("original", "retrain", "unlearned") for part in ("counts", "edges")
-    }),
-    "words": lambda content, mark: saved(np.savez, **{"unlearned/mia/combined/true": np.array(["a"])}),
-}  # fmt: skip
+    "objects": lambda content, mark: saved(
+        np.savez, **{"unlearned/test/entropy/histogram/counts": object_array(mark)}
+    ),
+    "other lengths": lambda content, mark: saved(
+        np.savez,
+        **{
+            f"{model}/test/entropy/histogram/{part}": np.arange(3.0)
+            for model in ("original", "retrain", "unlearned")
+            for part in ("counts", "edges")
+        },
+    ),
+    "words": lambda content, mark: saved(
+        np.savez, **{"unlearned/mia/combined/true": np.array(["a"])}
+    ),
+}
 
 
 def test_pictures_are_made_of_sound_arrays_alone(tmp_path, mark):
