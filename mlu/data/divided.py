@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mlu.data.base import LabelledImages
 from mlu.data.labels import resolve_label
 from mlu.data.split import Batch, Split, count_batches, partition
-from mlu.system.collectives import Place, own_part, place
+from mlu.system.collectives import ProcessGroup, current_group, local_rows
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator
 
@@ -98,7 +98,7 @@ def shuffled_batches(
     """Batches of a split for training, in another order in every epoch."""
     # The sampler gives whole batches of row numbers, so one array look-up makes a batch.
     return DataLoader(
-        SharedSplit(split, place()),
+        SharedSplit(split, current_group()),
         batch_size=None,
         sampler=ShuffledBatches(len(split), batch_size, seed, epoch),
         num_workers=workers,
@@ -112,10 +112,10 @@ class SharedSplit(Dataset[Batch]):
     """A split as training reads it: all targets of a batch, the images of this process's part."""
 
     split: Split
-    here: Place | None
+    group: ProcessGroup | None
 
     def __getitem__(self, rows: Tensor) -> Batch:
-        return self.split.batch(rows, own_part(len(rows), self.here))
+        return self.split.batch(rows, local_rows(len(rows), self.group))
 
 
 class ShuffledBatches(Sampler[Tensor]):

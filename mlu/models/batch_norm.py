@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mlu.models.network import Network
-from mlu.system.collectives import total
+from mlu.system.collectives import all_reduce_batch
 from mlu.system.errors import UserError
 
 
@@ -55,9 +55,9 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
             module.training = mode
 
 
-class Pooled(nn.modules.batchnorm._BatchNorm):
+class SyncedNorm(nn.modules.batchnorm._BatchNorm):
     """In training, normalises by the mean and variance of the rows of all processes (while they are
-    `pooling`)."""
+    `data_parallel`)."""
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
@@ -66,10 +66,10 @@ class Pooled(nn.modules.batchnorm._BatchNorm):
         values = images.to(torch.promote_types(images.dtype, torch.float32))
         axes = [axis for axis in range(values.ndim) if axis != 1]
         shape = [1, -1] + [1] * (values.ndim - 2)
-        count = total(values.new_tensor([values.numel() / values.shape[1]]))
-        mean = total(values.sum(axes)) / count
+        count = all_reduce_batch(values.new_tensor([values.numel() / values.shape[1]]))
+        mean = all_reduce_batch(values.sum(axes)) / count
         centred = values - mean.view(shape)
-        variance = total(centred.square().sum(axes)) / count
+        variance = all_reduce_batch(centred.square().sum(axes)) / count
         self.remember(mean.detach(), variance.detach() * count / (count - 1))
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
@@ -92,27 +92,27 @@ class Pooled(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var), share)
 
 
-class Pooled1d(Pooled, nn.BatchNorm1d):
+class Synced1d(SyncedNorm, nn.BatchNorm1d):
     pass
 
 
-class Pooled2d(Pooled, nn.BatchNorm2d):
+class Synced2d(SyncedNorm, nn.BatchNorm2d):
     pass
 
 
-class Pooled3d(Pooled, nn.BatchNorm3d):
+class Synced3d(SyncedNorm, nn.BatchNorm3d):
     pass
 
 
-POOLED: dict[type[Any], type[Any]] = {
-    nn.BatchNorm1d: Pooled1d,
-    nn.BatchNorm2d: Pooled2d,
-    nn.BatchNorm3d: Pooled3d,
+_SYNCED: dict[type[Any], type[Any]] = {
+    nn.BatchNorm1d: Synced1d,
+    nn.BatchNorm2d: Synced2d,
+    nn.BatchNorm3d: Synced3d,
 }
-SEPARATE = {pooled: separate for separate, pooled in POOLED.items()}
+_PLAIN = {pooled: separate for separate, pooled in _SYNCED.items()}
 
 
-def pool_norms(net: nn.Module) -> None:
+def sync_norms(net: nn.Module) -> None:
     """Make every batch norm see the rows of all processes, in place: the same objects, of another
     class.
 
@@ -120,14 +120,14 @@ def pool_norms(net: nn.Module) -> None:
         UserError: For a kind of batch norm that is not torch's own.
     """
     for name, norm in batch_norms(net).items():
-        if type(norm) not in POOLED:
+        if type(norm) not in _SYNCED:
             raise UserError(
                 f"{name} is a {type(norm).__name__}, which several devices cannot share: use trainer=default"
             )
-        norm.__class__ = POOLED[type(norm)]
+        norm.__class__ = _SYNCED[type(norm)]
 
 
-def separate_norms(net: nn.Module) -> None:
-    """Undo `pool_norms`."""
+def unsync_norms(net: nn.Module) -> None:
+    """Undo `sync_norms`."""
     for norm in batch_norms(net).values():
-        norm.__class__ = SEPARATE[type(norm)]
+        norm.__class__ = _PLAIN[type(norm)]

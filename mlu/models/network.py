@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlu.system.collectives import put_together
+from mlu.system.collectives import all_gather_batch
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -128,11 +128,11 @@ class Network(nn.Module):
         """Pooled features, shape (batch, features); of all processes' images where these share a
         batch."""
         if not self.pixels:
-            return put_together(self.body(images))
+            return all_gather_batch(self.body(images))
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
         images = (images - self.mean) / self.std
-        return put_together(self.body(images.contiguous(memory_format=torch.channels_last)))
+        return all_gather_batch(self.body(images.contiguous(memory_format=torch.channels_last)))
 
     def denormalised(self, images: Tensor) -> Tensor:
         """What the network takes, of normalised images: in [0, 1] and beyond, shape (batch, 3,

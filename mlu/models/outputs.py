@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlu.data.split import Split
 from mlu.models.network import Network, channel_means
-from mlu.system.collectives import all_gather_in_order, shared
+from mlu.system.collectives import all_gather, round_robin
 
 BATCH = 512
 
@@ -108,7 +108,7 @@ def trace(
     batches = zip(torch.arange(len(split)).split(BATCH), wanted.split(BATCH), strict=True)
     found: dict[int, list[Tensor]] = {}
     try:
-        for number, ((rows, now), mine) in enumerate(shared(batches)):
+        for number, ((rows, now), mine) in enumerate(round_robin(batches)):
             if mine:
                 logits = net(split[rows].images.to(device)).float().cpu()
                 found[number] = [
@@ -119,7 +119,7 @@ def trace(
         for hook in hooks:
             hook.remove()
 
-    logits, *means = map(torch.cat, zip(*all_gather_in_order(found), strict=True))
+    logits, *means = map(torch.cat, zip(*all_gather(found), strict=True))
 
     return logits, dict(zip(watched, means, strict=True))
 

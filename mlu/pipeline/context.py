@@ -18,7 +18,7 @@ from mlu.system.errors import UserError
 from mlu.system.store import Store
 from mlu.training.devices import device_of
 from mlu.training.optimise import Optimisation
-from mlu.training.team import Team, alone
+from mlu.training.team import Team, team_of_one
 from mlu.training.trainer import trainer_of
 
 
@@ -94,7 +94,7 @@ def context_of(experiment: Experiment, team: Team | None = None) -> Context:
         experiment: As configured.
         team: The processes that work on it; None for this one alone.
     """
-    team = team or alone(wanted_device(experiment))
+    team = team or team_of_one(wanted_device(experiment))
     data = ImageData(
         experiment.dataset.load(),
         experiment.seed,

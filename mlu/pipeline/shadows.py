@@ -23,7 +23,7 @@ from mlu.pipeline.entries import Model, cached_model
 from mlu.pipeline.keys import method_key, model_key
 from mlu.pipeline.trained import from_scratch, from_scratch_without
 from mlu.pipeline.unlearned import unlearn_in_turn
-from mlu.system.collectives import threads_each
+from mlu.system.collectives import threads_per_process
 from mlu.system.process import end_with_parent, tune_process
 from mlu.system.progress import bars_hidden, tracked
 from mlu.system.store import digest
@@ -206,14 +206,14 @@ def share_processor(jobs: int) -> None:
     end_with_parent()
     tune_process()
     quiet_lightning()
-    torch.set_num_threads(threads_each(jobs))
+    torch.set_num_threads(threads_per_process(jobs))
 
 
 @contextlib.contextmanager
 def threads_shared(jobs: int) -> Iterator[None]:
     """Have as many threads as each of so many processes: another number would round otherwise."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads_each(jobs))
+    torch.set_num_threads(threads_per_process(jobs))
     try:
         yield
     finally:

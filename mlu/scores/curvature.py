@@ -14,7 +14,7 @@ from mlu.models.network import Network, Weights
 from mlu.models.tasks import Task
 from mlu.scores.attention import plain_attention
 from mlu.scores.gradients import Columns, Means, fisher, forward, random_signs, squared_slopes
-from mlu.system.collectives import shared
+from mlu.system.collectives import round_robin
 
 Estimator = Literal["fisher", "ggn", "hutchinson"]
 
@@ -86,7 +86,7 @@ def hutchinson(
     Hutchinson; Bekas et al. (2007).
     """
     means = Means(weights, columns)
-    for batch, mine in shared(batches):
+    for batch, mine in round_robin(batches):
         signs = [random_signs(value, generator) for value in weights.values()]
         if not mine:
             continue

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from mlu.data.split import Batch
 from mlu.models.network import Network, Weights, matrices
 from mlu.models.tasks import Task
-from mlu.system.collectives import add_up, shared
+from mlu.system.collectives import all_reduce, round_robin
 
 Columns = Sequence[int]
 
@@ -58,7 +58,7 @@ def sensitivity(
         Name -> parameter name -> scores >= 0 in the parameter's shape.
     """
     means = Means(weights, columns)
-    for batch, mine in shared(batches):
+    for batch, mine in round_robin(batches):
         if not mine:
             continue
 
@@ -104,7 +104,7 @@ def squared_slopes(
         Name -> parameter name -> scores >= 0 in the parameter's shape.
     """
     means = Means(weights, columns)
-    for batch, mine in shared(batches):
+    for batch, mine in round_robin(batches):
         # Of any logits the numbers have this shape: so every process draws the signs of all
         # batches.
         signs = random_signs(numbers(batch.targets, batch.targets), generator)
@@ -158,7 +158,7 @@ class Means:
         everything = list(self.counts.values())
         for sums in self.sums.values():
             everything += sums.values()
-        add_up(everything)
+        all_reduce(everything)
 
         means: dict[str, Weights] = {}
         for name, sums in self.sums.items():

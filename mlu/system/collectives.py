@@ -1,10 +1,11 @@
-"""How several processes that carry out the same function divide its work (`mlu.training.team`
-starts them).
+"""How the processes of a group that carry out the same function divide its work.
 
-- Of a training batch each process holds the images of its own rows, and the targets of all. What a
-  network says of the images is put together, so that a loss sees the whole batch and is written as
-  for one process.
-- Of batches of which only a sum counts, or an answer for each, each process takes every n-th.
+`mlu.training.team` starts them.
+
+- Of a training batch each rank holds the images of its own rows, and the targets of all. What a
+  network says of the images is gathered, so that a loss sees the whole batch and is written as for
+  one process.
+- Of batches of which only a sum counts, or an answer for each, each rank takes every n-th.
 
 All else each of them does for itself, from the same seeds. In a process that works alone nothing
 here does anything.
@@ -24,114 +25,122 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessGroup:
     """Which process this is, from 0, and how many work together."""
 
     rank: int
-    size: int
+    world_size: int
 
 
-_working: ContextVar[Place | None] = ContextVar("working", default=None)
-_pooling: ContextVar[Place | None] = ContextVar("pooling", default=None)
-
-
-@contextmanager
-def working(place: Place) -> Iterator[None]:
-    """Within it all processes do the same."""
-    token = _working.set(place)
-    try:
-        yield
-    finally:
-        _working.reset(token)
+_group: ContextVar[ProcessGroup | None] = ContextVar("group", default=None)
+_batch_group: ContextVar[ProcessGroup | None] = ContextVar("batch_group", default=None)
 
 
 @contextmanager
-def pooling() -> Iterator[None]:
-    """Within it the images that a network is given are this process's part of a batch."""
-    token = _pooling.set(_working.get())
+def within_group(group: ProcessGroup) -> Iterator[None]:
+    """Within it all processes of the group do the same."""
+    token = _group.set(group)
     try:
         yield
     finally:
-        _pooling.reset(token)
+        _group.reset(token)
 
 
-def place() -> Place | None:
-    """Which process this is of those that work together; None where it works alone."""
-    return _working.get()
+@contextmanager
+def data_parallel() -> Iterator[None]:
+    """Within it the images that a network is given are this rank's rows of a batch."""
+    token = _batch_group.set(_group.get())
+    try:
+        yield
+    finally:
+        _batch_group.reset(token)
 
 
-def threads_each(processes: int) -> int:
+def current_group() -> ProcessGroup | None:
+    """The group that this process works in; None where it works alone."""
+    return _group.get()
+
+
+def current_rank() -> int:
+    """Which process of its group this is; 0 where it works alone."""
+    group = _group.get()
+    return 0 if group is None else group.rank
+
+
+def threads_per_process(processes: int) -> int:
     """Threads of torch for each of so many processes that share those of this one."""
     return max(1, torch.get_num_threads() // processes)
 
 
-def rank() -> int:
-    """Which process this is of those that work together; 0 where it works alone."""
-    here = _working.get()
-    return 0 if here is None else here.rank
+def local_rows(rows: int, group: ProcessGroup | None) -> slice:
+    """Which of a training batch's rows a rank holds the images of.
+
+    >>> [local_rows(7, ProcessGroup(rank, world_size=2)) for rank in range(2)]
+    [slice(0, 3, None), slice(3, 7, None)]
+    """
+    if group is None:
+        return slice(None)
+
+    start, stop = (rows * rank // group.world_size for rank in (group.rank, group.rank + 1))
+    return slice(start, stop)
 
 
-def own_part(rows: int, here: Place | None) -> slice:
-    """Which of a training batch's rows a process holds the images of."""
-    return (
-        slice(None)
-        if here is None
-        else slice(rows * here.rank // here.size, rows * (here.rank + 1) // here.size)
-    )
-
-
-def shared(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
-    """All of them, and whether each is this process's to work on."""
-    here = _working.get()
+def round_robin(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
+    """All items, and whether each is this rank's to work on."""
+    group = _group.get()
     for number, item in enumerate(items):
-        yield item, here is None or number % here.size == here.rank
+        yield item, group is None or number % group.world_size == group.rank
 
 
-def add_up(values: Iterable[Tensor]) -> None:
-    """Replace tensors by their sums over all processes, in place."""
-    if _working.get() is not None:
+def all_reduce(values: Iterable[Tensor]) -> None:
+    """Replace tensors by their sums over all ranks, in place."""
+    if _group.get() is not None:
         for value in values:
             dist.all_reduce(value)
 
 
-def all_gather_in_order(own: Mapping[int, Item]) -> list[Item]:
-    """What all processes found, each under its number; on the CPU."""
-    here = _working.get()
-    found = dict(own)
-    if here is not None:
-        parts: list[Any] = [None] * here.size
+def all_gather(local: Mapping[int, Item]) -> list[Item]:
+    """All that the ranks found, each under its number, in the order of numbers; on the CPU."""
+    group = _group.get()
+    found = dict(local)
+    if group is not None:
+        parts: list[Any] = [None] * group.world_size
         dist.all_gather_object(parts, found)
         found = {number: item for part in parts for number, item in part.items()}
+
     return [found[number] for number in sorted(found)]
 
 
-def put_together(own: Tensor) -> Tensor:
-    """While `pooling`, the rows of all processes, in order; differentiable.
+def all_gather_batch(local: Tensor) -> Tensor:
+    """While `data_parallel`, the rows of all ranks, in order; differentiable.
 
-    Every process computes the same loss from them, and DDP then takes the mean of the gradients
-    that it gives to each one's weights; so the gradient of its own rows counts once for each
-    process.
+    Every rank computes the same loss from them, and DDP then takes the mean of the gradients that
+    it gives to each one's weights; so the gradient of its own rows counts once for each rank.
     """
-    here = _pooling.get()
-    return own if here is None else Together.apply(own, here)
+    group = _batch_group.get()
+    return local if group is None else AllGather.apply(local, group)
 
 
-def total(own: Tensor) -> Tensor:
-    """While `pooling`, the sum over all processes; differentiable."""
-    return own if _pooling.get() is None else Total.apply(own)
+def all_reduce_batch(local: Tensor) -> Tensor:
+    """While `data_parallel`, the sum over all ranks; differentiable."""
+    return local if _batch_group.get() is None else AllReduce.apply(local)
 
 
-class Together(torch.autograd.Function):
+class AllGather(torch.autograd.Function):
+    """Rows of all ranks, of which each may hold another number."""
+
     @staticmethod
-    def forward(ctx: Any, own: Tensor, here: Place) -> Tensor:
-        counts = [torch.zeros(1, dtype=torch.long) for _ in range(here.size)]
-        dist.all_gather(counts, torch.tensor([len(own)]))
+    def forward(ctx: Any, local: Tensor, group: ProcessGroup) -> Tensor:
+        counts = [torch.zeros(1, dtype=torch.long) for _ in range(group.world_size)]
+        dist.all_gather(counts, torch.tensor([len(local)]))
         sizes = [int(count) for count in counts]
-        start = sum(sizes[: here.rank])
-        ctx.rows, ctx.size = slice(start, start + len(own)), here.size
+
+        start = sum(sizes[: group.rank])
+        ctx.rows, ctx.world_size = slice(start, start + len(local)), group.world_size
+
         # Gathering wants parts of one size.
-        padded = own.new_zeros(max(sizes), *own.shape[1:])
-        padded[: len(own)] = own
+        padded = local.new_zeros(max(sizes), *local.shape[1:])
+        padded[: len(local)] = local
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
 
@@ -139,13 +148,15 @@ class Together(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        return ctx.size * slope[ctx.rows], None
+        return ctx.world_size * slope[ctx.rows], None
 
 
-class Total(torch.autograd.Function):
+class AllReduce(torch.autograd.Function):
+    """The sum over all ranks, whose gradients are summed as well."""
+
     @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        found = own.clone()
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        found = local.clone()
         dist.all_reduce(found)
         return found
 

@@ -11,7 +11,7 @@ from mlu.data.augment import augmented
 from mlu.data.split import Batch
 from mlu.models.network import Network
 from mlu.models.tasks import Task
-from mlu.system.collectives import pooling, rank
+from mlu.system.collectives import current_rank, data_parallel
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator, seed_torch
 from mlu.training.optimise import Training, optimiser_of
@@ -53,10 +53,10 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         batch = augmented(batch, generator(self.seed, self.global_step))
         # Of this step alone, so that a training that was ended goes on as if it had not been.
-        seed_torch(self.seed, self.global_step, rank())
+        seed_torch(self.seed, self.global_step, current_rank())
         every = range(batch.targets.shape[1])
         scope = self.task.scope(batch.targets, batch.known, every)
-        with pooling():
+        with data_parallel():
             loss = self.task.loss(self.net(batch.images), batch.targets, scope)
         log_loss(self, self.stage, loss, len(batch), self.training_settings.remedy(self.stage))
         return loss

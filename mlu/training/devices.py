@@ -48,7 +48,7 @@ def device_of(accelerator: str, precision: Any, devices: int) -> torch.device:
 
 def device_name(team: Team) -> str:
     """Such as `NVIDIA H100` or `2 x AMD EPYC 7B13, 1 threads`: what costs are comparable on."""
-    device, size = team.device, team.place.size
+    device, size = team.device, team.group.world_size
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from mlu.models.network import Body
-from mlu.system.collectives import add_up, rank
+from mlu.system.collectives import all_reduce, current_rank
 
 _current: ContextVar["Meter | None"] = ContextVar("meter", default=None)
 
@@ -41,7 +41,7 @@ class Meter:
     def so_far(self) -> dict[str, float]:
         """Seconds until now, and images that all processes have passed forward and backward."""
         counts = torch.tensor([self.forward, self.backward])
-        add_up([counts])
+        all_reduce([counts])
         forward, backward = counts.tolist()
         seconds = self.seconds["total"] + clock(self.device) - self.start
         return {"seconds": seconds, "forward": forward, "backward": backward}
@@ -50,7 +50,7 @@ class Meter:
         """Count what was spent before by a process that was ended (its `so_far`)."""
         self.seconds["total"] += seconds
         # The counts are those of all processes, and will be added up again.
-        if rank() == 0:
+        if current_rank() == 0:
             self.forward += forward
             self.backward += backward
 
@@ -74,7 +74,7 @@ def measure(device: torch.device | None = None) -> Iterator[Meter]:
         with phase("total"):
             yield meter
         counts = torch.tensor([meter.forward, meter.backward])
-        add_up([counts])
+        all_reduce([counts])
         meter.forward, meter.backward = counts.tolist()
     finally:
         _current.reset(token)

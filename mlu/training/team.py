@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
 import torch
@@ -20,21 +21,25 @@ from lightning.pytorch.plugins.layer_sync import LayerSync
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from mlu.models.batch_norm import pool_norms, separate_norms
-from mlu.system.collectives import Place, place, threads_each, working
+from mlu.models.batch_norm import sync_norms, unsync_norms
+from mlu.system.collectives import (
+    ProcessGroup,
+    current_group,
+    threads_per_process,
+    within_group,
+)
 from mlu.system.errors import UserError
 from mlu.system.process import end_with_parent, tune_process
 from mlu.system.progress import bars_hidden
 from mlu.training.trainer import quiet_lightning
 
-HOST = "localhost"
-BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+_HOST = "localhost"
+_BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
-PATIENCE = 10
-"""Seconds that a process is given to end."""
+_SECONDS_TO_END = 10
+"""How long a process is given to end by itself."""
 
 Found = TypeVar("Found")
-Way = Connection
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,129 +47,151 @@ class Team:
     """The processes of a run, as one of them sees them.
 
     Attributes:
-        place: Which of them this is; rank 0 is the run.
+        group: Which of them this is; rank 0 is the run.
         device: What this one works on.
-        others: Of rank 0, the way to each of the others.
+        connections: Of rank 0, one to each of the other ranks.
     """
 
-    place: Place
+    group: ProcessGroup
     device: torch.device
-    others: tuple[Way, ...] = ()
+    connections: tuple[Connection, ...] = ()
 
     def run(self, function: Callable[..., Found], context: Any, *arguments: Any) -> Found:
-        """`function(context, *arguments)`, by all processes at once; returns what it gave this one.
+        """`function(context, *arguments)`, by all ranks at once; returns what it gave this one.
 
         Args:
-            function: Of a module, since the others find it by its name.
-            context: Has a `team`, for which each takes its own, and a `logger`, which the others do
-                without.
+            function: Of a module, since the other ranks find it by its name.
+            context: Has a `team`, for which each takes its own, and a `logger`, which the other
+                ranks do without.
             *arguments: Whatever can be pickled.
 
         Raises:
-            UserError: If another process met one.
-            RuntimeError: If another process failed otherwise, with its reason.
+            UserError: If another rank met one.
+            RuntimeError: If another rank failed otherwise, with its reason.
         """
-        if not self.others:
+        if not self.connections:
             return function(context, *arguments)
 
-        for way in self.others:
-            way.send((function, replace(context, logger=None), arguments))
+        for connection in self.connections:
+            connection.send((function, replace(context, logger=None), arguments))
 
         try:
-            with working(self.place):
+            with within_group(self.group):
                 found = function(context, *arguments)
         except UserError:
-            raise  # the others meet the same
+            raise  # the other ranks meet the same
         except Exception as fault:
-            self.refuse_failures(fault)
+            self.raise_failures(fault)
             raise
 
-        self.refuse_failures(None)
+        self.raise_failures(None)
 
         return found
 
-    def refuse_failures(self, fault: Exception | None) -> None:
-        """Raise what went wrong in another process; of one that was only lost sight of (`fault`)
-        that is the reason."""
-        for way in self.others:
+    def raise_failures(self, fault: Exception | None) -> None:
+        """Raise what went wrong in another rank.
+
+        Args:
+            fault: What this rank met since it lost sight of the other, whose failure is its reason.
+        """
+        for connection in self.connections:
             with suppress(EOFError, ConnectionError):
-                failure = way.recv() if fault is None or way.poll(1) else None
+                failure = connection.recv() if fault is None or connection.poll(1) else None
                 if failure:
                     raise failure from fault
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent to another process, it is that process alone."""
-        return alone, (self.device,)
+        return team_of_one, (self.device,)
 
     def trainer_options(self) -> dict[str, Any]:
-        """Arguments of Lightning's Trainer, for a training by all of them, or by this one alone."""
-        if place() is None:
+        """Arguments of Lightning's Trainer, for a training by all ranks, or by this one alone."""
+        if current_group() is None:
             return {"devices": 1}
+
+        environment = StartedRanks(self.group.rank)
         return {
-            "devices": self.place.size,
-            "strategy": DDPStrategy(
-                cluster_environment=Seat(self.place.rank), broadcast_buffers=False
-            ),
-            "plugins": [PooledNorms()],
+            "devices": self.group.world_size,
+            "strategy": DDPStrategy(cluster_environment=environment, broadcast_buffers=False),
+            "plugins": [SyncedNorms()],
             "use_distributed_sampler": False,
         }
 
 
-def alone(device: torch.device) -> Team:
+def team_of_one(device: torch.device) -> Team:
     """This process, and no other."""
-    return Team(Place(0, 1), device)
+    return Team(ProcessGroup(0, 1), device)
 
 
 @contextmanager
-def team_of(size: int, device: torch.device) -> Iterator[Team]:
-    """The processes of a run, until the block ends; with a size of 1 there is only this one.
+def team_of(world_size: int, device: torch.device) -> Iterator[Team]:
+    """The processes of a run, until the block ends; with a world size of 1 there is only this one.
 
     Args:
-        size: How many.
-        device: What this one works on; the others take the next ones.
+        world_size: How many.
+        device: What this one works on; the other ranks take the next ones.
     """
-    if size == 1:
-        yield alone(device)
+    if world_size == 1:
+        yield team_of_one(device)
         return
 
-    spawn = multiprocessing.get_context("spawn")
-    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    store = dist.TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
     all_threads = torch.get_num_threads()
-    threads = threads_each(size)
-    ways, processes = [], []
+    threads = threads_per_process(world_size)
+    connections: list[Connection] = []
+    processes: list[SpawnProcess] = []
     try:
-        for rank in range(1, size):
-            own, theirs = spawn.Pipe()
-            seat = device if device.type == "cpu" else torch.device(device.type, rank)
-            processes.append(
-                spawn.Process(
-                    target=serve, args=(theirs, store.port, threads, Place(rank, size), seat)
-                )
-            )
-            processes[-1].start()
-            theirs.close()
-            ways.append(own)
+        for rank in range(1, world_size):
+            own = device if device.type == "cpu" else torch.device(device.type, rank)
+            group = ProcessGroup(rank, world_size)
+            connection, process = start_rank(group, own, store.port, threads)
+            connections.append(connection)
+            processes.append(process)
 
-        for way in ways:
-            way.recv()
+        for connection in connections:
+            connection.recv()
 
         torch.set_num_threads(threads)
-        dist.init_process_group(BACKENDS[device.type], store=store, rank=0, world_size=size)
-        yield Team(Place(0, size), device, tuple(ways))
+        join_group(ProcessGroup(0, world_size), device, store)
+        yield Team(ProcessGroup(0, world_size), device, tuple(connections))
     finally:
-        for way in ways:
+        for connection in connections:
             with suppress(ConnectionError):
-                way.send(None)
+                connection.send(None)
+
         if dist.is_initialized():
             dist.destroy_process_group()
         for process in processes:
-            process.join(PATIENCE)
+            process.join(_SECONDS_TO_END)
             process.terminate()
+
         torch.set_num_threads(all_threads)
 
 
-def serve(way: Way, port: int, threads: int, here: Place, device: torch.device) -> None:
-    """What a process besides the first one does: carry out what it is sent."""
+def start_rank(
+    group: ProcessGroup, device: torch.device, port: int, threads: int
+) -> tuple[Connection, SpawnProcess]:
+    """Start the process of a rank, which then serves; returns the connection to it, and itself."""
+    spawn = multiprocessing.get_context("spawn")
+    connection, theirs = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(theirs, port, threads, group, device))
+    process.start()
+    theirs.close()
+
+    return connection, process
+
+
+def join_group(group: ProcessGroup, device: torch.device, store: dist.TCPStore) -> None:
+    """Take this rank's part in the group of torch.distributed; waits until all ranks have."""
+    dist.init_process_group(
+        _BACKENDS[device.type], store=store, rank=group.rank, world_size=group.world_size
+    )
+
+
+def serve(
+    connection: Connection, port: int, threads: int, group: ProcessGroup, device: torch.device
+) -> None:
+    """Carry out what rank 0 sends, until it sends None."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tune_process()
@@ -173,29 +200,35 @@ def serve(way: Way, port: int, threads: int, here: Place, device: torch.device) 
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
-    way.send("ready")
-    store = dist.TCPStore(HOST, port, is_master=False)
-    dist.init_process_group(
-        BACKENDS[device.type], store=store, rank=here.rank, world_size=here.size
-    )
-    team = Team(here, device)
-    while (task := way.recv()) is not None:
+    connection.send("ready")
+    join_group(group, device, dist.TCPStore(_HOST, port, is_master=False))
+    team = Team(group, device)
+    while (task := connection.recv()) is not None:
         function, context, arguments = task
         try:
-            with working(here), bars_hidden():
+            with within_group(group), bars_hidden():
                 function(replace(context, team=team), *arguments)
         except Exception as fault:
-            reason = f"process {here.rank} of {here.size} failed: {type(fault).__name__}: {fault}"
-            way.send(fault if isinstance(fault, UserError) else RuntimeError(reason))
-            # Ends with its part of the group, so that no other process waits for it.
+            connection.send(failure_of(group, fault))
+            # Ends with its part of the group, so that no other rank waits for it.
             break
-        way.send(None)
+
+        connection.send(None)
 
     dist.destroy_process_group()
 
 
-class Seat(LightningEnvironment):
-    """Tells Lightning which process this is, and that all of them are there."""
+def failure_of(group: ProcessGroup, fault: Exception) -> Exception:
+    """What a rank sends of what it met: that the user can mend it, or which of the ranks failed."""
+    if isinstance(fault, UserError):
+        return fault
+
+    which = f"process {group.rank} of {group.world_size}"
+    return RuntimeError(f"{which} failed: {type(fault).__name__}: {fault}")
+
+
+class StartedRanks(LightningEnvironment):
+    """Tells Lightning which rank this is, and that all of them have been started."""
 
     def __init__(self, rank: int) -> None:
         super().__init__()
@@ -209,13 +242,13 @@ class Seat(LightningEnvironment):
         return self.rank
 
 
-class PooledNorms(LayerSync):
+class SyncedNorms(LayerSync):
     """Batch norms that see the whole batch; torch's own that do have no form for CPUs."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        pool_norms(model)
+        sync_norms(model)
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        separate_norms(model)
+        unsync_norms(model)
         return model

@@ -14,7 +14,7 @@ from mlu.data.augment import augmented
 from mlu.data.split import Batch, Split
 from mlu.models.batch_norm import batch_norms, recalibrate
 from mlu.models.network import Network
-from mlu.system.collectives import pooling
+from mlu.system.collectives import data_parallel
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator
 from mlu.training.classifier import log_loss
@@ -145,7 +145,7 @@ class Unlearner(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.net.pixels:
             batch = augmented(batch, generator(self.problem.seed, self.global_step))
-        with pooling():
+        with data_parallel():
             loss = self.passes[self.current_epoch].loss(self.net, batch)
         log_loss(self, "unlearned", loss, len(batch), self.method.tuning.remedy(self.method.name))
         return loss

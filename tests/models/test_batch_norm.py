@@ -5,8 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from mlu.models.batch_norm import batch_norms, recalibrate
+from mlu.models.batch_norm import (
+    Synced2d,
+    batch_norms,
+    recalibrate,
+    sync_norms,
+    unsync_norms,
+)
 from mlu.models.network import Network
+from mlu.system.errors import UserError
+from mlu.system.seeding import generator
 
 EPS = 1e-5
 
@@ -121,3 +129,25 @@ def test_a_batch_norm_that_is_kept_stays_as_it_was(net):
     recalibrate(net, batches(), kept=["body.one.1"])
     assert torch.equal(net.body.one[1].running_mean, before["body.one.1.running_mean"])
     assert not torch.equal(net.body.two[2].running_mean, before["body.two.2.running_mean"])
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_synced_norm_alone_is_torchs(training, momentum):
+    ours, theirs = (nn.BatchNorm2d(3, momentum=momentum).train(training) for _ in range(2))
+    sync_norms(ours_in := nn.Sequential(ours))
+    assert type(ours) is Synced2d
+    for seed in range(3):
+        images = torch.randn(4, 3, 5, 5, generator=generator(seed))
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-5, atol=1e-6)
+    unsync_norms(ours_in)
+    assert type(ours) is nn.BatchNorm2d
+
+
+def test_a_norm_that_cannot_be_synced_is_refused():
+    class Another(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(UserError, match="1 is a Another, which several devices cannot share"):
+        sync_norms(nn.Sequential(nn.Identity(), Another(3)))

@@ -2,169 +2,76 @@
 
 import copy
 import json
+import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from mlu.models import batch_norm
-from mlu.models.batch_norm import Pooled2d, pool_norms, separate_norms
+from mlu.models.batch_norm import Synced2d
 from mlu.models.outputs import respond_by_stage
 from mlu.pipeline.context import context_of
 from mlu.pipeline.trained import from_scratch_without, original_model
 from mlu.pipeline.unlearned import unlearn_in_turn
 from mlu.scores.curvature import diagonal
 from mlu.scores.gradients import all_weights, sensitivity
-from mlu.system.collectives import (
-    Place,
-    Together,
-    add_up,
-    all_gather_in_order,
-    own_part,
-    place,
-    pooling,
-    put_together,
-    shared,
-    total,
-)
+from mlu.system.collectives import AllGather, all_reduce, current_group
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator
-from mlu.training.team import Team, team_of
 from tests.conftest import BRIEF, METHODS, TINY
 from tests.methods.test_contract import OURS, brief, data_of
 from tests.support.command_line import launch
+from tests.support.teams import ROUNDING, Bare, pair
 
-CPU = torch.device("cpu")
-ROUNDING = {"rtol": 1e-6, "atol": 1e-9}
-"""Of a few steps in float64, whose sums are taken in another order."""
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
+# First, since a process is in one team at a time, and those below share one.
+
+
+def fails(context: Bare, said: Path, fault: Exception, ranks: set[int]) -> None:
+    """Fails in some processes; what the second one prints from then on is in a file."""
+    if current_group().rank:
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    if current_group().rank in ranks:
+        raise fault
+    all_reduce([torch.ones(1)])
+
+
+@pytest.mark.parametrize(
+    ("fault", "ranks", "told", "says"),
+    [
+        (
+            ValueError("no more paper"),
+            {1},
+            RuntimeError,
+            "process 1 of 2 failed: ValueError: no more paper",
+        ),
+        (UserError("not with this"), {0, 1}, UserError, "not with this"),
+        (
+            UserError("cannot read the image a.png"),
+            {1},
+            UserError,
+            r"^cannot read the image a\.png$",
+        ),
+    ],
+    ids=["a fault elsewhere", "a refusal", "a refusal elsewhere"],
+)
+def test_what_fails_in_a_process_is_told_and_nothing_else(
+    fault, ranks, told, says, tmp_path, capfd
+):
+    said = tmp_path / "said"
+    with pair() as both, pytest.raises(told, match=says):
+        both.run(fails, Bare(), said, fault, ranks)
+    assert "Traceback" not in said.read_text() + capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")
 def team(quick_processes):
-    with team_of(2, CPU) as both:
+    with pair() as both:
         yield both
-
-
-@dataclass(frozen=True)
-class Bare:
-    """The least that a team wants of a context."""
-
-    team: Team | None = None
-    logger: None = None
-
-
-def where(context):
-    here = place()
-    values = torch.tensor([here.rank, 10.0 * here.rank])
-    add_up([values])
-    return (
-        here,
-        values,
-        all_gather_in_order({number: number**2 for number, mine in shared(range(5)) if mine}),
-    )
-
-
-def test_all_processes_carry_out_the_same_and_share_its_work(team):
-    here, values, squares = team.run(where, Bare())
-    assert here == Place(0, 2)
-    assert values.tolist() == [1, 10]
-    assert squares == [0, 1, 4, 9, 16]
-    assert place() is None
-
-
-def test_a_process_alone_does_everything_itself():
-    values = torch.ones(3)
-    add_up([values])
-    with pooling():
-        assert put_together(values) is values
-        assert total(values) is values
-    assert values.tolist() == [1, 1, 1]
-    assert [mine for _, mine in shared("abc")] == [True] * 3
-    assert own_part(7, None) == slice(None)
-
-
-@pytest.mark.parametrize(("rows", "size"), [(7, 2), (8, 3), (2, 3), (0, 2)])
-def test_the_parts_of_a_batch_are_all_of_it_in_order(rows, size):
-    parts = [list(range(rows))[own_part(rows, Place(rank, size))] for rank in range(size)]
-    assert list(chain.from_iterable(parts)) == list(range(rows))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-ROWS = 7
-
-
-def layers():
-    """In float64: what follows is exact but for the order of sums."""
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 9, 3)
-    )
-    return net.double(), torch.randn(ROWS, 2, 5, 5, dtype=torch.float64)
-
-
-def not_linear_in_rows(said):
-    """A loss that no mean of the parts' losses gives."""
-    return (said.T @ said).square().sum().sqrt() + said.logsumexp(0).sum()
-
-
-def slopes_of_own_part(context, fault):
-    """Gradients as DDP leaves them, and running statistics, of this process's rows."""
-    net, images = layers()
-    pool_norms(net)
-    if fault == "separate norms":
-        separate_norms(net)
-    with pooling():
-        own = images[own_part(ROWS, place())]
-        said = net(own) if fault == "separate losses" else put_together(net(own))
-        not_linear_in_rows(said).backward()
-    slopes = [parameter.grad for parameter in net.parameters()]
-    add_up(slopes)
-    return [slope / place().size for slope in slopes], [net[1].running_mean, net[1].running_var]
-
-
-def test_gradients_and_statistics_are_those_of_the_whole_batch(team):
-    net, images = layers()
-    not_linear_in_rows(net(images)).backward()
-    slopes, statistics = team.run(slopes_of_own_part, Bare(), None)
-    torch.testing.assert_close(
-        slopes, [parameter.grad for parameter in net.parameters()], **ROUNDING
-    )
-    torch.testing.assert_close(statistics, [net[1].running_mean, net[1].running_var], **ROUNDING)
-
-
-@pytest.mark.parametrize("fault", ["separate norms", "separate losses"])
-def test_what_is_not_pooled_gives_other_gradients(fault, team):
-    net, images = layers()
-    not_linear_in_rows(net(images)).backward()
-    slopes, _ = team.run(slopes_of_own_part, Bare(), fault)
-    right = torch.cat([parameter.grad.flatten() for parameter in net.parameters()])
-    wrong = torch.cat([slope.flatten() for slope in slopes])
-    assert (wrong - right).norm() > 0.01 * right.norm()
-
-
-@pytest.mark.parametrize("momentum", [0.1, None])
-@pytest.mark.parametrize("training", [True, False])
-def test_a_pooled_norm_alone_is_torchs(training, momentum):
-    ours, theirs = (nn.BatchNorm2d(3, momentum=momentum).train(training) for _ in range(2))
-    pool_norms(ours_in := nn.Sequential(ours))
-    assert type(ours) is Pooled2d
-    for seed in range(3):
-        images = torch.randn(4, 3, 5, 5, generator=generator(seed))
-        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-5, atol=1e-6)
-    separate_norms(ours_in)
-    assert type(ours) is nn.BatchNorm2d
-
-
-def test_a_norm_that_cannot_be_pooled_is_refused():
-    class Another(nn.BatchNorm2d):
-        pass
-
-    with pytest.raises(UserError, match="1 is a Another, which several devices cannot share"):
-        pool_norms(nn.Sequential(nn.Identity(), Another(3)))
 
 
 @pytest.fixture
@@ -204,30 +111,30 @@ def test_training_gives_the_same_weights_and_counts_the_same_work(dataset, conte
     (alone, cost), (both, shared_cost) = (each.team.run(trained, each) for each in (one, two))
     torch.testing.assert_close(dict(both.state_dict()), dict(alone.state_dict()), **ROUNDING)
     assert (shared_cost.forward, shared_cost.backward) == (cost.forward, cost.backward)
-    assert all(type(module) is not Pooled2d for module in both.modules())
+    assert all(type(module) is not Synced2d for module in both.modules())
 
 
-def without_pooling(context):
+def without_synced_norms(context):
     """Training with a fault: each process normalises by its own rows."""
-    whole = batch_norm.total
-    batch_norm.total = lambda values: values * place().size
+    whole = batch_norm.all_reduce_batch
+    batch_norm.all_reduce_batch = lambda values: values * current_group().world_size
     try:
         return trained(context)
     finally:
-        batch_norm.total = whole
+        batch_norm.all_reduce_batch = whole
 
 
-def without_counting(context):
+def without_counting_ranks(context):
     """Training with a fault: the mean over processes makes each row's gradient too small."""
-    whole = Together.backward
-    Together.backward = staticmethod(lambda ctx, slope: (slope[ctx.rows], None))
+    whole = AllGather.backward
+    AllGather.backward = staticmethod(lambda ctx, slope: (slope[ctx.rows], None))
     try:
         return trained(context)
     finally:
-        Together.backward = whole
+        AllGather.backward = whole
 
 
-@pytest.mark.parametrize("fault", [without_pooling, without_counting])
+@pytest.mark.parametrize("fault", [without_synced_norms, without_counting_ranks])
 def test_training_with_a_fault_gives_other_weights(fault, contexts):
     one, two = contexts("training.epochs=1", "dataset.images=320")
     (alone, _), (both, _) = trained(one), two.team.run(fault, two)
