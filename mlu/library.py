@@ -85,6 +85,7 @@ def forget(
     how = method_of(method, settings, seed)
     device = device_of_model(model)
     place = head_of(model, len(labels), head)
+
     with lightning_quiet(), isolate_rng():
         train, task = split_of(loader, labels)
         if task not in how.tasks:
@@ -123,6 +124,7 @@ def columns_of(names: str | Sequence[str], labels: Sequence[str]) -> tuple[int, 
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted:
         raise UserError("names is empty: name at least one label to forget")
+
     if len(set(wanted)) == len(labels) > 0:
         raise UserError(f"names has all {len(labels)} labels: leave at least one to retain")
 
@@ -132,11 +134,11 @@ def columns_of(names: str | Sequence[str], labels: Sequence[str]) -> tuple[int, 
 
 
 def method_of(name: str, settings: Mapping[str, Any], seed: int) -> Method:
-    """The method of a yaml with some of its keys set; refuses what there is not, with the nearest
-    name."""
+    """The method of a yaml with some of its keys set; refuses what there is not."""
     options = options_of("method")
     if name in NO_METHODS:
         raise UserError(f"method={name} cannot unlearn a model: {NO_METHODS[name]}")
+
     if name not in options:
         usable = [known for known in options if known not in NO_METHODS]
         raise UserError(
@@ -163,6 +165,7 @@ def changed(own: Mapping[str, Any], settings: Mapping[str, Any], path: str) -> d
     """
     known = [key for key in own if key not in ("_target_", "name", SEARCH)]
     found = dict(own)
+
     for key, value in settings.items():
         where = f"{path}.{key}"
         if key not in known:
@@ -185,8 +188,10 @@ def plain_setting(value: Any, key: str) -> Any:
     """A value as a yaml would hold it, also one of numpy."""
     if value is None or isinstance(value, bool | str):
         return math.inf if value == "inf" else value
+
     if isinstance(value, Real):
         return int(value) if isinstance(value, Integral) else float(value)
+
     if isinstance(value, list | tuple):
         return [plain_setting(one, key) for one in value]
 
@@ -201,6 +206,7 @@ def device_of_model(model: Any) -> torch.device:
         raise UserError(f"model must be a torch.nn.Module, got {type(model).__name__}")
 
     kinds = {(parameter.device, parameter.dtype) for parameter in model.parameters()}
+
     if len(kinds) != 1:
         raise UserError(
             "the model must have parameters, all on one device and of one type, "
@@ -237,6 +243,7 @@ def validation_of(loader: DataLoader[Any], labels: Sequence[str], task: TaskName
             f"the targets of validation are {found}, those of loader {task}: "
             "give both the same kind"
         )
+
     return split
 
 

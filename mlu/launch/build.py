@@ -37,6 +37,7 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
     refuse_others(values, {**parts, **{f"attack.{name}": one for name, one in attacks.items()}})
 
     weights = values["original"]["weights"]
+
     return Experiment(
         name=values["experiment"],
         budget=values["budget"],
@@ -63,9 +64,11 @@ def settled(values: Mapping[str, Any]) -> dict[str, Any]:
     if dataset["labels"] is not None:
         # Else 3 on the command line and '3' in a file would be two labels, with an original each.
         dataset = {**dataset, "labels": as_names(dataset["labels"])}
+
     method = {key: value for key, value in method.items() if key != SEARCH}
 
     changed = {"dataset": dataset, "method": method}
+
     return {key: changed.get(key, value) for key, value in values.items()}
 
 
@@ -87,6 +90,7 @@ def refuse_others(values: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
         "logger": Tracker,
         "attack": Attack,
     }
+
     for key, part in parts.items():
         group = key.partition(".")[0]
         if not isinstance(part, kinds[group]):
@@ -98,6 +102,7 @@ def made(values: Mapping[str, Any], key: str) -> Any:
     """The object of one group; raises UserError for keys that its class does not have."""
     shown = without_declarations(values)[key]
     node = {name: value for name, value in shown.items() if name != SEARCH}
+
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as fault:

@@ -65,7 +65,7 @@ def check_config(values: Values, folders: Sequence[Path] = (CONF,)) -> None:
 
 
 def check_values(values: Values, folders: Sequence[Path] = (CONF,)) -> Described:
-    """Refuse a value that its key cannot have, a key that there is not, and one that must be there.
+    """Refuse values that their keys cannot have, and keys that are missing or unknown.
 
     Returns:
         What is said of the keys.
@@ -96,7 +96,7 @@ def check_needed(values: Values, said: Described) -> None:
 
 
 def words_for(said: Described, key: str) -> str:
-    """What a key must be."""
+    """The words that say what a key must be."""
     phrase = said.keys[key].phrase
     return "what it was" if phrase is None else phrase.words
 
@@ -135,9 +135,8 @@ def check_complete(values: Values, said: Described) -> None:
         for name in sorted(file.own):
             key = f"{group}.{name}"
             if file.own[name].phrase is not None and value_at(values, key) is MISSING:
-                raise UserError(
-                    f"{key} is missing: it must be {words_for(said, key)}, as in {place_of(file.path)}"
-                )
+                must = words_for(said, key)
+                raise UserError(f"{key} is missing: it must be {must}, as in {place_of(file.path)}")
 
 
 def place_of(file: Path) -> str:
@@ -171,8 +170,7 @@ def quoted(value: Any) -> str:
 
 
 def check_dataset(values: Values, said: Described) -> None:
-    """Refuse labels that a data set does not have, files that are not there, and columns that
-    exclude each other."""
+    """Refuse labels that there are not, files that are not there, and columns that clash."""
     dataset = values["dataset"]
     if dataset["labels"] is not None:
         labels = as_names(dataset["labels"])
@@ -187,7 +185,7 @@ def check_dataset(values: Values, said: Described) -> None:
 
 
 def phrases_of(said: Described, group: str) -> dict[str, Phrase]:
-    """What the keys of a group must be, by their names in it."""
+    """The phrases of the keys of a group, by their names in it."""
     inside = f"{group}."
     return {
         key.removeprefix(inside): about.phrase
@@ -207,6 +205,7 @@ def known_labels(said: Described) -> list[str]:
         return as_names(about.value)
 
     module, _, name = home.rpartition(".")
+
     return as_names(getattr(import_module(module), name))
 
 
@@ -214,6 +213,7 @@ def check_file(key: str, value: Any, kind: str) -> None:
     """Refuse a file that is not there, or stands where there must be a folder."""
     if kind == "folder" and is_file(value):
         raise UserError(f"{key}={value} is a file: give the path of a folder")
+
     if kind != "a text file" and "." not in kind:
         return
 
@@ -231,6 +231,7 @@ def check_columns(dataset: Values, phrases: Mapping[str, Phrase]) -> None:
         raise UserError(f"{both} are two ways of giving labels: set one")
 
     columns = [name for name, kind in kinds.items() if kind.startswith("column")]
+
     for one, other in itertools.combinations(columns, 2):
         if dataset[one] == dataset[other]:
             raise UserError(
@@ -239,6 +240,7 @@ def check_columns(dataset: Values, phrases: Mapping[str, Phrase]) -> None:
             )
 
     cells = [name for name, kind in kinds.items() if kind == "cell"]
+
     for one, other in itertools.combinations(cells, 2):
         if plain_cell(dataset[one]) == plain_cell(dataset[other]):
             raise UserError(
@@ -251,6 +253,7 @@ def check_method(values: Values) -> None:
     """Refuse a preset that the method does not have, and fine-tuning without an end."""
     method = values["method"]
     presets = sorted(file.stem for file in (CONF / "preset" / "methods" / "source").glob("*.yaml"))
+
     if values["preset"] == "source" and method["name"] not in presets:
         raise UserError(
             f"preset=source: there is none for method={method['name']}, "
@@ -273,6 +276,7 @@ def check_labels(values: Values) -> None:
 
     named = own_names(values, as_list(names))
     together = {name for request in requested(values) for name in request}
+
     if set(named) != together:
         raise UserError(
             f"forget_label.names={quoted(list(named))} and requests={quoted(sorted(together))} "
@@ -290,6 +294,7 @@ def check_reference(values: Values) -> None:
         )
 
     objective = values["objective"]
+
     for path in [] if objective is None else as_list(objective):
         first, _, rest = path.partition("/")
         if first not in FIGURES:
@@ -314,13 +319,13 @@ def check_canaries(canaries: Values) -> None:
 
 
 def check_start(values: Values, said: Described) -> None:
-    """Refuse weights to start from that are neither a file nor a name that the backbone's makers
-    may know."""
+    """Refuse weights that are neither a file nor a name that the backbone's makers may know."""
     weights, phrase = values["backbone"]["weights"], said.keys["backbone.weights"].phrase
     if weights is None or phrase is None or phrase.kind != "weights" or is_file(weights):
         return
 
     names = phrase.names
+
     if not names or looks_like_path(weights):
         check_weights("backbone.weights", weights)
     elif not re.fullmatch("|".join(names).replace("*", r"\w+"), weights):
@@ -359,12 +364,15 @@ def as_names(labels: Iterable[Any]) -> list[str]:
 
 
 def forgotten_names(values: Values) -> tuple[str, ...]:
-    """The labels to forget, by the data set's own names where the configuration has them; refuses
-    the impossible."""
+    """The labels to forget; refuses the impossible.
+
+    They go by the data set's own names, where the configuration has them.
+    """
     if values["requests"] is not None:
         return tuple(name for request in requested(values) for name in request)
 
     names = values["forget_label"]["names"]
+
     if names is None:
         raise UserError(
             f"{values['dataset']['name']} has no default label to forget: "

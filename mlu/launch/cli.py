@@ -50,7 +50,7 @@ warnings.filterwarnings(
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """How a job has ended.
+    """The end of a job.
 
     Attributes:
         objective: What a sweeper optimises; None where there is nothing, or the job has failed. A
@@ -64,17 +64,16 @@ class JobOutcome:
 
 @dataclass(frozen=True)
 class Ending:
-    """How the command ends: with a line, or none, and an exit code."""
+    """The end of the command: a line, or none, and an exit code."""
 
     line: str | None
     code: int
 
 
 class Gate(Callback):
-    """Ends a run of its own that its configuration shows to be wrong, before Hydra makes a folder
-    for it.
+    """Ends a run that its configuration shows to be wrong, before Hydra makes a folder for it.
 
-    Jobs of a sweep are checked one by one, each in its own folder.
+    This is for a run of its own. Jobs of a sweep are checked one by one, each in its own folder.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -96,6 +95,7 @@ def job(config: DictConfig) -> JobOutcome:
     # submitit does not.
     tune_process(threads=hydra_config.launcher.get("cpus_per_task") if sweep else None)
     clear(folder)
+
     try:
         register_resolvers()
         folders = config_folders(hydra_config.runtime.config_sources)
@@ -103,6 +103,7 @@ def job(config: DictConfig) -> JobOutcome:
         check_config(values, folders)
         group = Path(hydra_config.sweep.dir).name if sweep else None
         return JobOutcome(carried_out(values, folder, group))
+
     except Exception as fault:
         found = plain_fault(fault)
         if not isinstance(found, UserError):
@@ -161,20 +162,23 @@ def refuse_two_commands(given: argparse.Namespace) -> None:
 
 
 def ending_of(fault: Exception, folders: tuple[Path, ...]) -> Ending:
-    """How the command ends after what has reached it; raises what is nobody's mistake."""
+    """The command's end after what has reached it; raises what is nobody's mistake."""
     found, sweep = plain_fault(fault), sweep_under_way()
     if isinstance(fault, HydraException | OmegaConfBaseException):
         return Ending(explain(fault, folders), USAGE_ERROR)
+
     if sweep is not None and (launcher_of(sweep) != "basic" or isinstance(found, UserError)):
         # The launcher's own: jobs answer for theirs.
         return Ending(broken_off(sweep, found), FAILURE)
+
     if isinstance(found, UserError):
         return Ending(str(found), USAGE_ERROR)
+
     raise fault
 
 
 def ending_of_job(fault: Exception) -> Ending:
-    """How the command ends after a job's fault, which was told where it is nobody's mistake."""
+    """The command's end after a job's fault, which was told where it is nobody's mistake."""
     if isinstance(fault, UserError):
         return Ending(str(fault), USAGE_ERROR)
     return Ending(None, FAILURE)
@@ -201,10 +205,12 @@ def dataset_command(module: str, purpose: str, work: Callable[[Mapping[str, Any]
     if {"-h", "--help"} & set(overrides):
         print(f"{purpose}\n\n  {usage}")
         sys.exit()
+
     if not overrides:
         stop(f"name a data set: {usage}")
 
     everywhere = (*folders, CONF)
+
     try:
         values = values_of(composed(overrides, folders), everywhere)
         check_dataset(values, check_values(values, everywhere))

@@ -27,7 +27,7 @@ REFUSED = {("trainer", "fsdp"): _NO_FSDP}
 
 
 def register_resolvers() -> None:
-    """What `${...}` may call in a configuration.
+    """Let configurations call `either`, `by_budget` and `described`.
 
     `${either:a,b}` is a, or b where a is null; `${by_budget:a,b}` is a, or b under budget=paper;
     `${described:}` is the configuration as text, with what each key may be.
@@ -89,6 +89,7 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
     ours = without_hydra(config)
     written = plain(ours)
     check_needed(written, describe_keys(written, folders))
+
     try:
         values = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as fault:
@@ -97,6 +98,7 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
         raise UserError(f"{key}={value}: {first_line(fault)}: set {key}=...") from fault
 
     assert isinstance(values, dict)
+
     return {str(key): value for key, value in values.items()}
 
 
@@ -119,11 +121,14 @@ def explain(fault: Exception, folders: Sequence[Path] = (CONF,)) -> str:
     text, first = str(fault), first_line(fault)
     if moved := re.search(rf"'(({'|'.join(map(re.escape, HOMES))})\.\w+)'", text):
         return f"{moved.group(1)} has moved: write {present_path(moved.group(1))}"
+
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
         key = unknown.group(1)
         return f"there is no key {key!r}{did_you_mean(key, all_keys(folders)) or '.'} {HELP}"
+
     if first.startswith("Ambiguous value"):
         return f"{first}: add -m for a job with each of them, or write [...] for a list"
+
     if isinstance(fault.__cause__, OmegaConfBaseException):
         return f"{first}: {first_line(fault.__cause__)}"
 
@@ -135,11 +140,13 @@ def explain_missing(fault: MissingConfigException, folders: Sequence[Path]) -> s
     group, _, name = str(fault.missing_cfg_file).rpartition("/")
     if reason := REFUSED.get((group, name)):
         return f"{group}={name} is refused: {reason}"
+
     if not group:
         return first_line(fault)
 
     options = list(fault.options or ()) or options_of(group, folders)
     hint = did_you_mean(name, options)
+
     return f"{group}={name} does not exist{hint or '.'} There are {', '.join(options)}"
 
 
@@ -173,6 +180,7 @@ def unreadable(word: str, fault: Exception) -> UserError:
         if not line.startswith(("Error parsing", "See http"))
     ]
     reason = re.sub(r" expecting \{.*", "", " ".join(lines)) or type(fault).__name__
+
     return UserError(
         f"cannot read {word!r} ({reason}): write key=value, "
         "and in quotes what has other signs than letters, digits and -_./"

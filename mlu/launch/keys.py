@@ -109,6 +109,7 @@ def said_in(file: Path) -> Keys:
     values, lines = yaml.load(text, Loader=Loader), text.splitlines()
     found: dict[str, Key] = {}
     unread: tuple[str, ...] = ()
+
     for place in located(text):
         if place.path.startswith(unread):
             continue
@@ -125,6 +126,7 @@ def key_of(place: Located, values: Any, comment: str) -> Key:
     """A key with what the comment behind it says."""
     for part in place.parts:
         values = values.get(part)
+
     phrase = phrase_of(comment.partition(": ")[0])
     if place.parts[-1] == "_target_":
         phrase = TARGET
@@ -136,10 +138,11 @@ def key_of(place: Located, values: Any, comment: str) -> Key:
 
 @cache
 def shared_keys() -> tuple[Mapping[str, Keys], Mapping[str, Keys]]:
-    """What SHARED says: keys of each group, and keys of each class by its `_target_`."""
+    """The keys of SHARED: those of each group, and those of each class by its `_target_`."""
     groups: dict[str, Keys] = {}
     classes: dict[str, Keys] = {}
     said = said_in(CONF / SHARED)
+
     for name in [path for path in said if "." not in path]:
         own = keys_below(said, name)
         if "_target_" in own:
@@ -193,6 +196,7 @@ def read_file(path: Path, group: str = "") -> File:
     more = dict(of_classes)
     for base in bases:
         more |= base.keys
+
     # What SHARED says of ours counts as said.
     says_something = path.is_relative_to(CONF)
     says_something |= any(key.phrase not in (None, GROUP, TARGET) for key in said.values())
@@ -209,11 +213,13 @@ def keys_of_classes(said: Keys) -> dict[str, Key]:
     """The keys that SHARED gives the classes of a file, by their paths in the file."""
     _, classes = shared_keys()
     found: dict[str, Key] = {}
+
     for name, key in said.items():
         if name.rpartition(".")[2] == "_target_":
             above = name.removesuffix("_target_")
             inner = classes.get(str(key.value), {})
             found |= {f"{above}{part}": one for part, one in inner.items()}
+
     return found
 
 
@@ -245,7 +251,7 @@ def package_of(path: Path) -> str:
 
 @dataclass
 class Described:
-    """What the files of some folders say of the keys of one configuration.
+    """The keys of one configuration, with what the files of some folders say of them.
 
     Attributes:
         keys: All keys that there may be, by their paths: groups, then what stands outside them,
@@ -262,7 +268,7 @@ class Described:
 
 
 def describe_keys(values: Mapping[str, Any], folders: Sequence[Path] = (CONF,)) -> Described:
-    """What is said of the keys of a configuration.
+    """The keys that a configuration may have, and what is said of them.
 
     Args:
         values: The configuration, as plain values.
@@ -270,6 +276,7 @@ def describe_keys(values: Mapping[str, Any], folders: Sequence[Path] = (CONF,)) 
     """
     top = dict(read_file(CONF / "config.yaml").own)
     found = Described({}, {}, set(), list(top))
+
     for group in groups_in(folders):
         files = files_of(group, folders)
         if package_of(files[0]) == GLOBAL:
@@ -303,6 +310,7 @@ def describe_group(found: Described, group: str, chosen: Any, files: Sequence[Pa
     """
     common = shared_keys()[0].get(group, {})
     needed = {name: key for name, key in common.items() if key.value == NEEDED}
+
     if NAME in common:
         file = chosen_file(chosen, files, group)
         keys = {**needed, **(file.keys if file else {})}
@@ -327,6 +335,7 @@ def keys_of_settings(group: str, files: Sequence[Path]) -> tuple[dict[str, Key],
                 keys[name] = key
 
     needed = read_file(first[0], group).own if first[0].stem == DEFAULT else {}
+
     return keys, dict(needed)
 
 
@@ -334,13 +343,16 @@ def chosen_file(chosen: Any, files: Sequence[Path], group: str) -> File | None:
     """The file of a group by the name that it gives, else by its class; None without one."""
     if not isinstance(chosen, Mapping):
         return None
+
     for file in files:
         if file.stem == chosen.get(NAME):
             return read_file(file, group)
+
     for file in files:
         target = read_file(file, group).own.get("_target_")
         if target is not None and target.value == chosen.get("_target_"):
             return read_file(file, group)
+
     return None
 
 
@@ -352,6 +364,7 @@ def all_keys(folders: Sequence[Path] = (CONF,)) -> list[str]:
         for file in files_of(group, folders):
             names = read_file(file, group).own
             found += names if package_of(file) == GLOBAL else [f"{group}.{name}" for name in names]
+
     return list(dict.fromkeys(name for name in found if not name.endswith("_target_")))
 
 
@@ -367,4 +380,5 @@ def with_comments(text: str, keys: Keys) -> str:
         said = keys.get(place.path)
         if said is not None and said.comment:
             lines[place.line] = f"{lines[place.line]:<{_COLUMN}}  # {said.comment}"
+
     return "\n".join(lines)

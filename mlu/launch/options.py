@@ -1,4 +1,4 @@
-"""What configuration folders offer: their groups, and the files of each."""
+"""The groups of configuration folders, and the files of each."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -17,7 +17,7 @@ Holds = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class Phrase:
-    """What a value must be.
+    """One thing that a value must be.
 
     Attributes:
         holds: Whether a value will do.
@@ -152,6 +152,7 @@ def within(bounds: re.Match[str]) -> Holds:
 
     least, most = float(bounds["least"]), float(bounds["most"])
     with_least, with_most = bounds["left"] == "[", bounds["right"] == "]"
+
     return lambda value: (
         (least <= value if with_least else least < value)
         and (value <= most if with_most else value < most)
@@ -168,6 +169,7 @@ def phrase_of(said: str) -> Phrase | None:
 
     if said in FIXED:
         return FIXED[said]
+
     for pattern, made in PATTERNS.items():
         if found := re.fullmatch(pattern, said):
             return made(found)

@@ -1,4 +1,4 @@
-"""What a sweep says at its end: a table of its jobs, and how to repeat those that failed."""
+"""The end of a sweep: a table of its jobs, and how to repeat those that failed."""
 
 import json
 import shlex
@@ -31,8 +31,7 @@ _UNDER_WAY: list[DictConfig] = []
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier job left where this one writes, so that nobody takes it for this
-    one's."""
+    """Remove what an earlier job left here, so that nobody takes it for this one's."""
     for file in (folder / name for name in LEFT):
         if file.exists():
             file.unlink()
@@ -59,7 +58,7 @@ def record_failure(folder: Path, config: HydraConf, fault: Exception) -> None:
 
 
 def command_of(overrides: Iterable[str], config: HydraConf) -> str:
-    """What repeats a job of a sweep by itself; `config` is Hydra's own."""
+    """The command that repeats a job of a sweep by itself; `config` is Hydra's own."""
     overrides = list(overrides)
     folders = [
         source.path for source in config.runtime.config_sources if source.provider == "command-line"
@@ -76,7 +75,7 @@ def command_of(overrides: Iterable[str], config: HydraConf) -> str:
 
 
 class SweepSummary(Callback):
-    """What a sweep says; Hydra calls it in the process that has started the sweep."""
+    """Begins and ends a sweep; Hydra calls it in the process that has started the sweep."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         refuse_missing_launcher(config)
@@ -113,11 +112,13 @@ def sum_up(config: DictConfig) -> int:
         failed = show_failures(config, results)
         if config.experiment == "tune":
             conclude(config, results)
+
     except Exception as fault:  # Hydra would make a mere warning of it
         failed += 1
         plain = plain_fault(fault)
         kind = "" if isinstance(plain, UserError) else f"{type(plain).__name__}: "
         print(f"the sweep could not be summed up: {kind}{first_line(plain)}", file=sys.stderr)
+
     return failed
 
 
@@ -134,12 +135,15 @@ def show_results(config: DictConfig) -> dict[Path, Run]:
     runs = {job.folder: job for job in jobs if isinstance(job, Run)}
     if runs:
         show_table(sweep_table([(job_name(job), run) for job, run in runs.items()]))
+
     return runs
 
 
 def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
-    """How many jobs failed, or left nothing, and how to repeat them; `results` are those of the
-    others."""
+    """Say which jobs failed, or left nothing, and how to repeat them; returns how many.
+
+    `results` are those of the others.
+    """
     failures = failures_of(config)
     for job, failure in failures.items():
         print(
@@ -166,7 +170,7 @@ def broken_off(config: DictConfig, fault: Exception) -> str:
 
 
 def launcher_of(config: DictConfig) -> str:
-    """As the command line names it."""
+    """The launcher of a sweep, as the command line names it."""
     return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
@@ -177,7 +181,7 @@ def folders_with(config: DictConfig, name: str) -> list[Path]:
 
 
 def failures_of(config: DictConfig) -> dict[Path, dict[str, Any]]:
-    """What failed jobs of a sweep have left whole, by their folders, in order."""
+    """The notes that failed jobs of a sweep have left whole, by their folders, in order."""
     whole = {}
     for folder in folders_with(config, FAILURE):
         with suppress(OSError, ValueError, RecursionError):

@@ -61,6 +61,7 @@ def best_trial(trials: Sequence[Results]) -> Results | None:
         kept, excess, original = (trial.metrics.get(path) for path in paths)
         if kept is not None and excess is not None and original is not None:
             judged.append((trial, kept, excess, kept >= original - COST))
+
     if not judged:
         return None
 
@@ -97,13 +98,16 @@ def leave_best(
     seconds = sum(
         results.seconds[stage] or 0.0 for _, results in trials for stage in ("unlearn", "attack")
     )
+    kept, before = metrics[f"unlearned/{RETAINED}"], metrics[f"original/{RETAINED}"]
     found = (
-        f"best of {len(trials)} trials: retains {metrics[f'unlearned/{RETAINED}']:.3f} (the original "
-        f"{metrics[f'original/{RETAINED}']:.3f}), excess over Retrain {metrics[f'unlearned/{EXCESS}']:+.3f}, validation"
+        f"best of {len(trials)} trials: retains {kept:.3f} (the original {before:.3f}), "
+        f"excess over Retrain {metrics[f'unlearned/{EXCESS}']:+.3f}, validation"
     )
+
     forgotten = ", ".join(run.forget_label)
     where = f"{run.dataset}, {run.backbone}, {forgotten} forgotten, seed {run.seed}"
     cost = f"the search took {seconds:.0f} s of unlearning and attacks"
+
     file = outputs / TUNED / "method" / f"{run.method}_tuned.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     header = "".join(f"# {line}\n" for line in (found, where, f"{cost}, {run.date}, {run.device}"))

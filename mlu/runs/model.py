@@ -141,7 +141,8 @@ def need(folder: Path, name: str) -> Path:
         )
     if not (folder / name).is_file():
         raise UserError(
-            f"{folder} has no {name}: give the folder of a run that has ended, such as outputs/runs/<time>"
+            f"{folder} has no {name}: "
+            "give the folder of a run that has ended, such as outputs/runs/<time>"
         )
     return folder / name
 

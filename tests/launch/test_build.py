@@ -2,6 +2,8 @@
 
 import pytest
 
+from mlu.launch.build import made, settled
+from mlu.launch.compose import composed, values_of
 from mlu.system.errors import UserError
 
 
@@ -57,3 +59,22 @@ def test_a_value_of_the_configuration_reaches_its_object(experiment):
     assert (run.method.phi, run.seed, run.canaries.withheld) == (0.3, 7, 0.2)
     assert (run.group, run.with_reference) == ("monday", True)
     assert not experiment("reference=none").with_reference
+
+
+@pytest.fixture
+def values():
+    return values_of(composed(["method=wf", "dataset=digits", "logger=none"]))
+
+
+def test_labels_are_text_and_a_search_decides_nothing(values):
+    values["dataset"]["labels"] = [0, 1]
+    found = settled(values)
+    assert found["dataset"]["labels"] == ["0", "1"]
+    assert "search" in values["method"]
+    assert "search" not in found["method"]
+    assert list(found) == list(values)
+
+
+def test_an_object_is_built_from_a_part_of_the_values(values):
+    values["method"]["phi"] = 0.25
+    assert made(values, "method").phi == 0.25

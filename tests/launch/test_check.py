@@ -1,11 +1,16 @@
 """What a configuration alone shows to be impossible."""
 
+import copy
+
 import pytest
 
-from mlu.launch.check import check_config
+from mlu.launch.check import check_config, check_values, known_labels, quoted, value_at
 from mlu.launch.compose import composed, values_of
 from mlu.launch.options import CONF
 from mlu.system.errors import UserError
+
+
+CSV = ("dataset=csv", "forget_label.names=[Bald]")
 
 
 @pytest.mark.parametrize(
@@ -80,3 +85,84 @@ def test_requests_that_cannot_be_are_refused(experiment, requests, says):
     with pytest.raises(UserError) as error:
         experiment(f"requests={requests}")
     assert says in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return values_of(composed(["method=wp"]))
+
+
+def changed(values, key, value):
+    found = copy.deepcopy(values)
+    *outer, last = key.split(".")
+    part = value_at(found, ".".join(outer))
+    part[last] = value
+    return found
+
+
+def test_plain_values_are_accepted_and_left_as_they_are(whole):
+    before = copy.deepcopy(whole)
+    check_config(whole)
+    assert whole == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("phi", 2, "phi must be a number in [0, 1], or null, got 2: set phi=..."),
+        ("method.phi", "x", "method.phi must be a number in [0, 1], got 'x': set method.phi=..."),
+        ("method.phy", 1, "there is no key 'method.phy' of method=wp, did you mean 'method.phi'?"),
+        ("training", None, "training must be a group of keys, got None: set training.KEY=..."),
+        (
+            "dataset._target_",
+            "mlu.data.synthetic.Faces",
+            "dataset._target_=mlu.data.synthetic.Faces has moved: "
+            "set dataset._target_=mlu.data.sets.faces.dataset.Faces",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_line(key, value, says, whole):
+    with pytest.raises(UserError) as fault:
+        check_config(changed(whole, key, value))
+    assert str(fault.value).startswith(says)
+
+
+@pytest.mark.parametrize("key", ["seed", "trainer.devices", "dataset.labels", "method.phi"])
+def test_a_key_that_is_gone_is_missed(key, whole):
+    gone = copy.deepcopy(whole)
+    above, _, last = key.rpartition(".")
+    del value_at(gone, above)[last]
+    with pytest.raises(UserError, match=rf"^{key} is missing: .*it must be "):
+        check_values(gone)
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["dataset=celeba"], 40),
+        (["dataset=vggface2"], 47),
+        (["dataset=mufac"], 8),
+        (["dataset=digits"], 10),
+        ([*CSV], 0),
+    ],
+)
+def test_all_labels_of_a_data_set_are_known_where_they_are_always_the_same(words, count):
+    assert len(known_labels(check_values(values_of(composed(words))))) == count
+
+
+def test_a_data_set_of_fewer_labels_has_as_many_as_ever():
+    values = values_of(composed(["dataset=digits", "dataset.labels=[1,3]"]))
+    assert len(known_labels(check_values(values))) == 10
+
+
+def test_a_file_that_is_to_be_read_must_be_there(tmp_path):
+    file = tmp_path / "left_out.txt"
+    file.write_text("a.png\n")
+    check_config(values_of(composed([*CSV, f"dataset.exclude={file}"])))
+    with pytest.raises(UserError, match="is no file: give the path of a text file, or null"):
+        check_config(values_of(composed([*CSV, f"dataset.exclude=[{file},{file}x]"])))
+
+
+def test_a_long_value_is_cut_and_a_short_one_is_not():
+    assert quoted("a") == "'a'"
+    assert quoted("a" * 500) == f"'{'a' * 99}..."

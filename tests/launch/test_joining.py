@@ -14,6 +14,7 @@ from mlu import certify
 from mlu.launch.check import check_config
 from mlu.launch.compose import composed, explain, values_of
 from mlu.launch.options import CONF
+from mlu.report.__main__ import main as report_command
 from mlu.system.errors import UserError
 from tests.support.command_line import launch
 from tests.support.own_parts import where_python_finds, write_own_parts
@@ -124,6 +125,22 @@ def test_a_run_of_all_four_has_their_figures(done, home):
         assert 0 <= results["metrics"][f"{model}/attack/guess/hits"] <= 1
 
 
+def test_the_terminal_s_tables_have_a_column_and_a_row_for_it(done):
+    column, row = [line for line in done.stdout.splitlines() if "guessed from the sign" in line]
+    assert "retained accuracy" in column
+    assert len(re.findall(r"\d\.\d", row)) >= 3
+
+
+def test_the_report_has_a_column_for_it(done, home):
+    report = home / "report"
+    assert report_command([str(home / "run"), "--out", str(report)]) == 0
+    written = "\n".join(
+        file.read_text() for file in report.rglob("*") if file.suffix in (".html", ".md", ".csv")
+    )
+    for text in ("noise", "stripes", "shallow", "guessed", "how often the sign is right"):
+        assert text in written, text
+
+
 def test_a_run_is_loaded_with_the_user_s_backbone_where_the_caller_names_it(
     done, home, monkeypatch
 ):
@@ -144,3 +161,7 @@ def test_a_run_is_certified(done, home):
     stated = json.loads((home / "run" / "certificate.json").read_text())
     assert stated["method"]["settings"] == {"strength": 3.0}
     assert (stated["method"]["name"], stated["model"]) == ("noise", "shallow")
+    assert stated["data"]["name"] == "stripes"
+    (row,) = [row for row in stated["figures"] if row["question"] == "guessed from the sign"]
+    assert row["path"] == "attack/guess/hits"
+    assert row["unlearned"]["value"] is not None

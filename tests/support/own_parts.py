@@ -106,6 +106,11 @@ strength: 3.0  # number >= 0: of the noise on the head
 guess:
   _target_: own_parts_of_a_user.Guess
   threshold: 0.0  # number in [-5, 5]: logits above say yes
+  about: guessing by the sign
+  rows:
+    guessed from the sign: {figure: guess/hits, chance: 0.5, headline: true}
+  columns:
+    guessed: {figure: guess/hits, about: how often the sign is right}
 """,
     "dataset/stripes": """
 _target_: own_parts_of_a_user.Stripes
