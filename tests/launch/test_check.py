@@ -9,7 +9,6 @@ from mlu.launch.compose import composed, values_of
 from mlu.launch.options import CONF
 from mlu.system.errors import UserError
 
-
 CSV = ("dataset=csv", "forget_label.names=[Bald]")
 
 
