@@ -12,10 +12,13 @@ HOMES = {"forget": "mlu.library", "load": "mlu.runs.model"}
 
 
 def __getattr__(name: str) -> Any:
-    """The library's two functions, imported when they are first asked for: they need torch, which
-    takes seconds."""
+    """The library's two functions, imported when they are first asked for.
+
+    They need torch, which takes seconds.
+    """
     if name not in HOMES:
         raise AttributeError(f"module 'mlu' has no attribute {name!r}")
+
     from importlib import import_module
 
     return getattr(import_module(HOMES[name]), name)

@@ -34,14 +34,17 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(self, labels: int) -> Network:
-        """A network with one logit per label; what `weights` does not hold is random, from torch's
-        global generator."""
+        """A network with one logit per label.
+
+        What `weights` does not hold is random, from torch's global generator.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny(Backbone):
-    """Five blocks of convolution, pooling, batch norm and ReLU: about 0.3 million weights, fast on
-    a CPU.
+    """Five blocks of convolution, pooling, batch norm and ReLU, fast on a CPU.
+
+    It has about 0.3 million weights.
 
     Attributes:
         widths: Channels of the five blocks.
@@ -84,12 +87,14 @@ class ResNet(Backbone):
         if self.name not in RESNETS:
             hint = did_you_mean(self.name, RESNETS)
             raise UserError(
-                f"backbone.name={self.name} is no residual network of torchvision{hint or ':'} {RESNETS}"
+                f"backbone.name={self.name} is no residual network of torchvision"
+                f"{hint or ':'} {RESNETS}"
             )
 
     def build(self, labels: int) -> Network:
         start = None if self.weights is None else torchvision_weights(self.name, self.weights)
         source = torchvision.models.get_model(self.name, weights=None)
+
         stem = OrderedDict(
             conv1=source.conv1, bn1=source.bn1, relu=source.relu, maxpool=source.maxpool
         )
@@ -129,7 +134,8 @@ class VisionTransformer(Backbone):
         if self.name not in known:
             hint = did_you_mean(self.name, known)
             raise UserError(
-                f"backbone.name={self.name} is no vision transformer of torchvision{hint or ':'} {known}"
+                f"backbone.name={self.name} is no vision transformer of torchvision"
+                f"{hint or ':'} {known}"
             )
         refuse_remainder(self.name, self.image_size, self.patch)
 
@@ -141,14 +147,12 @@ class VisionTransformer(Backbone):
         start = None if self.weights is None else torchvision_weights(self.name, self.weights)
         source = torchvision.models.get_model(self.name, weights=None, image_size=self.image_size)
         source.heads = nn.Identity()
-        blocks, stages = (
-            list(source.encoder.layers),
-            {"patches": Stage(f"{WHOLE}.encoder.dropout", axis=-1)},
-        )
-        for last in range(len(blocks) // 4, len(blocks) + 1, len(blocks) // 4):
-            stages[f"block{last}"] = Stage(
-                f"{WHOLE}.encoder.layers.encoder_layer_{last - 1}", axis=-1
-            )
+
+        stages = {"patches": Stage(f"{WHOLE}.encoder.dropout", axis=-1)}
+        count = len(source.encoder.layers)
+        for last in range(count // 4, count + 1, count // 4):
+            layer = f"{WHOLE}.encoder.layers.encoder_layer_{last - 1}"
+            stages[f"block{last}"] = Stage(layer, axis=-1)
 
         stages[POOL] = Stage(WHOLE)
         renames = (
@@ -185,8 +189,7 @@ class VisionTransformer(Backbone):
 
 
 def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
-    """What training starts from: a file's weights, or those that torchvision has of a model under a
-    name."""
+    """Weights that training starts from: a file's, or torchvision's under a name."""
     if Path(weights).is_file():
         return read_weights(Path(weights))
 

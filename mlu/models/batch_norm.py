@@ -21,8 +21,7 @@ def batch_norms(net: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
 
 
 def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = ()) -> None:
-    """Replace the running mean and variance of every batch norm by the plain average over batches,
-    in place.
+    """Replace the running statistics of every batch norm by the plain average over batches.
 
     Editing a convolution changes what flows into the batch norm behind it, so that the stored
     statistics no longer describe it. Batches count alike, so they should be of one size. Uses
@@ -34,10 +33,9 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
     if not images or not norms:
         return
 
-    momenta, modes = (
-        [norm.momentum for norm in norms],
-        {module: module.training for module in net.modules()},
-    )
+    momenta = [norm.momentum for norm in norms]
+    modes = {module: module.training for module in net.modules()}
+
     net.eval()
     for norm in norms:
         norm.reset_running_stats()
@@ -56,8 +54,7 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
 
 
 class SyncedNorm(nn.modules.batchnorm._BatchNorm):
-    """In training, normalises by the mean and variance of the rows of all processes (while they are
-    `data_parallel`)."""
+    """A batch norm over the rows of all processes in training, while they are `data_parallel`."""
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
@@ -66,11 +63,13 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
         values = images.to(torch.promote_types(images.dtype, torch.float32))
         axes = [axis for axis in range(values.ndim) if axis != 1]
         shape = [1, -1] + [1] * (values.ndim - 2)
+
         count = all_reduce_batch(values.new_tensor([values.numel() / values.shape[1]]))
         mean = all_reduce_batch(values.sum(axes)) / count
         centred = values - mean.view(shape)
         variance = all_reduce_batch(centred.square().sum(axes)) / count
         self.remember(mean.detach(), variance.detach() * count / (count - 1))
+
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
@@ -86,6 +85,7 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
             or self.num_batches_tracked is None
         ):
             return
+
         self.num_batches_tracked += 1
         share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean), share)
@@ -113,8 +113,7 @@ _PLAIN = {pooled: separate for separate, pooled in _SYNCED.items()}
 
 
 def sync_norms(net: nn.Module) -> None:
-    """Make every batch norm see the rows of all processes, in place: the same objects, of another
-    class.
+    """Make every batch norm see the rows of all processes: the same objects, of another class.
 
     Raises:
         UserError: For a kind of batch norm that is not torch's own.
@@ -122,7 +121,8 @@ def sync_norms(net: nn.Module) -> None:
     for name, norm in batch_norms(net).items():
         if type(norm) not in _SYNCED:
             raise UserError(
-                f"{name} is a {type(norm).__name__}, which several devices cannot share: use trainer=default"
+                f"{name} is a {type(norm).__name__}, which several devices cannot share: "
+                "use trainer=default"
             )
         norm.__class__ = _SYNCED[type(norm)]
 

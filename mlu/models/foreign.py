@@ -18,8 +18,9 @@ REMEDY = (
 
 
 def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
-    """Name of the linear layer that gives the logits: the last one with so many outputs where none
-    is named.
+    """Name of the linear layer that gives the logits.
+
+    Where none is named it is the last one with so many outputs.
 
     Raises:
         UserError: If there is none, if the named one is none, or if it has another number of
@@ -31,13 +32,12 @@ def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
     if name is None:
         fitting = [place for place, linear in linears.items() if linear.out_features == labels]
         if not fitting:
-            sizes = (
-                ", ".join(f"{place}: {linear.out_features}" for place, linear in linears.items())
-                or "none"
-            )
+            sizes = [f"{place}: {linear.out_features}" for place, linear in linears.items()]
             raise UserError(
-                f"the model has no torch.nn.Linear with {labels} outputs, one per label; it has {sizes}"
+                f"the model has no torch.nn.Linear with {labels} outputs, one per label; "
+                f"it has {', '.join(sizes) or 'none'}"
             )
+
         name = fitting[-1]
 
     if name not in linears:
@@ -88,8 +88,9 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
 
 
 def as_module(net: Network, model: Module, head: str) -> Module:
-    """The module that a network stands for: a model of `model`'s class, in its modes, with the
-    network's weights.
+    """The module that a network stands for: of `model`'s class, with the network's weights.
+
+    It is in `model`'s modes.
 
     Args:
         net: Made of `model` by `as_network`, then edited; taken apart.
@@ -121,15 +122,17 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def with_bias(linear: nn.Linear) -> nn.Linear:
-    """A linear layer itself, or one that gives the same and has a bias: a silent output is nothing
-    but its bias."""
+    """A linear layer that has a bias: itself, given a bias of zero where it has none.
+
+    A silent output is nothing but its bias.
+    """
     if linear.bias is None:
         linear.bias = nn.Parameter(torch.zeros(linear.out_features).to(linear.weight))
     return linear
 
 
 def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
-    """What a model says of images, shape (images, labels); UserError where it is something else."""
+    """Logits of images, shape (images, labels); UserError where a model gives something else."""
     with torch.no_grad():
         said = model(images)
 
@@ -139,7 +142,8 @@ def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
         )
     if said.shape != (len(images), labels):
         raise UserError(
-            f"the model must return logits of shape ({len(images)}, {labels}), it returns {tuple(said.shape)}"
+            f"the model must return logits of shape ({len(images)}, {labels}), "
+            f"it returns {tuple(said.shape)}"
         )
 
     return said
@@ -152,6 +156,7 @@ def same(net: Network, images: Tensor, said: Tensor) -> bool:
             features = net.features(images)
             if features.shape != (len(images), net.head.in_features):
                 return False
+
             return torch.allclose(
                 net.head(features), said, rtol=1e-4, atol=1e-4 * said.abs().max().item()
             )
@@ -161,12 +166,16 @@ def same(net: Network, images: Tensor, said: Tensor) -> bool:
 
 
 def refuse_shared(net: Network) -> None:
-    """Raises UserError where a layer's weight is no parameter of its own, so that an edit of it
-    would be lost."""
+    """Raises UserError where a layer's weight is no parameter of its own.
+
+    An edit of it would be lost.
+    """
     own = dict(net.named_parameters())
     for name, module in net.named_modules():
         if any(f"{name}.{weight}" not in own for weight in matrices(module)):
+            theirs = name.removeprefix(f"body.{WHOLE}.")
             raise UserError(
-                f"the weight of {name.removeprefix(f'body.{WHOLE}.')!r} is shared with another layer or computed from "
-                "other parameters (weight norm, parametrizations): remove that first"
+                f"the weight of {theirs!r} is shared with another layer "
+                "or computed from other parameters (weight norm, parametrizations): "
+                "remove that first"
             )

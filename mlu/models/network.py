@@ -23,8 +23,7 @@ WHOLE = "whole"
 """Name of the only part of a body that was made elsewhere."""
 
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-"""What nn.MultiheadAttention has instead of linear layers: one matrix for queries, keys and values,
-or three."""
+"""Matrices of nn.MultiheadAttention: one for queries, keys and values, or three."""
 
 Weights = Mapping[str, Tensor]
 """Tensors by the names of a network's parameters."""
@@ -79,7 +78,8 @@ class Network(nn.Module):
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
     ) -> None:
-        """
+        """The network with random weights.
+
         Args:
             stages: Of the body.
             features: Numbers that the last stage gives of an image.
@@ -94,39 +94,46 @@ class Network(nn.Module):
         self.head = nn.Linear(features, labels)
         self.stages = dict(stage_ends(stages) if within is None else within)
         self.renames = renames
+
         # Constants of the architecture, no state: a user's weights need not hold them.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
         # Convolutions, on CPUs and GPUs alike, are fastest when the channels of a pixel lie side by
         # side.
         self.to(memory_format=torch.channels_last)
 
     @classmethod
     def around(cls, body: nn.Module, head: nn.Linear) -> "Network":
-        """A network that was made elsewhere: `body` gives pooled features of whatever its images
-        are."""
+        """A network that was made elsewhere.
+
+        `body` gives pooled features of whatever its images are.
+        """
         net = cls(OrderedDict(), head.in_features, head.out_features)
         net.body.add_module(WHOLE, body)
         net.head, net.pixels, net.stages = head, False, {WHOLE: Stage(WHOLE)}
         return net
 
     def erase(self, matrix: Tensor, offset: Tensor) -> None:
-        """Add a last stage to the body: features become `matrix @ features + offset`; a second one
-        joins the first."""
+        """Add a last stage to the body: features become `matrix @ features + offset`.
+
+        A second one joins the first.
+        """
         earlier = getattr(self.body, ERASER, None)
         if earlier is not None:
-            matrix, offset = (
-                matrix @ earlier.weight.detach(),
-                matrix @ earlier.bias.detach() + offset,
-            )
+            offset = matrix @ earlier.bias.detach() + offset
+            matrix = matrix @ earlier.weight.detach()
+
         layer = nn.Linear(len(offset), len(offset)).to(offset)
         layer.load_state_dict({"weight": matrix, "bias": offset})
         self.body.add_module(ERASER, layer)
         self.stages[ERASER] = Stage(ERASER)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features, shape (batch, features); of all processes' images where these share a
-        batch."""
+        """Pooled features, shape (batch, features).
+
+        They are of all processes' images where these share a batch.
+        """
         if not self.pixels:
             return all_gather_batch(self.body(images))
         if images.dtype == torch.uint8:
@@ -135,8 +142,10 @@ class Network(nn.Module):
         return all_gather_batch(self.body(images.contiguous(memory_format=torch.channels_last)))
 
     def denormalised(self, images: Tensor) -> Tensor:
-        """What the network takes, of normalised images: in [0, 1] and beyond, shape (batch, 3,
-        height, width)."""
+        """Normalised images as the network takes them, in [0, 1] and beyond.
+
+        Their shape is (batch, 3, height, width).
+        """
         return images * self.std + self.mean if self.pixels else images
 
     def forward(self, images: Tensor) -> Tensor:
@@ -146,8 +155,10 @@ class Network(nn.Module):
 
 
 def stage_ends(stages: Iterable[str]) -> dict[str, Stage]:
-    """Where each stage of a sequence ends. What pooling gives are the means of the maps before it:
-    no other stage."""
+    """Where each stage of a sequence ends.
+
+    What pooling gives are the means of the maps before it: no other stage.
+    """
     found, last = {}, POOL
     for name in stages:
         last = last if name == POOL else name
@@ -156,8 +167,12 @@ def stage_ends(stages: Iterable[str]) -> dict[str, Stage]:
 
 
 def channel_means(output: Tensor, axis: int) -> Tensor:
-    """Means of maps over pixels or of an image's tokens, shape (batch, channels); features are
-    given back as they are.
+    """Means of maps over pixels or of an image's tokens, shape (batch, channels).
+
+    Features are given back as they are.
+
+    >>> channel_means(torch.tensor([[[1.0, 3.0], [5.0, 7.0]]]), axis=1)
+    tensor([[2., 6.]])
 
     Args:
         output: Of a stage; images lie on the first axis.
@@ -168,8 +183,13 @@ def channel_means(output: Tensor, axis: int) -> Tensor:
 
 
 def matrices(module: nn.Module) -> list[str]:
-    """Names of the weights that a convolution, a linear layer or attention multiplies by; none of
-    other modules."""
+    """Names of the weights that a module multiplies by, of layers that are edited.
+
+    These are convolutions, linear layers and attention; other modules have none.
+
+    >>> matrices(nn.Linear(2, 2)), matrices(nn.BatchNorm2d(2))
+    (['weight'], [])
+    """
     if isinstance(module, nn.Conv2d | nn.Linear):
         return ["weight"]
     if isinstance(module, nn.MultiheadAttention):

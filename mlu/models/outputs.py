@@ -1,4 +1,4 @@
-"""What a model says about every image, computed once and read by every metric and attack."""
+"""Outputs of a model on every image, computed once and read by every metric and attack."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -43,11 +43,10 @@ class Outputs:
 
     def subset(self, rows: Tensor) -> "Outputs":
         """The given images; without stages where these are of some images only."""
-        stages = (
-            {name: means[rows] for name, means in self.stages.items()}
-            if self.traced is None
-            else {}
-        )
+        stages = {}
+        if self.traced is None:
+            stages = {name: means[rows] for name, means in self.stages.items()}
+
         return Outputs(
             self.logits[rows],
             self.targets[rows],
@@ -58,9 +57,9 @@ class Outputs:
 
     def with_stages(self) -> "Outputs":
         """The images whose stages were kept."""
-        return (
-            self if self.traced is None else replace(self.subset(self.traced), stages=self.stages)
-        )
+        if self.traced is None:
+            return self
+        return replace(self.subset(self.traced), stages=self.stages)
 
 
 def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
@@ -73,7 +72,7 @@ def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
 def respond_by_stage(
     net: Network, split: Split, traced: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """As `respond`, with `Outputs.stages` of the images `traced` instead of the features of all."""
+    """Logits of all images, and `Outputs.stages` of the images `traced`. One pass."""
     return trace(net, split, list(net.stages), traced)
 
 
@@ -81,8 +80,9 @@ def respond_by_stage(
 def trace(
     net: Network, split: Split, watched: list[str], traced: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and of each stage that is watched the means of its channels. Leaves the network in
-    evaluation mode.
+    """Logits, and of each stage that is watched the means of its channels.
+
+    Leaves the network in evaluation mode.
 
     Args:
         net: To ask.

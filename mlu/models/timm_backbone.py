@@ -28,8 +28,9 @@ read."""
 
 @dataclass(frozen=True, kw_only=True)
 class Timm(Backbone):
-    """Any model of the library timm, up to what its classifier reads; `name` is timm's
-    (`convnext_atto`).
+    """Any model of the library timm, up to what its classifier reads.
+
+    Its `name` is timm's (`convnext_atto`).
 
     Stages are those of timm's `feature_info`, at most six of them, and the pooled features where
     these are not just the means of the last one's maps. Images are normalised by the mean and
@@ -46,13 +47,14 @@ class Timm(Backbone):
         known = timm_library().list_models(include_tags="." in self.name)
         if self.name not in known:
             raise UserError(
-                f"backbone.name={self.name} is no model of timm{did_you_mean(self.name, known) or '.'} "
+                f"backbone.name={self.name} is no model of timm"
+                f"{did_you_mean(self.name, known) or '.'} "
                 f"timm.list_models() names all {len(known)}"
             )
 
     @property
     def about(self) -> Any:
-        """What timm knows of the model: its images, its classifier."""
+        """timm's facts about the model: its images, its classifier."""
         timm = timm_library()
         return timm.get_pretrained_cfg(self.name) or timm.models.PretrainedCfg()
 
@@ -74,6 +76,7 @@ class Timm(Backbone):
         about, renames, start = self.about, self.renames, self.start()
         model = self.made(start)
         features, stages = self.look(model)
+
         whole = OrderedDict({WHOLE: model})
         net = Network(
             whole, features, labels, within=stages, renames=renames, mean=about.mean, std=about.std
@@ -89,8 +92,7 @@ class Timm(Backbone):
         return net
 
     def start(self) -> dict[str, Tensor] | None:
-        """Weights of a file that training starts from, by our names; None where `weights` is no
-        path."""
+        """Weights of a file that training starts from, by our names; None for no path."""
         if self.weights in (None, PRETRAINED):
             return None
         if not Path(self.weights).is_file():
@@ -106,10 +108,8 @@ class Timm(Backbone):
             {"img_size": self.image_size} if self.about.fixed_input_size else {}
         )
         if start is not None:
-            prefix, others = (
-                f"body.{WHOLE}.",
-                tuple(f"body.{WHOLE}.{name}." for name in self.classifiers),
-            )
+            prefix = f"body.{WHOLE}."
+            others = tuple(f"{prefix}{name}." for name in self.classifiers)
             body = {
                 name.removeprefix(prefix): value
                 for name, value in start.items()
@@ -146,42 +146,39 @@ class Timm(Backbone):
 
     @torch.no_grad()
     def look(self, model: Any) -> tuple[int, dict[str, Stage]]:
-        """Number of features that a model gives of an image, and its stages. Leaves it in training
-        mode."""
+        """Number of features that a model gives of an image, and its stages.
+
+        Leaves it in training mode.
+        """
         stages, means = {}, {}
         rows = getattr(model, "output_fmt", "NCHW") == "NHWC"
 
         def see(name: str, channels: int, module: nn.Module, inputs: Any, output: Any) -> None:
             axis = channel_axis(output, channels, rows)
             if axis is not None:
-                stages[name], means[name] = (
-                    Stage(f"{WHOLE}.{name}", axis),
-                    channel_means(output, axis),
-                )
+                stages[name] = Stage(f"{WHOLE}.{name}", axis)
+                means[name] = channel_means(output, axis)
 
         # Some models name the whole of themselves, or what is only there in a rebuilt one.
-        modules, infos = (
-            dict(model.named_modules()),
-            getattr(model.feature_info, "info", model.feature_info),
-        )
-        ends = {
-            info["module"]: info["num_chs"]
-            for info in infos
-            if info["module"] in modules and info["module"]
-        }
+        modules = dict(model.named_modules())
+        ends = {}
+        for info in getattr(model.feature_info, "info", model.feature_info):
+            if info["module"] in modules and info["module"]:
+                ends[info["module"]] = info["num_chs"]
+
         watched = list(ends)[:: -math.ceil(len(ends) / STAGES)] if ends else []
         hooks = [
             modules[name].register_forward_hook(partial(see, name, ends[name])) for name in watched
         ]
-        image = torch.linspace(-1, 1, 3 * self.image_size**2).view(
-            1, 3, self.image_size, self.image_size
-        )
+        size = self.image_size
+        image = torch.linspace(-1, 1, 3 * size**2).view(1, 3, size, size)
         try:
             features = model.eval()(image)
         except Exception as fault:
             own = " x ".join(map(str, self.about.input_size[1:]))
             raise UserError(
-                f"{self.name} does not take {self.images}, its own have {own}: set dataset.image_size ({brief(fault)})"
+                f"{self.name} does not take {self.images}, its own have {own}: "
+                f"set dataset.image_size ({brief(fault)})"
             ) from fault
         finally:
             for hook in hooks:
@@ -189,19 +186,17 @@ class Timm(Backbone):
             model.train()
 
         last = next(reversed(means), POOL)
-        pooled = (
-            last in means
-            and means[last].shape == features.shape
-            and torch.allclose(means[last], features)
-        )
+        alike = last in means and means[last].shape == features.shape
+        pooled = alike and torch.allclose(means[last], features)
         stages[last if pooled else POOL] = Stage(WHOLE)
 
         return features.shape[1], stages
 
 
 def channel_axis(output: Any, channels: int, rows: bool) -> int | None:
-    """On which axis of a stage's output its channels lie; None where the output is not one tensor,
-    or has others.
+    """The axis of a stage's output on which its channels lie.
+
+    None where the output is not one tensor, or has others.
 
     Args:
         output: Of one image or several.
@@ -224,5 +219,5 @@ def timm_library() -> Any:
 
 
 def brief(fault: Exception) -> str:
-    """What somebody else's library says, in one line."""
+    """The message of somebody else's library, in one line."""
     return textwrap.shorten(str(fault) or type(fault).__name__, 200)

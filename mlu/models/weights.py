@@ -51,8 +51,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def is_weight(name: Any, value: Any) -> bool:
-    """Whether it is a named tensor that has all its numbers: no sparse or quantised one, nor one
-    without memory."""
+    """Whether it is a named tensor that has all its numbers.
+
+    No sparse or quantised one has, nor one without memory.
+    """
     return (
         isinstance(name, str)
         and isinstance(value, Tensor)
@@ -63,14 +65,17 @@ def is_weight(name: Any, value: Any) -> bool:
 
 
 def our_names(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
-    """A state dict of ours, of a Lightning module around ours, or of whoever made the architecture,
-    by our names."""
+    """A state dict by our names.
+
+    It may be ours, a Lightning module's around ours, or that of whoever made the architecture.
+    """
     renamed = {}
     for name, value in state.items():
         name = name.removeprefix("module.").removeprefix("net.")
         for theirs, ours in renames:
             name = re.sub(theirs, ours, name)
         renamed[name] = value
+
     return renamed
 
 
@@ -86,8 +91,8 @@ def load_trained(net: Network, path: Path) -> None:
     for name in state:
         if name not in own:
             raise UserError(
-                f"{path} has a weight {name!r} that this backbone lacks{did_you_mean(name, own) or ':'} "
-                "is it another backbone?"
+                f"{path} has a weight {name!r} that this backbone lacks"
+                f"{did_you_mean(name, own) or ':'} is it another backbone?"
             )
 
     for name, value in own.items():
@@ -100,28 +105,32 @@ def load_trained(net: Network, path: Path) -> None:
             )
         if state[name].shape != value.shape:
             raise UserError(
-                f"{path} has {name!r} of shape {tuple(state[name].shape)} where {tuple(value.shape)} is needed: "
-                f"is it another backbone, or were other labels learnt?"
+                f"{path} has {name!r} of shape {tuple(state[name].shape)} where "
+                f"{tuple(value.shape)} is needed: is it another backbone, "
+                "or were other labels learnt?"
             )
 
     net.load_state_dict({name: state[name] for name in own})
 
 
 def start_from(net: Network, state: Mapping[str, Tensor]) -> None:
-    """Fill the body of `net`, and its head where it fits, with what training starts from, by our
-    names."""
+    """Fill the body of `net`, and its head where it fits, with what training starts from.
+
+    Names are ours.
+    """
     own = net.state_dict()
-    fitting = {
-        name: value
-        for name, value in state.items()
-        if name in own and own[name].shape == value.shape
-    }
+    fitting = {}
+    for name, value in state.items():
+        if name in own and own[name].shape == value.shape:
+            fitting[name] = value
+
     lacking = [name for name in own if name.startswith("body.") and name not in fitting]
     lacking = [name for name in lacking if not name.endswith("num_batches_tracked")]
     if lacking:
         raise UserError(
             f"backbone.weights lacks {len(lacking)} weights of the body, {lacking[0]!r} first"
         )
+
     if "head.weight" not in fitting:
         log.info("backbone.weights has no head for these labels: it starts at random")
 
