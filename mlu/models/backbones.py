@@ -16,7 +16,7 @@ from mlu.models.network import POOL, WHOLE, Network, Stage
 from mlu.models.weights import our_names, read_weights, start_from
 from mlu.system.errors import UserError, did_you_mean, first_line
 
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +36,15 @@ class Backbone(ABC):
     def build(self, labels: int) -> Network:
         """A network with one logit per label.
 
-        What `weights` does not hold is random, from torch's global generator.
+        Whatever `weights` does not hold is random, from torch's global generator.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny(Backbone):
-    """Five blocks of convolution, pooling, batch norm and ReLU, fast on a CPU.
+    """Five blocks of convolution, pooling, batch norm and ReLU.
 
-    It has about 0.3 million weights.
+    About 0.3 million weights, fast on a CPU.
 
     Attributes:
         widths: Channels of the five blocks.
@@ -84,17 +84,16 @@ class ResNet(Backbone):
     """torchvision's residual networks; `name` is torchvision's (`resnet18`, `resnet50`)."""
 
     def __post_init__(self) -> None:
-        if self.name not in RESNETS:
-            hint = did_you_mean(self.name, RESNETS)
+        if self.name not in _RESNETS:
+            hint = did_you_mean(self.name, _RESNETS)
             raise UserError(
                 f"backbone.name={self.name} is no residual network of torchvision"
-                f"{hint or ':'} {RESNETS}"
+                f"{hint or ':'} {_RESNETS}"
             )
 
     def build(self, labels: int) -> Network:
         start = None if self.weights is None else torchvision_weights(self.name, self.weights)
         source = torchvision.models.get_model(self.name, weights=None)
-
         stem = OrderedDict(
             conv1=source.conv1, bn1=source.bn1, relu=source.relu, maxpool=source.maxpool
         )
@@ -137,6 +136,7 @@ class VisionTransformer(Backbone):
                 f"backbone.name={self.name} is no vision transformer of torchvision"
                 f"{hint or ':'} {known}"
             )
+
         refuse_remainder(self.name, self.image_size, self.patch)
 
     @property
@@ -148,11 +148,11 @@ class VisionTransformer(Backbone):
         source = torchvision.models.get_model(self.name, weights=None, image_size=self.image_size)
         source.heads = nn.Identity()
 
+        layers = f"{WHOLE}.encoder.layers.encoder_layer_"
+        depth = len(source.encoder.layers)
         stages = {"patches": Stage(f"{WHOLE}.encoder.dropout", axis=-1)}
-        count = len(source.encoder.layers)
-        for last in range(count // 4, count + 1, count // 4):
-            layer = f"{WHOLE}.encoder.layers.encoder_layer_{last - 1}"
-            stages[f"block{last}"] = Stage(layer, axis=-1)
+        for last in range(depth // 4, depth + 1, depth // 4):
+            stages[f"block{last}"] = Stage(f"{layers}{last - 1}", axis=-1)
 
         stages[POOL] = Stage(WHOLE)
         renames = (
@@ -189,7 +189,7 @@ class VisionTransformer(Backbone):
 
 
 def torchvision_weights(name: str, weights: str) -> Mapping[str, Tensor]:
-    """Weights that training starts from: a file's, or torchvision's under a name."""
+    """Weights that training starts from: a file's, or those that torchvision has under a name."""
     if Path(weights).is_file():
         return read_weights(Path(weights))
 

@@ -21,7 +21,7 @@ def batch_norms(net: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
 
 
 def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = ()) -> None:
-    """Replace the running statistics of every batch norm by the plain average over batches.
+    """Replace the statistics of every batch norm by the plain average over batches, in place.
 
     Editing a convolution changes what flows into the batch norm behind it, so that the stored
     statistics no longer describe it. Batches count alike, so they should be of one size. Uses
@@ -35,7 +35,6 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
 
     momenta = [norm.momentum for norm in norms]
     modes = {module: module.training for module in net.modules()}
-
     net.eval()
     for norm in norms:
         norm.reset_running_stats()
@@ -54,7 +53,10 @@ def recalibrate(net: Network, images: Iterable[Tensor], kept: Collection[str] = 
 
 
 class SyncedNorm(nn.modules.batchnorm._BatchNorm):
-    """A batch norm over the rows of all processes in training, while they are `data_parallel`."""
+    """In training, normalises by the mean and variance of the rows of all ranks.
+
+    Where these are not `data_parallel` it does so by its own.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
@@ -79,17 +81,14 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
     @torch.no_grad()
     def remember(self, mean: Tensor, variance: Tensor) -> None:
         """Let the running statistics follow."""
-        if (
-            self.running_mean is None
-            or self.running_var is None
-            or self.num_batches_tracked is None
-        ):
+        means, variances, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if means is None or variances is None or batches is None:
             return
 
-        self.num_batches_tracked += 1
-        share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean), share)
-        self.running_var.lerp_(variance.to(self.running_var), share)
+        batches += 1
+        share = 1 / batches.item() if self.momentum is None else self.momentum
+        means.lerp_(mean.to(means), share)
+        variances.lerp_(variance.to(variances), share)
 
 
 class Synced1d(SyncedNorm, nn.BatchNorm1d):
@@ -109,11 +108,13 @@ _SYNCED: dict[type[Any], type[Any]] = {
     nn.BatchNorm2d: Synced2d,
     nn.BatchNorm3d: Synced3d,
 }
-_PLAIN = {pooled: separate for separate, pooled in _SYNCED.items()}
+_PLAIN = {synced: plain for plain, synced in _SYNCED.items()}
 
 
 def sync_norms(net: nn.Module) -> None:
-    """Make every batch norm see the rows of all processes: the same objects, of another class.
+    """Make every batch norm see the rows of all ranks, in place.
+
+    They stay the same objects, of another class.
 
     Raises:
         UserError: For a kind of batch norm that is not torch's own.

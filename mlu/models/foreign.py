@@ -12,7 +12,7 @@ from mlu.system.errors import UserError, did_you_mean, first_line
 
 Module = TypeVar("Module", bound=nn.Module)
 
-REMEDY = (
+_REMEDY = (
     "its last operation must be a torch.nn.Linear that gives the logits: name that with head=..."
 )
 
@@ -20,7 +20,7 @@ REMEDY = (
 def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
     """Name of the linear layer that gives the logits.
 
-    Where none is named it is the last one with so many outputs.
+    Where none is named, the last one with so many outputs.
 
     Raises:
         UserError: If there is none, if the named one is none, or if it has another number of
@@ -37,7 +37,6 @@ def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
                 f"the model has no torch.nn.Linear with {labels} outputs, one per label; "
                 f"it has {', '.join(sizes) or 'none'}"
             )
-
         name = fitting[-1]
 
     if name not in linears:
@@ -82,15 +81,13 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
     net = Network.around(whole, with_bias(linear)).eval().requires_grad_(False).to(images.device)
     refuse_shared(net)
     if not same(net, images, said):
-        raise UserError(f"the model does not end with {head!r}; {REMEDY}")
+        raise UserError(f"the model does not end with {head!r}; {_REMEDY}")
 
     return net
 
 
 def as_module(net: Network, model: Module, head: str) -> Module:
     """The module that a network stands for: of `model`'s class, with the network's weights.
-
-    It is in `model`'s modes.
 
     Args:
         net: Made of `model` by `as_network`, then edited; taken apart.
@@ -122,7 +119,7 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def with_bias(linear: nn.Linear) -> nn.Linear:
-    """A linear layer that has a bias: itself, given a bias of zero where it has none.
+    """A linear layer itself, with a bias of zero where it had none.
 
     A silent output is nothing but its bias.
     """
@@ -132,13 +129,13 @@ def with_bias(linear: nn.Linear) -> nn.Linear:
 
 
 def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
-    """Logits of images, shape (images, labels); UserError where a model gives something else."""
+    """Logits that a model gives of images, shape (images, labels); UserError for anything else."""
     with torch.no_grad():
         said = model(images)
 
     if not isinstance(said, Tensor):
         raise UserError(
-            f"the model must return a tensor of logits, it returns {type(said).__name__}; {REMEDY}"
+            f"the model must return a tensor of logits, it returns {type(said).__name__}; {_REMEDY}"
         )
     if said.shape != (len(images), labels):
         raise UserError(
@@ -157,25 +154,20 @@ def same(net: Network, images: Tensor, said: Tensor) -> bool:
             if features.shape != (len(images), net.head.in_features):
                 return False
 
-            return torch.allclose(
-                net.head(features), said, rtol=1e-4, atol=1e-4 * said.abs().max().item()
-            )
+            size = said.abs().max().item()
+            return torch.allclose(net.head(features), said, rtol=1e-4, atol=1e-4 * size)
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
         # Whatever follows the head cannot work with what is put into it.
         return False
 
 
 def refuse_shared(net: Network) -> None:
-    """Raises UserError where a layer's weight is no parameter of its own.
-
-    An edit of it would be lost.
-    """
+    """Raise UserError where a layer's weight is no parameter of its own: an edit would be lost."""
     own = dict(net.named_parameters())
     for name, module in net.named_modules():
         if any(f"{name}.{weight}" not in own for weight in matrices(module)):
             theirs = name.removeprefix(f"body.{WHOLE}.")
             raise UserError(
-                f"the weight of {theirs!r} is shared with another layer "
-                "or computed from other parameters (weight norm, parametrizations): "
-                "remove that first"
+                f"the weight of {theirs!r} is shared with another layer or computed from "
+                "other parameters (weight norm, parametrizations): remove that first"
             )

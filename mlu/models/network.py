@@ -23,7 +23,8 @@ WHOLE = "whole"
 """Name of the only part of a body that was made elsewhere."""
 
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-"""Matrices of nn.MultiheadAttention: one for queries, keys and values, or three."""
+"""What nn.MultiheadAttention has instead of linear layers: one matrix for queries, keys and values,
+or three."""
 
 Weights = Mapping[str, Tensor]
 """Tensors by the names of a network's parameters."""
@@ -78,7 +79,7 @@ class Network(nn.Module):
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
     ) -> None:
-        """The network with random weights.
+        """Join a body to a new head.
 
         Args:
             stages: Of the body.
@@ -107,7 +108,7 @@ class Network(nn.Module):
     def around(cls, body: nn.Module, head: nn.Linear) -> "Network":
         """A network that was made elsewhere.
 
-        `body` gives pooled features of whatever its images are.
+        Its `body` gives pooled features of whatever its images are.
         """
         net = cls(OrderedDict(), head.in_features, head.out_features)
         net.body.add_module(WHOLE, body)
@@ -130,21 +131,19 @@ class Network(nn.Module):
         self.stages[ERASER] = Stage(ERASER)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features, shape (batch, features).
-
-        They are of all processes' images where these share a batch.
-        """
+        """Pooled features, shape (batch, features); of all ranks' rows while `data_parallel`."""
         if not self.pixels:
             return all_gather_batch(self.body(images))
+
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
         images = (images - self.mean) / self.std
         return all_gather_batch(self.body(images.contiguous(memory_format=torch.channels_last)))
 
     def denormalised(self, images: Tensor) -> Tensor:
-        """Normalised images as the network takes them, in [0, 1] and beyond.
+        """Images that the network takes, of normalised ones, shape (batch, 3, height, width).
 
-        Their shape is (batch, 3, height, width).
+        In [0, 1] and beyond.
         """
         return images * self.std + self.mean if self.pixels else images
 
@@ -155,9 +154,9 @@ class Network(nn.Module):
 
 
 def stage_ends(stages: Iterable[str]) -> dict[str, Stage]:
-    """Where each stage of a sequence ends.
+    """End of each stage of a sequence.
 
-    What pooling gives are the means of the maps before it: no other stage.
+    Pooling gives the means of the maps before it: no other stage.
     """
     found, last = {}, POOL
     for name in stages:
@@ -171,9 +170,6 @@ def channel_means(output: Tensor, axis: int) -> Tensor:
 
     Features are given back as they are.
 
-    >>> channel_means(torch.tensor([[[1.0, 3.0], [5.0, 7.0]]]), axis=1)
-    tensor([[2., 6.]])
-
     Args:
         output: Of a stage; images lie on the first axis.
         axis: On which the channels lie.
@@ -183,12 +179,10 @@ def channel_means(output: Tensor, axis: int) -> Tensor:
 
 
 def matrices(module: nn.Module) -> list[str]:
-    """Names of the weights that a module multiplies by, of layers that are edited.
+    """Names of the weights that a convolution, a linear layer or attention multiplies by.
 
-    These are convolutions, linear layers and attention; other modules have none.
-
-    >>> matrices(nn.Linear(2, 2)), matrices(nn.BatchNorm2d(2))
-    (['weight'], [])
+    >>> matrices(nn.MultiheadAttention(4, num_heads=1)), matrices(nn.LayerNorm(4))
+    (['in_proj_weight'], [])
     """
     if isinstance(module, nn.Conv2d | nn.Linear):
         return ["weight"]

@@ -1,4 +1,4 @@
-"""Outputs of a model on every image, computed once and read by every metric and attack."""
+"""A model's answers for every image, computed once and read by every metric and attack."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from mlu.data.split import Split
 from mlu.models.network import Network, channel_means
 from mlu.system.collectives import all_gather, round_robin
 
-BATCH = 512
+_IMAGES_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
 def respond_by_stage(
     net: Network, split: Split, traced: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits of all images, and `Outputs.stages` of the images `traced`. One pass."""
+    """Logits of all images, and `Outputs.stages` of the images `traced`, otherwise as `respond`."""
     return trace(net, split, list(net.stages), traced)
 
 
@@ -105,23 +105,22 @@ def trace(
         net.body.get_submodule(net.stages[name].module).register_forward_hook(partial(keep, name))
         for name in watched
     ]
-    batches = zip(torch.arange(len(split)).split(BATCH), wanted.split(BATCH), strict=True)
+    rows_of = torch.arange(len(split)).split(_IMAGES_AT_ONCE)
+    batches = zip(rows_of, wanted.split(_IMAGES_AT_ONCE), strict=True)
     found: dict[int, list[Tensor]] = {}
     try:
         for number, ((rows, now), mine) in enumerate(round_robin(batches)):
             if mine:
-                logits = net(split[rows].images.to(device)).float().cpu()
-                found[number] = [
-                    logits,
-                    *(seen[name][now.to(device)].float().cpu() for name in watched),
-                ]
+                logits = net(split[rows].images.to(device))
+                means = [seen[name][now.to(device)] for name in watched]
+                found[number] = [values.float().cpu() for values in (logits, *means)]
     finally:
         for hook in hooks:
             hook.remove()
 
-    logits, *means = map(torch.cat, zip(*all_gather(found), strict=True))
+    logits, *means_of = map(torch.cat, zip(*all_gather(found), strict=True))
 
-    return logits, dict(zip(watched, means, strict=True))
+    return logits, dict(zip(watched, means_of, strict=True))
 
 
 def outputs_of(

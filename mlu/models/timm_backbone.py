@@ -19,18 +19,17 @@ from mlu.models.network import ERASER, POOL, WHOLE, Network, Renames, Stage, cha
 from mlu.models.weights import our_names, read_weights, start_from
 from mlu.system.errors import UserError, did_you_mean
 
-PRETRAINED = "pretrained"
+_PRETRAINED = "pretrained"
 
-STAGES = 6
-"""Most stages besides the features: attackers read each of them, and the cache keeps what they
-read."""
+_MOST_STAGES = 6
+"""Besides the features: attackers read each of them, and the cache keeps what they read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timm(Backbone):
     """Any model of the library timm, up to what its classifier reads.
 
-    Its `name` is timm's (`convnext_atto`).
+    The `name` is timm's (`convnext_atto`).
 
     Stages are those of timm's `feature_info`, at most six of them, and the pooled features where
     these are not just the means of the last one's maps. Images are normalised by the mean and
@@ -46,15 +45,15 @@ class Timm(Backbone):
     def __post_init__(self) -> None:
         known = timm_library().list_models(include_tags="." in self.name)
         if self.name not in known:
+            hint = did_you_mean(self.name, known)
             raise UserError(
-                f"backbone.name={self.name} is no model of timm"
-                f"{did_you_mean(self.name, known) or '.'} "
+                f"backbone.name={self.name} is no model of timm{hint or '.'} "
                 f"timm.list_models() names all {len(known)}"
             )
 
     @property
     def about(self) -> Any:
-        """timm's facts about the model: its images, its classifier."""
+        """Settings that timm knows of the model: its images, its classifier."""
         timm = timm_library()
         return timm.get_pretrained_cfg(self.name) or timm.models.PretrainedCfg()
 
@@ -76,7 +75,6 @@ class Timm(Backbone):
         about, renames, start = self.about, self.renames, self.start()
         model = self.made(start)
         features, stages = self.look(model)
-
         whole = OrderedDict({WHOLE: model})
         net = Network(
             whole, features, labels, within=stages, renames=renames, mean=about.mean, std=about.std
@@ -92,13 +90,13 @@ class Timm(Backbone):
         return net
 
     def start(self) -> dict[str, Tensor] | None:
-        """Weights of a file that training starts from, by our names; None for no path."""
-        if self.weights in (None, PRETRAINED):
+        """Weights of a file that training starts from, by our names; None without a path."""
+        if self.weights in (None, _PRETRAINED):
             return None
         if not Path(self.weights).is_file():
-            hint = did_you_mean(self.weights, [PRETRAINED])
+            hint = did_you_mean(self.weights, [_PRETRAINED])
             raise UserError(
-                f"backbone.weights={self.weights} is neither a file nor {PRETRAINED!r}{hint}"
+                f"backbone.weights={self.weights} is neither a file nor {_PRETRAINED!r}{hint}"
             )
         return our_names(read_weights(Path(self.weights)), self.renames)
 
@@ -161,12 +159,13 @@ class Timm(Backbone):
 
         # Some models name the whole of themselves, or what is only there in a rebuilt one.
         modules = dict(model.named_modules())
+        infos = getattr(model.feature_info, "info", model.feature_info)
         ends = {}
-        for info in getattr(model.feature_info, "info", model.feature_info):
-            if info["module"] in modules and info["module"]:
+        for info in infos:
+            if info["module"] and info["module"] in modules:
                 ends[info["module"]] = info["num_chs"]
 
-        watched = list(ends)[:: -math.ceil(len(ends) / STAGES)] if ends else []
+        watched = list(ends)[:: -math.ceil(len(ends) / _MOST_STAGES)] if ends else []
         hooks = [
             modules[name].register_forward_hook(partial(see, name, ends[name])) for name in watched
         ]
@@ -186,17 +185,20 @@ class Timm(Backbone):
             model.train()
 
         last = next(reversed(means), POOL)
-        alike = last in means and means[last].shape == features.shape
-        pooled = alike and torch.allclose(means[last], features)
+        pooled = (
+            last in means
+            and means[last].shape == features.shape
+            and torch.allclose(means[last], features)
+        )
         stages[last if pooled else POOL] = Stage(WHOLE)
 
         return features.shape[1], stages
 
 
 def channel_axis(output: Any, channels: int, rows: bool) -> int | None:
-    """The axis of a stage's output on which its channels lie.
+    """Axis of a stage's output on which its channels lie.
 
-    None where the output is not one tensor, or has others.
+    None where the output is not one tensor, or has other channels.
 
     Args:
         output: Of one image or several.
@@ -219,5 +221,5 @@ def timm_library() -> Any:
 
 
 def brief(fault: Exception) -> str:
-    """The message of somebody else's library, in one line."""
+    """Message of somebody else's library, in one line."""
     return textwrap.shorten(str(fault) or type(fault).__name__, 200)

@@ -33,12 +33,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
         # torch advises here to read it all the same, and to run what is in it.
-        pickled = isinstance(fault, pickle.UnpicklingError)
-        reason = (
-            "it holds other things, which may do harm, and was not read"
-            if pickled
-            else first_line(fault)
-        )
+        reason = first_line(fault)
+        if isinstance(fault, pickle.UnpicklingError):
+            reason = "it holds other things, which may do harm, and was not read"
         raise UserError(
             f"{path} is neither safetensors nor a plain state dict of tensors: {reason}"
         ) from fault
@@ -53,7 +50,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def is_weight(name: Any, value: Any) -> bool:
     """Whether it is a named tensor that has all its numbers.
 
-    No sparse or quantised one has, nor one without memory.
+    A sparse or quantised one has not, nor one without memory.
     """
     return (
         isinstance(name, str)
@@ -67,7 +64,7 @@ def is_weight(name: Any, value: Any) -> bool:
 def our_names(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
     """A state dict by our names.
 
-    It may be ours, a Lightning module's around ours, or that of whoever made the architecture.
+    It is ours, of a Lightning module around ours, or of whoever made the architecture.
     """
     renamed = {}
     for name, value in state.items():
@@ -75,7 +72,6 @@ def our_names(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor
         for theirs, ours in renames:
             name = re.sub(theirs, ours, name)
         renamed[name] = value
-
     return renamed
 
 
@@ -90,9 +86,10 @@ def load_trained(net: Network, path: Path) -> None:
     own = net.state_dict()
     for name in state:
         if name not in own:
+            hint = did_you_mean(name, own)
             raise UserError(
-                f"{path} has a weight {name!r} that this backbone lacks"
-                f"{did_you_mean(name, own) or ':'} is it another backbone?"
+                f"{path} has a weight {name!r} that this backbone lacks{hint or ':'} "
+                "is it another backbone?"
             )
 
     for name, value in own.items():
@@ -106,31 +103,27 @@ def load_trained(net: Network, path: Path) -> None:
         if state[name].shape != value.shape:
             raise UserError(
                 f"{path} has {name!r} of shape {tuple(state[name].shape)} where "
-                f"{tuple(value.shape)} is needed: is it another backbone, "
-                "or were other labels learnt?"
+                f"{tuple(value.shape)} is needed: "
+                f"is it another backbone, or were other labels learnt?"
             )
 
     net.load_state_dict({name: state[name] for name in own})
 
 
 def start_from(net: Network, state: Mapping[str, Tensor]) -> None:
-    """Fill the body of `net`, and its head where it fits, with what training starts from.
-
-    Names are ours.
-    """
+    """Fill the body of `net`, and its head where it fits, with weights by our names."""
     own = net.state_dict()
-    fitting = {}
-    for name, value in state.items():
-        if name in own and own[name].shape == value.shape:
-            fitting[name] = value
-
+    fitting = {
+        name: value
+        for name, value in state.items()
+        if name in own and own[name].shape == value.shape
+    }
     lacking = [name for name in own if name.startswith("body.") and name not in fitting]
     lacking = [name for name in lacking if not name.endswith("num_batches_tracked")]
     if lacking:
         raise UserError(
             f"backbone.weights lacks {len(lacking)} weights of the body, {lacking[0]!r} first"
         )
-
     if "head.weight" not in fitting:
         log.info("backbone.weights has no head for these labels: it starts at random")
 

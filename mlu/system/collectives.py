@@ -1,4 +1,4 @@
-"""How the processes of a group that carry out the same function divide its work.
+"""Division of work among the processes of a group that carry out the same function.
 
 `mlu.training.team` starts them.
 

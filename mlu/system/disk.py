@@ -32,8 +32,10 @@ def write_array(file: Path, array: np.ndarray) -> None:
 
 
 def new_images(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A .npy file of bytes to fill by its memory map, its room taken beforehand where the system
-    can."""
+    """A .npy file of bytes to fill by its memory map.
+
+    Its room is taken beforehand where the system can.
+    """
     images: np.memmap = open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with file.open("r+b") as stream:
@@ -42,7 +44,9 @@ def new_images(file: Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 def mapped(file: Path) -> np.ndarray:
-    """The array of a .npy file, on disk; raises one of several exceptions if it is none, or one of
-    Python objects."""
+    """The array of a .npy file, on disk.
+
+    Raises one of several exceptions if it is none, or one of Python objects.
+    """
     array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     return array

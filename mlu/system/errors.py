@@ -11,10 +11,10 @@ USAGE_ERROR = 2
 
 
 class UserError(ValueError):
-    """One line that names the fault, the value and the way out. The command line ends with it and
-    exit code 2.
+    """One line that names the fault, the value and the way out.
 
-    Names and values come from files that anybody may have written, so the line is made `printable`.
+    The command line ends with it and exit code 2. Names and values come from files that anybody may
+    have written, so the line is made `printable`.
     """
 
     def __init__(self, line: str) -> None:
@@ -22,8 +22,9 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    r"""Text in one line that commands no terminal: line ends, escapes and the like as one would
-    write them in Python.
+    r"""Text in one line that commands no terminal.
+
+    Line ends, escapes and the like are written as in Python.
 
     >>> printable("a" + chr(10) + chr(27) + "[31m ä")
     'a\\n\\x1b[31m ä'
@@ -43,9 +44,10 @@ class Arguments(argparse.ArgumentParser):
         )
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where there is no room for a file."""
-CLOSED = (
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the system where there is no room for a file."""
+
+_CLOSED = (
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
@@ -54,37 +56,40 @@ CLOSED = (
     errno.EEXIST,
     errno.ENAMETOOLONG,
 )
-"""What it says where a file may not be read or written, or cannot be there."""
-WORKER = "Caught UserError in DataLoader worker"
-"""How torch begins the message of one that another process met; that one's own traceback follows."""
+"""Errors where a file may not be read or written, or cannot be there."""
+
+_WORKER = "Caught UserError in DataLoader worker"
+"""Beginning of torch's message of an error in another process, whose traceback follows."""
 
 
 def plain_fault(fault: Exception) -> Exception:
-    """One of a disk, or of a process that loads data, as one line; any other as it is."""
-    if isinstance(fault, UserError) and WORKER in str(fault):
+    """A fault of a disk, or of a process that loads data, as one line; any other as it is."""
+    if isinstance(fault, UserError) and _WORKER in str(fault):
         return UserError(str(fault).rpartition("UserError: ")[2].removesuffix(printable("\n")))
-    if not isinstance(fault, OSError) or fault.errno not in (*FULL, *CLOSED):
+    if not isinstance(fault, OSError) or fault.errno not in (*_FULL, *_CLOSED):
         return fault
 
     where = f" {fault.filename}" if fault.filename else ""
-    if fault.errno in FULL:
-        return UserError(
-            f"cannot write{where}: {fault.strerror}; make room, or choose another folder with outputs=..."
-        )
+    if fault.errno in _FULL:
+        remedy = "make room, or choose another folder with outputs=..."
+        return UserError(f"cannot write{where}: {fault.strerror}; {remedy}")
 
     remedy = "give the right to, or name another file or folder (outputs=... is where a run writes)"
-
     return UserError(f"cannot read or write{where}: {fault.strerror}; {remedy}")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """`, did you mean 'Bald'?` for a near miss of one of `names`, else an empty string."""
+    """A near miss of one of `names` as a question, else an empty string.
+
+    >>> did_you_mean("bold", ["Young", "Bald"])
+    ", did you mean 'Bald'?"
+    """
     by_lower_case = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     return f", did you mean {by_lower_case[near[0]]!r}?" if near else ""
 
 
 def first_line(fault: Exception) -> str:
-    """What an exception of somebody else's says, in one line; its kind where it says nothing."""
+    """The message of somebody else's exception in one line; its kind where it says nothing."""
     lines = str(fault).strip().splitlines()
     return lines[0] if lines else type(fault).__name__

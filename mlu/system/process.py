@@ -1,5 +1,7 @@
-"""How a process waits for its threads, keeps its memory, starts others, and ends. Imports no torch:
-it comes before."""
+"""The ways of a process: to wait for its threads, keep its memory, start others, and end.
+
+Imports no torch: this comes before.
+"""
 
 import ctypes
 import multiprocessing
@@ -7,19 +9,22 @@ import os
 import sys
 import threading
 
-SPINS = "1000"
-"""How often an OpenMP thread looks for work before it sleeps. Left alone it spins for milliseconds:
-no faster when the cores are its own, and tens of times slower when two jobs share them."""
+_SPINS = "1000"
+"""Times that an OpenMP thread looks for work before it sleeps.
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT = 2**30
-"""Blocks of memory up to this many bytes are used again rather than given back to the system after
-every batch."""
+Left alone it spins for milliseconds: no faster when the cores are its own, and tens of times slower
+when two jobs share them.
+"""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""The C library's numbers of these settings."""
+
+_LARGEST_KEPT = 2**30
+"""Bytes of a block of memory that is used again rather than given back after every batch."""
 
 
 def tune_process(threads: int | None = None) -> None:
-    """Set how it waits, unless the user has, keeps memory, where the C library can, and starts
-    others.
+    """Set the ways of this process, unless the user has, and where the C library can.
 
     Args:
         threads: How many torch may use, where the user has not said so; None for as many as there
@@ -28,14 +33,16 @@ def tune_process(threads: int | None = None) -> None:
     # What a worker of joblib's starts would else be told to start its own as joblib does, and would
     # not know how.
     multiprocessing.set_start_method(None, force=True)
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     if threads is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(M_MMAP_THRESHOLD, KEPT)
-            mallopt(M_TRIM_THRESHOLD, KEPT)
+            mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+            mallopt(_M_TRIM_THRESHOLD, _LARGEST_KEPT)
 
 
 def end_with_parent() -> None:

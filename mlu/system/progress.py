@@ -84,6 +84,7 @@ def progress_bar(
     """
     console = Console(stderr=True)
     shown = (console.is_interactive or console.is_jupyter) and not _hidden.get()
+
     display = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -100,6 +101,7 @@ def progress_bar(
     task = display.add_task(description, total=total, unit=unit, note="")
     bar = ProgressBar(display, task, time.monotonic() + patience)
     bar.show_if_due()
+
     try:
         yield bar
     finally:

@@ -1,4 +1,7 @@
-"""A content-addressed cache on disk: each entry is built once and found again, also side by side."""
+"""A content-addressed cache on disk: each entry is built once and found again.
+
+Also by jobs that run side by side.
+"""
 
 import datetime
 import errno
@@ -28,6 +31,8 @@ PROGRESS = "progress"
 PACKAGE = __name__.partition(".")[0]
 """This package, whose code each key names by itself."""
 
+_DAMAGED = "cached %s in %s is damaged (%s): building it again"
+
 Content = TypeVar("Content")
 
 
@@ -44,8 +49,10 @@ class Entry:
 
 
 class Store:
-    """Entries under `root/<kind>/<hash of the key>`; made under another name and renamed, so never
-    half-written."""
+    """Entries under `root/<kind>/<hash of the key>`.
+
+    They are made under another name and renamed, so never half-written.
+    """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -58,16 +65,17 @@ class Store:
         return self.root / kind / digest(key)
 
     def lock(self, kind: str, key: Mapping[str, Any]) -> FileLock:
-        """What an entry is built under. One process may take it several times over; it falls when
-        the process ends."""
+        """The lock under which an entry is built.
+
+        One process may take it several times over; it falls when the process ends.
+        """
         folder = self.folder(kind, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(folder.with_suffix(".lock"), is_singleton=True)
 
     @contextmanager
     def claim(self, kind: str, key: Mapping[str, Any]) -> Iterator[bool]:
-        """Whether no other process builds the entry of `key`; if so, none will until the block
-        ends."""
+        """Whether no other process builds the entry of `key`, nor will until the block ends."""
         try:
             lock = self.lock(kind, key).acquire(blocking=False)
         except Timeout:
@@ -79,8 +87,7 @@ class Store:
     def get(
         self, kind: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]
     ) -> Entry:
-        """Find the entry of `key`, or build it while other processes that ask for the same one
-        wait.
+        """Find the entry of `key`, or build it while other processes that ask for it wait.
 
         Args:
             kind: A folder name, such as `original`.
@@ -99,27 +106,13 @@ class Store:
                 if fault is None:
                     (folder / PROGRESS).unlink(missing_ok=True)
                     return Entry(folder, read_manifest(folder)["facts"], fresh=False)
-                log.warning(
-                    "cached %s in %s is damaged (%s): building it again", kind, folder, fault
-                )
+
+                log.warning(_DAMAGED, kind, folder, fault)
                 remove(folder)
 
-            draft = folder.with_suffix(".draft")
-            if draft.is_symlink():
-                draft.unlink()
-
-            draft.mkdir(exist_ok=True)
-            empty(draft, keep=PROGRESS)
+            draft = empty_draft(folder)
             facts = {**build(draft), "date": now()}
-            checksums = {
-                file.name: checksum(file)
-                for file in sorted(draft.iterdir())
-                if file.name != PROGRESS
-            }
-            manifest = {"stage": kind, "key": key, "facts": facts, "checksums": checksums}
-            (draft / MANIFEST).write_text(
-                json.dumps({**manifest, "seal": digest(manifest)}, indent=1)
-            )
+            write_manifest(draft, kind, key, facts)
             draft.rename(folder)
             (folder / PROGRESS).unlink(missing_ok=True)
 
@@ -132,7 +125,7 @@ class Store:
         build: Callable[[Path], Mapping[str, Any]],
         open_entry: Callable[[Entry], Content],
     ) -> Content:
-        """What is in the entry of `key`: found or built, as by `get`, and opened.
+        """The content of the entry of `key`: found or built, as by `get`, and opened.
 
         Checksums say that files are those that were written, not who wrote them. So what is found
         and cannot be opened is damaged as well, and built again.
@@ -153,24 +146,47 @@ class Store:
                     raise
                 reason = f"{type(fault).__name__}: {first_line(fault)}"
 
-            log.warning(
-                "cached %s in %s is damaged (%s): building it again", kind, entry.folder, reason
-            )
+            log.warning(_DAMAGED, kind, entry.folder, reason)
             remove(entry.folder)
 
             return open_entry(self.get(kind, key, build))
 
 
 def of_the_machine(fault: BaseException | None) -> bool:
-    """Whether a fault, or what it came of, is that of a machine short of memory or of file handles:
-    no file's own."""
+    """Whether a fault, or what it came of, is no file's own.
+
+    It is that of a machine short of memory or of file handles.
+    """
     while fault is not None:
-        if isinstance(fault, MemoryError) or (
-            isinstance(fault, OSError) and fault.errno not in (None, errno.ENOENT)
-        ):
+        lacks_handles = isinstance(fault, OSError) and fault.errno not in (None, errno.ENOENT)
+        if lacks_handles or isinstance(fault, MemoryError):
             return True
         fault = fault.__cause__
+
     return False
+
+
+def empty_draft(folder: Path) -> Path:
+    """The folder in which an entry is built, with nothing in it but PROGRESS."""
+    draft = folder.with_suffix(".draft")
+    if draft.is_symlink():
+        draft.unlink()
+
+    draft.mkdir(exist_ok=True)
+    empty(draft, keep=PROGRESS)
+    return draft
+
+
+def write_manifest(
+    draft: Path, kind: str, key: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Write what an entry is, with the checksums of its files, and a seal on that."""
+    files = sorted(file for file in draft.iterdir() if file.name != PROGRESS)
+    checksums = {file.name: checksum(file) for file in files}
+    manifest = {"stage": kind, "key": key, "facts": facts, "checksums": checksums}
+
+    sealed = {**manifest, "seal": digest(manifest)}
+    (draft / MANIFEST).write_text(json.dumps(sealed, indent=1))
 
 
 def remove(folder: Path) -> None:
@@ -196,7 +212,11 @@ def now() -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, as 16 hexadecimal digits; the order of keys does not count."""
+    """SHA-256 of a JSON value, as 16 hexadecimal digits; the order of keys does not count.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -207,7 +227,7 @@ def checksum(file: Path) -> str:
 
 
 def content_of(weights: str | Path | None) -> str | None:
-    """What a name of weights or a path stands for: a file's checksum, else the name itself."""
+    """Content for which a path or a name of weights stands: the checksum, else the name itself."""
     if weights is None:
         return None
     return checksum(Path(weights)) if Path(weights).is_file() else str(weights)
@@ -219,7 +239,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with an entry, or None when its files are the ones that were written."""
+    """The damage to an entry, or None when its files are the ones that were written."""
     if folder.is_symlink():
         return "it is a link"
     if not (folder / MANIFEST).is_file():
@@ -267,7 +287,7 @@ def code_digest(*modules: str) -> str:
 
 
 def part_key(part: Any) -> Any:
-    """What a configured object decides, as JSON values: its class and its fields, nested ones too.
+    """The decisions of a configured object, as JSON values: its class and fields, nested ones too.
 
     Equal objects have equal keys: the order of fields does not count, 1 is 1.0, and a field with
     `compare=False` decides nothing. A path stands for the content of its file. The code of a class

@@ -1,5 +1,7 @@
-"""The LightningModule that trains a network from scratch: the original, and Retrain on targets that
-lack a label."""
+"""The LightningModule that trains a network from scratch: the original, and Retrain.
+
+Retrain's targets lack a label.
+"""
 
 from typing import Any
 
@@ -28,7 +30,8 @@ class Classifier(L.LightningModule):
     """
 
     def __init__(self, net: Network, task: Task, training: Training, seed: int, stage: str) -> None:
-        """
+        """Take what is trained, and how.
+
         Args:
             net: Trained in place.
             task: Loss of its outputs.
@@ -37,13 +40,8 @@ class Classifier(L.LightningModule):
             stage: First part of the logged names, such as `original`.
         """
         super().__init__()
-        self.net, self.task, self.training_settings, self.seed, self.stage = (
-            net,
-            task,
-            training,
-            seed,
-            stage,
-        )
+        self.net, self.task, self.training_settings = net, task, training
+        self.seed, self.stage = seed, stage
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -54,11 +52,13 @@ class Classifier(L.LightningModule):
         batch = augmented(batch, generator(self.seed, self.global_step))
         # Of this step alone, so that a training that was ended goes on as if it had not been.
         seed_torch(self.seed, self.global_step, current_rank())
+
         every = range(batch.targets.shape[1])
         scope = self.task.scope(batch.targets, batch.known, every)
         with data_parallel():
             loss = self.task.loss(self.net(batch.images), batch.targets, scope)
         log_loss(self, self.stage, loss, len(batch), self.training_settings.remedy(self.stage))
+
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -67,8 +67,9 @@ class Classifier(L.LightningModule):
 
 
 def log_loss(module: L.LightningModule, stage: str, loss: Tensor, images: int, remedy: str) -> None:
-    """Show the loss of a training step in the progress bar and the logger, as `<stage>/fit/loss`,
-    every LOG_EVERY.
+    """Show the loss of every LOG_EVERY-th step in the progress bar and the logger.
+
+    It is logged as `<stage>/fit/loss`.
 
     Args:
         module: That takes the step.

@@ -47,16 +47,15 @@ def device_of(accelerator: str, precision: Any, devices: int) -> torch.device:
 
 
 def device_name(team: Team) -> str:
-    """Such as `NVIDIA H100` or `2 x AMD EPYC 7B13, 1 threads`: what costs are comparable on."""
+    """Name of that on which costs are comparable: `2 x AMD EPYC 7B13, 1 threads`, `NVIDIA H100`."""
     device, size = team.device, team.group.world_size
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        name = f"{processor()}, {torch.get_num_threads()} threads"
     else:
-        name = (
-            f"{processor()}, {torch.get_num_threads()} threads"
-            if device.type == "cpu"
-            else device.type
-        )
+        name = device.type
+
     return name if size == 1 else f"{size} x {name}"
 
 

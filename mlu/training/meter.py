@@ -1,4 +1,4 @@
-"""What a stage costs: seconds by phase, and images passed forward and backward."""
+"""The cost of a stage: seconds by phase, and images passed forward and backward."""
 
 import time
 from collections import defaultdict
@@ -73,6 +73,7 @@ def measure(device: torch.device | None = None) -> Iterator[Meter]:
     try:
         with phase("total"):
             yield meter
+
         counts = torch.tensor([meter.forward, meter.backward])
         all_reduce([counts])
         meter.forward, meter.backward = counts.tolist()
@@ -102,7 +103,7 @@ def phase(name: str) -> Iterator[None]:
 
 @contextmanager
 def aside(meter: Meter) -> Iterator[None]:
-    """What happens inside is not the stage's own: it is left out of its total."""
+    """Leave what happens inside out of the stage's total: it is not its own."""
     start = clock(meter.device)
     try:
         yield
@@ -119,7 +120,7 @@ def clock(device: torch.device | None) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model cost when it was made.
+    """The cost of a model when it was made.
 
     Attributes:
         seconds: By phase, and `total`.

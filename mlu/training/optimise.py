@@ -39,7 +39,7 @@ class Optimisation:
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Optimisation):
-    """How the original, Retrain and every other model that starts from scratch is trained.
+    """Training of the original, Retrain and every other model that starts from scratch.
 
     Attributes:
         epochs: Passes over the training split.
@@ -48,14 +48,15 @@ class Training(Optimisation):
     epochs: int
 
     def remedy(self, stage: str) -> str:
-        """What to do where the training of `stage` diverges."""
+        """Advice where the training of `stage` diverges."""
         return f"{stage}: training diverged, lower training.lr={self.lr:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning(Optimisation):
-    """Fine-tuning after an edit: some epochs or some steps, whichever ends first; with 0 of either
-    there is none.
+    """Fine-tuning after an edit: some epochs or some steps, whichever ends first.
+
+    With 0 of either there is none.
 
     Attributes:
         epochs: Passes over the images that the method asks for; None for no limit.
@@ -71,7 +72,7 @@ class Tuning(Optimisation):
     recalibrate: int = 0
 
     def remedy(self, method: str) -> str:
-        """What to do where fine-tuning by a method diverges."""
+        """Advice where fine-tuning by a method diverges."""
         return f"{method}: choose milder settings, such as a lower method.tuning.lr={self.lr:g}"
 
     def epochs_of(self, batches: int) -> int:

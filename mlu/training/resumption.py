@@ -1,4 +1,4 @@
-"""How far a training has come, kept after every epoch: one that was killed goes on from there."""
+"""The state of a training, kept after every epoch: one that was killed goes on from there."""
 
 import hashlib
 import io
@@ -18,23 +18,30 @@ log = logging.getLogger(__name__)
 
 
 class Resumption(Callback):
-    """Writes a checkpoint at the end of every epoch; what that takes is no part of what training costs.
+    """Writes a checkpoint at the end of every epoch, which is no part of what training costs.
 
-    Everything else that an epoch depends on (order of images, augmentation, dropout) comes from the seed and the step.
+    Everything else that an epoch depends on (order of images, augmentation, dropout) comes from the
+    seed and the step.
     """
 
     def __init__(self, file: Path, meter: Meter, device: str) -> None:
-        """
+        """Keep the state of one training in one file.
+
         Args:
             file: Where the checkpoint is kept.
-            meter: Of the training; it goes on counting from where the one before it was when it was ended.
-            device: Name of what is trained on: on another one training starts anew, since seconds would be of both.
+            meter: Of the training; it goes on counting from where the one before it was when it was
+                ended.
+            device: Name of what is trained on: on another one training starts anew, since seconds
+                would be of both.
         """
         self.file, self.meter, self.device = file, meter, device
         self.spent: dict[str, Any] = {}
 
     def epochs_done(self, stage: str, epochs: int) -> int:
-        """After how many of its epochs a training may go on from the file; 0 where that is not whole, or not ours."""
+        """Epochs after which a training may go on from the file.
+
+        0 where that is not whole, or not ours.
+        """
         if not self.file.is_file():
             return 0
 
@@ -75,7 +82,10 @@ class Resumption(Callback):
 
 
 class Sealed(CheckpointIO):
-    """Checkpoints that are there as a whole or not at all, with a checksum; reading runs nothing of what is in them."""
+    """Checkpoints that are there as a whole or not at all, with a checksum.
+
+    Reading runs nothing of what is in them.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -99,11 +109,12 @@ class Sealed(CheckpointIO):
 
 
 def read_sealed(file: Path, map_location: Any = None) -> dict[str, Any]:
-    """What `Sealed` has written; raises ValueError where it is something else."""
+    """A checkpoint that `Sealed` has written; raises ValueError where it is something else."""
     content = file.read_bytes()
     size = hashlib.sha256().digest_size
     if hashlib.sha256(content[size:]).digest() != content[:size]:
         raise ValueError(f"{file} has another checksum than when it was written")
+
     found = torch.load(io.BytesIO(content[size:]), map_location=map_location, weights_only=True)
     assert isinstance(found, dict)
     return found

@@ -219,7 +219,7 @@ def serve(
 
 
 def failure_of(group: ProcessGroup, fault: Exception) -> Exception:
-    """What a rank sends of what it met: that the user can mend it, or which of the ranks failed."""
+    """A rank's fault as it is sent: the user's own as it is, else with the number of the rank."""
     if isinstance(fault, UserError):
         return fault
 

@@ -73,7 +73,7 @@ class Compiled(Callback):
 
 
 def stages_of(module: L.LightningModule) -> list[nn.Module]:
-    """Of the network that a module trains."""
+    """Stages of the network that a module trains."""
     net = module.net
     assert isinstance(net, Network)
     return list(net.body.children())
@@ -118,7 +118,7 @@ def trainer_of(
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning's start-up notes and advice out of the terminal; what goes wrong still shows."""
+    """Keep Lightning's notes and advice out of the terminal; what goes wrong still shows."""
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     for name in TALKERS:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -126,8 +126,7 @@ def quiet_lightning() -> None:
 
 @contextmanager
 def lightning_quiet() -> Iterator[None]:
-    """As `quiet_lightning`, until the block ends: a program that calls us may want Lightning's
-    notes."""
+    """Keep Lightning quiet until the block ends: a program that calls us may want its notes."""
     levels = {name: logging.getLogger(name).level for name in TALKERS}
     with warnings.catch_warnings():
         quiet_lightning()
