@@ -63,7 +63,8 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
         print(left_out, file=sys.stderr)
 
     # Only now, since it takes most of a second: a wrong path is told at once.
-    from mlu.report.pictures import correlation_pictures, pictures_of, request_pictures
+    from mlu.report.pictures.of_setting import pictures_of
+    from mlu.report.pictures.several import correlation_pictures, request_pictures
 
     settings = settings_in(collection)
     paper = tables_of(settings)

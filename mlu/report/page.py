@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from mlu.report.aggregate import Cell
 from mlu.report.groups import Setting
-from mlu.report.pictures import Picture
+from mlu.report.pictures.base import Picture
 from mlu.report.published import printed
 from mlu.report.tables import Column, Row, Table
 from mlu.report.writers import (

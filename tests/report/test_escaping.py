@@ -18,7 +18,7 @@ from mlu.report.__main__ import main
 from mlu.report.groups import settings_in
 from mlu.report.page import Report, report_page
 from mlu.report.paper import tables_of
-from mlu.report.pictures import pictures_of
+from mlu.report.pictures.of_setting import pictures_of
 from mlu.report.tables import general
 from mlu.report.writers import FORMULA, escaped_markdown, harmless, latex, markdown, table_csv, tex
 from mlu.runs import certificate

@@ -36,7 +36,7 @@ from mlu.models.weights import load_trained, read_weights
 from mlu.pipeline import run as pipeline
 from mlu.report.__main__ import main as report
 from mlu.report.groups import settings_in
-from mlu.report.pictures import entropy_picture, rates
+from mlu.report.pictures.curves import entropy_picture, rates
 from mlu.runs.read import Run, collect, job_of
 from mlu.system.errors import UserError
 from tests.support.command_line import launch
@@ -426,7 +426,7 @@ def uses(folder, out):
 
 
 def test_a_run_of_somebody_elses_names_no_code_that_is_run(tmp_path, mark, monkeypatch):
-    monkeypatch.setattr("mlu.report.pictures.pictures_of", lambda setting: ())
+    monkeypatch.setattr("mlu.report.pictures.of_setting.pictures_of", lambda setting: ())
     folder, out = foreign_run(tmp_path / "run"), tmp_path / "out"
     out.mkdir()
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -502,7 +502,7 @@ def with_junk(content, draws):
 
 @pytest.mark.parametrize("name", ["results.json", "config.yaml", "labels.json"])
 def test_whatever_a_foreign_file_says_ends_with_a_line_or_well(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mlu.report.pictures.pictures_of", lambda setting: ())
+    monkeypatch.setattr("mlu.report.pictures.of_setting.pictures_of", lambda setting: ())
     folder, out = foreign_run(tmp_path / "run"), tmp_path / "out"
     out.mkdir()
     read, write = (
