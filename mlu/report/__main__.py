@@ -1,5 +1,4 @@
-"""python -m mlu.report PATH... [--out FOLDER]: any number of runs and sweeps as one page, Markdown,
-LaTeX and CSV."""
+"""python -m mlu.report PATH... [--out FOLDER]: runs and sweeps as a page, Markdown, LaTeX and CSV."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from mlu.runs.read import collect
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError
 from mlu.system.progress import tracked
 
-TITLE = "What was forgotten"
+_TITLE = "What was forgotten"
 _PATIENCE = 2.0
 """Seconds after which a progress bar shows."""
 
@@ -59,28 +58,29 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     """Collect the runs and write the report; returns its files."""
     collection = collect(paths)
     if collection.trials:
-        left_out = f"left out: {collection.trials} trials of searches; a report of a search alone shows them"
-        print(left_out, file=sys.stderr)
+        left_out = f"left out: {collection.trials} trials of searches"
+        print(f"{left_out}; a report of a search alone shows them", file=sys.stderr)
 
     # Only now, since it takes most of a second: a wrong path is told at once.
     from mlu.report.pictures.of_setting import pictures_of
     from mlu.report.pictures.several import correlation_pictures, request_pictures
 
     settings = settings_in(collection)
-    paper = tables_of(settings)
+    overviews, paper = [general(setting) for setting in settings], tables_of(settings)
     filled = {table.name for table in paper}
     absent = [table["where"] for name, table in published()["tables"].items() if name not in filled]
-    overviews = [general(setting) for setting in settings]
+
     drawn = tracked(settings, "drawing", len(settings), _PATIENCE)
     pictures = [tuple(pictures_of(setting)) for setting in drawn]
     together = (*correlation_pictures(settings), *request_pictures(settings))
+    report = Report(_TITLE, collection, settings, overviews, paper, absent, pictures, together)
+
     out.mkdir(parents=True, exist_ok=True)
-    report = Report(TITLE, collection, settings, overviews, paper, absent, pictures, together)
     tables = [*overviews, *paper]
     contents = {
         "report.html": report_page(report, out),
-        "report.md": markdown(tables, collection.gaps, TITLE, out),
-        "report.tex": latex(tables, TITLE),
+        "report.md": markdown(tables, collection.gaps, _TITLE, out),
+        "report.tex": latex(tables, _TITLE),
         "report.csv": table_csv(tables, out),
     }
     for name, content in contents.items():

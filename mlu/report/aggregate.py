@@ -1,5 +1,4 @@
-"""From runs that differ in their seed to one number with an interval, and which number may be
-called the best."""
+"""From runs that differ in their seed to one number with an interval, and which one is the best."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +28,13 @@ Kind = Literal["seeds", "run", "runs"]
 
 @dataclass(frozen=True)
 class Interval:
-    """95 % interval; `kind` says of what: `seeds` Student's t over seeds, `run` the run's own,
-    `runs` their mean."""
+    """95 % interval.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        kind: `seeds` for Student's t over seeds, `run` for the run's own, `runs` for their mean.
+    """
 
     low: float
     high: float
@@ -135,7 +139,7 @@ def cell(
 
     devices = {device for run, _ in known if (device := measured_on(run, path))}
     if len(devices) > 1:
-        return Cell(None, holes=(f"measured on different devices: {', '.join(sorted(devices))}",))
+        return without(f"measured on different devices: {', '.join(sorted(devices))}")
 
     figures = [figure for _, figure in known]
     values = [figure.value for figure in figures if figure.value is not None]
@@ -183,13 +187,13 @@ def strongest(readers: Sequence[Cell]) -> Cell:
 
 
 def shortened(holes: Sequence[str]) -> tuple[str, ...]:
-    """Of a number that no seed has: without the seeds, where all say the same."""
+    """Reasons why no seed has a number: without the seeds, where all say the same."""
     reasons = {hole.split(": ", 1)[-1] for hole in holes}
     return tuple(reasons) if len(reasons) == 1 else tuple(holes)
 
 
 def by_seed(runs: Iterable[Run], path: str) -> dict[int, tuple[Run, Figure]]:
-    """Of each seed the latest run that has the number, else the latest; by seed."""
+    """The latest run of each seed that has the number, else the latest; by seed."""
     found: dict[int, tuple[Run, Figure]] = {}
     for run in sorted(runs, key=lambda run: run.date):
         figure = run.figure(path)
@@ -199,7 +203,7 @@ def by_seed(runs: Iterable[Run], path: str) -> dict[int, tuple[Run, Figure]]:
 
 
 def measured_on(run: Run, path: str) -> str | None:
-    """What a clock's number was measured on; None for numbers that do not depend on it."""
+    """The device of a clock's number; None for numbers that do not depend on it."""
     if path.split("/")[0] not in ("seconds", "speedup"):
         return None
     stage = path.removeprefix("seconds/")
@@ -249,8 +253,11 @@ def span(found: Cell, better: Better, floor: float | None) -> tuple[float, float
 
 
 def has_forgotten(excess: Cell) -> bool | None:
-    """Whether the strongest reader finds at most MARGIN more than on Retrain; None where the runs
-    cannot tell."""
+    """Whether the strongest reader finds at most MARGIN more than on Retrain.
+
+    Returns:
+        None where the runs cannot tell.
+    """
     if excess.interval is None:
         return None
     if excess.interval.high <= MARGIN:

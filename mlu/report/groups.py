@@ -1,5 +1,7 @@
-"""Which runs belong together: a setting holds what is compared, a group what differs in the seed
-alone."""
+"""Runs that belong together.
+
+A setting holds what is compared, a group what differs in the seed alone.
+"""
 
 import json
 from collections import defaultdict
@@ -11,16 +13,19 @@ from mlu.runs.layout import PLACES, UNDECISIVE
 from mlu.runs.read import Collection, Gap, Run
 from mlu.runs.rows import DECLARED
 
-NOT_OF_A_GROUP = (*UNDECISIVE, "seed", "preset")
+_NOT_OF_A_GROUP = (*UNDECISIVE, "seed", "preset")
 """Keys in which the runs of a group may differ; what a preset means stands under other keys."""
-OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi")
+_OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi")
 """Groups of keys in which the rows of one table may differ."""
 METHODS = (
-    "original", "head", "retrain", "cfk", "scrub", "unsir", "salun", "finetune", "neggrad", "ssd", "boundary", "leace",
-    "wf", "wp",
-)  # fmt: skip
+    *("original", "head", "retrain", "cfk", "scrub", "unsir", "salun", "finetune", "neggrad"),
+    *("ssd", "boundary", "leace", "wf", "wp"),
+)
 """Order of rows: the paper's, the others in between."""
 REFERENCES = ("original", "retrain")
+
+_UNKNOWN = "without their config.yaml, so that what else these runs differ in is not known"
+
 Identity = Mapping[str, str]
 
 
@@ -83,7 +88,7 @@ class Setting:
 
     @property
     def order(self) -> str:
-        """Such as `Male, then Young + Bald`."""
+        """The requests in words, such as `Male, then Young + Bald`."""
         return ", then ".join(" + ".join(names) for names in self.requests)
 
     @property
@@ -106,21 +111,24 @@ class Setting:
 
     @property
     def budget(self) -> str:
-        """What its runs had to learn from, in a line: images, epochs, seeds, devices."""
+        """Everything that its runs had to learn from: images, epochs, seeds, devices."""
         config = self.runs[0].config
         data, training = (config.get(name) or {} for name in ("dataset", "training"))
-        facts = [
-            f"{data['images']:,} images" if isinstance(data.get("images"), int) else "",
-            f"{data['image_size']} pixels" if data.get("image_size") else "",
-            f"{training['epochs']} epochs" if training.get("epochs") else "",
-            f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}",
-            f"on {', '.join(sorted({run.device for run in self.runs}))}",
-            ""
-            if config
-            else "without their config.yaml, so that what else these runs differ in is not known",
-        ]
 
-        return ", ".join(filter(None, facts))
+        facts = []
+        if isinstance(data.get("images"), int):
+            facts.append(f"{data['images']:,} images")
+        if data.get("image_size"):
+            facts.append(f"{data['image_size']} pixels")
+        if training.get("epochs"):
+            facts.append(f"{training['epochs']} epochs")
+
+        facts.append(f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}")
+        facts.append(f"on {', '.join(sorted({run.device for run in self.runs}))}")
+        if not config:
+            facts.append(_UNKNOWN)
+
+        return ", ".join(facts)
 
     @property
     def description(self) -> str:
@@ -128,8 +136,7 @@ class Setting:
 
 
 def settings_in(collection: Collection) -> list[Setting]:
-    """All settings of a collection, each with its groups; jobs that left nothing stand where they
-    belong."""
+    """All settings of a collection; jobs that left nothing stand in the groups they belong to."""
     together: dict[str, list[Run]] = defaultdict(list)
     for run in collection.runs:
         together[key(shared_identity(identity_of(run)))].append(run)
@@ -156,35 +163,29 @@ def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
         for run in group.runs
     }
     placed = [places.get(composed_key(gap.composed)) for gap in gaps]
-    groups = [
-        replace(
-            group,
-            gaps=tuple(gap for gap, place in zip(gaps, placed, strict=True) if place == number),
-        )
-        for number, group in enumerate(groups)
-    ]
-    alone = without_runs(
-        [gap for gap, place in zip(gaps, placed, strict=True) if place is None], runs
-    )
 
-    return Setting(
-        shared_identity(identity_of(runs[0])),
-        tuple(sorted([*varied(groups), *alone], key=order)),
-        tuple(runs),
-    )
+    lost: dict[int | None, list[Gap]] = defaultdict(list)
+    for gap, place in zip(gaps, placed, strict=True):
+        lost[place].append(gap)
+    for number, group in enumerate(groups):
+        groups[number] = replace(group, gaps=tuple(lost[number]))
+
+    found = sorted([*varied(groups), *without_runs(lost[None], runs)], key=order)
+    return Setting(shared_identity(identity_of(runs[0])), tuple(found), tuple(runs))
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
-    """Runs that share all but the seed; an attack that one made and another did not is no
-    difference between models."""
+    """Runs that share all but the seed.
+
+    An attack that one made and another did not is no difference between models.
+    """
     groups: list[Group] = []
     for run in sorted(runs, key=lambda run: (run.seed, run.date)):
         identity = identity_of(run)
         for number, group in enumerate(groups):
             if agree(identity, group.identity):
-                groups[number] = replace(
-                    group, identity={**group.identity, **identity}, runs=(*group.runs, run)
-                )
+                together = {**group.identity, **identity}
+                groups[number] = replace(group, identity=together, runs=(*group.runs, run))
                 break
         else:
             groups.append(Group(run.method, identity, (run,)))
@@ -193,17 +194,13 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def agree(one: Identity, other: Identity) -> bool:
-    """Whether two runs may be told apart by their seed and by the attacks that only one of them
-    made."""
-    models = [
-        {name: value for name, value in run.items() if attack(name) is None} for run in (one, other)
-    ]
-    if models[0] != models[1]:
-        return False
-    common = {attack(name) for name in one} & {attack(name) for name in other} - {None}
-    return all(
-        one.get(name) == other.get(name) for name in {*one, *other} if attack(name) in common
-    )
+    """Whether two runs differ in nothing but their seed and attacks that only one of them made."""
+    common = {attack(name) for name in one} & {attack(name) for name in other}
+    for name in {*one, *other}:
+        compared = attack(name) is None or attack(name) in common
+        if compared and one.get(name) != other.get(name):
+            return False
+    return True
 
 
 def attack(name: str) -> str | None:
@@ -213,14 +210,14 @@ def attack(name: str) -> str | None:
 
 
 def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
-    """Groups of which no job left anything, told from others of their method by what was asked of
-    them."""
+    """Groups of which no job left anything, told from others of their method."""
     together: dict[str, list[Gap]] = defaultdict(list)
     for gap in gaps:
         together[composed_key(gap.composed)].append(gap)
 
     jobs: list[Run | Gap] = [*runs, *(found[0] for found in together.values())]
     asked = [(job.method, flattened(job.composed)) for job in jobs]
+
     groups = []
     for found in together.values():
         others = [identity for method, identity in asked if method == found[0].method]
@@ -231,8 +228,7 @@ def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
 
 
 def identity_of(run: Run) -> Identity:
-    """All that decides a run's numbers but its seed: dotted keys of its configuration, values as
-    JSON."""
+    """Everything that decides a run's numbers but its seed: dotted keys, values as JSON."""
     facts = run.results.run
     # Of a run without its configuration this is all that is known.
     sure = {
@@ -268,15 +264,14 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
 
 def decides(path: Sequence[str]) -> bool:
     """Whether a key of a configuration, but the seed, may decide a number."""
-    if path[0] in NOT_OF_A_GROUP or (path[0] == "dataset" and path[-1] in PLACES):
+    if path[0] in _NOT_OF_A_GROUP or (path[0] == "dataset" and path[-1] in PLACES):
         return False
     declares = path[0] == "attack" and len(path) > 2 and path[2] in DECLARED
     return not declares and tuple(path) != ("trainer", "workers")
 
 
 def composed_key(composed: Mapping[str, Any], of_group: bool = True) -> str:
-    """Identity of a configuration whose references were not resolved: it can be compared with its
-    like alone."""
+    """Identity of a configuration with its references: it can be compared with its like alone."""
     flat = flattened(composed)
     return key(flat if of_group else shared_identity(flat))
 
@@ -284,7 +279,7 @@ def composed_key(composed: Mapping[str, Any], of_group: bool = True) -> str:
 def shared_identity(identity: Identity) -> Identity:
     """The part that all rows of a table have in common."""
     return {
-        name: value for name, value in identity.items() if name.split(".")[0] not in OF_A_METHOD
+        name: value for name, value in identity.items() if name.split(".")[0] not in _OF_A_METHOD
     }
 
 
@@ -383,8 +378,7 @@ def experiments(found: Setting | Group) -> set[str]:
 
 
 def request_families(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """Settings that differ in what was asked for alone, where some of them were asked for several
-    times in turn."""
+    """Settings that differ in what was asked for alone, some of them several times in turn."""
     found = families(
         asked("requests", settings, lambda setting: len(setting.requests) > 1), *REQUESTED
     )

@@ -1,8 +1,9 @@
-"""The report as one HTML page that needs nothing beside it: style, script and pictures are in it."""
+"""The report as one HTML page with style, script and pictures in it."""
 
 import base64
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,9 @@ from mlu.report.writers import (
 from mlu.runs.layout import RESULTS
 from mlu.runs.read import Collection, Gap, Run
 
-TEMPLATES = Path(__file__).with_name("templates")
+_TEMPLATES = Path(__file__).with_name("templates")
+_MARKS = {FORGOTTEN[True]: "yes", FORGOTTEN[False]: "no"}
+"""Standing of a row -> class of its mark on the page."""
 
 
 @dataclass(frozen=True)
@@ -63,38 +66,40 @@ class Report:
 def report_page(report: Report, folder: Path) -> str:
     """The page's HTML; links are relative to `folder`, in which it will lie."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (TEMPLATES / "page.js").read_text()
-    sections = [
-        {"id": f"setting-{number}", "title": setting.title, "table": page_table(table, folder), "about": setting.budget,
-         "pictures": pictures}
-        for number, (setting, table, pictures) in enumerate(
-            zip(report.settings, report.general, report.pictures, strict=True), 1)
-    ]  # fmt: skip
+    script = (_TEMPLATES / "page.js").read_text()
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+    sections = []
+    shown = zip(report.settings, report.general, report.pictures, strict=True)
+    for number, (setting, table, pictures) in enumerate(shown, 1):
+        about = {"id": f"setting-{number}", "title": setting.title, "about": setting.budget}
+        sections.append({**about, "table": page_table(table, folder), "pictures": pictures})
+
+    paper = []
+    for number, table in enumerate(report.paper, 1):
+        paper.append({"id": f"table-{number}", **page_table(table, folder)})
 
     return environment.get_template("page.html.j2").render(
         title=report.title,
         rules=RULES,
         counts=counts(report),
         sections=sections,
-        paper=[
-            {"id": f"table-{number}", **page_table(table, folder)}
-            for number, table in enumerate(report.paper, 1)
-        ],
+        paper=paper,
         contents=contents(report.paper),
         absent=report.absent,
         together=report.together,
         gaps=[gap_facts(gap, folder) for gap in report.collection.gaps],
         runs=[run_facts(run, folder) for run in report.collection.runs],
         # Both are files of ours; whatever else stands on the page is escaped.
-        style=Markup((TEMPLATES / "page.css").read_text()),
+        style=Markup((_TEMPLATES / "page.css").read_text()),
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=script_hash,
     )
 
 
@@ -107,17 +112,20 @@ def contents(tables: Sequence[Table]) -> dict[str, list[tuple[str, str]]]:
 
 
 def counts(report: Report) -> str:
-    """What was found, in a line."""
+    """One line that says how much was found."""
     runs, gaps = len(report.collection.runs), len(report.collection.gaps)
+    settings = len(report.settings)
+    found = f"{runs} run{'s' * (runs != 1)} in {settings} setting{'s' * (settings != 1)}"
+
     dates = sorted(run.date[:10] for run in report.collection.runs if run.date)
-    when = (
-        f", made {dates[0]}" + (f" to {dates[-1]}" if dates[-1] != dates[0] else "")
-        if dates
-        else ""
-    )
-    lost = f"; {gaps} job{'s' * (gaps != 1)} without results" if gaps else ""
-    where = f"{len(report.settings)} setting{'s' * (len(report.settings) != 1)}"
-    return f"{runs} run{'s' * (runs != 1)} in {where}{when}{lost}."
+    if dates:
+        found += f", made {dates[0]}"
+    if dates and dates[-1] != dates[0]:
+        found += f" to {dates[-1]}"
+    if gaps:
+        found += f"; {gaps} job{'s' * (gaps != 1)} without results"
+
+    return f"{found}."
 
 
 def link(run: Run, folder: Path) -> str:
@@ -126,44 +134,25 @@ def link(run: Run, folder: Path) -> str:
 
 
 def address(path: Path, folder: Path) -> str:
-    """Of something on disk, for a link from the page; a name may be of any bytes."""
+    """The address of something on disk, seen from the page; a name may be of any bytes."""
     return quote(os.fsencode(relative_link(path, folder)))
 
 
 def run_title(run: Run) -> str:
     commit = run.results.run.commit
-    return ", ".join(
-        filter(
-            None, (f"seed {run.seed}", run.date, run.device, f"commit {commit}" if commit else "")
-        )
-    )
+    facts = [f"seed {run.seed}", run.date, run.device, f"commit {commit}" if commit else ""]
+    return ", ".join(filter(None, facts))
 
 
 def page_table(table: Table, folder: Path) -> dict[str, Any]:
     """A table as the template takes it."""
-    best = table.best
+    best: dict[int, set[int]] = defaultdict(set)
+    for place, column in table.best:
+        best[place].add(column)
     rows = [
-        {
-            "title": row.title if "=" not in row.title else row.title.partition(" ")[0],
-            "variant": "" if "=" not in row.title else row.title.partition(" ")[2],
-            "reference": row.reference,
-            "standing": standing(row),
-            "mark": next(
-                (
-                    name
-                    for name, text in (("yes", FORGOTTEN[True]), ("no", FORGOTTEN[False]))
-                    if standing(row) == text
-                ),
-                "",
-            ),
-            "cells": list(
-                shown_cells(
-                    row, table.columns, folder, {column for line, column in best if line == number}
-                )
-            ),
-        }
-        for number, row in enumerate(table.rows)
+        page_row(row, table.columns, folder, best[place]) for place, row in enumerate(table.rows)
     ]
+
     return {
         "title": heading(table) if table.name != "methods" else table.title,
         "ours": table.ours,
@@ -177,14 +166,29 @@ def page_table(table: Table, folder: Path) -> dict[str, Any]:
     }
 
 
+def page_row(
+    row: Row, columns: Sequence[Column], folder: Path, best: Iterable[int]
+) -> dict[str, Any]:
+    """A row as the template takes it; `best` are the places of its best numbers."""
+    title, variant = row.title, ""
+    if "=" in title:
+        title, _, variant = title.partition(" ")
+
+    return {
+        "title": title,
+        "variant": variant,
+        "reference": row.reference,
+        "standing": standing(row),
+        "mark": _MARKS.get(standing(row), ""),
+        "cells": list(shown_cells(row, columns, folder, best)),
+    }
+
+
 def shown_headers(columns: Iterable[Column]) -> Iterable[dict[str, Any]]:
+    """Headers of our columns, each followed by the paper's where it has such a number."""
     for column in columns:
-        yield {
-            "title": column.title,
-            "unit": column.unit.name,
-            "about": column.about,
-            "paper": False,
-        }
+        ours = {"title": column.title, "unit": column.unit.name, "about": column.about}
+        yield {**ours, "paper": False}
         if column.printed is not None:
             title = column.called or column.title
             yield {"title": title, "unit": "", "about": "as the paper prints it", "paper": True}
@@ -193,24 +197,26 @@ def shown_headers(columns: Iterable[Column]) -> Iterable[dict[str, Any]]:
 def shown_cells(
     row: Row, columns: Sequence[Column], folder: Path, best: Iterable[int]
 ) -> Iterable[dict[str, Any]]:
+    """Cells under `shown_headers`."""
     for number, (column, found) in enumerate(zip(columns, row.cells, strict=True)):
         yield {"paper": False, "best": number in best, **page_cell(found, column, folder)}
         if column.printed is not None:
-            value = row.printed[number]
-            reason = "" if value is not None else "the paper prints no such number"
-            yield {
-                "paper": True,
-                "sort": "" if value is None else value,
-                "text": printed_text(value),
-                "title": reason,
-            }
+            yield {"paper": True, **printed_cell(row.printed[number])}
+
+
+def printed_cell(value: float | None) -> dict[str, Any]:
+    """One of the paper's numbers as the template takes it."""
+    if value is None:
+        return {"sort": "", "text": ABSENT, "title": "the paper prints no such number"}
+    return {"sort": value, "text": printed_text(value), "title": ""}
 
 
 def page_cell(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
     """One of our numbers as the template takes it."""
-    runs = [
-        {"href": link(run, folder), "seed": run.seed, "title": run_title(run)} for run in found.runs
-    ]
+    runs = []
+    for run in found.runs:
+        runs.append({"href": link(run, folder), "seed": run.seed, "title": run_title(run)})
+
     return {
         "sort": "" if found.value is None else repr(found.value * column.unit.scale),
         "text": main_text(found, column.unit) if found.value is not None else ABSENT,
@@ -222,9 +228,9 @@ def page_cell(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
 
 
 def gap_facts(gap: Gap, folder: Path) -> dict[str, str]:
-    where = relative_link(gap.folder, folder)
+    """A job without results as the template takes it."""
     return {
-        "place": where,
+        "place": relative_link(gap.folder, folder),
         "href": address(gap.folder, folder),
         "reason": gap.reason,
         "command": gap.command or "",
@@ -232,7 +238,9 @@ def gap_facts(gap: Gap, folder: Path) -> dict[str, str]:
 
 
 def run_facts(run: Run, folder: Path) -> dict[str, Any]:
+    """A run as the template takes it."""
     facts = run.results.run
+
     return {
         "href": link(run, folder),
         "place": relative_link(run.folder, folder),

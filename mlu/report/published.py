@@ -1,4 +1,4 @@
-"""What the paper prints, and what of it cannot be as printed."""
+"""The paper's numbers as printed, and what of them cannot be so."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-FILE = Path(__file__).with_name("published.yaml")
-STANDS_IN = {"table3": "mufac", "appendix_single_label": "mnist"}
+_FILE = Path(__file__).with_name("published.yaml")
+_STANDS_IN = {"table3": "mufac", "appendix_single_label": "mnist"}
 """Table -> the paper's data set beside which ours stands where it is none of the paper's; else
 CelebA."""
 
@@ -16,7 +16,7 @@ CelebA."""
 @functools.cache
 def published() -> dict[str, Any]:
     """The content of `published.yaml`."""
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    content: dict[str, Any] = yaml.safe_load(_FILE.read_text())
     return content
 
 
@@ -27,9 +27,9 @@ def printed(table: str) -> dict[str, Any]:
 
 
 def beside(table: str, dataset: str, backbone: str) -> tuple[str, str]:
-    """The paper's data set and backbone that ours is shown beside: the same ones where it has them."""
+    """The paper's data set and backbone that ours stands beside: the same ones where it has them."""
     values = printed(table)["values"]
-    chosen = dataset if dataset in values else STANDS_IN.get(table, "celeba")
+    chosen = dataset if dataset in values else _STANDS_IN.get(table, "celeba")
     backbones = values[chosen]
     return chosen, backbone if backbone in backbones else next(iter(backbones))
 
@@ -43,7 +43,7 @@ def published_values(
 
 
 def describe(table: str, dataset: str, backbone: str, forget: str | None = None) -> str:
-    """What the paper's numbers are, in one line."""
+    """One line that says what the paper's numbers are."""
     names = published()["names"]
     where = f"{names['datasets'][dataset]}, {names['backbones'][backbone]}"
     lost = forget or printed(table).get("forget")
@@ -52,7 +52,7 @@ def describe(table: str, dataset: str, backbone: str, forget: str | None = None)
 
 
 def errata(table: str) -> tuple[str, ...]:
-    """What is wrong in print with what a table shows, one line each."""
+    """Faults in print of what a table shows, one line each."""
     found = (erratum for erratum in published()["errata"] if table in erratum["tables"])
     return tuple(f"Printed: {erratum['printed']}. {erratum['holds'].strip()}" for erratum in found)
 

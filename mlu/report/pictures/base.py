@@ -1,4 +1,4 @@
-"""What the pictures of many runs share: a picture as SVG within the page, and marks of methods."""
+"""A picture as SVG within the page, and the marks that all pictures of many runs share."""
 
 import base64
 import io
@@ -122,7 +122,7 @@ def point(axes: Axes, x: Cell, y: Cell, label: str, colour: str, marker: str) ->
 
 
 def error_bars(found: Cell, scale: float = 1) -> list[list[float]] | None:
-    """How far an interval reaches below and above its number; None where there is none."""
+    """The reach of an interval below and above its number; None where there is none."""
     if found.interval is None or found.value is None:
         return None
     below = scale * max(found.value - found.interval.low, 0)
@@ -195,5 +195,5 @@ def legend_entries(axes: Axes) -> tuple[list[Any], list[str]]:
 
 def outer_legend(canvas: Canvas, axes: Axes) -> None:
     """A legend of one panel, for all, at the right."""
-    place = "outside right upper"
-    canvas.legend(*legend_entries(axes), loc=place, frameon=False, fontsize="small")
+    handles, names = legend_entries(axes)
+    canvas.legend(handles, names, loc="outside right upper", frameon=False, fontsize="small")

@@ -43,8 +43,10 @@ def run_time(setting: Setting) -> Picture | None:
     seconds.set_yticks(range(len(known)), list(map(short, known)))
     seconds.invert_yaxis()
     seconds.set_xlim(left=0)
-    place_below, entries = "outside lower center", legend_entries(seconds)
-    canvas.legend(*entries, loc=place_below, ncols=5, frameon=False, fontsize="small")
+    handles, names = legend_entries(seconds)
+    canvas.legend(
+        handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
+    )
     tidy(seconds, "seconds", "time")
     tidy(passes, "images passed forward and backward", "work")
 

@@ -81,7 +81,7 @@ def draw_density(
 
 
 def arrays_of_run(run: Run, name: str) -> dict[str, np.ndarray]:
-    """Rows of finite numbers in a file of arrays that a run left; nothing where none can be read."""
+    """Rows of finite numbers in a file of arrays of a run; nothing where none can be read."""
     try:
         # NumPy leaves a file open that it cannot read.
         with (run.folder / name).open("rb") as stream, np.load(stream, allow_pickle=False) as found:

@@ -195,11 +195,10 @@ def heat_map(
             continue
         # Adding zero turns -0.0 into 0.0.
         shown = f"{round(value, digits) + 0.0:.{digits}f}"
-        colour = readable_on(image.cmap(image.norm(value)))
+        colour = readable_on(*image.cmap(image.norm(value))[:3])
         axes.text(column, row, shown, ha="center", va="center", fontsize=7.5, color=colour)
 
 
-def readable_on(background: tuple[float, float, float, float]) -> str:
+def readable_on(red: float, green: float, blue: float) -> str:
     """Black or white: not the ink, since the background stays the same in a dark scheme."""
-    red, green, blue, _ = background
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#ffffff"
