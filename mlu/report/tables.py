@@ -1,5 +1,4 @@
-"""What each table shows: a general one for each setting, and every table of the paper that the runs
-can fill."""
+"""The parts of a table, and the general one that each setting has."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,15 @@ from mlu.runs.rows import STEPS, AttackColumn, declared_by_any, shipped
 
 @dataclass(frozen=True)
 class Unit:
-    """How a number is written: times `scale`, with `digits` after the point; `limits` as in
-    `results.json`."""
+    """A way of writing numbers.
+
+    Attributes:
+        name: Of the unit; empty for a mere count.
+        scale: Times this.
+        digits: After the point; None for three that count.
+        signed: Whether more than nothing has a plus.
+        limits: Least and largest number possible, as in `results.json`.
+    """
 
     name: str
     scale: float = 1.0
@@ -234,19 +240,16 @@ def attack_columns(setting: Setting) -> Iterator[Column]:
 
 
 def any_value(row: Row) -> bool:
-    """Whether there is something to show: random weights have numbers only where they were
-    attacked."""
+    """Whether there is something to show: random weights have numbers only of attacks."""
     return not row.reference or any(found.value is not None for found in row.cells)
 
 
 def percent(found: Cell) -> str:
     assert found.value is not None
-    ends = (
-        f" [{100 * found.interval.low:.1f}, {100 * found.interval.high:.1f}]"
-        if found.interval
-        else ""
-    )
-    return f"{100 * found.value:.1f} %{ends}"
+    text = f"{100 * found.value:.1f} %"
+    if found.interval is None:
+        return text
+    return f"{text} [{100 * found.interval.low:.1f}, {100 * found.interval.high:.1f}]"
 
 
 def measured(setting: Setting, column: Column) -> bool:
@@ -261,13 +264,16 @@ def reference_row(
     setting: Setting, model: str, columns: Sequence[Column], paper: Sequence[float | None] = ()
 ) -> Row:
     """Original, Retrain or random weights, which every run of the setting measures alike."""
-    own = [path_of(column, model) if applies(column, model) else None for column in columns]
-    cells = tuple(
-        cell(setting.runs, path, column.unit.limits, setting.seeds) if path else without(NOT_ASKED)
-        for path, column in zip(own, columns, strict=True)
-    )
+    cells = []
+    for column in columns:
+        found = without(NOT_ASKED)
+        if applies(column, model):
+            path, limits = path_of(column, model), column.unit.limits
+            found = cell(setting.runs, path, limits, setting.seeds)
+        cells.append(found)
+
     title = "random weights" if model == "random" else model
-    return Row(title, cells, spread(columns, paper), reference=True)
+    return Row(title, tuple(cells), spread(columns, paper), reference=True)
 
 
 def applies(column: Column, model: str) -> bool:
@@ -285,16 +291,11 @@ def method_row(
 
 
 def number_of(setting: Setting, group: Group, column: Column) -> Cell:
-    return cell(
-        group.runs, path_of(column, "unlearned"), column.unit.limits, setting.seeds, group.gaps
-    )
+    path, limits = path_of(column, "unlearned"), column.unit.limits
+    return cell(group.runs, path, limits, setting.seeds, group.gaps)
 
 
 def spread(columns: Sequence[Column], paper: Sequence[float | None]) -> tuple[float | None, ...]:
     """The paper's numbers under the columns that they belong to."""
-    return tuple(
-        paper[column.printed]
-        if column.printed is not None and column.printed < len(paper)
-        else None
-        for column in columns
-    )
+    values = dict(enumerate(paper))
+    return tuple(values.get(-1 if column.printed is None else column.printed) for column in columns)

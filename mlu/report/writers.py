@@ -1,5 +1,4 @@
-"""The tables as Markdown, LaTeX and CSV, and how a number is written in all of them and on the
-page."""
+"""The tables as Markdown, LaTeX and CSV, with numbers written as they are on the page."""
 
 import csv
 import io
@@ -7,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlu.report.aggregate import MARGIN, Cell
@@ -19,24 +18,27 @@ ABSENT = "–"
 FORGOTTEN = {True: "forgotten", False: "not forgotten", None: "not shown"}
 """What a row is called by `aggregate.has_forgotten`."""
 RULES = (
-    "A row holds runs that differ in the seed alone. A number is their mean ± standard deviation; in brackets its 95 % "
-    "interval; its seeds are named or counted beside it. Over two or more seeds the interval is Student's t of the "
-    "mean over seeds: each seed draws another split, other initial weights and another order, so their spread holds "
-    "all of that. Where all seeds agree exactly it is the mean of the runs' own intervals; with one seed, that run's "
-    "own, which knows only the sample of people in its test split. Seeds share one data set: no interval speaks for "
-    "another. Those of shares end at 0 and 100 %.",
-    f"A method counts as forgotten where, with 95 % confidence, none of our readers finds more than {100 * MARGIN:g} "
-    "points of balanced accuracy above what it finds on Retrain, as not forgotten where one surely finds more, else as "
-    "not shown. Readers are a logistic regression and a perceptron on the forgotten output, all outputs and the "
-    "features. The strongest is the one that finds most; the interval beside it ends as high as any reader's, and "
-    "choosing the highest errs towards more.",
-    "Bold is the best of a column, and only where its interval touches that of no rival. Rivals are the methods, not "
-    "original, Retrain or random weights; for what is kept and what it costs only methods that have forgotten, since "
-    "not to forget is no way to keep more. Reading less than Retrain is no merit: below 0 counts as 0. Two intervals "
-    "may overlap and the numbers still differ, so what is not bold is undecided, not equal. The paper's numbers have "
-    "no intervals and are never bold.",
-    "Ours and the paper's stand side by side to be looked at, not subtracted: each side says which data, network and "
-    "training it is of, and the paper gives one seed and no intervals.",
+    "A row holds runs that differ in the seed alone. A number is their mean ± standard "
+    "deviation; in brackets its 95 % interval; its seeds are named or counted beside it. Over "
+    "two or more seeds the interval is Student's t of the mean over seeds: each seed draws "
+    "another split, other initial weights and another order, so their spread holds all of "
+    "that. Where all seeds agree exactly it is the mean of the runs' own intervals; with one "
+    "seed, that run's own, which knows only the sample of people in its test split. Seeds "
+    "share one data set: no interval speaks for another. Those of shares end at 0 and 100 %.",
+    "A method counts as forgotten where, with 95 % confidence, none of our readers finds more "
+    f"than {100 * MARGIN:g} points of balanced accuracy above what it finds on Retrain, as not "
+    "forgotten where one surely finds more, else as not shown. Readers are a logistic "
+    "regression and a perceptron on the forgotten output, all outputs and the features. The "
+    "strongest is the one that finds most; the interval beside it ends as high as any "
+    "reader's, and choosing the highest errs towards more.",
+    "Bold is the best of a column, and only where its interval touches that of no rival. "
+    "Rivals are the methods, not original, Retrain or random weights; for what is kept and "
+    "what it costs only methods that have forgotten, since not to forget is no way to keep "
+    "more. Reading less than Retrain is no merit: below 0 counts as 0. Two intervals may "
+    "overlap and the numbers still differ, so what is not bold is undecided, not equal. The "
+    "paper's numbers have no intervals and are never bold.",
+    "Ours and the paper's stand side by side to be looked at, not subtracted: each side says "
+    "which data, network and training it is of, and the paper gives one seed and no intervals.",
 )
 
 
@@ -56,19 +58,23 @@ def value_text(value: float, unit: Unit) -> str:
         # Adding zero turns -0.0 into 0.0.
         scaled = round(scaled, unit.digits) + 0.0
         return f"{scaled:{'+' if unit.signed and scaled else ''}.{unit.digits}f}"
-    return f"{scaled:,.0f}" if size >= 100 else f"{scaled:.1f}" if size >= 1 else f"{scaled:.2g}"
+
+    if size >= 100:
+        return f"{scaled:,.0f}"
+    return f"{scaled:.1f}" if size >= 1 else f"{scaled:.2g}"
 
 
 def main_text(found: Cell, unit: Unit) -> str:
     """`95.4 ± 0.5`, or the sign for nothing."""
     if found.value is None:
         return ABSENT
-    spread = (
-        ""
-        if found.sd is None
-        else f" ± {value_text(found.sd, Unit(unit.name, unit.scale, unit.digits))}"
-    )
-    return f"{'≥ ' if found.at_least else ''}{value_text(found.value, unit)}{spread}"
+
+    text = value_text(found.value, unit)
+    if found.at_least:
+        text = f"≥ {text}"
+    if found.sd is not None:
+        text = f"{text} ± {value_text(found.sd, replace(unit, signed=False))}"
+    return text
 
 
 def interval_text(found: Cell, unit: Unit) -> str:
@@ -81,14 +87,15 @@ def cell_text(found: Cell, unit: Unit, best: bool, mark: str) -> str:
     """All of a cell in one line; `mark` stands before and after what is best."""
     if found.value is None:
         return ABSENT
-    text = " ".join(
-        filter(None, (main_text(found, unit), interval_text(found, unit), f"({len(found.runs)})"))
-    )
+    parts = (main_text(found, unit), interval_text(found, unit), f"({len(found.runs)})")
+    text = " ".join(filter(None, parts))
     return f"{mark}{text}{mark}" if best else text
 
 
 def printed_text(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:g}" if value >= 1000 else f"{value:.2f}"
+    if value is None:
+        return ABSENT
+    return f"{value:g}" if value >= 1000 else f"{value:.2f}"
 
 
 def headers(table: Table) -> list[str]:
@@ -116,51 +123,39 @@ def table_lines(table: Table, mark: str = "") -> Iterator[list[str]]:
 
 def standing(row: Row) -> str:
     """Whether a row's method has forgotten; nothing for references and for rows without runs."""
-    return (
-        ""
-        if row.reference or not any(found.runs for found in row.cells)
-        else FORGOTTEN[row.forgotten]
-    )
+    if row.reference or not any(found.runs for found in row.cells):
+        return ""
+    return FORGOTTEN[row.forgotten]
 
 
 def holes_of(table: Table) -> list[Hole]:
-    """What is missing, and why; what a row lacks everywhere is said once."""
+    """Everything that is missing, and why; what a row lacks everywhere is said once."""
     return [hole for row in table.rows for hole in holes_of_row(row, table.columns)]
 
 
 def holes_of_row(row: Row, columns: Sequence[Column]) -> Iterator[Hole]:
-    asked = {
-        column.title: found.holes
-        for column, found in zip(columns, row.cells, strict=True)
-        if found.holes != (NOT_ASKED,)
-    }
+    """The holes of one row, those of the same columns together."""
+    asked = {}
+    for column, found in zip(columns, row.cells, strict=True):
+        if found.holes != (NOT_ASKED,):
+            asked[column.title] = found.holes
+
     reasons = dict.fromkeys(reason for holes in asked.values() for reason in holes)
     together: dict[tuple[str, ...], list[str]] = {}
     for reason in reasons:
         lacking = tuple(title for title, holes in asked.items() if reason in holes)
         together.setdefault(lacking, []).append(reason)
 
-    for lacking, found in together.items():
+    for lacking, said in together.items():
         where = row.title if len(lacking) == len(asked) else f"{row.title}: {', '.join(lacking)}"
-        yield Hole(where, "; ".join(found))
+        yield Hole(where, "; ".join(said))
 
 
 def markdown(tables: Sequence[Table], gaps: Sequence[Gap], title: str, folder: Path) -> str:
     """The whole report as Markdown; jobs are named relative to `folder`."""
     parts = [f"# {escaped_markdown(title)}", *RULES]
     for table in tables:
-        parts += [
-            f"## {escaped_markdown(heading(table))}",
-            f"Ours: {escaped_markdown(table.ours)}.",
-        ]
-        parts += [f"The paper's: {escaped_markdown(table.theirs)}."] if table.theirs else []
-        parts += ["\n".join(pipes(table)), *map(escaped_markdown, table.notes)]
-        notes = [f"Missing: {hole.where}: {hole.reason}" for hole in holes_of(table)]
-        parts += (
-            ["\n".join(f"- {escaped_markdown(note)}" for note in (*table.errata, *notes))]
-            if table.errata or notes
-            else []
-        )
+        parts += markdown_parts(table)
 
     if gaps:
         lost = (f"{relative_link(gap.folder, folder)}: {gap.reason}" for gap in gaps)
@@ -172,8 +167,23 @@ def markdown(tables: Sequence[Table], gaps: Sequence[Gap], title: str, folder: P
     return "\n\n".join(parts) + "\n"
 
 
+def markdown_parts(table: Table) -> Iterator[str]:
+    """Paragraphs of Markdown for one table."""
+    yield f"## {escaped_markdown(heading(table))}"
+    yield f"Ours: {escaped_markdown(table.ours)}."
+    if table.theirs:
+        yield f"The paper's: {escaped_markdown(table.theirs)}."
+
+    yield "\n".join(pipes(table))
+    yield from map(escaped_markdown, table.notes)
+
+    holes = [f"Missing: {hole.where}: {hole.reason}" for hole in holes_of(table)]
+    if remarks := [*table.errata, *holes]:
+        yield "\n".join(f"- {escaped_markdown(remark)}" for remark in remarks)
+
+
 def heading(table: Table) -> str:
-    """What stands above a table, with its place in the paper."""
+    """The title above a table, with its place in the paper."""
     if table.name == "methods":
         return f"{table.title}: {table.ours}"
     return f"{printed(table.name)['where']}: {table.title}"
@@ -197,54 +207,84 @@ def escaped_markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))
 
 
-TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "×": r"$\times$", "–": "--",
-    "≥": r"$\geq$", "…": r"\dots{}",
-}  # fmt: skip
+_TEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "≥": r"$\geq$",
+    "…": r"\dots{}",
+}
+"""Sign -> how LaTeX writes it."""
+
+_LATEX_HEAD = (
+    r"\documentclass{article}",
+    r"\usepackage[T1]{fontenc}",
+    r"\usepackage[a4paper,landscape,margin=15mm]{geometry}",
+    r"\usepackage{booktabs,graphicx}",
+)
 
 
 def tex(text: str) -> str:
     """Text that LaTeX shows as it is, without control characters, which it refuses."""
     letters = (letter for letter in " ".join(text.split()) if unicodedata.category(letter) != "Cc")
-    return "".join(TEX.get(letter, letter) for letter in letters)
+    return "".join(_TEX.get(letter, letter) for letter in letters)
 
 
 def latex(tables: Sequence[Table], title: str) -> str:
     """A document with one table a page; a table alone can be cut out of it."""
-    head = [
-        r"\documentclass{article}", r"\usepackage[T1]{fontenc}",
-        r"\usepackage[a4paper,landscape,margin=15mm]{geometry}",
-        r"\usepackage{booktabs,graphicx}", rf"\title{{{tex(title)}}}", r"\begin{document}", r"\maketitle",
-    ]  # fmt: skip
-    rules = [f"{tex(rule)}\n" for rule in RULES]
-    return (
-        "\n".join([*head, *rules, *(latex_table(table) for table in tables), r"\end{document}"])
-        + "\n"
-    )
+    parts = [*_LATEX_HEAD, rf"\title{{{tex(title)}}}", r"\begin{document}", r"\maketitle"]
+    parts += [f"{tex(rule)}\n" for rule in RULES]
+    parts += [latex_table(table) for table in tables]
+    return "\n".join([*parts, r"\end{document}"]) + "\n"
 
 
 def latex_table(table: Table) -> str:
+    """One table with its caption."""
     names = headers(table)
-    sides = f"Ours: {table.ours}." + (f" The paper's: {table.theirs}." if table.theirs else "")
-    caption = " ".join((heading(table), "--", sides, *table.notes, *table.errata))
-    best = table.best
-    rows = []
-    for place, cells in enumerate(table_lines(table)):
-        marked = marked_places(table, place, best)
-        # Behind braces: the `\\` of the line before would take a bracket or a star for its own.
-        row = " & ".join(bold(tex(cell), number in marked) for number, cell in enumerate(cells))
-        rows.append(("{}" if row.startswith(("[", "*")) else "") + row + r" \\")
-
+    alignment = f"l{'r' * (len(names) - 2)}l"
     return "\n".join(
         [
-            r"\begin{table}[p]", r"\centering", rf"\caption{{{tex(caption)}}}", r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * (len(names) - 2)}l}}", r"\toprule",
-            " & ".join(map(tex, names)) + r" \\", r"\midrule", *rows,
-            r"\bottomrule", r"\end{tabular}}", r"\end{table}",
+            r"\begin{table}[p]",
+            r"\centering",
+            rf"\caption{{{tex(caption_of(table))}}}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{{alignment}}}",
+            r"\toprule",
+            " & ".join(map(tex, names)) + r" \\",
+            r"\midrule",
+            *latex_rows(table),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
         ]
-    )  # fmt: skip
+    )
+
+
+def caption_of(table: Table) -> str:
+    """All that a table's caption says, in one line."""
+    parts = [heading(table), "--", f"Ours: {table.ours}."]
+    if table.theirs:
+        parts.append(f"The paper's: {table.theirs}.")
+    return " ".join([*parts, *table.notes, *table.errata])
+
+
+def latex_rows(table: Table) -> Iterator[str]:
+    """Lines of a tabular, the best numbers in bold."""
+    best = table.best
+    for place, cells in enumerate(table_lines(table)):
+        marked = marked_places(table, place, best)
+        row = " & ".join(bold(tex(cell), number in marked) for number, cell in enumerate(cells))
+        # Behind braces: the `\\` of the line before would take a bracket or a star for its own.
+        start = "{}" if row.startswith(("[", "*")) else ""
+        yield rf"{start}{row} \\"
 
 
 def bold(text: str, best: bool) -> str:
@@ -261,42 +301,47 @@ def marked_places(table: Table, row: int, best: Iterable[tuple[int, int]]) -> se
     return found
 
 
-FIELDS = (
-    "table", "title", "ours", "theirs", "row", "forgotten", "column", "unit", "value", "sd", "low", "high",
-    "interval_of", "seeds", "at_least", "best", "paper", "missing", "runs",
-)  # fmt: skip
+_FIELDS = (
+    *("table", "title", "ours", "theirs", "row", "forgotten", "column", "unit", "value", "sd"),
+    *("low", "high", "interval_of", "seeds", "at_least", "best", "paper", "missing", "runs"),
+)
 
 
 def table_csv(tables: Sequence[Table], folder: Path) -> str:
-    """One line for each cell, numbers in the units of the page with all their digits; runs relative
-    to `folder`."""
+    """One line for each cell, numbers in the units of the page with all their digits.
+
+    Runs are named relative to `folder`.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
     writer.writeheader()
     for table in tables:
-        best = table.best
-        for line, row in enumerate(table.rows):
-            for number, column in enumerate(table.columns):
-                facts = csv_cell(row, row.cells[number], column, row.printed[number])
-                facts |= {
-                    "table": table.name,
-                    "title": table.title,
-                    "ours": table.ours,
-                    "theirs": table.theirs,
-                }
-                facts["runs"] = " ".join(
-                    relative_link(run.folder, folder) for run in row.cells[number].runs
-                )
-                facts = {name: harmless(value) for name, value in facts.items()}
-                writer.writerow(facts | {"best": int((line, number) in best)})
-
+        writer.writerows(csv_lines(table, folder))
     return text.getvalue()
+
+
+def csv_lines(table: Table, folder: Path) -> Iterator[dict[str, str | float | None]]:
+    """The lines of one table."""
+    best = table.best
+    facts = {
+        "table": table.name,
+        "title": table.title,
+        "ours": table.ours,
+        "theirs": table.theirs,
+    }
+    for line, row in enumerate(table.rows):
+        for number, column in enumerate(table.columns):
+            found = row.cells[number]
+            runs = " ".join(relative_link(run.folder, folder) for run in found.runs)
+            said = {**csv_cell(row, found, column, row.printed[number]), **facts, "runs": runs}
+            plain = {name: harmless(value) for name, value in said.items()}
+            yield {**plain, "best": int((line, number) in best)}
 
 
 def csv_cell(
     row: Row, found: Cell, column: Column, paper: float | None
 ) -> dict[str, str | float | None]:
-    """What a line of the CSV says of a cell."""
+    """The part of a line of the CSV that is about the cell."""
     scale, ends = column.unit.scale, found.interval
 
     def scaled(value: float | None) -> float | None:
@@ -320,8 +365,7 @@ def csv_cell(
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the start of a formula, some only where they are as wide as Chinese
-letters."""
+"""Starts of a formula to a spreadsheet, some only where they are as wide as Chinese letters."""
 
 
 def harmless(value: str | float | None) -> str | float | None:
