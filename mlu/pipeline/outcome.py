@@ -69,7 +69,9 @@ def results_of(
 
 
 def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) -> RunFacts:
-    """What was run, on which data, where and when."""
+    """The run, its data, and where and when it was made."""
+    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
+
     return RunFacts(
         dataset=experiment.dataset.name,
         backbone=experiment.backbone.name,
@@ -85,7 +87,7 @@ def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) ->
         commit=commit(),
         device=unlearn.device,
         date=unlearn.date,
-        versions={library: importlib.metadata.version(library) for library in _LIBRARIES},
+        versions=versions,
     )
 
 
@@ -124,7 +126,7 @@ def measured_of(cost: Cost | None) -> Measured | None:
 
 
 def cost_ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | None, str | None]:
-    """How many times more Retrain cost than the method, or why that has no meaning.
+    """The cost of Retrain over that of the method, or why that has no meaning.
 
     Args:
         reference: Of Retrain.

@@ -1,4 +1,4 @@
-"""python -m mlu.report PATH... [--out FOLDER]: runs and sweeps as a page, Markdown, LaTeX and CSV."""
+"""python -m mlu.report PATH... [--out FOLDER]: runs and sweeps as a page and other formats."""
 
 import sys
 from collections.abc import Iterable, Sequence

@@ -10,10 +10,10 @@ from scipy.special import stdtrit
 from mlu.runs.read import Gap, Run
 from mlu.runs.results import Figure
 
-LEVEL = 0.95
+_LEVEL = 0.95
 MARGIN = 0.05
-"""Most that the strongest reader may find above Retrain where a method is said to have forgotten."""
-READERS = ("features", "features/mlp", "outputs", "outputs/mlp", "output", "output/mlp")
+"""Most that the strongest reader may find above Retrain of a method that has forgotten."""
+_READERS = ("features", "features/mlp", "outputs", "outputs/mlp", "output", "output/mlp")
 """Views and attackers of attribute inference among which the strongest is looked for; the first is
 the headline."""
 STRONGEST = "attack/aia/strongest/excess"
@@ -89,7 +89,7 @@ def seed_interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Int
 
     if len(values) > 1 and np.ptp(values) > 1e-12:
         half = (
-            stdtrit(len(values) - 1, (1 + LEVEL) / 2)
+            stdtrit(len(values) - 1, (1 + _LEVEL) / 2)
             * np.std(values, ddof=1)
             / np.sqrt(len(values))
         )
@@ -128,7 +128,7 @@ def cell(
     """
     runs, seeds, gaps = tuple(runs), tuple(seeds), tuple(gaps)
     if path.endswith(STRONGEST):
-        paths = [path.replace("strongest", reader) for reader in READERS]
+        paths = [path.replace("strongest", reader) for reader in _READERS]
         return strongest([cell(runs, of_reader, limits, seeds, gaps) for of_reader in paths])
 
     found = by_seed(runs, path)

@@ -27,7 +27,7 @@ def printed(table: str) -> dict[str, Any]:
 
 
 def beside(table: str, dataset: str, backbone: str) -> tuple[str, str]:
-    """The paper's data set and backbone that ours stands beside: the same ones where it has them."""
+    """The paper's data set and backbone beside ours: the same ones where it has them."""
     values = printed(table)["values"]
     chosen = dataset if dataset in values else _STANDS_IN.get(table, "celeba")
     backbones = values[chosen]

@@ -250,6 +250,7 @@ def latex_table(table: Table) -> str:
     """One table with its caption."""
     names = headers(table)
     alignment = f"l{'r' * (len(names) - 2)}l"
+
     return "\n".join(
         [
             r"\begin{table}[p]",
@@ -329,6 +330,7 @@ def csv_lines(table: Table, folder: Path) -> Iterator[dict[str, str | float | No
         "ours": table.ours,
         "theirs": table.theirs,
     }
+
     for line, row in enumerate(table.rows):
         for number, column in enumerate(table.columns):
             found = row.cells[number]
@@ -365,14 +367,14 @@ def csv_cell(
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""Starts of a formula to a spreadsheet, some only where they are as wide as Chinese letters."""
+"""Starts of a formula to a spreadsheet, some only if they are as wide as Chinese letters."""
 
 
 def harmless(value: str | float | None) -> str | float | None:
     """Text that a spreadsheet takes for one cell of text.
 
-    Before what it would take for a formula stands an apostrophe, which it does not show. A line ends
-    in one way only: a carriage return alone would not be quoted, and would end the row.
+    Before what it would take for a formula stands an apostrophe, which it does not show. A line
+    ends in one way only: a carriage return alone would not be quoted, and would end the row.
     """
     if not isinstance(value, str):
         return value

@@ -1,4 +1,4 @@
-"""What an auditor needs to know of one run, built from its files and held against them later."""
+"""The certificate of one run, built from its files and held against them later."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def certificate_of(folder: Path) -> dict[str, Any]:
 
 
 def run_of(folder: Path) -> Run:
-    """What a run measured; UserError where it cannot be read."""
+    """The run in a folder; UserError where it cannot be read."""
     job = job_of(folder)
     if not isinstance(job, Run):
         raise UserError(f"{folder} cannot be certified: {job.reason}")
@@ -124,7 +124,7 @@ def answers_of(run: Run) -> Iterator[Answer]:
 def answer(
     run: Run, question: str, path: str, chance: float | None = None, excess: str | None = None
 ) -> Answer:
-    """What a run says of one question; `excess` is a path, of what is found beyond Retrain."""
+    """A question with its figures; `excess` is the path of what is found beyond Retrain."""
     figures = {model: run.figure(f"{model}/{path}") for model in _MODELS}
     beyond = run.figure(excess) if excess else None
     return Answer(
@@ -153,7 +153,7 @@ def not_run(run: Run) -> list[str]:
 
 
 def not_claimed(run: Run, weights: Path) -> Iterator[str]:
-    """What nobody may conclude from a certificate, in plain words."""
+    """Conclusions that nobody may draw from a certificate, in plain words."""
     yield (
         "No guarantee beyond the attacks listed here: another attack, or a stronger one, "
         "may read more."
@@ -182,7 +182,7 @@ def not_claimed(run: Run, weights: Path) -> Iterator[str]:
 
 
 def proxy(run: Run) -> str:
-    """What the retained labels give away without any model."""
+    """A sentence on what the retained labels give away without any model."""
     known = run.figure(RETAINED_LABELS)
     start = "Retained labels may still reveal the forgotten one, whatever model gives them"
     if known.value is None:
@@ -262,7 +262,7 @@ def certificate_page(certificate: Mapping[str, Any]) -> str:
     reasons = reasons_of(certificate["figures"])
 
     def cell(figure: Mapping[str, Any] | None, digits: int = 3) -> tuple[str, int | None]:
-        """What a cell shows, and the number of its note."""
+        """The text of a cell, and the number of its note."""
         note = None
         if figure is not None and figure["value"] is None:
             note = reasons.index(figure["reason"]) + 1

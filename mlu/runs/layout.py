@@ -1,4 +1,4 @@
-"""What a run leaves, for whoever writes or reads it: names of files, and what may be in them."""
+"""Names of the files that a run leaves, and what may be in them."""
 
 import json
 from collections.abc import Mapping

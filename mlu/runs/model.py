@@ -1,4 +1,4 @@
-"""What a run leaves for use: its unlearned model."""
+"""The unlearned model of a run, for use."""
 
 import json
 import pkgutil
@@ -25,7 +25,7 @@ from mlu.models.weights import load_trained
 from mlu.runs.layout import CONFIG, LABELS, WEIGHTS, is_configuration
 from mlu.system.errors import UserError, did_you_mean, first_line
 
-BATCH = 64
+_BATCH = 64
 """Images that are decoded and passed at once."""
 
 Pictures = str | Path | Sequence[str | Path] | Tensor | np.ndarray
@@ -62,8 +62,7 @@ class Unlearned(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: Pictures) -> dict[str, Tensor]:
-        """Probability of each label, of every image: by its name, float, on the CPU, shape
-        (images,).
+        """Probability of each label by its name, float, on the CPU, shape (images,).
 
         Args:
             images: Files, cut to the square in the middle and resized as for training; or images as
@@ -77,9 +76,13 @@ class Unlearned(nn.Module):
             raise UserError(
                 f"images must have shape (images, 3, height, width), got {tuple(images.shape)}"
             )
+
         device = next(self.parameters()).device
-        parts = [self.task.probs(self(self.read(images[start : start + BATCH]).to(device))).cpu()
-                 for start in range(0, len(images), BATCH)]  # fmt: skip
+        parts = []
+        for start in range(0, len(images), _BATCH):
+            batch = self.read(images[start : start + _BATCH]).to(device)
+            parts.append(self.task.probs(self(batch)).cpu())
+
         probs = torch.cat(parts) if parts else torch.zeros(0, len(self.labels))
         return dict(zip(self.labels, probs.unbind(1), strict=True))
 
@@ -88,9 +91,8 @@ class Unlearned(nn.Module):
         if isinstance(images, Tensor | np.ndarray):
             return torch.as_tensor(images)
         files = ImageFiles(Path(), (), self.image_size)
-        return torch.from_numpy(np.stack([files.decode(Path(path)) for path in images])).permute(
-            0, 3, 1, 2
-        )
+        pixels = np.stack([files.decode(Path(path)) for path in images])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def load(run: str | Path, backbones: Sequence[type[Backbone]] = ()) -> Unlearned:
@@ -159,7 +161,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def label_facts_of(folder: Path) -> dict[str, Any]:
-    """What each output means: `labels` and `task`."""
+    """The meaning of each output: `labels` and `task`."""
     file = need(folder, LABELS)
     try:
         facts: dict[str, Any] = json.loads(file.read_text())

@@ -1,27 +1,28 @@
 """Pictures of one run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 from mlu.metrics.findings import Recovery
 from mlu.runs.layout import Histograms
 from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, tidy
 
-STAGES, PROXY = "attack/aia/features", "proxy/attack/aia/balanced_accuracy"
+_STAGES, _PROXY = "attack/aia/features", "proxy/attack/aia/balanced_accuracy"
+_DPI = 120
 
-ROOM = 65
+_ROOM = 65
 """Letters that fit below an axis beside each other."""
 
 
 def distribution_picture(histograms: Histograms, path: Path) -> None:
-    """Entropy and loss of the retained outputs: a row each, a panel for each split, a line for each
-    model.
+    """Entropy and loss of the retained outputs, a row each; the upper is the paper's Figure 3.
 
-    The upper row is the paper's Figure 3.
+    A panel is for a split, a line for a model.
 
     Args:
         histograms: `<model>/<split>/<entropy or loss>/histogram` -> counts and edges, of logarithms
@@ -29,32 +30,38 @@ def distribution_picture(histograms: Histograms, path: Path) -> None:
         path: PNG file to write.
     """
     splits = list(dict.fromkeys(key.split("/")[1] for key in histograms))
-    figure = Figure(figsize=(4 * len(splits), 3 * len(AXES)), layout="constrained")
-    panels = figure.subplots(len(AXES), len(splits), sharey="row", squeeze=False)
+    canvas = Canvas(figsize=(4 * len(splits), 3 * len(AXES)), layout="constrained")
+    panels = canvas.subplots(len(AXES), len(splits), sharey="row", squeeze=False)
     for row, (kind, title) in zip(panels, AXES.items(), strict=True):
         for axes, split in zip(row, splits, strict=True):
-            for model, colour in COLOURS.items():
-                if f"{model}/{split}/{kind}/histogram" in histograms:
-                    counts, edges = histograms[f"{model}/{split}/{kind}/histogram"]
-                    density = counts / (counts.sum() * np.diff(edges))
-                    filled = model == "original"
-                    opaque = 0.35 if filled else 1
-                    axes.stairs(
-                        density,
-                        edges,
-                        label=model,
-                        color=colour,
-                        fill=filled,
-                        alpha=opaque,
-                        linewidth=1.5,
-                    )
-
+            draw_densities(axes, histograms, split, kind)
             tidy(axes, title, split if kind == "entropy" else "")
 
         row[0].set_ylabel("density")
 
     panels[0, -1].legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    canvas.savefig(path, dpi=_DPI)
+
+
+def draw_densities(axes: Axes, histograms: Histograms, split: str, kind: str) -> None:
+    """The histograms of all models as densities, that of the original filled."""
+    for model, colour in COLOURS.items():
+        name = f"{model}/{split}/{kind}/histogram"
+        if name not in histograms:
+            continue
+
+        counts, edges = histograms[name]
+        density = counts / (counts.sum() * np.diff(edges))
+        filled = model == "original"
+        axes.stairs(
+            density,
+            edges,
+            label=model,
+            color=colour,
+            fill=filled,
+            alpha=0.35 if filled else 1,
+            linewidth=1.5,
+        )
 
 
 def roc_picture(curves: Mapping[str, np.ndarray], path: Path) -> None:
@@ -65,134 +72,140 @@ def roc_picture(curves: Mapping[str, np.ndarray], path: Path) -> None:
         path: PNG file to write.
     """
     attacks = list(dict.fromkeys(name.split("/", 1)[1].rsplit("/", 1)[0] for name in curves))
-    figure = Figure(figsize=(4 * len(attacks), 3.6), layout="constrained")
-    for axes, attack in zip(
-        figure.subplots(1, len(attacks), sharey=True, squeeze=False)[0], attacks, strict=True
-    ):
-        for model, colour in COLOURS.items():
-            if f"{model}/{attack}/false" in curves:
-                false, true = curves[f"{model}/{attack}/false"], curves[f"{model}/{attack}/true"]
-                axes.plot(false, true, label=model, color=colour, linewidth=1.5)
-
-        axes.plot(
-            [LOWEST_RATE, 1],
-            [LOWEST_RATE, 1],
-            ":",
-            color="black",
-            linewidth=1,
-            label="knowing nothing",
-        )
-        axes.set(xscale="log", yscale="log", xlim=(LOWEST_RATE, 1), ylim=(LOWEST_RATE, 1))
+    canvas = Canvas(figsize=(4 * len(attacks), 3.6), layout="constrained")
+    panels = canvas.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
+    for axes, attack in zip(panels, attacks, strict=True):
+        draw_roc(axes, curves, attack)
         tidy(axes, "false positive rate", attack)
 
-    figure.axes[0].set_ylabel("true positive rate")
-    figure.axes[-1].legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    panels[0].set_ylabel("true positive rate")
+    panels[-1].legend(frameon=False)
+    canvas.savefig(path, dpi=_DPI)
+
+
+def draw_roc(axes: Axes, curves: Mapping[str, np.ndarray], attack: str) -> None:
+    """The curves of all models, and that of who knows nothing."""
+    for model, colour in COLOURS.items():
+        if f"{model}/{attack}/false" in curves:
+            false, true = curves[f"{model}/{attack}/false"], curves[f"{model}/{attack}/true"]
+            axes.plot(false, true, label=model, color=colour, linewidth=1.5)
+
+    ends = (LOWEST_RATE, 1)
+    axes.plot(ends, ends, ":", color="black", linewidth=1, label="knowing nothing")
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
 
 
 def stage_picture(metrics: Mapping[str, float | None], path: Path) -> None:
-    """How well a logistic regression reads the forgotten label from each stage: a line for each
-    model.
+    """Balanced accuracy of reading the forgotten label from each stage: a line for each model.
 
     Args:
         metrics: Those of a run; nothing is drawn where stages were not attacked.
         path: PNG file to write.
     """
-    start = f"unlearned/{STAGES}/"
-    stages = [key[len(start) :].split("/")[0] for key in metrics if key.startswith(start)]
-    stages = [
-        stage
-        for stage in dict.fromkeys(stages)
-        if f"{start}{stage}/balanced_accuracy" in metrics and stage != "mlp"
-    ]
+    stages = attacked_stages(metrics)
     if not stages:
         return
 
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
+    canvas = Canvas(figsize=(6, 3.6), layout="constrained")
+    axes = canvas.subplots()
     for model, colour in COLOURS.items():
-        points = [
-            (
-                place,
-                *(
-                    metrics[f"{model}/{STAGES}/{stage}/balanced_accuracy{end}"]
-                    for end in ("", "/low", "/high")
-                ),
-            )
-            for place, stage in enumerate(stages)
-            if metrics.get(f"{model}/{STAGES}/{stage}/balanced_accuracy") is not None
-        ]
-        if points:
-            place, value, low, high = np.array(points, float).T
-            axes.errorbar(
-                place,
-                value,
-                (value - low, high - value),
-                label=model,
-                color=colour,
-                capsize=2,
-                linewidth=1.5,
-            )
+        draw_reading(axes, metrics, stages, model, colour)
 
-    proxy = metrics.get(PROXY)
+    proxy = metrics.get(_PROXY)
     if proxy is not None:
-        axes.axhline(
-            proxy, linestyle="--", color="black", linewidth=1, label="true retained labels"
-        )
-
+        label = "true retained labels"
+        axes.axhline(proxy, linestyle="--", color="black", linewidth=1, label=label)
     axes.axhline(0.5, linestyle=":", color="black", linewidth=1, label="knowing nothing")
-    crowded = len(stages) * max(map(len, stages)) > ROOM
-    axes.set_xticks(
-        range(len(stages)), stages, rotation=20 * crowded, ha="right" if crowded else "center"
-    )
+
+    crowded = len(stages) * max(map(len, stages)) > _ROOM
+    towards = "right" if crowded else "center"
+    axes.set_xticks(range(len(stages)), stages, rotation=20 * crowded, ha=towards)
     axes.set_ylabel("balanced accuracy")
     tidy(axes, "stage", "forgotten label read from features")
     axes.legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120)
+    canvas.savefig(path, dpi=_DPI)
+
+
+def attacked_stages(metrics: Mapping[str, float | None]) -> list[str]:
+    """Stages of the network of which the unlearned model's features were read, in order."""
+    start = f"unlearned/{_STAGES}/"
+    parts = [path[len(start) :].split("/")[0] for path in metrics if path.startswith(start)]
+
+    stages = []
+    for part in dict.fromkeys(parts):
+        if f"{start}{part}/balanced_accuracy" in metrics and part != "mlp":
+            stages.append(part)
+    return stages
+
+
+def draw_reading(
+    axes: Axes,
+    metrics: Mapping[str, float | None],
+    stages: Sequence[str],
+    model: str,
+    colour: str,
+) -> None:
+    """The accuracies of reading from the stages of one model, with intervals."""
+    points = []
+    for place, stage in enumerate(stages):
+        start = f"{model}/{_STAGES}/{stage}/balanced_accuracy"
+        if metrics.get(start) is not None:
+            points.append((place, *(metrics[f"{start}{end}"] for end in ("", "/low", "/high"))))
+    if not points:
+        return
+
+    place, value, low, high = np.array(points, float).T
+    reach = (value - low, high - value)
+    axes.errorbar(place, value, reach, label=model, color=colour, capsize=2, linewidth=1.5)
 
 
 def recovery_picture(exposure: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Balanced accuracy of the forgotten label while it is learnt again: a panel for each number of
-    images.
+    """Balanced accuracy of the forgotten label while it is learnt again.
+
+    A panel is for a number of images, a line for a model.
 
     Args:
         exposure: Evidence by model and path; nothing is drawn where nobody tried.
         path: PNG file to write.
     """
-    found = {
-        (name, place): evidence[place]
-        for name, evidence in exposure.items()
-        for place in evidence
-        if isinstance(evidence[place], Recovery)
-    }
+    found = {}
+    for model, evidence in exposure.items():
+        for place, recovery in evidence.items():
+            if isinstance(recovery, Recovery):
+                found[model, place] = recovery
+
     places = list(dict.fromkeys(place for _, place in found))
     if not places:
         return
 
-    figure = Figure(figsize=(4 * len(places) + 1, 3.2), layout="constrained")
-    for axes, place in zip(
-        figure.subplots(1, len(places), sharey=True, squeeze=False)[0], places, strict=True
-    ):
-        for model, colour in COLOURS.items():
-            if (model, place) in found:
-                recovery = found[model, place]
-                axes.plot(
-                    recovery.steps,
-                    recovery.balanced_accuracy.T,
-                    ".-",
-                    color=colour,
-                    label=model,
-                    linewidth=1.2,
-                    clip_on=False,
-                )
-                axes.axhline(float(recovery.goal), linestyle=":", color="black", linewidth=1)
-
-        axes.set_xscale("symlog", linthresh=1)
-        axes.set_xlim(left=0)
+    canvas = Canvas(figsize=(4 * len(places) + 1, 3.2), layout="constrained")
+    panels = canvas.subplots(1, len(places), sharey=True, squeeze=False)[0]
+    for axes, place in zip(panels, places, strict=True):
+        draw_recoveries(axes, {model: found.get((model, place)) for model in COLOURS})
         tidy(axes, "steps of fine-tuning", f"{place.split('/')[1]} labelled images")
 
-    figure.axes[0].set_ylabel("balanced accuracy")
-    handles, labels = figure.axes[-1].get_legend_handles_labels()
+    panels[0].set_ylabel("balanced accuracy")
+    handles, labels = panels[-1].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once.keys(), frameon=False, loc="outside right center")
-    figure.savefig(path, dpi=120)
+    canvas.legend(once.values(), once.keys(), frameon=False, loc="outside right center")
+    canvas.savefig(path, dpi=_DPI)
+
+
+def draw_recoveries(axes: Axes, recoveries: Mapping[str, Recovery | None]) -> None:
+    """The recovery of each model, and what counts as back."""
+    for model, recovery in recoveries.items():
+        if recovery is None:
+            continue
+        axes.plot(
+            recovery.steps,
+            recovery.balanced_accuracy.T,
+            ".-",
+            color=COLOURS[model],
+            label=model,
+            linewidth=1.2,
+            clip_on=False,
+        )
+        axes.axhline(float(recovery.goal), linestyle=":", color="black", linewidth=1)
+
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlim(left=0)

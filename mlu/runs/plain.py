@@ -43,7 +43,7 @@ def models_table(run: Run) -> PlainTable:
 
 
 def plain_labels_table(run: Run, labels: Sequence[str]) -> PlainTable:
-    """How well each model knows each label."""
+    """Figures of each label for each model."""
     metrics = ("accuracy", "balanced_accuracy", "auroc")
     columns = [(model, metric) for metric in metrics for model in _STAGES]
 

@@ -76,7 +76,7 @@ class Run:
 
     @cached_property
     def attacks(self) -> Mapping[str, Declaration]:
-        """How the figures of each attack are shown, those of attacks that were not run included."""
+        """The declarations of all attacks, those that were not run included."""
         return declared(self.config)
 
     @cached_property
@@ -181,7 +181,7 @@ def natural(name: str) -> tuple[int, str]:
 
 
 def job_of(folder: Path) -> Run | Gap:
-    """What is in a job's folder; what cannot be read is a gap with its reason."""
+    """The job in a folder; one that cannot be read is a gap with its reason."""
     composed = read_yaml(folder / ".hydra" / CONFIG)
     if (folder / RESULTS).is_file():
         try:
@@ -223,7 +223,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def read_failure(file: Path) -> dict[str, Any]:
-    """What a failed job left; empty where none did."""
+    """The content of a failed job's file; empty where there is none."""
     try:
         content = json.loads(file.read_text())
     except FileNotFoundError:

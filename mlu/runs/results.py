@@ -21,7 +21,7 @@ _MODELS = ("original", "retrain", "unlearned")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What was run. A field that may be None may be missing in a file."""
+    """The facts of a run. A field that may be None may be missing in a file."""
 
     dataset: str
     backbone: str
@@ -202,7 +202,7 @@ def finite_number(value: Any) -> float | None:
 
 
 def forgetting_errors(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    """How often the forgotten output is wrong, with the ends of its interval turned round."""
+    """Shares of wrong forgotten outputs, with the ends of their intervals turned round."""
     ends = {"": "", "/low": "/high", "/high": "/low"}
     found: dict[str, float | None] = {}
     for model in _MODELS:

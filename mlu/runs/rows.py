@@ -94,7 +94,7 @@ class AttackColumn:
 
 @dataclass(frozen=True)
 class Declaration:
-    """How an attack is shown.
+    """The rows and columns of one attack.
 
     Attributes:
         name: Of the attack.
@@ -183,7 +183,7 @@ def read_parts(kind: Any, where: str, found: Any) -> Iterator[Any]:
 
 
 def own_columns(rows: Iterable[AttackRow]) -> Iterator[AttackColumn]:
-    """The columns of an attack that declares none: its rows, and what headlines show above Retrain."""
+    """The columns of an attack that declares none: its rows, and headlines above Retrain."""
     for row in rows:
         if "*" in row.figure:
             continue

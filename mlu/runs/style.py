@@ -1,4 +1,4 @@
-"""What pictures of one run and of many share."""
+"""Colours and axes that pictures of one run and of many share."""
 
 from matplotlib.axes import Axes
 
@@ -7,8 +7,9 @@ AXES = {
     "entropy": "log entropy of the retained outputs (nats)",
     "loss": "log loss of the retained outputs (nats)",
 }
+
 LOWEST_RATE = 1e-3
-"""Of false positives that a picture shows."""
+"""Lowest rate of false positives that a picture shows."""
 
 
 def tidy(axes: Axes, below: str, above: str) -> None:

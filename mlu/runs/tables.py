@@ -129,7 +129,7 @@ def row_texts(row: AttackRow, figures: Figures) -> list[str]:
 
 
 def model_text(row: AttackRow, figures: Figures, model: str, ends: bool = False) -> str:
-    """What a row says of one model, perhaps with its interval."""
+    """The figure of one model in a row, perhaps with its interval."""
     path = f"{model}/attack/{row.figure}"
     if path.endswith(STEPS):
         return steps_text(figures, path.removesuffix(STEPS))
@@ -137,7 +137,7 @@ def model_text(row: AttackRow, figures: Figures, model: str, ends: bool = False)
 
 
 def steps_text(figures: Figures, path: str) -> str:
-    """How many steps; of a label that is not back at the cap, `>` and the accuracy it has come to."""
+    """A number of steps; `>` and the accuracy come to, for a label that is not back at the cap."""
     value, censored, reached = (
         figures.get(f"{path}/{name}") for name in ("steps", "censored", "balanced_accuracy")
     )

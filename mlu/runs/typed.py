@@ -47,7 +47,12 @@ def can_be(value: Any, kind: Any) -> bool:
 
 
 def typed(value: Any, kind: Any) -> Any:
-    """What plain JSON stands for, if it `can_be` the type; fields that there are not are left out."""
+    """The value of a type that plain JSON stands for; fields that there are not are left out.
+
+    Args:
+        value: Of JSON, that `can_be` the type.
+        kind: The type.
+    """
     inner = get_args(kind)
     if isinstance(kind, UnionType):
         return typed(value, next(one for one in inner if can_be(value, one)))
@@ -55,7 +60,11 @@ def typed(value: Any, kind: Any) -> Any:
         return tuple(typed(part, inner[0]) for part in value)
     if get_origin(kind) is Mapping:
         return {name: typed(part, inner[1]) for name, part in value.items()}
-    if is_dataclass(kind):
-        parts = field_types(kind).items()
-        return kind(**{name: typed(value.get(name), one) for name, one in parts})  # type: ignore[operator]
-    return value
+    if not is_dataclass(kind):
+        return value
+
+    parts: dict[str, Any] = {}
+    for name, one in field_types(kind).items():
+        parts[name] = typed(value.get(name), one)
+    build: Any = kind
+    return build(**parts)

@@ -114,7 +114,7 @@ def rates(setting: Setting) -> Picture | None:
     canvas = Canvas(figsize=(3.8 * len(attacks) + 1.4, 3.6), layout="constrained")
     panels = canvas.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
     for axes, attack in zip(panels, attacks, strict=True):
-        draw_rates(axes, curves, attack)
+        draw_attack_rates(axes, curves, attack)
 
     panels[0].set_ylabel("true positive rate")
     outer_legend(canvas, panels[0])
@@ -129,7 +129,7 @@ def rates(setting: Setting) -> Picture | None:
     )
 
 
-def draw_rates(axes: Axes, curves: Mapping[str, Arrays], attack: str) -> None:
+def draw_attack_rates(axes: Axes, curves: Mapping[str, Arrays], attack: str) -> None:
     """The curves of one attack on logarithmic axes."""
     ends, reference = [LOWEST_RATE, 1], next(iter(curves.values()))
     axes.plot(ends, ends, ":", color=INK, linewidth=1, label="knowing nothing")
