@@ -77,8 +77,10 @@ def verify(run: Path, file: Path) -> int:
     faults = list(differences(read(file), run))
     for fault in faults:
         print(printable(fault), file=sys.stderr)
+
     if not faults:
         print(f"{file} holds of {run}")
+
     return FAILURE if faults else 0
 
 

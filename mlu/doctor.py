@@ -72,6 +72,7 @@ def show_examination(data: LabelledImages, splits: Mapping[str, Split], found: D
     console.print(label_table(data, splits))
     for line in found.faults:
         console.print(f"[red]fault[/]: {escape(line)}", soft_wrap=True)
+
     for line in found.warnings:
         console.print(f"[yellow]warning[/]: {escape(line)}", soft_wrap=True)
 

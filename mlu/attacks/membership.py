@@ -179,7 +179,9 @@ def membership_trial(attacker: Attacker, game: Game, seen: Tensor, seed: int) ->
     )
     if min(len(learning), len(asked)) < 2 * FEWEST_ASKED:
         return f"fewer than {FEWEST_ASKED} members or non-members to learn from or to be judged by"
+
     scores = attacker(numbers[learning], game.member[learning], numbers[asked])
+
     return Trial(scores, game.member[asked], game.outputs.identities[asked])
 
 
@@ -215,6 +217,7 @@ def flipped_trial(victim: Victim, canaries: Canaries) -> Trial | str:
     member = canaries.supervised[rows]
     if min(member.sum(), (~member).sum()) < FEWEST_ASKED:
         return f"fewer than {FEWEST_ASKED} targets were turned round on either side"
+
     return Trial(wrong[rows], member, train.identities[rows])
 
 

@@ -151,6 +151,7 @@ class Relearning(Attack[Recovery]):
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
+
             found.append(balanced_accuracy(task, respond(net, test)[0], test, columns))
             if found[-1] >= goal:
                 break

@@ -257,7 +257,9 @@ def online(seen: Evaluated) -> np.ndarray:
         distance = (seen.own - mean_out) ** 2 / variance_out - (
             seen.own - mean_in
         ) ** 2 / variance_in
+
     ratio: np.ndarray = np.nansum(np.where(varied, (spread + distance) / 2, 0), 1)
+
     return ratio
 
 
@@ -292,6 +294,7 @@ def normal(seen: Evaluated, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         known = ~np.isnan(squares)
         freedom = ((count - 1) * known).sum(0)
         return mean, np.broadcast_to(np.nansum(squares, 0) / np.maximum(freedom, 1), mean.shape)
+
     return mean, squares / (count - 1)
 
 

@@ -136,6 +136,7 @@ class ImageArrays(Dataset):
             raise UserError(
                 f"dataset.labels of {self.name} must be at least two classes, got {list(labels)}"
             )
+
         return [self.classes.index(label) for label in labels]
 
     def located(self) -> dict[str, Path]:

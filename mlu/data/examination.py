@@ -89,6 +89,7 @@ def examine(data: LabelledImages, splits: Mapping[str, Split], scan: Scan) -> Di
     found = Diagnosis()
     if scan.unreadable:
         found.faults.append(f"{len(scan.unreadable):,} images cannot be read")
+
     found.faults.extend(shared_people(data, splits))
     examine_labels(data, splits, found)
     examine_duplicates(data, splits, scan, found)

@@ -72,6 +72,7 @@ def split_of(loader: Any, labels: Sequence[str], what: str = "loader") -> tuple[
         return whole_loader(loader, classes, everything), "singlelabel"
 
     known = multi_hot(targets, labels)
+
     return whole_loader(loader, torch.where(known, targets, 0).float(), known), "multilabel"
 
 
@@ -131,6 +132,7 @@ def one_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
         raise UserError(
             f"classes must lie in 0 to {len(labels) - 1}, one per label; got {low} to {high}"
         )
+
     return F.one_hot(targets.long(), len(labels)).float()
 
 
@@ -146,6 +148,7 @@ def multi_hot(targets: Tensor, labels: Sequence[str]) -> Tensor:
     known = torch.ones_like(targets, dtype=torch.bool)
     if targets.is_floating_point():
         known = ~targets.isnan()
+
     strange = known & (targets != 0) & (targets != 1)
     if strange.any():
         raise UserError(

@@ -122,6 +122,7 @@ class Prepared:
         if stale == len(self.records):
             log.info("images are decoded as they are needed: %s does that once for all", command)
             return self.files
+
         if stale:
             log.warning(
                 "%s: %d of %d shards are missing or older than their files, "
@@ -130,6 +131,7 @@ class Prepared:
             )  # fmt: skip
 
         made = [record is not None for record in self.records]
+
         return PreparedImages(self.folder, self.files, self.rows, made)
 
     def make(self, jobs: int) -> dict[int, str]:

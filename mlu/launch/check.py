@@ -124,6 +124,7 @@ def check_known(values: Values, said: Described, folders: Sequence[Path]) -> Non
         if group in said.files and key != group:
             where = f" of {group}={said.files[group].path.stem}"
             known = [name for name in said.keys if name.startswith(f"{group}.")]
+
         raise UserError(f"there is no key {key!r}{where}{did_you_mean(key, known) or '.'} {HELP}")
 
 

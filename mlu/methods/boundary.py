@@ -59,6 +59,7 @@ class BoundaryShrink(Method):
             )
 
         images = replace(problem.forget, targets=targets)
+
         return repeated(self.tuning, Pass(images=images, loss=partial(reassigning_loss, problem)))
 
 
@@ -74,6 +75,7 @@ def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
 
     with torch.no_grad():
         logits = problem.original(moved)
+
     rates, forgotten = problem.train.base_rates(), problem.request.forgotten
     classes = problem.task.ignorant(logits, forgotten, rates).argmax(1)
 

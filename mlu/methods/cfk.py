@@ -46,10 +46,12 @@ class CFk(Method):
         for name in every_weight(problem.net):
             if name.rpartition(".")[0] not in moving:
                 radius[name] = frozen
+
         if not self.reinit:
             return Edit(radius=radius)
 
         anew = self.anew(problem, moving)
+
         return Edit(weights=anew | silenced(problem, anew), radius=radius | frozen_rows(problem))
 
     def anew(self, problem: Problem, moving: list[str]) -> dict[str, Tensor]:

@@ -56,6 +56,7 @@ class Leace(Method):
 
             weight, bias = silent["head.weight"], silent["head.bias"]
             folded = {"head.weight": weight @ matrix, "head.bias": bias + weight @ offset}
+
             return Edit(weights=folded)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:

@@ -48,6 +48,7 @@ class NegGrad(Method):
             cap = problem.task.ignorance(problem.train.base_rates(), forgotten)
 
         loss = partial(self.loss, problem, cap)
+
         return repeated(self.tuning, Pass(images=problem.train, loss=loss))
 
     def loss(self, problem: Problem, cap: float, net: Network, batch: Batch) -> Tensor:

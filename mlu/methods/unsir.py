@@ -111,6 +111,7 @@ class Unsir(Method):
         # In turn, so that both halves of a batch can be shared by several processes.
         pairs = torch.stack([noise[rows[batch.part]].to(images), images], 1)
         false, true = net(pairs.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
+
         return noise_loss(problem, false, targets[rows]) + retained_loss(true, batch, problem)
 
 

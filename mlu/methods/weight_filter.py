@@ -158,6 +158,7 @@ class WeightFilter(Method):
             ).abs()
 
         count = max(1, round(self.influential * len(candidates)))
+
         return candidates.subset(total.topk(count).indices.sort().values)
 
     def others(self, problem: Problem, candidates: Split) -> Split:

@@ -47,6 +47,7 @@ def mean_rate_interval(
     low, high = effective_wilson(
         rate.mean(keepdims=True), together, persons, np.array([trial.sum()])
     )
+
     return float(low[0]), float(high[0])
 
 
@@ -136,4 +137,5 @@ def error_correlation(
     found: np.ndarray = np.divide(
         (one * other).sum(0), scale, out=np.zeros_like(scale), where=scale > NO_VARIANCE
     )
+
     return found

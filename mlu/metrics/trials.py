@@ -282,6 +282,7 @@ def permuted(trial: Trial) -> Sample:
             columns = order[starts[sizes == size][:, None] + np.arange(size)]
             dealt = random.random((times, len(columns))).argsort(1)
             truth[:, columns] = trial.truth[columns][dealt]
+
         tp = truth @ said
         wins = truth @ ranks - positives * (positives + 1) / 2
         blocks.append(sample(tp, said.sum() - tp, positives, images - positives, wins))
@@ -300,6 +301,7 @@ def weighted(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Samp
         np.searchsorted(scores[~truth], scores[truth], side) for side in ("left", "right")
     )
     wins = (yes * (below[lower] + below[equal])).sum(0) / 2
+
     return sample((scores[truth] > 0) @ yes, (scores[~truth] > 0) @ no, yes.sum(0), below[-1], wins)
 
 

@@ -37,6 +37,7 @@ def head_of(model: nn.Module, labels: int, name: str | None = None) -> str:
                 f"the model has no torch.nn.Linear with {labels} outputs, one per label; "
                 f"it has {', '.join(sizes) or 'none'}"
             )
+
         name = fitting[-1]
 
     if name not in linears:

@@ -98,6 +98,7 @@ class Timm(Backbone):
             raise UserError(
                 f"backbone.weights={self.weights} is neither a file nor {_PRETRAINED!r}{hint}"
             )
+
         return our_names(read_weights(Path(self.weights)), self.renames)
 
     def made(self, start: Mapping[str, Tensor] | None) -> nn.Module:

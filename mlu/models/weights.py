@@ -100,6 +100,7 @@ def load_trained(net: Network, path: Path) -> None:
             raise UserError(
                 f"{path} has no weight {name!r}{did_you_mean(name, state)}: is it another backbone?"
             )
+
         if state[name].shape != value.shape:
             raise UserError(
                 f"{path} has {name!r} of shape {tuple(state[name].shape)} where "

@@ -149,4 +149,5 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
         )
 
     retained = tuple(column for column in range(len(data.labels)) if column not in forgotten)
+
     return ForgetRequest(forgotten, retained)

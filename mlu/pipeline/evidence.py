@@ -125,6 +125,7 @@ class ShadowSupply:
         if name not in self.made:
             treatment = treatment_of(self.context, name)
             self.made[name] = shadows_of(self.context, treatment, wanted.count, wanted.jobs)
+
         return self.made[name]
 
 
@@ -188,6 +189,7 @@ def arrays_of(evidence: Evidence[Any]) -> dict[str, np.ndarray]:
         for field in fields(found):
             name = f"{type(found).__name__}:{path}:{field.name}"
             arrays[name] = getattr(found, field.name)
+
     return arrays
 
 
@@ -217,6 +219,7 @@ def findings_of(attack: Attack[Any], exposure: Exposure) -> dict[str, list[Findi
         if name != PROXY:
             found += attack.compare(evidence, reference)
         findings[name] = [finding.under("attack") for finding in found]
+
     return findings
 
 

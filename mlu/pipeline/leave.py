@@ -53,6 +53,7 @@ def leave(
     show_table(run_table(run))
     if context.experiment.attacks:
         show_table(attack_table(run))
+
     log.info("results in %s", folder)
 
 

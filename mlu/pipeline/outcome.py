@@ -141,6 +141,7 @@ def cost_ratio(reference: Cost | None, unlearn: Cost, of: str) -> tuple[float | 
         return reference.work / unlearn.work, None
     if reference.device != unlearn.device:
         return None, f"Retrain was measured on {reference.device}, the method on {unlearn.device}"
+
     return reference.seconds["total"] / unlearn.seconds["total"], None
 
 

@@ -43,6 +43,7 @@ def outputs_by_split(
 
         if not logits.isfinite().all():
             raise UserError(f"the model's outputs are not finite; {remedy}")
+
         outputs[name] = outputs_of(split, logits, stages, traced)
 
     return outputs

@@ -138,6 +138,7 @@ def shadow(
 
         source = shadow(context, None, pool, inside, number)
         log.info("%s: unlearning by %s", name, treatment.name)
+
         return unlearn_in_turn(own.context, treatment, source.net)
 
     return cached_model(own.context, own.kind, own.key, make, exposed=())

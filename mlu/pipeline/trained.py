@@ -123,4 +123,5 @@ def announced(name: str, model: Model) -> Model:
             cost.device,
             cost.date,
         )
+
     return model

@@ -178,11 +178,14 @@ def strongest(readers: Sequence[Cell]) -> Cell:
     known = [found for found in readers if found.value is not None]
     if not known:
         return readers[0]
+
     best = max(known, key=lambda found: -np.inf if found.value is None else found.value)
     ends = [found.interval for found in known if found.interval is not None]
     if len(ends) < len(known):
         return replace(best, interval=None)
+
     highest = Interval(max(end.low for end in ends), max(end.high for end in ends), ends[0].kind)
+
     return replace(best, interval=highest)
 
 

@@ -167,10 +167,12 @@ def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
     lost: dict[int | None, list[Gap]] = defaultdict(list)
     for gap, place in zip(gaps, placed, strict=True):
         lost[place].append(gap)
+
     for number, group in enumerate(groups):
         groups[number] = replace(group, gaps=tuple(lost[number]))
 
     found = sorted([*varied(groups), *without_runs(lost[None], runs)], key=order)
+
     return Setting(shared_identity(identity_of(runs[0])), tuple(found), tuple(runs))
 
 
@@ -309,6 +311,7 @@ def varied(groups: Sequence[Group]) -> list[Group]:
     named: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         named[group.method].append(group)
+
     return [
         replace(
             group,
@@ -323,6 +326,7 @@ def distinguished(settings: Sequence[Setting]) -> list[Setting]:
     named: dict[tuple[Any, ...], list[Setting]] = defaultdict(list)
     for setting in settings:
         named[setting.dataset, setting.backbone, setting.order].append(setting)
+
     return [
         replace(
             setting, distinction=difference(setting.identity, [other.identity for other in others])
@@ -342,6 +346,7 @@ def difference(identity: Identity, others: Sequence[Identity]) -> str:
     different = [name for name in common if len(values[name]) > 1]
     # Other drawn images follow from another key; their fingerprint tells more than nothing alone.
     different = [name for name in different if name != "data"] or different
+
     return " ".join(
         f"{name.removeprefix('method.').removeprefix('dataset.')}={plain_value(identity[name])}"
         for name in different

@@ -120,8 +120,10 @@ def counts(report: Report) -> str:
     dates = sorted(run.date[:10] for run in report.collection.runs if run.date)
     if dates:
         found += f", made {dates[0]}"
+
     if dates and dates[-1] != dates[0]:
         found += f" to {dates[-1]}"
+
     if gaps:
         found += f"; {gaps} job{'s' * (gaps != 1)} without results"
 
@@ -149,6 +151,7 @@ def page_table(table: Table, folder: Path) -> dict[str, Any]:
     best: dict[int, set[int]] = defaultdict(set)
     for place, column in table.best:
         best[place].add(column)
+
     rows = [
         page_row(row, table.columns, folder, best[place]) for place, row in enumerate(table.rows)
     ]

@@ -197,10 +197,13 @@ def tables_of_the_text(several: Sequence[Setting], single: Sequence[Setting]) ->
     """The paper's Tables 1 to 4; `single` are settings with one label an image."""
     for setting in asked("table1", several):
         yield from sensitivity_tables(setting)
+
     for setting in asked("table2", several):
         yield compared("table2", setting, _SPLITS)
+
     for setting in asked("table3", single, lambda found: found.dataset == "mufac"):
         yield compared("table3", setting, _SPLITS)
+
     for setting in asked("table4", several, lambda found: has(found.runs, "unlearned/attack")):
         yield attacked(setting)
 
@@ -221,9 +224,11 @@ def tables_of_the_appendix(
     """The tables of the paper's appendix, and that by correlation."""
     for family in families(asked("appendix_labels", several), "forget_label.names"):
         yield labels_table(family)
+
     small = asked("appendix_single_label", single, lambda found: found.dataset != "mufac")
     for setting in small:
         yield compared("appendix_single_label", setting, (*_SPLITS, _CLASS))
+
     for family in families(asked("appendix_correlation", several), "dataset.correlation"):
         if len(family) > 1:
             yield correlation_table(family)
@@ -243,10 +248,12 @@ def compared(
     rows = [reference_row(setting, model, columns, paper.get(model, ())) for model in REFERENCES]
     for group in setting.methods:
         rows.append(method_row(setting, group, columns, paper.get(group.method, ())))
+
     ours = {*REFERENCES, *(group.method for group in setting.groups)}
     for name in METHODS:
         if name in paper and name not in ours:
             rows.append(row_without_runs(name, columns, paper[name]))
+
     rows.sort(key=lambda row: order_of(row.title))
 
     return Table(
@@ -279,6 +286,7 @@ def made_for(table: str, setting: Setting) -> Setting:
     ]
 
     named = iter(varied([group for group in kept if group.runs]))
+
     return replace(setting, groups=tuple(next(named) if group.runs else group for group in kept))
 
 
@@ -320,6 +328,7 @@ def grid_table(setting: Setting, reading: str, mode: str, groups: Sequence[Group
     meaning = "phi is the fraction of each layer's weights that is edited"
     if reading == "printed":
         meaning = "phi is a threshold"
+
     paper = printed("table1")
 
     return Table(
@@ -419,6 +428,7 @@ def correlation_table(family: Sequence[Setting]) -> Table:
             rows.append(Row(title, cells, (None,) * len(cells), row.forgotten, reference=True))
 
     forget = ", ".join(first.forget)
+
     return Table(
         name="appendix_correlation",
         title=printed("appendix_correlation")["title"],

@@ -186,12 +186,14 @@ def best_row(rows: Sequence[Row], place: int, column: Column) -> int | None:
     """
     if column.better is None:
         return None
+
     rivals = [
         row
         for row, found in enumerate(rows)
         if not found.reference and (column.open_to_all or found.forgotten)
     ]
     best = winner([rows[row].cells[place] for row in rivals], column.better, column.floor)
+
     return None if best is None else rivals[best]
 
 
@@ -273,6 +275,7 @@ def reference_row(
         cells.append(found)
 
     title = "random weights" if model == "random" else model
+
     return Row(title, tuple(cells), spread(columns, paper), reference=True)
 
 

@@ -61,6 +61,7 @@ def value_text(value: float, unit: Unit) -> str:
 
     if size >= 100:
         return f"{scaled:,.0f}"
+
     return f"{scaled:.1f}" if size >= 1 else f"{scaled:.2g}"
 
 
@@ -72,8 +73,10 @@ def main_text(found: Cell, unit: Unit) -> str:
     text = value_text(found.value, unit)
     if found.at_least:
         text = f"≥ {text}"
+
     if found.sd is not None:
         text = f"{text} ± {value_text(found.sd, replace(unit, signed=False))}"
+
     return text
 
 

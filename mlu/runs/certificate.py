@@ -189,6 +189,7 @@ def proxy(run: Run) -> str:
         return f"{start}; how much is not known here: {known.reason}."
 
     figure = figure_text(as_json(known))
+
     return (
         f"{start}: their true values alone tell it with a balanced accuracy of {figure} "
         "(0.500: nothing)."
@@ -239,8 +240,10 @@ def figure_text(figure: Mapping[str, Any] | None, digits: int = 3) -> str:
     value = f"{'>' if figure['censored'] else ''}{figure['value']:g}"
     if digits:
         value = f"{figure['value']:.{digits}f}"
+
     if figure["low"] is None or figure["high"] is None:
         return value
+
     return f"{value} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
 
 

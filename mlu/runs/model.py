@@ -84,6 +84,7 @@ class Unlearned(nn.Module):
             parts.append(self.task.probs(self(batch)).cpu())
 
         probs = torch.cat(parts) if parts else torch.zeros(0, len(self.labels))
+
         return dict(zip(self.labels, probs.unbind(1), strict=True))
 
     def read(self, images: Sequence[str | Path] | Tensor | np.ndarray) -> Tensor:
@@ -146,6 +147,7 @@ def need(folder: Path, name: str) -> Path:
             f"{folder} has no {name}: "
             "give the folder of a run that has ended, such as outputs/runs/<time>"
         )
+
     return folder / name
 
 
@@ -155,8 +157,10 @@ def config_of(folder: Path) -> dict[str, Any]:
         config = yaml.safe_load(file.read_text())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as fault:
         raise UserError(f"{file} cannot be read: {first_line(fault)}") from fault
+
     if not is_configuration(config):
         raise UserError(f"{file} is no configuration of a run")
+
     return config
 
 
@@ -214,6 +218,7 @@ def own_backbones() -> tuple[type[Backbone], ...]:
             is_backbone = isinstance(kind, type) and issubclass(kind, Backbone)
             if is_backbone and kind.__module__ == module.__name__ and not isabstract(kind):
                 found.append(kind)
+
     return tuple(found)
 
 

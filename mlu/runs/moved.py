@@ -48,4 +48,5 @@ def present_config(config: Any) -> Any:
     found = {key: present_config(value) for key, value in config.items()}
     if isinstance(found.get("_target_"), str):
         found["_target_"] = present_path(found["_target_"])
+
     return found

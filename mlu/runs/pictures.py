@@ -115,6 +115,7 @@ def stage_picture(metrics: Mapping[str, float | None], path: Path) -> None:
     if proxy is not None:
         label = "true retained labels"
         axes.axhline(proxy, linestyle="--", color="black", linewidth=1, label=label)
+
     axes.axhline(0.5, linestyle=":", color="black", linewidth=1, label="knowing nothing")
 
     crowded = len(stages) * max(map(len, stages)) > _ROOM
@@ -135,6 +136,7 @@ def attacked_stages(metrics: Mapping[str, float | None]) -> list[str]:
     for part in dict.fromkeys(parts):
         if f"{start}{part}/balanced_accuracy" in metrics and part != "mlp":
             stages.append(part)
+
     return stages
 
 
@@ -151,6 +153,7 @@ def draw_reading(
         start = f"{model}/{_STAGES}/{stage}/balanced_accuracy"
         if metrics.get(start) is not None:
             points.append((place, *(metrics[f"{start}{end}"] for end in ("", "/low", "/high"))))
+
     if not points:
         return
 
@@ -196,6 +199,7 @@ def draw_recoveries(axes: Axes, recoveries: Mapping[str, Recovery | None]) -> No
     for model, recovery in recoveries.items():
         if recovery is None:
             continue
+
         axes.plot(
             recovery.steps,
             recovery.balanced_accuracy.T,

@@ -127,10 +127,12 @@ class Results:
         for name in ("metrics", "seconds"):
             if not isinstance(content.get(name), dict):
                 raise ValueError(f"it has no {name}")
+
         for name in ("speedup", "work_ratio"):
             found[name] = finite_number(content.get(name))
 
         results: Results = typed(found, cls)
+
         return results
 
     def figures(self) -> dict[str, float | None]:
@@ -210,6 +212,7 @@ def forgetting_errors(figures: Mapping[str, float | None]) -> dict[str, float | 
             accuracy = figures.get(f"{model}/test/forgotten/accuracy{other}")
             if accuracy is not None:
                 found[f"{model}/test/forgotten/error{end}"] = 1 - accuracy
+
     return found
 
 

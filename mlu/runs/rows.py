@@ -139,6 +139,7 @@ def declaration_of(name: str, settings: Mapping[str, Any]) -> Declaration:
         columns = tuple(own_columns(rows))
     else:
         columns = tuple(read_parts(AttackColumn, f"{where}.columns", settings["columns"]))
+
     for column in columns:
         if column.unit not in (None, *_UNITS):
             key = f"{where}.columns.{column.title}.unit"
@@ -149,6 +150,7 @@ def declaration_of(name: str, settings: Mapping[str, Any]) -> Declaration:
         dashboard = [
             path for row in rows if row.headline for path in (row.figure, row.excess) if path
         ]
+
     if not can_be(dashboard, tuple[str, ...]):
         raise UserError(f"{where}.dashboard must be a list of paths, got {dashboard!r:.80}")
 
@@ -206,6 +208,7 @@ def shipped() -> Mapping[str, Declaration]:
         for name, settings in files[file].items():
             if isinstance(settings, Mapping):
                 found[name] = declaration_of(name, settings)
+
     return found
 
 
@@ -221,6 +224,7 @@ def declared(config: Mapping[str, Any]) -> Mapping[str, Declaration]:
                 own[str(name)] = declaration_of(str(name), settings)
         except UserError:
             continue
+
     return {**shipped(), **own}
 
 

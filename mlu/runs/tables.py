@@ -74,6 +74,7 @@ def shown_columns(runs: Sequence[Run]) -> Columns:
                 columns.append(("excess over retrain", f"attack/{row.excess}"))
 
     paths = {path for run in runs for path in run.figures}
+
     return [(title, path) for title, path in columns if f"unlearned/{path}" in paths]
 
 

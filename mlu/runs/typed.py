@@ -43,6 +43,7 @@ def can_be(value: Any, kind: Any) -> bool:
 
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
+
     return isinstance(value, int | float if kind is float else kind)
 
 
@@ -66,5 +67,7 @@ def typed(value: Any, kind: Any) -> Any:
     parts: dict[str, Any] = {}
     for name, one in field_types(kind).items():
         parts[name] = typed(value.get(name), one)
+
     build: Any = kind
+
     return build(**parts)

@@ -158,6 +158,7 @@ class Means:
         everything = list(self.counts.values())
         for sums in self.sums.values():
             everything += sums.values()
+
         all_reduce(everything)
 
         means: dict[str, Weights] = {}

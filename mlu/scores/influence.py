@@ -142,6 +142,7 @@ class Pool:
             return images + NOISE * noise, targets
         if self.perturbation == "label_flip":
             return images, 1 - targets
+
         return images, torch.full_like(targets, self.rate)
 
     @torch.no_grad()
@@ -162,6 +163,7 @@ class Pool:
         solved = torch.cholesky_solve(h.T, torch.linalg.cholesky(damped)).T
 
         products = (twin.features * solved).sum(1)
+
         return (-(twin.residuals * own.residuals) * products).to(self.dtype).cpu()
 
     def head_view(self, images: Tensor, targets: Tensor) -> HeadView:

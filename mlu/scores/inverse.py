@@ -91,6 +91,7 @@ def conjugate_gradients(
     device, dtype = parameters[0].device, parameters[0].dtype
     shapes = [parameter.shape for parameter in parameters]
     matrix = GGNLinearOperator(model, nn.BCEWithLogitsLoss(), parameters, data, **SETTINGS)
+
     return CGInverseLinearOperator(
         matrix + damping * IdentityLinearOperator(shapes, device, dtype),
         max_iter=ITERATIONS,

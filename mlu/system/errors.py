@@ -75,6 +75,7 @@ def plain_fault(fault: Exception) -> Exception:
         return UserError(f"cannot write{where}: {fault.strerror}; {remedy}")
 
     remedy = "give the right to, or name another file or folder (outputs=... is where a run writes)"
+
     return UserError(f"cannot read or write{where}: {fault.strerror}; {remedy}")
 
 

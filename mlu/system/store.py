@@ -316,6 +316,7 @@ def part_key(part: Any) -> Any:
         )
 
     decisive = [field.name for field in fields(part) if field.compare]
+
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "code": outside_code(part),

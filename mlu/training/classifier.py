@@ -57,6 +57,7 @@ class Classifier(L.LightningModule):
         scope = self.task.scope(batch.targets, batch.known, every)
         with data_parallel():
             loss = self.task.loss(self.net(batch.images), batch.targets, scope)
+
         log_loss(self, self.stage, loss, len(batch), self.training_settings.remedy(self.stage))
 
         return loss

@@ -97,6 +97,7 @@ class Sealed(CheckpointIO):
             stream.write(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
             stream.flush()
             os.fsync(stream.fileno())
+
         draft.replace(file)
 
     def load_checkpoint(
@@ -117,4 +118,5 @@ def read_sealed(file: Path, map_location: Any = None) -> dict[str, Any]:
 
     found = torch.load(io.BytesIO(content[size:]), map_location=map_location, weights_only=True)
     assert isinstance(found, dict)
+
     return found

@@ -161,6 +161,7 @@ def team_of(world_size: int, device: torch.device) -> Iterator[Team]:
 
         if dist.is_initialized():
             dist.destroy_process_group()
+
         for process in processes:
             process.join(_SECONDS_TO_END)
             process.terminate()

@@ -66,6 +66,7 @@ def top_fraction(scores: Tensor, fraction: float) -> Tensor:
         hit = flat > least
         # Equal scores in their order, so that a larger fraction adds to a smaller one.
         hit[(flat == least).nonzero().squeeze(1)[: count - int(hit.sum())]] = True
+
     return hit.view_as(scores)
 
 

@@ -68,6 +68,7 @@ def one_round(method: Method, problem: Problem, trainers: Trainers, loader: Load
             trainers(method.name, len(passes), tuning, tuning.steps).fit(module)
             module.to(problem.device)
         module.renew_statistics()
+
     return module.net.eval().requires_grad_(False)
 
 
@@ -156,8 +157,10 @@ class Unlearner(L.LightningModule):
             modes = {module: module.training for module in self.net.modules()}
             with torch.no_grad():
                 self.judged.append(judge(self.net.eval()))
+
             for module, mode in modes.items():
                 module.training = mode
+
             self.candidates.append(
                 {name: value.detach().clone() for name, value in self.net.state_dict().items()}
             )
@@ -207,10 +210,12 @@ def edited(net: Network, edit: Edit) -> Network:
     net = copy.deepcopy(net)
     if edit.eraser is not None:
         net.erase(*edit.eraser)
+
     parameters = dict(net.named_parameters())
     with torch.no_grad():
         for name, value in edit.weights.items():
             parameters[name].copy_(value)
+
     return net
 
 

@@ -45,7 +45,7 @@ def test_what_repeats_a_job_says_where_its_configuration_is(tmp_path):
 
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
-    """The end of a sweep of three jobs of which the first has failed, without room even to say so."""
+    """The end of a sweep of three jobs, whose first has failed without room even to say so."""
     for job in range(3):
         folder = tmp_path / str(job) / ".hydra"
         folder.mkdir(parents=True)

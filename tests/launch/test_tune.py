@@ -27,8 +27,16 @@ def trial_of(retained, excess, original=0.9, method="wf"):
         "unlearned/attack/aia/features/excess": excess,
         "original/validation/retained/accuracy": original,
     }
-    run = {"method": method, "dataset": "faces", "backbone": "tiny", "forget_label": ["Male"], "seed": 42,
-           "task": "multilabel", "date": "2026-01-01T00:00:00", "device": "a machine"}  # fmt: skip
+    run = {
+        "method": method,
+        "dataset": "faces",
+        "backbone": "tiny",
+        "forget_label": ["Male"],
+        "seed": 42,
+        "task": "multilabel",
+        "date": "2026-01-01T00:00:00",
+        "device": "a machine",
+    }
     return made_run(metrics, run=run, seconds={"unlearn": 2.0, "attack": 1.0}).results
 
 

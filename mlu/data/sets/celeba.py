@@ -264,6 +264,7 @@ def read_numbers(file: Path) -> dict[str, int]:
             )
 
     refuse_doubles(file, [row[0] for row in rows])
+
     return {name: int(number) for name, number in rows}
 
 

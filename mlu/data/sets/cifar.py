@@ -66,6 +66,7 @@ def read_batch(file: Path, test: bool) -> Part:
         raise malformed(file, f"labels must be a list of numbers, got {type(labels).__name__}")
 
     pixels = data.reshape(-1, 3, SMALL_SIDE, SMALL_SIDE)
+
     return Part(pixels, classes_of(file, labels, len(data), range(10)), test)
 
 
@@ -81,6 +82,7 @@ def unpickled(file: Path) -> dict[str, Any]:
             raise pickle.UnpicklingError(
                 f"it holds a {type(content).__name__} where a dict should be"
             )
+
         return {
             decoded_text(key): value.array() if isinstance(value, Plan) else value
             for key, value in content.items()

@@ -204,6 +204,7 @@ class Csv(ImageFolder):
                 )
 
         found: np.ndarray = np.array([*values, -1], np.int8)[index]
+
         return found
 
     def parts(self, file: Path, table: pa.Table, paths: Sequence[str]) -> np.ndarray:

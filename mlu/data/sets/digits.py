@@ -398,6 +398,7 @@ def tent(
         position = position.clip(0, source - 1)
 
     weights: np.ndarray = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(source)))
+
     return weights
 
 

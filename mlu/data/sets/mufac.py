@@ -108,6 +108,7 @@ class MUFAC(ImageFolder):
                 "%s: %d of the %d images are of none of the classes %s and are left out",
                 self.name, len(rows) - len(chosen), len(rows), ", ".join(labels),
             )  # fmt: skip
+
         if set(labels) == PAPER_GROUPS:
             log.warning(
                 "%s: the paper's groups 13-16 and 46-60 are not in the files: "
@@ -153,6 +154,7 @@ class MUFAC(ImageFolder):
         owners, other = table.split, "part"
         if owners is None:
             owners, other = table.identities, "person"
+
         assert owners is not None
 
         files = [table.folder / path for path in table.paths]

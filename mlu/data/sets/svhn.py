@@ -62,6 +62,7 @@ def read_mat(file: Path, test: bool) -> Part:
             file,
             f"X must be uint8 of shape (32, 32, 3, n), got {images.dtype} of shape {images.shape}",
         )
+
     if labels.ndim != 2 or labels.shape[1] != 1:
         raise malformed(file, f"y must be of shape (n, 1), got {labels.shape}")
 

@@ -185,6 +185,7 @@ def read_values(file: Path, names: pa.Array, label: str, column: pa.ChunkedArray
         )
 
     values: np.ndarray = np.array(meanings, np.int8)[codes]
+
     return values
 
 
@@ -209,6 +210,7 @@ def scan(folder: Path) -> tuple[pa.Array, np.ndarray]:
 
             with os.scandir(f"{folder}/{part}/{person}") as files:
                 found = [f"{person}/{file.name}" for file in files if file.name.endswith(".jpg")]
+
             names.append(pa.array(found, pa.string()))
             parts.append(np.full(len(found), number, np.int8))
 

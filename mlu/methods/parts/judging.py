@@ -20,6 +20,7 @@ def without_tuning(problem: Problem, edit: Edit, images: Split) -> Network:
                 net.get_parameter(name).copy_(value)
 
     recalibrate(net, (batch.images for batch in on_device(problem, images, MEAN_BATCH)))
+
     return net
 
 

@@ -80,6 +80,7 @@ def embedded(canvas: Canvas, title: str, alt: str, caption: str) -> Picture:
     dark = light.replace(INK, _DARK_INK)
 
     width, height = (round(96 * inches) for inches in canvas.get_size_inches())
+
     return Picture(title, alt, caption, data_uri(light), data_uri(dark), width, height)
 
 

@@ -51,6 +51,7 @@ def run_time(setting: Setting) -> Picture | None:
     tidy(passes, "images passed forward and backward", "work")
 
     said = "; ".join(f"{title} {found[0].value:.3g} s" for title, found in known.items())
+
     return embedded(
         canvas,
         "What forgetting costs",
@@ -71,6 +72,7 @@ def known_costs(setting: Setting) -> Costs:
         seconds, work = cell(runs, f"seconds/{stage}"), cell(runs, f"work/{stage}")
         if seconds.value is not None:
             known[title] = seconds, work, runs
+
     return known
 
 

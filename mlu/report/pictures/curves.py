@@ -45,6 +45,7 @@ def entropy_picture(setting: Setting) -> Picture | None:
     outer_legend(canvas, panels[0])
 
     drawn = sorted({run.seed for run in first.values()})
+
     return embedded(
         canvas,
         "How sure the outputs are",
@@ -93,6 +94,7 @@ def arrays_of_run(run: Run, name: str) -> dict[str, np.ndarray]:
     for path, row in rows.items():
         if row.ndim == 1 and row.dtype.kind in "iuf" and np.isfinite(row).all():
             sound[path] = row
+
     return sound
 
 
@@ -106,6 +108,7 @@ def rates(setting: Setting) -> Picture | None:
         found = next(filter(None, (arrays_of_run(run, ROC) for run in group.runs)), {})
         if found:
             curves[group.title] = found
+
     if not curves:
         return None
 
@@ -135,6 +138,7 @@ def draw_attack_rates(axes: Axes, curves: Mapping[str, Arrays], attack: str) -> 
     axes.plot(ends, ends, ":", color=INK, linewidth=1, label="knowing nothing")
     for model in ("original", "retrain"):
         draw_curve(axes, reference, f"{model}/{attack}", model, COLOURS[model])
+
     for (title, found), colour in zip(curves.items(), cycle(HUES), strict=False):
         draw_curve(axes, found, f"unlearned/{attack}", short(title), colour)
 

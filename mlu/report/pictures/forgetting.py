@@ -53,6 +53,7 @@ def trade_off(setting: Setting) -> Picture | None:
         f"{share(rate(group.runs, EXCESS_READ))} points"
         for group in found
     ]
+
     return embedded(
         canvas,
         "What is kept against what can still be read",
@@ -166,6 +167,7 @@ def recorded_correlations(runs: Iterable[Run], labels: Sequence[str]) -> np.ndar
             continue
         if content.get("labels") == list(labels) and found.shape == (len(labels), len(labels)):
             return found
+
     return None
 
 

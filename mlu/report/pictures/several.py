@@ -72,6 +72,7 @@ def draw_residue(axes: Axes, family: Sequence[Setting], path: str) -> None:
             if group.title == title
         ]
         series(axes, found, short(title), colour, marker)
+
     axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
 
 
@@ -100,6 +101,7 @@ def over_time(family: Sequence[Setting]) -> Picture:
     panels[1].legend(frameon=False, fontsize="small")
 
     orders = "; ".join(setting.order for setting in family)
+
     return embedded(
         canvas,
         "Requests over time",

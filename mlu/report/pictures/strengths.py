@@ -52,6 +52,7 @@ def response_picture(setting: Setting) -> Picture | None:
         f"{share(rate(group.runs, EXCESS_READ))} points above Retrain"
         for group in drawn
     ]
+
     return embedded(
         canvas,
         "How the strengths phi and epsilon act",

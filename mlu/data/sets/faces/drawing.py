@@ -223,6 +223,7 @@ def draw_nose(sheet: Sheet, traits: Looks, colours: Looks) -> list[Layer]:
 
     below.add_(0.5 * length)
     bridge = disc(sheet.aside, below, 0.05 + 0.25 * tip, 0.55 * length, sheet.pixel).mul_(0.6)
+
     return [(ball, 1.06 * skin), (bridge, 1.12 * skin), (shadow, 0.5 * skin)]
 
 
@@ -237,6 +238,7 @@ def draw_age(sheet: Sheet, traits: Looks, colours: Looks) -> list[Layer]:
     folds = disc(x.sub_(0.5 * y).add_(0.25), y.sub_(0.58), 0.04, 0.2, sheet.pixel)
 
     marks = torch.maximum(lines, bags).maximum(folds).mul_(0.6 * age).clamp_(max=1)
+
     return [(marks, 0.5 * colours["skin"])]
 
 
@@ -246,6 +248,7 @@ def draw_head(sheet: Sheet, traits: Looks, colours: Looks) -> list[Layer]:
     line = sheet.across.square().mul_(0.5).add_(sheet.down).sub_(0.42).div_(0.12).clamp_(0, 1)
     beard = line.mul_(traits["density"].clamp(min=0)).mul_(face)
     shade = sheet.head.clamp(max=1).square_().mul_(0.4).mul_(face)
+
     return [
         (beard, 0.35 * colours["hair"]),
         (shade, 0.65 * colours["skin"]),
@@ -292,6 +295,7 @@ def hanging_hair(sheet: Sheet, traits: Looks) -> Tensor:
     ends = (sheet.down - length).clamp_(min=0).div_(0.35)
     across = sheet.across / (1.06 + 0.6 * traits["volume"])
     excess = across.square_().addcmul_(dome, dome).addcmul_(ends, ends)
+
     return edge(excess, 0.9, sheet.pixel)
 
 
@@ -304,11 +308,13 @@ def composite(layers: list[Layer], wall: Tensor, sheet: Sheet, traits: Looks) ->
     rest = torch.ones(images, size, size)
     for number, (alpha, _) in enumerate(layers):
         rest -= torch.mul(rest, alpha, out=shares[:, number])
+
     shares[:, -2] = rest
     torch.mul(rest, traits["ramp_x"] * sheet.x + traits["ramp_y"] * sheet.y, out=shares[:, -1])
 
     palette = torch.stack([*(colour for _, colour in layers), wall, torch.ones_like(wall)], dim=2)
     light = traits["light"] * (1 + traits["light_x"] * sheet.x + traits["light_y"] * sheet.y)
+
     return (palette @ shares.flatten(2)).view(images, 3, size, size).mul_(light[:, None])
 
 
