@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import os
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from tests.support.killing import server
 tune_process()
 os.environ["WANDB_MODE"] = "offline"
 
-# The same examples every time, however busy the machine is.
+# The same examples every time, however busy the machine is; all else as whoever started us has said.
 hypothesis.settings.register_profile(
     "same",
+    hypothesis.settings(),
     derandomize=True,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
@@ -64,6 +66,14 @@ BRIEF = ["training.epochs=6", "training.batch_size=32", "logger=none", "trainer.
 def pytest_collection_modifyitems(items):
     ranks = {ROOT / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path, len(LONG)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """What is drawn without a seed of its own is the same, whichever tests came before."""
+    for name, seeded in (("random", "seed"), ("numpy.random", "seed"), ("torch", "manual_seed")):
+        if name in sys.modules:
+            getattr(sys.modules[name], seeded)(0)
 
 
 @pytest.fixture(scope="session")

@@ -181,11 +181,20 @@ def fail(*arguments):
     raise OSError("No space left on device")
 
 
-SLOW = """
+STUCK = """
 import sys, time
 from pathlib import Path
 from mlu.data import prepared as module
 from mlu.data.files import ImageFiles
+decode = ImageFiles.decode
+
+def stuck(self, file):
+    while file.name >= "060.png":
+        time.sleep(1)
+    return decode(self, file)
+
+# In the processes that this one starts as well: they import this file.
+ImageFiles.decode = stuck
 if __name__ == "__main__":
     folder, rows, size, *paths = sys.argv[1:]
     module.SHARD_BYTES = int(rows) * 3 * int(size) ** 2
@@ -195,17 +204,17 @@ if __name__ == "__main__":
 
 
 def test_a_killed_run_leaves_whole_shards_and_no_process_and_the_next_makes_the_rest(photos):
-    # Pictures that take long enough to be killed among.
+    # Half of the pictures are never done: it is killed in the midst of its work, however soon.
     many = [f"big/{number:03}.png" for number in range(120)]
-    pixels = np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     (photos / "big").mkdir()
     from PIL import Image
 
     Image.fromarray(pixels).save(photos / many[0], compress_level=1)
     for path in many[1:]:
         shutil.copy(photos / many[0], photos / path)
-    script = photos / "slow.py"
-    script.write_text(SLOW)
+    script = photos / "stuck.py"
+    script.write_text(STUCK)
     command = [sys.executable, str(script), str(photos), str(ROWS), str(SIZE), *many]
     run = subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}

@@ -3,10 +3,12 @@
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import wandb
 
 from mlu.pipeline import run as pipeline
 from mlu.pipeline import tracking
@@ -31,9 +33,24 @@ def command(outputs):
     return outputs, (*SMALL, f"hydra.run.dir={outputs}/run")
 
 
+def impatient(setting: str, concerned: Callable[[str], bool]) -> None:
+    """W&B waits two seconds for one thing in the runs that are concerned, by their mode.
+
+    Not in all runs: on a busy machine what goes well may take as long.
+    """
+    init = wandb.init
+
+    def begun(*, mode, settings, **given):
+        if concerned(mode):
+            setattr(settings, setting, 2.0)
+        return init(mode=mode, settings=settings, **given)
+
+    wandb.init = begun
+
+
 def out_of_reach(outputs: Path) -> None:
     os.environ |= {"WANDB_MODE": "online", "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": NOBODY}
-    tracking.WANDB_PATIENCE = 2.0
+    impatient("init_timeout", lambda mode: mode == "online")
     launch(*command(outputs))
 
 
@@ -58,7 +75,7 @@ def dying(outputs: Path) -> None:
         return run
 
     tracking.Wandb.opened = shot
-    tracking.WANDB_PATIENCE = 2.0
+    impatient("finish_timeout", lambda mode: not jobs)
     launch(outputs, ("--multirun", *SMALL, "seed=0,1", f"hydra.sweep.dir={outputs}/sweep"))
 
 

@@ -65,7 +65,7 @@ def started(function: Callable[..., object], *arguments: Any) -> BaseProcess:
 
 def ended(process: BaseProcess) -> int:
     """Its exit code."""
-    until(lambda: code_of(process) is not None, PATIENCE)
+    until(lambda: code_of(process) is not None)
     code = code_of(process)
     assert code is not None
     return code
@@ -77,7 +77,7 @@ def code_of(process: BaseProcess) -> int | None:
         return process.exitcode
 
 
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for something that must come true."""
     end = time.monotonic() + seconds
     while not holds():

@@ -3,10 +3,11 @@ to the last bit."""
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL
 
@@ -139,13 +140,24 @@ def end_it(process, outputs: Path, kill: Kill) -> None:
     process.kill()
 
 
-def outcome_of(outputs: Path, kill: Kill) -> Outcome:
-    """A run that is killed, and one that starts again in the same place."""
+def killed(outputs: Path, kill: Kill) -> int:
+    """Exit code of a run that is killed."""
     inside = kill.write if kill.after is None else None
     process = started(launch, *command(outputs), inside)
     if kill.after is not None:
         end_it(process, outputs, kill)
-    code = ended(process)
+    return ended(process)
+
+
+def outcome_of(outputs: Path, kill: Kill) -> Outcome:
+    """A run that is killed, and one that starts again in the same place."""
+    code = killed(outputs, kill)
+    while code == 0 and kill.after:
+        # It was over before, on a machine that is less busy than when the moment was drawn.
+        shutil.rmtree(outputs)
+        kill = replace(kill, after=kill.after / 2)
+        code = killed(outputs, kill)
+
     file = outputs / "run" / "results.json"
     early = json.loads(file.read_text()) if file.is_file() else None
     kept = {stage: kept_epochs(outputs, stage) for stage in TRAINED}
@@ -164,9 +176,7 @@ def outcomes(whole, tmp_path_factory):
 
 def test_the_run_is_killed_in_every_phase_and_in_30_places(outcomes):
     assert len(outcomes) >= 30
-    late = [kill for kill, outcome in outcomes.items() if outcome.code != -SIGKILL]
-    # Another process of the machine may have kept ours from its work, but not often.
-    assert len(late) <= 2, late
+    assert {outcome.code for outcome in outcomes.values()} == {-SIGKILL}
 
 
 def test_a_killed_run_leaves_no_results_or_whole_ones(outcomes, whole):

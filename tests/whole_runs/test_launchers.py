@@ -77,10 +77,12 @@ def test_two_jobs_at_once_train_nothing_twice_and_find_the_same(
     launcher, one_after_the_other, tmp_path
 ):
     write_slurm(tmp_path / "bin")
+    meeting = f"folder: '{tmp_path}', jobs: [1, 2]"
     done = launch(
         tmp_path,
         *SWEEP,
         f"hydra/launcher={launcher}",
+        f"+hydra.callbacks.meeting={{_target_: tests.support.meeting.Meeting, {meeting}}}",
         *LAUNCHERS[launcher],
         env=environment(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}"),
     )
