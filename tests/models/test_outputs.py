@@ -14,7 +14,7 @@ NETS = {"tiny": Tiny(name="tiny"), "resnet18": ResNet(name="resnet18")}
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 5)
+    monkeypatch.setattr(module, "_IMAGES_AT_ONCE", 5)
 
 
 @pytest.fixture
