@@ -4,10 +4,8 @@ import pytest
 import torch
 import torchvision
 import torchvision.models._api as registry
-from torch import nn
 
-from mlu.models.backbones import ResNet, Tiny, VisionTransformer
-from mlu.models.network import matrices
+from mlu.models.backbones import ResNet, VisionTransformer
 from mlu.models.weights import load_trained
 from mlu.system.errors import UserError
 from tests.support.made_nets import LABELS, assert_equal, images, lived_in, one_line, save, tiny
@@ -284,33 +282,3 @@ def test_a_vision_transformer_can_start_from_weights_of_ours(tmp_path):
     trained = tiny_vit(LABELS, size=32, seed=1).float()
     path = str(save(trained.state_dict(), tmp_path / "ours.safetensors"))
     assert_equal(tiny_vit(LABELS, size=32, seed=2, weights=path).float(), trained)
-
-
-def test_layers_that_hold_their_weights_themselves_name_them():
-    kinds = {
-        nn.Conv2d(3, 4, 1): ["weight"],
-        nn.Linear(2, 2): ["weight"],
-        nn.MultiheadAttention(4, 1): ["in_proj_weight"],
-        nn.MultiheadAttention(4, 1, kdim=3, vdim=2): [
-            "q_proj_weight",
-            "k_proj_weight",
-            "v_proj_weight",
-        ],
-        nn.LayerNorm(3): [],
-        nn.BatchNorm2d(3): [],
-        nn.Sequential(nn.Linear(2, 2)): [],
-    }
-    assert [matrices(module) for module in kinds] == list(kinds.values())
-
-
-def test_a_second_eraser_joins_the_first():
-    torch.manual_seed(0)
-    net = Tiny(name="tiny").build(3).eval()
-    images = torch.rand(4, 3, 32, 32)
-    features = net.features(images)
-    width = features.shape[1]
-    maps = [(torch.randn(width, width) / width, torch.randn(width)) for _ in range(2)]
-    for matrix, offset in maps:
-        net.erase(matrix, offset)
-        features = features @ matrix.T + offset
-    torch.testing.assert_close(net.features(images), features, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TUNED = """
+import os, sys
+from mlu.system.process import tune_process
+tune_process({threads})
+print(os.environ["GOMP_SPINCOUNT"], os.environ.get("OMP_NUM_THREADS"), "torch" in sys.modules)
+"""
+
+# A grandchild that outlives its parent's death unless it ends with it.
+ORPHAN = """
+import multiprocessing, os, time
+from mlu.system.process import end_with_parent
+
+def child(pipe):
+    end_with_parent()
+    pipe.send(os.getpid())
+    time.sleep(600)
+
+if __name__ == "__main__":
+    ours, theirs = multiprocessing.Pipe()
+    multiprocessing.get_context("spawn").Process(target=child, args=(theirs,)).start()
+    print(ours.recv(), flush=True)
+    os._exit(1)
+"""
+
+
+def said(program, **environment):
+    kept = {name: value for name, value in os.environ.items() if "OMP" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("threads", "environment", "expected"),
+    [
+        (None, {}, ["1000", "None"]),
+        (3, {}, ["1000", "3"]),
+        (3, {"GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": "2"}, ["7", "2"]),
+    ],
+)
+def test_a_process_is_tuned_but_for_what_the_user_has_set(threads, environment, expected):
+    *found, knows_torch = said(TUNED.format(threads=threads), **environment)
+    assert found == expected
+    assert knows_torch == "False"
+
+
+def is_running(process):
+    """Whether it is there and no zombie that waits for whoever adopted it."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+    return state != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_process_ends_with_its_parent(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(ORPHAN)
+    done = subprocess.run(
+        [sys.executable, program],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    child = int(done.stdout)
+    deadline = time.monotonic() + 60
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(child)
