@@ -24,7 +24,7 @@ from tests.support.killing import server
 tune_process()
 os.environ["WANDB_MODE"] = "offline"
 
-# The same examples every time, however busy the machine is; all else as whoever started us has said.
+# The same examples every time, however busy the machine is; else as whoever started us has said.
 hypothesis.settings.register_profile(
     "same",
     hypothesis.settings(),

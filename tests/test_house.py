@@ -1,4 +1,4 @@
-"""How the code of mlu reads: paragraphs in long bodies, docstrings that begin with what a thing is."""
+"""How mlu reads: paragraphs in long bodies, docstrings that begin with what a thing is."""
 
 import ast
 import re
