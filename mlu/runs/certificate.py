@@ -83,7 +83,7 @@ def certificate_of(folder: Path) -> dict[str, Any]:
         "files": files,
         "figures": [as_json(answer) for answer in answers_of(run)],
         "not_run": not_run(run),
-        "seconds": {stage: run.results.seconds.get(stage) for stage in _SECONDS},
+        "seconds": {stage: run.figures.get(f"seconds/{stage}") for stage in _SECONDS},
         "device": about.device or _NOT_RECORDED,
         "date": about.date or _NOT_RECORDED,
         "commit": about.commit or _NOT_RECORDED,

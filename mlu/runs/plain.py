@@ -37,7 +37,7 @@ def models_table(run: Run) -> PlainTable:
     rows = []
     for model, stage in _STAGES.items():
         figures = [run.figures.get(f"{model}/{part}") for part in parts]
-        rows.append([model, *figures, run.results.seconds[stage]])
+        rows.append([model, *figures, run.figures.get(f"seconds/{stage}")])
 
     return ["model", *parts, "seconds"], rows
 

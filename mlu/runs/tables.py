@@ -29,14 +29,14 @@ _NOTHING = "–"
 
 def run_table(run: Run) -> Table:
     """Rows original, retrain and unlearned of one run; test split, 95 % intervals in brackets."""
-    facts, seconds = run.results.run, run.results.seconds
+    facts = run.results.run
     columns = shown_columns([run])
     title = f"{facts.dataset}, {facts.backbone}: forget {', '.join(facts.forget_label)}"
     table = headed(text_of(title), "model", columns)
 
     rows = (
         ("original", "original", "original", ""),
-        ("retrain", "retrain", "retrain", "1×" if seconds["retrain"] else ""),
+        ("retrain", "retrain", "retrain", "1×" if run.figures.get("seconds/retrain") else ""),
         (
             "unlearned",
             f"[bold]unlearned ({text_of(facts.method)})",
@@ -45,7 +45,7 @@ def run_table(run: Run) -> Table:
         ),
     )
     for model, label, stage, speedup in rows:
-        cost = number_text(seconds[stage], " s")
+        cost = number_text(run.figures.get(f"seconds/{stage}"), " s")
         table.add_row(label, *figure_texts(run, model, columns), cost, speedup)
 
     return table
@@ -56,7 +56,7 @@ def sweep_table(jobs: Sequence[tuple[str, Run]]) -> Table:
     columns = shown_columns([run for _, run in jobs])
     table = headed("after forgetting, test split", "job", columns)
     for name, run in jobs:
-        seconds = number_text(run.results.seconds["unlearn"], " s")
+        seconds = number_text(run.figures.get("seconds/unlearn"), " s")
         speedup = number_text(run.results.speedup, "×")
         table.add_row(text_of(name), *figure_texts(run, "unlearned", columns), seconds, speedup)
 

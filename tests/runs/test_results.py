@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlu.runs.results import Results, finite_number, objective_of
+from mlu.runs.tables import run_table
 from mlu.system.errors import UserError
 from tests.support.made_runs import made_run, results_of
 
@@ -78,6 +79,12 @@ def test_a_figure_is_finite_or_none(value):
     found = finite_number(value)
     assert found is None or (math.isfinite(found) and found == value)
     assert made_run({"x": value}).figures["x"] == found
+
+
+def test_a_number_that_no_float_holds_is_no_figure():
+    run = made_run({"x": 10**400}, seconds={"unlearn": 10**400})
+    assert run.figures["x"] is run.figures["seconds/unlearn"] is None
+    assert run_table(run).row_count == 3
 
 
 def test_an_objective_is_a_figure_or_refused():
