@@ -37,16 +37,20 @@ hypothesis.settings.load_profile("same")
 ROOT = Path(__file__).parent
 LONG = (
     "whole_runs/test_killed.py",
-    "training/test_team.py",
-    "whole_runs/test_launchers.py",
     "methods/test_contract.py",
+    "test_library.py",
     "pipeline/test_run.py",
     "whole_runs/test_storage_faults.py",
-    "test_library.py",
-    "whole_runs/test_experiments.py",
+    "whole_runs/test_launchers.py",
     "whole_runs/test_bad_input.py",
+    "whole_runs/test_experiments.py",
+    "training/test_team.py",
+    "pipeline/test_evidence.py",
+    "launch/test_cli.py",
+    "pipeline/test_shadows.py",
 )
-"""Files that take longest, which come first: else one core waits at the end for another."""
+"""Files that take longest, which come first: else one core waits at the end for another. Those that
+start several processes are not side by side."""
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 
