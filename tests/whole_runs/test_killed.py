@@ -21,6 +21,7 @@ EPOCHS, TRAINED = 3, ("original", "retrain")
 RUN = (
     *SMALL,
     "dataset.images=120",
+    "dataset.image_size=16",
     "method=wf",
     f"training.epochs={EPOCHS}",
 )
@@ -36,6 +37,8 @@ PHASES: dict[str, Callable[[str], bool]] = {
     ),
 }
 """Which writes belong to a phase."""
+ALONE = ("start", "data", "training", "models", "attacks", "unlearning")
+"""Phases that W&B has no part in: there it is left out, which makes a run a quarter shorter."""
 OF_EACH, OF_TRAINING = 3, 5
 BETWEEN = {
     "unlearning": ("cache/random", "cache/attack"),
@@ -54,10 +57,12 @@ class Kill:
     Attributes:
         write: Number of the write that happens last, or of the one that does not (`after` None).
         after: Seconds from that write on; None to end just before it.
+        tracked: Whether W&B is told of the run.
     """
 
     write: int
     after: float | None = None
+    tracked: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ class Outcome:
     folder: Path
 
 
-def command(outputs):
-    return outputs, (*RUN, f"hydra.run.dir={outputs}/run")
+def command(outputs, tracked=True):
+    logger = [] if tracked else ["logger=none"]
+    return outputs, (*RUN, *logger, f"hydra.run.dir={outputs}/run")
 
 
 @pytest.fixture(scope="module")
@@ -92,22 +98,36 @@ def whole(tmp_path_factory):
     return outputs
 
 
-def kills(outputs: Path) -> list[Kill]:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same without W&B."""
+    outputs = tmp_path_factory.mktemp("alone")
+    assert ended(started(launch, *command(outputs, tracked=False))) == 0
+    return outputs
+
+
+def kills(whole: Path, alone: Path) -> list[Kill]:
     """Points of every phase, and moments drawn evenly over the whole run."""
-    done, draw = writes(outputs), random.Random(0)
+    draw = random.Random(0)
     chosen = []
     for phase, belongs in PHASES.items():
+        tracked = phase not in ALONE
+        done = writes(whole if tracked else alone)
         own = [number for number, write in enumerate(done) if belongs(write.path)]
         assert len(own) >= OF_EACH, phase
         chosen += [
-            Kill(number)
+            Kill(number, tracked=tracked)
             for number in draw.sample(own, OF_TRAINING if phase == "training" else OF_EACH)
         ]
-    for before, behind in BETWEEN.values():
+    for phase, (before, behind) in BETWEEN.items():
+        tracked = phase not in ALONE
+        done = writes(whole if tracked else alone)
         first = next(number for number, write in enumerate(done) if write.path.startswith(behind))
         assert done[first - 1].path.startswith(before)
         gap = done[first].at - done[first - 1].at
-        chosen += [Kill(first - 1, gap * share) for share in (0.2, 0.7)]
+        chosen += [Kill(first - 1, gap * share, tracked) for share in (0.2, 0.7)]
+
+    done = writes(whole)
     for _ in range(MOMENTS):
         at = draw.uniform(done[0].at, done[-1].at)
         number = max(number for number, write in enumerate(done) if write.at <= at)
@@ -143,7 +163,7 @@ def end_it(process, outputs: Path, kill: Kill) -> None:
 def killed(outputs: Path, kill: Kill) -> int:
     """Exit code of a run that is killed."""
     inside = kill.write if kill.after is None else None
-    process = started(launch, *command(outputs), inside)
+    process = started(launch, *command(outputs, kill.tracked), inside)
     if kill.after is not None:
         end_it(process, outputs, kill)
     return ended(process)
@@ -161,14 +181,14 @@ def outcome_of(outputs: Path, kill: Kill) -> Outcome:
     file = outputs / "run" / "results.json"
     early = json.loads(file.read_text()) if file.is_file() else None
     kept = {stage: kept_epochs(outputs, stage) for stage in TRAINED}
-    again = ended(started(launch, *command(outputs)))
+    again = ended(started(launch, *command(outputs, kill.tracked)))
     return Outcome(code, early, kept, again, epochs_of(outputs), outputs)
 
 
 @pytest.fixture(scope="module")
-def outcomes(whole, tmp_path_factory):
+def outcomes(whole, alone, tmp_path_factory):
     """Of all kills, two at a time."""
-    points = kills(whole)
+    points = kills(whole, alone)
     folders = [tmp_path_factory.mktemp(f"kill{number}") for number in range(len(points))]
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(points, pool.map(outcome_of, folders, points), strict=True))

@@ -12,7 +12,10 @@ import pytest
 
 from mlu.runs.layout import CONFIG, FAILURE, RESULTS
 from mlu.system.process import tune_process
+from tests.support import killing
 from tests.support.command_line import launch
+from tests.support.killing import ended as ended_with
+from tests.support.killing import started
 from tests.support.made_slurm import write_slurm
 
 TINY = [
@@ -67,7 +70,7 @@ def ended(sweep):
 @pytest.fixture(scope="module")
 def one_after_the_other(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    assert launch(folder, *SWEEP, env=environment(OMP_NUM_THREADS="1")).returncode == 1
+    assert ended_with(started(killing.launch, folder, SWEEP)) == 1
     (sweep,) = folder.glob("sweeps/*")
     return [decided(results) for results in ended(sweep)]
 

@@ -20,6 +20,7 @@ from tests.support.killing import CHANGES, SAID, SMALL, ended, launch, started, 
 
 RUN = (
     *SMALL,
+    "dataset.images=120",
     "method=wf",
     "training.epochs=2",
     "logger=none",
@@ -128,7 +129,7 @@ def test_a_sweep_on_a_full_disk_says_what_is_lost_and_how_to_repeat_it(whole, tm
 
 @pytest.mark.parametrize("size", [300_000, 2_000_000])
 def test_what_breaks_off_in_the_middle_of_a_file_is_no_file(size, whole, tmp_path):
-    """The images have 614,528 bytes, a checkpoint 2.6 million."""
+    """The images have 368,768 bytes, a checkpoint 2.6 million."""
     assert ended(started(limited, tmp_path, size)) == 2, (tmp_path / SAID).read_text()
     assert last_line(tmp_path).startswith("cannot write")
     assert "File too large; make room" in last_line(tmp_path)
