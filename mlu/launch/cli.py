@@ -30,8 +30,17 @@ from mlu.launch.compose import (
     register_resolvers,
     values_of,
 )
+from mlu.launch.jobs import begun, note_of
 from mlu.launch.options import CONF, config_folders
-from mlu.launch.sweep import broken_off, clear, launcher_of, record_failure, sweep_under_way
+from mlu.launch.sweep import (
+    board_of_job,
+    broken_off,
+    clear,
+    has_begun,
+    launcher_of,
+    record_failure,
+    sweep_under_way,
+)
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError, plain_fault
 from mlu.system.process import tune_process
 
@@ -94,22 +103,25 @@ def job(config: DictConfig) -> JobOutcome:
     # Here, since a launcher may start it in a process of its own. Joblib and Ray limit its threads,
     # submitit does not.
     tune_process(threads=hydra_config.launcher.get("cpus_per_task") if sweep else None)
-    clear(folder)
+    board = board_of_job()
+    note = note_of(hydra_config, board)
 
     try:
-        register_resolvers()
-        folders = config_folders(hydra_config.runtime.config_sources)
-        values = values_of(config, folders)
-        check_config(values, folders)
-        group = Path(hydra_config.sweep.dir).name if sweep else None
-        return JobOutcome(carried_out(values, folder, group))
+        with begun(note, board, config):
+            clear(folder)
+            register_resolvers()
+            folders = config_folders(hydra_config.runtime.config_sources)
+            values = values_of(config, folders)
+            check_config(values, folders)
+            group = Path(hydra_config.sweep.dir).name if sweep else None
+            return JobOutcome(carried_out(values, folder, group))
 
     except Exception as fault:
         found = plain_fault(fault)
         if not isinstance(found, UserError):
             traceback.print_exc()
         if sweep:
-            record_failure(folder, hydra_config, found)
+            record_failure(note, found, board)
         return JobOutcome(fault=found)
 
 
@@ -164,12 +176,16 @@ def refuse_two_commands(given: argparse.Namespace) -> None:
 def ending_of(fault: Exception, folders: tuple[Path, ...]) -> Ending:
     """The command's end after what has reached it; raises what is nobody's mistake."""
     found, sweep = plain_fault(fault), sweep_under_way()
-    if isinstance(fault, HydraException | OmegaConfBaseException):
-        return Ending(explain(fault, folders), USAGE_ERROR)
+    composing = isinstance(fault, HydraException)
+    if composing or isinstance(fault, OmegaConfBaseException):
+        found = UserError(explain(fault, folders))
 
-    if sweep is not None and (launcher_of(sweep) != "basic" or isinstance(found, UserError)):
+    if sweep is not None and (has_begun(sweep) or not composing):
+        line = broken_off(sweep, found, of_a_job=not composing)
+        if launcher_of(sweep) == "basic" and not isinstance(found, UserError):
+            raise fault
         # The launcher's own: jobs answer for theirs.
-        return Ending(broken_off(sweep, found), FAILURE)
+        return Ending(line, FAILURE)
 
     if isinstance(found, UserError):
         return Ending(str(found), USAGE_ERROR)

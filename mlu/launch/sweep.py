@@ -1,23 +1,26 @@
 """The end of a sweep: a table of its jobs, and how to repeat those that failed."""
 
-import json
+import secrets
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mlu.launch.options import config_folders, files_of
+from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
 from mlu.launch.tune import leave_best
-from mlu.runs.layout import FAILURE, LEFT, RESULTS, write_json
-from mlu.runs.read import Run, job_of
+from mlu.runs.layout import FAILURE, LEFT, write_json
+from mlu.runs.notes import OURS, Note, Noticeboard
+from mlu.runs.read import Gap, Run, job_of
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
 
 PLUGINS = "hydra_plugins."
@@ -26,8 +29,27 @@ PLUGINS = "hydra_plugins."
 FAILED = 1
 """Exit code of a sweep of which a job has failed."""
 
-_UNDER_WAY: list[DictConfig] = []
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that this process has begun.
+
+    Attributes:
+        config: Its configuration, with Hydra's own part.
+        board: Where its jobs, and no others, leave notes.
+        plan: The overrides of its jobs in order, as far as they are known beforehand.
+    """
+
+    config: DictConfig
+    board: Noticeboard
+    plan: Sequence[Sequence[str]] = ()
+
+
+_UNDER_WAY: list[Sweep] = []
 """The sweep under way. Hydra makes the callback itself and lets nobody else see it."""
+
+_BOARD: list[Noticeboard] = []
+"""Where the job that this process begins leaves its note, if it is one of a sweep."""
 
 
 def clear(folder: Path) -> None:
@@ -37,24 +59,25 @@ def clear(folder: Path) -> None:
             file.unlink()
 
 
-def record_failure(folder: Path, config: HydraConf, fault: Exception) -> None:
-    """Leave a failed job's error and the command that repeats it beside its log.
+def record_failure(note: Note, fault: Exception, board: Noticeboard | None) -> None:
+    """Leave a failed job's error and the command that repeats it.
+
+    They are left among the notes of the sweep, and beside the job's log if the folder is its own.
 
     Args:
-        folder: Of the job.
-        config: Hydra's own, of the job.
+        note: The job's.
         fault: What ended it.
+        board: Of the sweep, if it has one.
     """
-    lines = str(fault).strip().splitlines() or [""]
-    failure = {
-        "error": f"{type(fault).__name__}: {lines[0]}",
-        "command": command_of(config.overrides.task, config),
-    }
+    failed = replace(note, error=f"{type(fault).__name__}: {first_line(fault)}")
     try:
-        write_json(failure, folder / FAILURE)
+        if board is not None:
+            board.leave(failed)
+        if note.is_last:
+            write_json({"error": failed.error, "command": failed.command}, note.folder / FAILURE)
     except OSError as full:
         # The disk may be what failed. The end of the sweep sees that there are no results.
-        print(f"{folder / FAILURE}: {full}: {failure['error']}", file=sys.stderr)
+        print(f"{note.folder / FAILURE}: {full}: {failed.error}", file=sys.stderr)
 
 
 def command_of(overrides: Iterable[str], config: HydraConf) -> str:
@@ -64,6 +87,7 @@ def command_of(overrides: Iterable[str], config: HydraConf) -> str:
         source.path for source in config.runtime.config_sources if source.provider == "command-line"
     ]
     given = [word for folder in folders for word in ("--config-dir", folder)]
+    given += [word for word in as_written(config.overrides.hydra) if "hydra.searchpath" in word]
     # An experiment may itself ask for a sweep.
     single = (
         ["hydra.mode=RUN"]
@@ -75,24 +99,59 @@ def command_of(overrides: Iterable[str], config: HydraConf) -> str:
 
 
 class SweepSummary(Callback):
-    """Begins and ends a sweep; Hydra calls it in the process that has started the sweep."""
+    """Begins and ends a sweep; Hydra calls it in the process that has started the sweep.
+
+    A copy of it goes with each job into the launcher's processes: so these know which sweep it is.
+    """
+
+    def __init__(self) -> None:
+        self.board: Noticeboard | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         refuse_missing_launcher(config)
-        _UNDER_WAY[:] = [config]
+        refuse_hopeless(config)
+        # What cannot be composed Hydra tells a moment later.
+        with suppress(*UNPLANNED):
+            self.board = new_board(config)
+            _UNDER_WAY[:] = [Sweep(config, self.board, planned(config) or ())]
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _BOARD[:] = [] if self.board is None else [self.board]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Sum the sweep up; it ends the command where a job, or this, has failed."""
-        _UNDER_WAY.clear()
-        if sum_up(config):
+        if _UNDER_WAY and sum_up(_UNDER_WAY.pop()):
             sys.exit(FAILED)
+
+
+def new_board(config: DictConfig) -> Noticeboard:
+    """The place for notes of a sweep that begins; other sweeps may share its folder."""
+    sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(8)}"
+    return Noticeboard(sweep, Path(config.hydra.sweep.dir).absolute() / OURS / "sweeps" / sweep)
+
+
+def refuse_hopeless(config: DictConfig) -> None:
+    """End before a sweep of which it is known that its jobs would spoil each other's work."""
+    try:
+        check_search(config)
+        check_folders(config)
+    except UserError as fault:
+        print(fault, file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    except UNPLANNED:
+        return
+
+
+def board_of_job() -> Noticeboard | None:
+    """Where the job that this process has begun leaves its note; None for a run of its own."""
+    return _BOARD[0] if _BOARD else None
 
 
 def refuse_missing_launcher(config: DictConfig) -> None:
     """End before a sweep whose launcher is not installed."""
     module = str(config.hydra.launcher._target_).rpartition(".")[0]
     if module.startswith(PLUGINS) and not is_installed(module):
-        line = f"hydra/launcher={launcher_of(config)} needs pip install 'mlu[cluster]'"
+        line = f"hydra/launcher={launcher_in(config)} needs pip install 'mlu[cluster]'"
         print(line, file=sys.stderr)
         sys.exit(USAGE_ERROR)
 
@@ -104,14 +163,14 @@ def is_installed(module: str) -> bool:
         return False
 
 
-def sum_up(config: DictConfig) -> int:
+def sum_up(sweep: Sweep) -> int:
     """Show what a sweep has found and what has failed; how much has failed."""
     failed = 0
     try:
-        results = show_results(config)
-        failed = show_failures(config, results)
-        if config.experiment == "tune":
-            conclude(config, results)
+        results = show_results(sweep)
+        failed = show_failures(sweep, results)
+        if sweep.config.experiment == "tune":
+            conclude(sweep, results)
 
     except Exception as fault:  # Hydra would make a mere warning of it
         failed += 1
@@ -122,90 +181,129 @@ def sum_up(config: DictConfig) -> int:
     return failed
 
 
-def sweep_under_way() -> DictConfig | None:
-    """The configuration of the sweep that this process has begun and not ended."""
+def sweep_under_way() -> Sweep | None:
+    """The sweep that this process has begun and not ended."""
     return _UNDER_WAY[0] if _UNDER_WAY else None
 
 
-def show_results(config: DictConfig) -> dict[Path, Run]:
-    """The jobs of a sweep that have results, by their folders, and their table."""
-    from mlu.runs.tables import show_table, sweep_table
+def show_results(sweep: Sweep) -> dict[int, Run]:
+    """The jobs of a sweep that have results, by their numbers, and their table."""
+    from mlu.runs.tables import show_sweep
 
-    jobs = [job_of(folder) for folder in folders_with(config, RESULTS)]
-    runs = {job.folder: job for job in jobs if isinstance(job, Run)}
+    notes = sweep.board.notes()
+    found = {note.number: job_of(note.folder) for note in notes if note.is_done and note.is_last}
+    runs = {number: job for number, job in found.items() if isinstance(job, Run)}
     if runs:
-        show_table(sweep_table([(job_name(job), run) for job, run in runs.items()]))
+        show_sweep(runs, overrides_of_all(sweep, notes))
 
     return runs
 
 
-def show_failures(config: DictConfig, results: Mapping[Path, object]) -> int:
+def overrides_of_all(sweep: Sweep, notes: Iterable[Note]) -> dict[int, list[str]]:
+    """The overrides of the jobs of a sweep, by their numbers, as far as they are known."""
+    plan = {number: list(overrides) for number, overrides in enumerate(sweep.plan)}
+    return plan | {note.number: list(note.overrides) for note in notes}
+
+
+def show_failures(
+    sweep: Sweep, results: Mapping[int, object], faults: Mapping[int, str] | None = None
+) -> int:
     """Say which jobs failed, or left nothing, and how to repeat them; returns how many.
 
-    `results` are those of the others.
+    Args:
+        sweep: Theirs.
+        results: Those of the others.
+        faults: What ended jobs before they could leave a note.
     """
-    failures = failures_of(config)
-    for job, failure in failures.items():
-        print(
-            f"job {job.name} failed: {printable(failure['error'])}\n"
-            f"  repeat it: {printable(failure['command'])}"
-        )
+    notes = {note.number: note for note in sweep.board.notes()}
+    faults = faults or {}
+    asked = overrides_of_all(sweep, notes.values())
+    numbers = sorted({*range(max(asked, default=-1) + 1), *faults} - results.keys())
+    if not notes:
+        # A word on each of those that never began would say one thing many times.
+        numbers = sorted(faults)
 
-    begun = {
-        file.parents[1] for file in Path(config.hydra.sweep.dir).glob("*/.hydra/overrides.yaml")
-    }
-    lost = sorted(begun - failures.keys() - results.keys(), key=job_number)
-    for job in lost:
-        print(f"job {job.name} has no results: it was ended, or still runs")
-        print(f"  repeat it: {command_of(overrides_of(job), config.hydra)}")
+    for number in numbers:
+        note = notes.get(number)
+        print(f"job {number} {shortcoming(note, faults.get(number))}")
+        if note is not None:
+            print(f"  repeat it: {printable(note.command)}")
+        elif number in asked:
+            print(f"  repeat it: {printable(command_of(asked[number], sweep.config.hydra))}")
 
-    return len(failures) + len(lost)
+    return len(numbers)
 
 
-def broken_off(config: DictConfig, fault: Exception) -> str:
-    """Show what there is of a sweep that its launcher did not bring to an end; why it did not."""
-    show_failures(config, show_results(config))
+def shortcoming(note: Note | None, fault: str | None = None) -> str:
+    """The words for what is wrong with a job that has no results to show.
+
+    Args:
+        note: The job's; None where it has left none.
+        fault: What has then ended it; None where that is not known.
+    """
+    if note is None:
+        return "has not begun" if fault is None else f"failed: {printable(fault)}"
+
+    if note.error is not None:
+        return f"failed: {printable(note.error)}"
+
+    if not note.is_last:
+        return f"has no results: another job has begun in {printable(str(note.folder))} since"
+
+    job = job_of(note.folder)
+    if note.is_done and isinstance(job, Gap):
+        return f"failed: {printable(job.reason)}"
+
+    return "has no results: it was ended, or still runs"
+
+
+def broken_off(sweep: Sweep, fault: Exception, of_a_job: bool = False) -> str:
+    """Show what there is of a sweep that its launcher did not bring to an end; why it did not.
+
+    Args:
+        sweep: The sweep.
+        fault: What has ended it.
+        of_a_job: Whether a job may have raised it, before it could answer for it.
+    """
     reason = str(fault).strip() or type(fault).__name__
-    return f"hydra/launcher={launcher_of(config)} broke off: {reason}"
+    faults = {}
+    if of_a_job and launcher_of(sweep) == "basic":
+        # One job after the other: it is that of the first without a note.
+        begun = {note.number for note in sweep.board.notes()}
+        jobs = range(len(sweep.plan))
+        faults = dict.fromkeys([job for job in jobs if job not in begun][:1], reason)
+
+    show_failures(sweep, show_results(sweep), faults)
+    return f"hydra/launcher={launcher_of(sweep)} broke off: {reason}"
 
 
-def launcher_of(config: DictConfig) -> str:
+def has_begun(sweep: Sweep) -> bool:
+    """Whether some job of a sweep has begun."""
+    return bool(sweep.board.notes())
+
+
+def launcher_of(sweep: Sweep) -> str:
     """The launcher of a sweep, as the command line names it."""
+    return launcher_in(sweep.config)
+
+
+def launcher_in(config: DictConfig) -> str:
     return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
-def folders_with(config: DictConfig, name: str) -> list[Path]:
-    """Folders of the jobs of a sweep that have left a file, in order."""
-    files = Path(config.hydra.sweep.dir).glob(f"*/{name}")
-    return sorted((file.parent for file in files), key=job_number)
-
-
-def failures_of(config: DictConfig) -> dict[Path, dict[str, Any]]:
-    """The notes that failed jobs of a sweep have left whole, by their folders, in order."""
-    whole = {}
-    for folder in folders_with(config, FAILURE):
-        with suppress(OSError, ValueError, RecursionError):
-            whole[folder] = json.loads((folder / FAILURE).read_text())
-    return whole
-
-
-def conclude(config: DictConfig, runs: Mapping[Path, Run]) -> None:
+def conclude(sweep: Sweep, runs: Mapping[int, Run]) -> None:
     """Leave what a search for a method's settings has found."""
-    trials = [(overrides_of(job), run.results) for job, run in runs.items()]
-    folders = config_folders(config.hydra.runtime.config_sources)
+    notes = [note for note in sweep.board.notes() if note.number in runs]
+    methods = sorted({str(note.choices["method"]) for note in notes})
+    if len(methods) > 1:
+        raise UserError(
+            f"experiment=tune looks for the settings of one method, and its trials are of "
+            f"{' and '.join(methods)}: nothing is written; give one, such as method={methods[0]}"
+        )
+
+    trials = [(note.overrides, runs[note.number].results) for note in notes]
+    folders = config_folders(sweep.config.hydra.runtime.config_sources)
     files = {file.stem: file for file in files_of("method", folders)}
-    for line in leave_best(trials, files[config.method.name], Path(config.outputs)):
+    method = methods[0] if methods else sweep.config.hydra.runtime.choices["method"]
+    for line in leave_best(trials, files[method], Path(sweep.config.outputs)):
         print(line)
-
-
-def job_number(job: Path) -> tuple[int, str]:
-    return (int(job.name), "") if job.name.isdigit() else (0, job.name)
-
-
-def job_name(job: Path) -> str:
-    return " ".join(overrides_of(job))
-
-
-def overrides_of(job: Path) -> list[str]:
-    """The overrides of a job, as Hydra wrote them down."""
-    return list(yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()))

@@ -108,7 +108,7 @@ def leave_best(
     where = f"{run.dataset}, {run.backbone}, {forgotten} forgotten, seed {run.seed}"
     cost = f"the search took {seconds:.0f} s of unlearning and attacks"
 
-    file = outputs / TUNED / "method" / f"{run.method}_tuned.yaml"
+    file = outputs / TUNED / "method" / f"{source.stem}_tuned.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     header = "".join(f"# {line}\n" for line in (found, where, f"{cost}, {run.date}, {run.device}"))
     file.write_text(header + yaml.safe_dump(settings, sort_keys=False))

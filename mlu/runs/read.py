@@ -12,6 +12,7 @@ import yaml
 
 from mlu.runs.layout import CONFIG, FAILURE, RESULTS, is_configuration
 from mlu.runs.moved import present_config
+from mlu.runs.notes import ASKED, MARK, note_in
 from mlu.runs.results import Figure, Results
 from mlu.runs.rows import AttackRow, Declaration, declared, rows_among
 from mlu.system.errors import UserError, first_line
@@ -72,7 +73,7 @@ class Run:
     @cached_property
     def composed(self) -> dict[str, Any]:
         """The configuration with its references: all that a failed job left of it."""
-        return read_yaml(self.folder / ".hydra" / CONFIG)
+        return read_asked(self.folder)
 
     @cached_property
     def attacks(self) -> Mapping[str, Declaration]:
@@ -169,10 +170,14 @@ def job_folders(path: Path) -> Iterator[Path]:
         raise UserError(f"no folder {path}: give the folder of a run or a sweep")
 
     for place, folders, files in os.walk(path):
-        begun = (Path(place) / ".hydra" / "overrides.yaml").is_file()
-        if begun or RESULTS in files or FAILURE in files:
+        if has_begun_in(Path(place)) or RESULTS in files or FAILURE in files:
             yield Path(place).resolve()
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural)
+
+
+def has_begun_in(folder: Path) -> bool:
+    """Whether a job has begun in a folder; one of an older version has left only Hydra's files."""
+    return any((folder / name).is_file() for name in (MARK, ".hydra/overrides.yaml"))
 
 
 def natural(name: str) -> tuple[int, str]:
@@ -182,7 +187,7 @@ def natural(name: str) -> tuple[int, str]:
 
 def job_of(folder: Path) -> Run | Gap:
     """The job in a folder; one that cannot be read is a gap with its reason."""
-    composed = read_yaml(folder / ".hydra" / CONFIG)
+    composed = read_asked(folder)
     if (folder / RESULTS).is_file():
         try:
             return read_run(folder)
@@ -195,7 +200,10 @@ def job_of(folder: Path) -> Run | Gap:
         error, command = failure.get("error", "failed"), failure.get("command")
         return Gap(folder, str(error), str(command or "") or None, composed)
 
-    return Gap(folder, f"no {RESULTS}: still running, or ended from outside", composed=composed)
+    reason = f"no {RESULTS}: still running, or ended from outside"
+    note = note_in(folder)
+
+    return Gap(folder, reason, (note.command or None) if note else None, composed)
 
 
 def read_run(folder: Path) -> Run:
@@ -209,6 +217,11 @@ def read_run(folder: Path) -> Run:
     _ = run.figures
 
     return run
+
+
+def read_asked(folder: Path) -> dict[str, Any]:
+    """The configuration of a job before references were resolved, where it has left one."""
+    return read_yaml(folder / ASKED) or read_yaml(folder / ".hydra" / CONFIG)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The tables in a terminal at the end of a run and of a sweep."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -51,10 +52,47 @@ def run_table(run: Run) -> Table:
     return table
 
 
+def show_sweep(runs: Mapping[int, Run], overrides: Mapping[int, Sequence[str]]) -> None:
+    """Show the table of a sweep, below what all its jobs were given.
+
+    Args:
+        runs: Those of its jobs that have results, by their numbers.
+        overrides: What each job was given, also those without results.
+    """
+    shared = shared_words(overrides.values())
+    if shared:
+        show_line(f"all jobs: {text_of(phrase(shared))}")
+
+    known = set(shared)
+    jobs = []
+    for number, run in sorted(runs.items()):
+        own = [word for word in overrides[number] if word not in known]
+        jobs.append((f"{number} {phrase(own)}".strip(), run))
+    show_table(sweep_table(jobs))
+
+
+def shared_words(jobs: Iterable[Sequence[str]]) -> list[str]:
+    """The words that each of several lists holds, in the order of the first.
+
+    >>> shared_words([["seed=1", "phi=0.1"], ["phi=0.1", "seed=2"]])
+    ['phi=0.1']
+    """
+    first, *others = jobs
+    shared = set(first).intersection(*others)
+    return [word for word in first if word in shared]
+
+
+def phrase(words: Iterable[str]) -> str:
+    """Words in one line; one with blanks in it stands in quotes."""
+    return " ".join(shlex.quote(word) if " " in word else word for word in words)
+
+
 def sweep_table(jobs: Sequence[tuple[str, Run]]) -> Table:
-    """One row for each job of a sweep, by its overrides."""
+    """One row for each job of a sweep, by its name."""
     columns = shown_columns([run for _, run in jobs])
     table = headed("after forgetting, test split", "job", columns)
+    # Names are broken where they must be, and never cut.
+    table.columns[0].overflow = "fold"
     for name, run in jobs:
         seconds = number_text(run.figures.get("seconds/unlearn"), " s")
         speedup = number_text(run.results.speedup, "×")
@@ -172,3 +210,8 @@ def show_table(table: Table) -> None:
     console = Console()
     # In a pipe or a log there is no width to keep to, and a cut figure is worth nothing.
     console.print(table) if console.is_terminal else Console(width=160).print(table)
+
+
+def show_line(text: str) -> None:
+    """Show marked text, broken by the terminal alone."""
+    Console().print(text, soft_wrap=True, highlight=False)

@@ -1,8 +1,9 @@
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from mlu.runs.tables import attack_table, run_table, sweep_table
+from mlu.runs.tables import attack_table, run_table, show_sweep, sweep_table
 from tests.support.made_runs import made_run
 
 SIDES = ("random", "original", "retrain", "unlearned")
@@ -79,3 +80,58 @@ def test_columns_of_attacks_are_there_only_where_they_were_run():
     )
     assert rows["method=wf"] == ["0.950", "0.500", "-0.060 [-0.090, -0.040]", "4.0 s", "30.1×"]
     assert rows["method=head"] == ["0.950", "0.500", "–", "4.0 s", "30.1×"]
+
+
+FAMILY = "forget_label.names=[Bald,Young]"
+SWEEPS = {
+    "two methods": (
+        {0: ["method=wf", "seed=1"], 1: ["method=head", "seed=1"]},
+        "seed=1",
+        ["0 method=wf", "1 method=head"],
+    ),
+    "one that failed": (
+        {0: ["method=wf", "seed=1"], 2: ["method=wf", "seed=2"]},
+        "method=wf",
+        ["0 seed=1"],
+    ),
+    "one job": ({0: ["method=wf", "seed=1"]}, "method=wf seed=1", ["0"]),
+    "the same twice": ({0: ["seed=1"], 1: ["seed=1"]}, "seed=1", ["0", "1"]),
+    "nothing given": ({0: [], 1: []}, None, ["0", "1"]),
+    "nothing shared": ({0: ["seed=1"], 1: ["seed=2"]}, None, ["0 seed=1", "1 seed=2"]),
+    "a key that others lack": (
+        {0: ["seed=1"], 1: ["seed=1", "method.phi=0.5"]},
+        "seed=1",
+        ["0", "1 method.phi=0.5"],
+    ),
+    "lists, quotes and blanks": (
+        {0: [FAMILY, "+note='a, b'", "seed=1"], 1: [FAMILY, "+note='[c]'", "seed=1"]},
+        f"{FAMILY} seed=1",
+        ["""0 '+note='"'"'a, b'"'"''""", "1 +note='[c]'"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("jobs", "shared", "names"), SWEEPS.values(), ids=SWEEPS)
+def test_a_job_is_named_by_what_others_do_not_have(jobs, shared, names, capsys):
+    run = run_with(**figure("unlearned/test/retained/accuracy", 0.95))
+    runs = {number: run for number in sorted(jobs, reverse=True) if number < 2}
+    show_sweep(runs, jobs)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split("│")[1].strip() for line in said if "0.950" in line] == names
+    assert [line for line in said if "all jobs" in line] == (
+        [] if shared is None else [f"all jobs: {shared}"]
+    )
+
+
+def test_no_name_is_cut_in_a_narrow_terminal(monkeypatch, capsys):
+    long = f"forget_label.names=[{','.join(map(str, range(100)))}]"
+    path = "unlearned/test/retained/accuracy"
+    console = Console
+    monkeypatch.setattr(
+        "mlu.runs.tables.Console", lambda width=80: console(width=80, force_terminal=True)
+    )
+    show_sweep({0: run_with(**figure(path, 0.95, 0.9, 0.99))}, {0: [long], 1: ["x=[red]"]})
+    said = capsys.readouterr().out
+    cells = [line.split("│")[1].strip() for line in said.split("\n") if line.count("│") > 2]
+    assert "".join(cells).removeprefix("0") == long
+    assert "[red]" not in said

@@ -1,0 +1,99 @@
+"""The jobs that a sweep is to have, as far as they are known before it begins."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from mlu.system.errors import UserError
+
+_BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
+UNPLANNED = (HydraException, OmegaConfBaseException)
+"""Errors of what cannot be composed. Hydra tells them a moment later."""
+_OWN_NUMBER = re.compile(r"\$\{hydra[.:]job\.num\}")
+"""What makes a folder a job's own, whatever else is in its name."""
+
+
+def planned(config: DictConfig) -> list[list[str]] | None:
+    """The overrides of all jobs of a sweep, in order.
+
+    Returns:
+        None where its sweeper thinks of them as it goes.
+    """
+    if config.hydra.sweeper._target_ != _BASIC:
+        return None
+    return BasicSweeper.split_arguments(given_to(config), None)[0]
+
+
+def given_to(config: DictConfig) -> list[Override]:
+    """The overrides that a sweep was given, those of its sweeper before the command line's."""
+    params = config.hydra.sweeper.get("params") or {}
+    fixed = [f"{key}={value}" for key, value in params.items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+
+    return parser.parse_overrides([*fixed, *as_written(config.hydra.overrides.task)])
+
+
+def as_written(overrides: Iterable[str]) -> list[str]:
+    """Overrides with their references as they are, such as `phi=${epsilon}`."""
+    words: Any = OmegaConf.to_container(overrides) if OmegaConf.is_config(overrides) else overrides
+    return [str(word) for word in words]
+
+
+def check_search(config: DictConfig) -> None:
+    """Refuse a search for the settings of several methods at once."""
+    if config.experiment != "tune":
+        return
+
+    for override in given_to(config):
+        if override.key_or_group == "method" and override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line}: experiment=tune looks for the settings of one method, "
+                "give one at a time"
+            )
+
+
+def check_folders(config: DictConfig) -> None:
+    """Refuse a sweep of which two jobs would write into one folder."""
+    jobs = planned(config)
+    names = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    assert isinstance(names, dict)
+    if not jobs or len(jobs) == 1 or _OWN_NUMBER.search(f"{names['dir']} {names['subdir']}"):
+        return
+
+    # Looked at once, its time of day is that of all jobs.
+    _ = config.hydra.sweep.dir
+    first: dict[Path, int] = {}
+    for number, overrides in zip(count(), jobs):
+        folder = folder_of(config, number, overrides)
+        if folder in first:
+            raise UserError(
+                f"hydra.sweep.subdir={names['subdir']}: jobs {first[folder]} and {number} would "
+                f"both write into {folder}: name each job's own, as does "
+                "hydra.sweep.subdir='${hydra.job.num}'"
+            )
+        first[folder] = number
+
+
+def folder_of(config: DictConfig, number: int, overrides: Sequence[str]) -> Path:
+    """The folder that Hydra is to give a job of a sweep."""
+    loader, before = GlobalHydra.instance().config_loader(), HydraConfig.instance().cfg
+    job = loader.load_sweep_config(config, list(overrides))
+    with open_dict(job):
+        job.hydra.job.id = job.hydra.job.num = number
+
+    HydraConfig.instance().set_config(job)
+    try:
+        return Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir)).resolve()
+    finally:
+        HydraConfig.instance().cfg = before
