@@ -1,7 +1,9 @@
 import json
 
 import pytest
+import yaml
 
+from mlu.runs.notes import Note, leave_mark
 from mlu.runs.read import collect
 from mlu.system.errors import UserError
 from tests.support.made_runs import composed, config_of, fail, leave, metrics_of, written
@@ -35,6 +37,25 @@ def test_jobs_without_results_say_why(tmp_path):
     assert "does not describe a run" in gaps["5"].reason
     assert "failure.json cannot be read" in gaps["6"].reason
     assert set(gaps) == set("123456")
+
+
+def test_a_job_without_results_is_found_without_hydras_files(tmp_path):
+    words = ("method=wf", "seed=7")
+    note = Note("sweep", 3, tmp_path / "deep" / "3", words, command="python launch.py method=wf")
+    leave_mark(note, yaml.safe_dump(config_of(seed=7) | {"epsilon": float("inf")}))
+    (gap,) = collect([tmp_path]).gaps
+    assert gap.reason == "no results.json: still running, or ended from outside"
+    assert (gap.command, gap.seed, gap.method) == (note.command, 7, "wf")
+
+
+@pytest.mark.parametrize("file", [".mlu/job.json", ".mlu/config.yaml"])
+@pytest.mark.parametrize("content", ["", "[", "[]", '{"command": {}, "number": []}'])
+def test_a_note_that_cannot_be_read_is_no_crash(file, content, tmp_path):
+    leave_mark(Note("sweep", 3, tmp_path / "0"), "seed: 7")
+    written(tmp_path / "0" / file, content)
+    (gap,) = collect([tmp_path]).gaps
+    assert gap.command is None
+    assert gap.seed == (7 if file.endswith("json") else None)
 
 
 @pytest.mark.parametrize(

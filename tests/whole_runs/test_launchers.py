@@ -37,12 +37,13 @@ SWEEP = [
 ]
 """The first of its three jobs fails."""
 
-# At least two jobs at the same time, each with one thread.
+# At least two jobs at the same time, each with one thread; Hydra's own files are here, there or
+# nowhere.
 LAUNCHERS = {
-    "joblib": [f"hydra.launcher.n_jobs={max(2, joblib.cpu_count())}"],
-    "submitit_local": [],
+    "joblib": [f"hydra.launcher.n_jobs={max(2, joblib.cpu_count())}", "hydra.output_subdir=null"],
+    "submitit_local": ["hydra.output_subdir=asked"],
     "submitit_slurm": ["hydra.launcher.cpus_per_task=1", "hydra.launcher.partition=fast"],
-    "ray": ["hydra.launcher.ray.init.num_cpus=2"],
+    "ray": ["hydra.launcher.ray.init.num_cpus=2", "hydra.output_subdir=null"],
 }
 
 
