@@ -126,12 +126,19 @@ def job(config: DictConfig) -> JobOutcome:
 
 
 def carried_out(values: Mapping[str, Any], folder: Path, group: str | None) -> Any:
-    """The objective of a run, once it is done; None where there is none."""
-    experiment = build(values, folder, group)
-    from mlu.pipeline.run import run
-    from mlu.runs.results import objective_of
+    """The objective of a run, once it is done; None where there is none.
 
-    return objective_of(run(experiment), values["objective"])
+    Raises:
+        RuntimeError: If something that it calls wants to end the process, and the sweep with it.
+    """
+    try:
+        experiment = build(values, folder, group)
+        from mlu.pipeline.run import run
+        from mlu.runs.results import objective_of
+
+        return objective_of(run(experiment), values["objective"])
+    except SystemExit as ending:
+        raise RuntimeError(f"a part of the run called sys.exit({ending.code!r})") from ending
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import yaml
 
 import mlu
 from mlu import certify
+from mlu.launch import cli
 from mlu.runs.layout import CONFIG, LABELS, LEFT, RESULTS, WEIGHTS
 from tests.support.command_line import ROOT, launch
 
@@ -100,6 +101,16 @@ def test_optuna_optimises_the_objective_and_outlives_a_failed_trial(tmp_path):
     values = [results["metrics"]["unlearned/validation/retained/accuracy"] for results in found]
     assert yaml.safe_load(best.read_text())["best_value"] == max(values), done.stderr
     assert len(values) + len(list(tmp_path.glob("sweeps/*/*/failure.json"))) == 3
+
+
+@pytest.mark.parametrize("code", [0, None, 3, "enough"])
+def test_a_part_of_a_run_ends_its_job_and_not_the_sweep(code, monkeypatch, tmp_path):
+    def leave(*args):
+        sys.exit(code)
+
+    monkeypatch.setattr(cli, "build", leave)
+    with pytest.raises(RuntimeError, match=r"called sys\.exit\("):
+        cli.carried_out({"objective": None}, tmp_path, "sweep")
 
 
 def test_a_path_that_is_no_figure_is_named_with_the_nearest(tmp_path):
