@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from mlu.data.decoding import decoded
+from mlu.data.recognition import strangers
 from mlu.system.errors import UserError, first_line
 
 MOST_THREADS = 8
@@ -20,18 +21,14 @@ MOST_THREADS = 8
 NO_FILE = -1
 """Size and time of a file that is not there."""
 
+PIXEL_CODE = ("mlu.data.files", "mlu.data.decoding", "mlu.data.colours")
+"""Modules that decide the pixels of an image file: what is kept of them depends on their code."""
+
 DRAFT = "download.draft"
 """Folder that a download comes into first."""
 
 OUTWARD = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 """A path that is absolute, or has a part `..`."""
-
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
-"""Kinds that an image file may have, whatever its name ends with.
-
-Pillow knows more, and for one of them, EPS, it starts Ghostscript: a program that runs what is
-written in the file.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +45,8 @@ class ImageFiles:
 
     Raises:
         UserError: If a path is absolute or leads out of the folder (when made); if a file is
-            missing, truncated, of far too many pixels or no image (when its row is asked for).
+            missing, truncated, of far too many pixels, no image or none that can be shown
+            truthfully (when its row is asked for).
     """
 
     folder: Path
@@ -99,37 +97,16 @@ class ImageFiles:
 
     def decode(self, file: Path) -> np.ndarray:
         """One image, uint8, shape (image_size, image_size, 3)."""
-        try:
-            with Image.open(file, formats=formats()) as image:
-                return np.asarray(square(image, self.image_size))
-        # Pillow has a dozen kinds for damaged files, and struct and zlib add theirs.
-        except Exception as fault:
-            raise UserError(
-                f"cannot read the image {file}: {first_line(fault)}; put an intact file there"
-            ) from fault
+        return decoded(file, self.image_size)
 
+    def strangers(self, rows: np.ndarray, sizes: np.ndarray) -> dict[int, str]:
+        """Rows, among some, whose files are of no kind that is read, and what they are.
 
-@cache
-def formats() -> tuple[str, ...]:
-    """FORMATS without those that this Pillow cannot read."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def square(image: Image.Image, size: int) -> Image.Image:
-    """RGB, cut to the largest square in the middle, then resized to size x size.
-
-    The resize is bilinear, with antialiasing.
-    """
-    # A JPEG decodes faster at 1/2, 1/4 or 1/8; kept at twice the size at least, so that the resize
-    # still antialiases.
-    image.draft("RGB", (2 * size, 2 * size))
-    image = image.convert("RGB")
-
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    middle = image.crop((left, top, left + side, top + side))
-    return middle.resize((size, size), Image.Resampling.BILINEAR)
+        Args:
+            rows: To look into.
+            sizes: Of all files in bytes, shape (images,); NO_FILE where none is.
+        """
+        return strangers(self.folder, self.paths, sizes, rows, threads(os.getpid()))
 
 
 @cache

@@ -5,20 +5,25 @@ A label table says what is on each, and a row may be left out by name.
 
 import hashlib
 import logging
+import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
-from mlu.data.files import NO_FILE, ImageFiles
-from mlu.data.prepared import Prepared
+from mlu.data.decoding import TREATMENTS, treatments
+from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles, threads
+from mlu.data.prepared import Prepared, PreparedImages
 from mlu.system.errors import UserError, printable
 from mlu.system.store import code_digest, digest
 
 log = logging.getLogger(__name__)
+
+LOOKED_INTO = 1024
+"""Files whose treatment is asked for at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,7 @@ class LabelTable:
         targets: As in `LabelledImages`, and so are `labels`, `task`, `known`, `identities` and
             `split`.
         origin: Where the images come from, for messages: where to get one that is missing.
+        source: The file that names the images, where `dataset.table` can name it; else None.
     """
 
     folder: Path
@@ -42,6 +48,7 @@ class LabelTable:
     known: np.ndarray | None = None
     identities: np.ndarray | None = None
     split: np.ndarray | None = None
+    source: Path | None = None
 
     def subset(self, rows: np.ndarray) -> "LabelTable":
         """The given rows, in their order."""
@@ -132,11 +139,12 @@ class ImageFolder(Dataset):
                 f"the label table of {self.name} lists no image: give it a row for each"
             )
 
-        prepared = Prepared.of(Path(self.prepared), self.name, files)
+        prepared = Prepared.of(Path(self.prepared), self.name, files, table.source)
         if (prepared.state == NO_FILE).all():
+            why = prepared.missing.get(0)
             raise UserError(
                 f"none of the {len(files):,} images is in {files.folder}, "
-                f"such as {files.paths[0]}: get them from {table.origin}"
+                f"such as {files.paths[0]}: {why or f'get them from {table.origin}'}"
             )
 
         return prepared
@@ -178,6 +186,41 @@ class Selected:
         return self.images[self.rows[rows]]
 
 
+def treated_rows(data: LabelledImages, done: Callable[[int], None]) -> dict[str, list[int]]:
+    """Rows whose pictures are learnt otherwise than their files' bytes have them.
+
+    Args:
+        data: Of any kind; only where its images are files there are any.
+        done: Told how many were looked at.
+
+    Returns:
+        Rows, ascending, by what is done to them (`TREATMENTS`).
+    """
+    files, paths = image_files(data.images), data.paths or ()
+    if files is None:
+        return {}
+
+    found: dict[str, list[int]] = {}
+    for start in range(0, len(paths), LOOKED_INTO):
+        some = [files.folder / path for path in paths[start : start + LOOKED_INTO]]
+        for row, names in enumerate(threads(os.getpid()).map(treatments, some), start):
+            for name in names:
+                found.setdefault(name, []).append(row)
+
+        done(len(some))
+
+    return {name: found[name] for name in TREATMENTS if name in found}
+
+
+def image_files(images: Images) -> ImageFiles | None:
+    """The files that images come from; None where they are none."""
+    if isinstance(images, Selected):
+        images = images.images
+    if isinstance(images, PreparedImages):
+        images = images.files
+    return images if isinstance(images, ImageFiles) else None
+
+
 def listed_paths(file: Path) -> set[str]:
     """The lines of a text file with anything on them."""
     try:
@@ -202,6 +245,6 @@ def fingerprint(table: LabelTable, sizes: np.ndarray, image_size: int) -> str:
             "labels": table.labels,
             "task": table.task,
             "image_size": image_size,
-            "code": code_digest("mlu.data.files"),
+            "code": code_digest(*PIXEL_CODE),
         }
     )

@@ -23,7 +23,8 @@ import numpy as np
 from filelock import FileLock
 
 from mlu.data.base import Images
-from mlu.data.files import NO_FILE, ImageFiles
+from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles
+from mlu.data.missing import why_missing
 from mlu.system.disk import mapped
 from mlu.system.errors import UserError, first_line, printable
 from mlu.system.process import end_with_parent
@@ -50,21 +51,25 @@ class Prepared:
         folder: Where the shards are.
         files: The images they are made from.
         state: Of each file, as `ImageFiles.state` gives it, shape (images, 2).
+        source: The table that names the files, for messages; None where the user named none.
     """
 
     folder: Path
     files: ImageFiles
     state: np.ndarray
+    source: Path | None = None
 
     @classmethod
-    def of(cls, root: Path, name: str, files: ImageFiles) -> "Prepared":
+    def of(cls, root: Path, name: str, files: ImageFiles, source: Path | None = None) -> "Prepared":
         """Where the images of these files belong."""
         key = {
             "paths": hashlib.sha256("\n".join(files.paths).encode()).hexdigest(),
             "shard": SHARD_BYTES,
-            "code": code_digest("mlu.data.files"),
+            "code": code_digest(*PIXEL_CODE),
         }
-        return cls(root / f"{name}-{files.image_size}px-{digest(key)}", files, files.state())
+        return cls(
+            root / f"{name}-{files.image_size}px-{digest(key)}", files, files.state(), source
+        )
 
     @property
     def rows(self) -> int:
@@ -85,17 +90,30 @@ class Prepared:
 
     @property
     def unreadable(self) -> dict[int, str]:
-        """Rows whose files are missing, or could not be decoded, and why."""
-        found = {}
-        for row in np.flatnonzero(self.state[:, 0] == NO_FILE).tolist():
-            found[row] = f"{self.files.folder / self.files.paths[row]} is missing: put it there"
+        """Rows whose files are missing, could not be decoded, or are seen to be no pictures; why.
 
+        Files that have not been decoded yet are not, but their first bytes are read.
+        """
+        found, waiting = {}, [np.empty(0, int)]
         for part, record in zip(self.parts, self.records, strict=True):
-            if record is not None:
+            if record is None:
+                waiting.append(np.arange(part.start, min(part.stop, len(self.files))))
+            else:
                 for place, reason in record["unreadable"].items():
                     found[part.start + int(place)] = reason
 
-        return found
+        found |= self.files.strangers(np.concatenate(waiting), self.state[:, 0])
+        for row, why in self.missing.items():
+            file = self.files.folder / self.files.paths[row]
+            found[row] = f"{file} is missing: {why or 'put it there'}"
+
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def missing(self) -> dict[int, str]:
+        """Rows whose files are missing, and why as far as can be told; empty where it cannot."""
+        rows = np.flatnonzero(self.state[:, 0] == NO_FILE)
+        return why_missing(self.files.folder, self.files.paths, rows.tolist(), self.source)
 
     def record(self, number: int, part: slice) -> dict[str, Any] | None:
         """The record of one shard, if it is whole and as new as its files; else None."""

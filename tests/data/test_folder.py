@@ -1,9 +1,12 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from mlu.data.divided import ImageData
+from mlu.data.folder import treated_rows
 from mlu.data.sets.csv import Csv
 from mlu.system.errors import UserError
 from tests.support.photo_folder import SIZE, write_lines, write_photos
@@ -104,3 +107,47 @@ def test_known_unreadable_images_stop_a_run_before_it_starts_and_excluding_them_
         seed=0,
         batch_size=8,
     )
+
+
+def test_pictures_that_are_no_pictures_stop_a_run_before_it_starts(root):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 2000
+    (root / PATHS[3]).write_bytes(heic)
+    (root / PATHS[9]).write_bytes(b"")
+    data = photos(root).load()
+    assert sorted(data.unreadable) == [3, 9]
+    with pytest.raises(UserError, match=r"2 of the 60 images .* it is HEIC.*heif-convert"):
+        ImageData(data, seed=0, batch_size=8)
+    prepare(root)
+    assert {row: why.partition(": ")[2] for row, why in photos(root).load().unreadable.items()} == {
+        row: why.partition(": ")[2] for row, why in data.unreadable.items()
+    }
+
+
+def test_images_of_which_none_is_there_are_told_with_what_is(root):
+    for path in PATHS:
+        (root / path).rename(root / path.upper())
+    with pytest.raises(UserError, match=r"none of the 60 .*large and small letters differ") as told:
+        photos(root).load()
+    assert f"the folder has {PATHS[0].upper()!r}" in str(told.value)
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_pictures_that_are_learnt_otherwise_than_stored_are_named(root, ready):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    plain = Image.open(root / PATHS[0])
+    plain.save(root / PATHS[2], exif=exif)
+    plain.convert("RGBA").save(root / PATHS[4])  # opaque all over
+    half = plain.convert("RGBA")
+    half.putalpha(100)
+    half.save(root / PATHS[6], exif=exif)
+    plain.convert("L").convert("I;16").save(root / PATHS[7])
+    plain.save(root / PATHS[9], save_all=True, append_images=[plain.convert("L").convert("RGB")])
+    if ready:
+        prepare(root)
+    done = []
+    data = photos(root, exclude=write_lines(root / "out.txt", PATHS[0])).load()
+    found = treated_rows(data, done.append)
+    assert found == {"turned": [1, 5], "composed": [5], "converted": [6], "animated": [8]}
+    assert sum(done) == 59
+    assert treated_rows(replace(data, images=np.zeros((59, 3, 8, 8))), done.append) == {}

@@ -386,7 +386,7 @@ def test_a_program_that_calls_itself_a_picture_is_not_run(tmp_path, mark, monkey
 
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", ghostscript)
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n"
-    assert "cannot identify image file" in line(decode, tmp_path / "a.jpg", content)
+    assert "PostScript, a program that is not run" in line(decode, tmp_path / "a.jpg", content)
     assert not sprung(mark)
     with Image.open(tmp_path / "a.jpg") as image:
         image.convert("RGB")

@@ -98,6 +98,7 @@ class Csv(ImageFolder):
             known=None if known.all() else known,
             identities=None if people is None else identities_of(people),
             split=self.parts(file, table, paths) if own_split else None,
+            source=file,
         )
 
         return found.subset(np.flatnonzero(targets.any(1))) if self.class_column else found
