@@ -13,12 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlu.data.base import LabelledImages
+from mlu.data.decoding import TREATMENTS
 from mlu.data.examination import Diagnosis, examine, label_correlations, look_at
-from mlu.data.folder import Selected
+from mlu.data.folder import Selected, treated_rows
 from mlu.data.prepared import PreparedImages, refused
 from mlu.data.split import Split, partition
 from mlu.launch.build import made
 from mlu.launch.cli import dataset_command
+from mlu.system.errors import printable
 from mlu.system.progress import progress_bar
 
 MOST_NAMED = 16
@@ -52,6 +54,7 @@ def examined(values: Mapping[str, Any]) -> int:
     if data.paths is not None:
         refused(scan.unreadable, data.paths, folder)
         leave_lists(found, data.paths, folder)
+        leave_treated(data, folder)
 
     print(f"lists and a picture of the labels are in {folder}")
 
@@ -171,6 +174,19 @@ def leave_lists(found: Diagnosis, paths: Sequence[str], folder: Path) -> None:
         file = folder / f"{kind}.txt"
         file.write_text("".join(f"{paths[row]}\n" for row in rows), encoding="utf-8")
         print(f"{kind.replace('_', ' ')}: dataset.exclude={file} leaves {len(rows):,} images out")
+
+
+def leave_treated(data: LabelledImages, folder: Path) -> None:
+    """Say which pictures are learnt otherwise than their bytes have them, and list them."""
+    paths = data.paths or ()
+    with progress_bar("looking into files", len(paths), "images") as bar:
+        treated = treated_rows(data, bar.advance)
+
+    for name, rows in treated.items():
+        file = folder / f"{name}.txt"
+        file.write_text("".join(f"{paths[row]}\n" for row in rows), encoding="utf-8")
+        such = printable(paths[rows[0]])
+        print(f"{len(rows):,} images are {TREATMENTS[name]}, such as {such}: all are in {file}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import pytest
+from PIL import ExifTags, Image
 
 from tests.support.photo_commands import PATHS, photo_command, write_labelled_photos
 
@@ -10,7 +11,12 @@ def root(tmp_path):
 
 def test_faults_are_said_listed_and_drawn_and_excluding_them_mends_it(root):
     (root / PATHS[5]).write_bytes(b"no image")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.open(root / PATHS[7]).save(root / PATHS[7], exif=exif)
     done = photo_command("doctor", root)
+    assert "1 images are turned upright, as EXIF or XMP says, such as 7.png" in done.stdout
+    assert (root / "outputs/doctor/csv/turned.txt").read_text() == "7.png\n"
     listed = root / "outputs/doctor/csv/unreadable.txt"
     assert done.code == 1
     assert "is not fit" in done.stdout
