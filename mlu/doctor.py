@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlu.data.base import LabelledImages
-from mlu.data.decoding import TREATMENTS
 from mlu.data.examination import Diagnosis, examine, label_correlations, look_at
-from mlu.data.folder import Selected, treated_rows
+from mlu.data.folder import Selected
 from mlu.data.prepared import PreparedImages, refused
 from mlu.data.split import Split, partition
+from mlu.data.treatment import TREATMENTS, treated_rows
 from mlu.launch.build import made
 from mlu.launch.cli import dataset_command
 from mlu.system.errors import printable

@@ -4,15 +4,17 @@ Turned as its EXIF or XMP says, its first frame, its colours in sRGB and in 8 bi
 transparent over white. What nobody can show truthfully is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mlu.data.colours import to_srgb
 from mlu.data.recognition import is_camera_raw, unreadable_kind
@@ -45,19 +47,11 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 """Values of PHOTOMETRIC and of SAMPLE_FORMAT."""
 
-OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")
-"""Modes of Pillow that are neither grey nor red, green and blue."""
+NUMBERS = {1: "whole", SIGNED: "signed", 3: "floating", 5: "complex", 6: "complex"}
+"""Kinds of numbers by SAMPLE_FORMAT."""
 
 STRETCH = {"L;2": 85, "L;4": 17}
 """Levels of 8 bits to a level of a grey PNG with fewer: its transparent one is not stretched."""
-
-TREATMENTS = {
-    "turned": "turned upright, as EXIF or XMP says",
-    "composed": f"transparent in part, and laid over {BACKGROUND}",
-    "converted": "brought to sRGB of 8 bits, from other colours or more bits",
-    "animated": "animated or of several pages, of which the first is taken",
-}
-"""What may be done to a picture, for those who wonder what is learnt."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def decoded(file: Path, size: int) -> np.ndarray:
             cannot be shown truthfully.
     """
     try:
-        with Image.open(file, formats=readable_formats()) as image:
+        with opened_image(file) as image:
             # A JPEG decodes faster at 1/2, 1/4 or 1/8; kept at twice the size at least, so that the
             # resize still antialiases.
             image.draft("RGB", (2 * size, 2 * size))
@@ -120,7 +114,39 @@ def decoded(file: Path, size: int) -> np.ndarray:
 
 def why_not(file: Path, fault: Exception) -> str:
     """The reason why a file cannot be read, and the remedy."""
-    return unreadable_kind(file) or f"{first_line(fault)}; put an intact file there"
+    if kind := unreadable_kind(file):
+        return kind
+    if isinstance(fault, UnidentifiedImageError):
+        return (
+            f"it is damaged, or of a mode that nothing here can show{tiff_mode(file)}; "
+            "put an intact file there, with 8 bits per channel"
+        )
+    return f"{first_line(fault)}; put an intact file there"
+
+
+def tiff_mode(file: Path) -> str:
+    """Bits of each channel of a TIFF, and what kind of numbers they are; empty for other files."""
+    try:
+        with file.open("rb") as stream:
+            tags = ImageFileDirectory_v2(stream.read(8))
+            stream.seek(tags.next)
+            tags.load(stream)
+    except Exception:  # no TIFF, or none that is whole
+        return ""
+
+    kinds = [NUMBERS.get(kind, "other") for kind in tags.get(SAMPLE_FORMAT, (1,))]
+    bits = "+".join(str(number) for number in tags.get(BITS_PER_SAMPLE, (1,)))
+
+    return f" (TIFF, {bits} bits, {kinds[0]} numbers)"
+
+
+@contextmanager
+def opened_image(file: Path) -> Iterator[ImageFile]:
+    """An image file whose pixels are not loaded yet."""
+    # A stream, not a name: what Pillow maps into memory by its name, it does not turn rightly (an
+    # uncompressed TIFF that lies on its side comes in shreds).
+    with file.open("rb") as stream, Image.open(stream, formats=readable_formats()) as image:
+        yield image
 
 
 @cache
@@ -166,7 +192,7 @@ def refuse_untrue(file: Path, image: ImageFile) -> None:
     why = None
     if image.mode == "F":
         why = "numbers with a fraction"
-    elif SIGNED in np.atleast_1d(tags.get(SAMPLE_FORMAT, 1)):
+    elif SIGNED in tags.get(SAMPLE_FORMAT, ()):
         why = "numbers with a sign"
     elif image.mode == "I" and tags:
         why = "numbers of 32 bits"
@@ -203,7 +229,8 @@ def coloured(image: Image.Image, samples: Samples) -> Image.Image:
         base, transform = "RGB", to_srgb(profile, "RGB")
 
     image.info.pop("transparency", None)
-    plain = image.convert(base if transform else "RGB")
+    wanted = base if transform else "RGB"
+    plain = image if image.mode == wanted else image.convert(wanted)
 
     return plain if transform is None else transform.apply(plain)
 
@@ -253,43 +280,3 @@ def orientation(image: Image.Image) -> int:
         return 1
 
     return int(found) if found in TURNS else 1
-
-
-def treatments(file: Path) -> list[str]:
-    """Names in TREATMENTS of what is done to a file; none where it cannot be read."""
-    try:
-        with Image.open(file, formats=readable_formats()) as image:
-            # In this order: some of it is forgotten when the pixels are loaded.
-            samples = Samples.of(image)
-            found = {
-                "converted": converts(image),
-                "turned": orientation(image) != 1,
-                "composed": see_through(image, samples),
-                "animated": getattr(image, "is_animated", False),
-            }
-    except Exception:  # told where it is decoded
-        return []
-
-    return [name for name in TREATMENTS if found[name]]
-
-
-def see_through(image: ImageFile, samples: Samples) -> bool:
-    """Whether a pixel of an open image is not opaque; its pixels are loaded if one may be."""
-    if samples.key is None and samples.box is None and not image.has_transparency_data:
-        return False
-
-    image.load()
-    alpha = opacity(image, samples)
-
-    return alpha is not None and bool(np.asarray(alpha).min() < 255)
-
-
-def converts(image: ImageFile) -> bool:
-    """Whether an open image's colours become others in `coloured`, or have fewer bits."""
-    if "16" in layout(image)[1] or image.mode in OTHER_COLOURS or image.mode.startswith("I"):
-        return True
-
-    profile = image.info.get("icc_profile")
-    bases = ("L", "RGB") if image.mode in ("1", "L", "LA", "La") else ("RGB",)
-
-    return bool(profile) and any(to_srgb(profile, base) is not None for base in bases)

@@ -5,25 +5,20 @@ A label table says what is on each, and a row may be left out by name.
 
 import hashlib
 import logging
-import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
-from mlu.data.decoding import TREATMENTS, treatments
-from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles, threads
-from mlu.data.prepared import Prepared, PreparedImages
+from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles
+from mlu.data.prepared import Prepared
 from mlu.system.errors import UserError, printable
 from mlu.system.store import code_digest, digest
 
 log = logging.getLogger(__name__)
-
-LOOKED_INTO = 1024
-"""Files whose treatment is asked for at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,41 +179,6 @@ class Selected:
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         return self.images[self.rows[rows]]
-
-
-def treated_rows(data: LabelledImages, done: Callable[[int], None]) -> dict[str, list[int]]:
-    """Rows whose pictures are learnt otherwise than their files' bytes have them.
-
-    Args:
-        data: Of any kind; only where its images are files there are any.
-        done: Told how many were looked at.
-
-    Returns:
-        Rows, ascending, by what is done to them (`TREATMENTS`).
-    """
-    files, paths = image_files(data.images), data.paths or ()
-    if files is None:
-        return {}
-
-    found: dict[str, list[int]] = {}
-    for start in range(0, len(paths), LOOKED_INTO):
-        some = [files.folder / path for path in paths[start : start + LOOKED_INTO]]
-        for row, names in enumerate(threads(os.getpid()).map(treatments, some), start):
-            for name in names:
-                found.setdefault(name, []).append(row)
-
-        done(len(some))
-
-    return {name: found[name] for name in TREATMENTS if name in found}
-
-
-def image_files(images: Images) -> ImageFiles | None:
-    """The files that images come from; None where they are none."""
-    if isinstance(images, Selected):
-        images = images.images
-    if isinstance(images, PreparedImages):
-        images = images.files
-    return images if isinstance(images, ImageFiles) else None
 
 
 def listed_paths(file: Path) -> set[str]:

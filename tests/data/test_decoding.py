@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from mlu.data.decoding import decoded, treatments
+from mlu.data.decoding import decoded
+from mlu.data.treatment import treatments
 from mlu.system.errors import UserError
 from tests.support.made_images import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, png, tiff
 
@@ -286,6 +287,22 @@ def test_a_picture_comes_upright_whichever_way_the_camera_was_held(kind, number,
     assert ("turned" in treatments(tmp_path / "a.img")) == (number > 1)
 
 
+@pytest.mark.parametrize("number", [3, 5, 6])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16", "CMYK"])
+def test_pictures_of_any_mode_come_upright(mode, kind, number, tmp_path):
+    """Also what Pillow maps into memory, uncompressed TIFFs, which it turns by itself."""
+    image = Image.fromarray(UNEVEN)
+    image = Image.fromarray(UNEVEN[..., 0].astype("u2") * 257) if mode == "I;16" else image
+    image = image if mode == "I;16" else image.convert(mode)
+    truth = np.repeat(UNEVEN[..., :1], 3, -1) if mode == "I;16" else np.array(image.convert("RGB"))
+    back = {3: "ROTATE_180", 5: "TRANSPOSE", 6: "ROTATE_90"}[number]
+    if (mode, kind) == ("CMYK", "PNG"):
+        return
+    content = saved(image.transpose(Image.Transpose[back]), kind, exif=exif_of(number))
+    np.testing.assert_allclose(read(content, tmp_path, size=15), truth[:, 3:18], atol=1)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_the_orientation_in_xmp_counts_where_exif_has_none(kind, tmp_path):
     options = {"quality": 100} | ({"subsampling": 0} if kind == "JPEG" else {"lossless": True})
@@ -503,6 +520,22 @@ UNTRUE = {
         PICTURE.astype(np.uint16) * 257, RGB, 16, tRNS=struct.pack(">3H", 1, 2, 3)
     ),
 }
+
+
+UNKNOWN = {
+    "32+32+32 bits, whole": tiff_of(PICTURE.astype("<u4"), 32, COLOUR),
+    "32+32+32 bits, floating": tiff_of((PICTURE / 255).astype("<f4"), 32, COLOUR, {339: [3] * 3}),
+    "16+16+16 bits, signed": tiff_of(PICTURE.astype("<i2"), 16, COLOUR, {339: [2] * 3}),
+    "64 bits, whole": tiff_of(LEVELS.astype("<u8"), 64, BLACK_IS_ZERO),
+    "24 bits, whole": tiff(PICTURE.tobytes(), SIZE, SIZE, [24], BLACK_IS_ZERO),
+}
+
+
+@pytest.mark.parametrize("form", UNKNOWN)
+def test_a_mode_that_pillow_does_not_know_is_refused_by_file_and_mode(form, tmp_path):
+    with pytest.raises(UserError, match=r"a\.img: it is damaged, or of a mode that") as told:
+        read(UNKNOWN[form], tmp_path)
+    assert f"(TIFF, {form} numbers)" in str(told.value)
 
 
 @pytest.mark.parametrize("form", UNTRUE)

@@ -1,12 +1,9 @@
 import logging
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
 
 from mlu.data.divided import ImageData
-from mlu.data.folder import treated_rows
 from mlu.data.sets.csv import Csv
 from mlu.system.errors import UserError
 from tests.support.photo_folder import SIZE, write_lines, write_photos
@@ -129,25 +126,3 @@ def test_images_of_which_none_is_there_are_told_with_what_is(root):
     with pytest.raises(UserError, match=r"none of the 60 .*large and small letters differ") as told:
         photos(root).load()
     assert f"the folder has {PATHS[0].upper()!r}" in str(told.value)
-
-
-@pytest.mark.parametrize("ready", [False, True])
-def test_pictures_that_are_learnt_otherwise_than_stored_are_named(root, ready):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    plain = Image.open(root / PATHS[0])
-    plain.save(root / PATHS[2], exif=exif)
-    plain.convert("RGBA").save(root / PATHS[4])  # opaque all over
-    half = plain.convert("RGBA")
-    half.putalpha(100)
-    half.save(root / PATHS[6], exif=exif)
-    plain.convert("L").convert("I;16").save(root / PATHS[7])
-    plain.save(root / PATHS[9], save_all=True, append_images=[plain.convert("L").convert("RGB")])
-    if ready:
-        prepare(root)
-    done = []
-    data = photos(root, exclude=write_lines(root / "out.txt", PATHS[0])).load()
-    found = treated_rows(data, done.append)
-    assert found == {"turned": [1, 5], "composed": [5], "converted": [6], "animated": [8]}
-    assert sum(done) == 59
-    assert treated_rows(replace(data, images=np.zeros((59, 3, 8, 8))), done.append) == {}
