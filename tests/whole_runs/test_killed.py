@@ -37,7 +37,7 @@ PHASES: dict[str, Callable[[str], bool]] = {
     ),
 }
 """Which writes belong to a phase."""
-ALONE = ("start", "data", "training", "models", "attacks", "unlearning")
+ALONE = ("start", "data", "training", "models", "attacks", "unlearning", "results")
 """Phases that W&B has no part in: there it is left out, which makes a run a quarter shorter."""
 OF_EACH, OF_TRAINING = 3, 5
 BETWEEN = {
@@ -46,7 +46,7 @@ BETWEEN = {
 }
 """Phases that write nothing in Python: they lie between the last write of one kind and the first of
 the next."""
-MOMENTS = 11
+MOMENTS = 4
 """At random, as likely in every second of a run."""
 
 
