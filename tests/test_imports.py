@@ -35,6 +35,7 @@ MAY_IMPORT = {
 ONLY = {
     "hydra": {"launch"},
     "omegaconf": {"launch"},
+    "optuna": {"launch"},
     "wandb": {"pipeline"},
     "lightning": {"training", "unlearning", "pipeline", "doors"},
     "matplotlib": {"data", "runs", "report", "doors"},

@@ -19,8 +19,9 @@ from mlu.launch.options import config_folders, files_of
 from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
 from mlu.launch.tune import leave_best
 from mlu.runs.layout import FAILURE, LEFT, write_json
-from mlu.runs.notes import OURS, Note, Noticeboard
+from mlu.runs.notes import OURS, Note, Noticeboard, note_in
 from mlu.runs.read import Gap, Run, job_of
+from mlu.runs.results import Results
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
 
 PLUGINS = "hydra_plugins."
@@ -38,11 +39,13 @@ class Sweep:
         config: Its configuration, with Hydra's own part.
         board: Where its jobs, and no others, leave notes.
         plan: The overrides of its jobs in order, as far as they are known beforehand.
+        first: Number of its first job: a search goes on where an earlier one has ended.
     """
 
     config: DictConfig
     board: Noticeboard
     plan: Sequence[Sequence[str]] = ()
+    first: int = 0
 
 
 _UNDER_WAY: list[Sweep] = []
@@ -186,6 +189,11 @@ def sweep_under_way() -> Sweep | None:
     return _UNDER_WAY[0] if _UNDER_WAY else None
 
 
+def number_from(first: int) -> None:
+    """Say which number the first job of the sweep under way has, where it is not 0."""
+    _UNDER_WAY[:] = [replace(sweep, first=first) for sweep in _UNDER_WAY]
+
+
 def show_results(sweep: Sweep) -> dict[int, Run]:
     """The jobs of a sweep that have results, by their numbers, and their table."""
     from mlu.runs.tables import show_sweep
@@ -218,7 +226,7 @@ def show_failures(
     notes = {note.number: note for note in sweep.board.notes()}
     faults = faults or {}
     asked = overrides_of_all(sweep, notes.values())
-    numbers = sorted({*range(max(asked, default=-1) + 1), *faults} - results.keys())
+    numbers = sorted({*range(sweep.first, max(asked, default=-1) + 1), *faults} - results.keys())
     if not notes:
         # A word on each of those that never began would say one thing many times.
         numbers = sorted(faults)
@@ -292,7 +300,7 @@ def launcher_in(config: DictConfig) -> str:
 
 
 def conclude(sweep: Sweep, runs: Mapping[int, Run]) -> None:
-    """Leave what a search for a method's settings has found."""
+    """Leave what a search for a method's settings has found, in this command and before it."""
     notes = [note for note in sweep.board.notes() if note.number in runs]
     methods = sorted({str(note.choices["method"]) for note in notes})
     if len(methods) > 1:
@@ -301,9 +309,24 @@ def conclude(sweep: Sweep, runs: Mapping[int, Run]) -> None:
             f"{' and '.join(methods)}: nothing is written; give one, such as method={methods[0]}"
         )
 
-    trials = [(note.overrides, runs[note.number].results) for note in notes]
+    trials = earlier_trials()
+    trials += [(note.overrides, runs[note.number].results) for note in notes]
     folders = config_folders(sweep.config.hydra.runtime.config_sources)
     files = {file.stem: file for file in files_of("method", folders)}
     method = methods[0] if methods else sweep.config.hydra.runtime.choices["method"]
     for line in leave_best(trials, files[method], Path(sweep.config.outputs)):
         print(line)
+
+
+def earlier_trials() -> list[tuple[Sequence[str], Results]]:
+    """The overrides and results of trials that a search had before this command, if there still."""
+    # Brings Optuna, which no other sweep needs.
+    from mlu.launch.search import trials_before
+
+    found: list[tuple[Sequence[str], Results]] = []
+    for folder, overrides in trials_before():
+        note, job = note_in(folder), job_of(folder)
+        if note is not None and " ".join(note.overrides) == overrides and isinstance(job, Run):
+            found.append((note.overrides, job.results))
+
+    return found

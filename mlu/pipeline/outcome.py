@@ -5,18 +5,16 @@ import math
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from mlu.data.base import LabelledImages
 from mlu.metrics.findings import NO_REFERENCE, Finding
 from mlu.pipeline.experiment import Experiment
-from mlu.runs.layout import PLACES, UNDECISIVE
+from mlu.runs.identity import identity
 from mlu.runs.results import Measured, Passes, Results, RunFacts
-from mlu.runs.rows import without_declarations
 from mlu.system.errors import UserError
-from mlu.system.store import content_of, digest
+from mlu.system.store import digest
 from mlu.training.meter import Cost
 
 _LIBRARIES = ("mlu", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn")
@@ -89,19 +87,6 @@ def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) ->
         date=unlearn.date,
         versions=versions,
     )
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides the figures.
-
-    Not where files lie, who is told, how an attack is shown, or how many processes load.
-    """
-    kept = {key: value for key, value in config.items() if key not in UNDECISIVE}
-    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in PLACES}
-    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key != "workers"}
-    for group in ("backbone", "original"):
-        kept[group] = {**config[group], "weights": content_of(config[group]["weights"])}
-    return without_declarations(kept)
 
 
 def seconds_of(

@@ -79,27 +79,24 @@ def test_a_job_leaves_nothing_of_the_one_that_was_there_before(tmp_path):
     assert all((tmp_path / "run" / name).stat().st_size for name in kept)
 
 
-def test_optuna_optimises_the_objective_and_outlives_a_failed_trial(tmp_path):
+def test_a_search_outlives_a_failed_trial_and_goes_on_with_the_same_command(tmp_path):
     search = [
         "hydra/sweeper=optuna",
+        f"hydra.sweeper.storage=sqlite:///{tmp_path}/o.db",
         "hydra.sweeper.direction=maximize",
-        "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.n_trials=2",
+        "hydra/sweeper/sampler=grid",
         "hydra.sweeper.sampler.seed=0",
         "objective=unlearned/validation/retained/accuracy",
     ]
-    done = launch(
-        tmp_path,
-        "-m",
-        *SMALL,
-        *search,
-        "method=wf",
-        "phi=choice(0.0, 0.3, 2.0)",
-        "method.tuning.steps=1",
-    )
-    (best,) = tmp_path.glob("sweeps/*/optimization_results.yaml")
+    command = ("-m", *SMALL, *search, "method=wf", "phi=choice(0.0, 0.3, 2.0)")
+    first, second = (launch(tmp_path, *command, "method.tuning.steps=1") for _ in range(2))
+    assert sorted((first.returncode, second.returncode)) == [0, 1]
+    assert "2 trials are there" in second.stdout
+    (_, best) = sorted(tmp_path.glob("sweeps/*/optimization_results.yaml"))
     found = [json.loads(file.read_text()) for file in tmp_path.glob("sweeps/*/*/results.json")]
     values = [results["metrics"]["unlearned/validation/retained/accuracy"] for results in found]
-    assert yaml.safe_load(best.read_text())["best_value"] == max(values), done.stderr
+    assert yaml.safe_load(best.read_text())["best_value"] == max(values)
     assert len(values) + len(list(tmp_path.glob("sweeps/*/*/failure.json"))) == 3
 
 
