@@ -28,12 +28,12 @@ class OptunaSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.context, self.task, self.config = hydra_context, task_function, config
+        self.asked = config, hydra_context, task_function
 
     def sweep(self, arguments: list[str]) -> None:
         from mlu.launch.search import Command, search
 
-        search(self.settings, Command(tuple(arguments), self.config, self.context, self.task))
+        search(self.settings, Command(arguments, *self.asked))
 
 
 class OursAlone(SearchPathPlugin):

@@ -41,6 +41,7 @@ from mlu.system.errors import USAGE_ERROR, UserError, first_line, printable
 
 FOUND = "optimization_results.yaml"
 """File with the best trial, in the sweep's folder."""
+_HEADER = "# left by a search of mlu\n"
 _MOST_SHOWN = 5
 SETTINGS = CONF / "hydra" / "sweeper" / "optuna.yaml"
 
@@ -219,12 +220,21 @@ def conclude_search(found: Opened) -> None:
         log.info(f"study {printable(found.study.study_name)} has no trial with a figure")
         return
 
-    found.folder.mkdir(parents=True, exist_ok=True)
-    (found.folder / FOUND).write_text(yaml.safe_dump(result_of(best)))
+    leave_result(found.folder / FOUND, result_of(best))
     for trial in best[:_MOST_SHOWN]:
         figures = ", ".join(f"{value:.4g}" for value in trial.values)
         drawn = " ".join(found.space.overrides(trial.params, fixed=False))
         log.info(f"best: {figures} by {drawn} (trial {trial.number})")
+
+
+def leave_result(file: Path, result: Mapping[str, Any]) -> None:
+    """Write down what a search has found, unless somebody else's file is there."""
+    if file.exists() and not file.read_bytes().startswith(_HEADER.encode()):
+        log.info(f"{file} is no file of a search of mlu: it is left as it is")
+        return
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(_HEADER + yaml.safe_dump(dict(result)))
 
 
 def best_of(study: Study) -> list[FrozenTrial]:

@@ -17,11 +17,10 @@ from omegaconf import DictConfig
 
 from mlu.launch.options import config_folders, files_of
 from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
-from mlu.launch.tune import leave_best
+from mlu.launch.tune import earlier_trials, leave_best
 from mlu.runs.layout import FAILURE, LEFT, write_json
-from mlu.runs.notes import OURS, Note, Noticeboard, note_in
+from mlu.runs.notes import OURS, Note, Noticeboard
 from mlu.runs.read import Gap, Run, job_of
-from mlu.runs.results import Results
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
 
 PLUGINS = "hydra_plugins."
@@ -316,17 +315,3 @@ def conclude(sweep: Sweep, runs: Mapping[int, Run]) -> None:
     method = methods[0] if methods else sweep.config.hydra.runtime.choices["method"]
     for line in leave_best(trials, files[method], Path(sweep.config.outputs)):
         print(line)
-
-
-def earlier_trials() -> list[tuple[Sequence[str], Results]]:
-    """The overrides and results of trials that a search had before this command, if there still."""
-    # Brings Optuna, which no other sweep needs.
-    from mlu.launch.search import trials_before
-
-    found: list[tuple[Sequence[str], Results]] = []
-    for folder, overrides in trials_before():
-        note, job = note_in(folder), job_of(folder)
-        if note is not None and " ".join(note.overrides) == overrides and isinstance(job, Run):
-            found.append((note.overrides, job.results))
-
-    return found

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from mlu.runs.notes import note_in
+from mlu.runs.read import Run, job_of
 from mlu.runs.results import Results
 from mlu.system.errors import UserError
 
@@ -115,6 +117,20 @@ def leave_best(
     command = f"python launch.py --config-dir {outputs / TUNED} method={file.stem}"
 
     return [f"{run.method}, {found}", f"{cost}; use it: {command}"]
+
+
+def earlier_trials() -> list[tuple[Sequence[str], Results]]:
+    """The overrides and results of trials that a search had before this command, if there still."""
+    # Brings Optuna, which no other sweep needs.
+    from mlu.launch.search import trials_before
+
+    found: list[tuple[Sequence[str], Results]] = []
+    for folder, overrides in trials_before():
+        note, job = note_in(folder), job_of(folder)
+        if note is not None and " ".join(note.overrides) == overrides and isinstance(job, Run):
+            found.append((note.overrides, job.results))
+
+    return found
 
 
 def ours(overrides: Sequence[str], space: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,6 +225,18 @@ def test_jobs_at_the_same_time_are_drawn_together(jobs):
     assert len(set(jobs.drawn())) == 5
 
 
+def test_a_file_of_somebody_else_is_left_as_it_is(jobs):
+    folder = jobs.folder / "mine"
+    folder.mkdir(parents=True)
+    (folder / "optimization_results.yaml").write_text("my own\n")
+    search(jobs, *ONE, f"hydra.sweep.dir={folder}")
+    assert (folder / "optimization_results.yaml").read_text() == "my own\n"
+    search(jobs, *ONE, f"hydra.sweep.dir={folder}/other")
+    search(jobs, *ONE, f"hydra.sweep.dir={folder}/other", "hydra.sweeper.sampler.seed=2")
+    best = yaml.safe_load((folder / "other" / "optimization_results.yaml").read_text())
+    assert best["best_value"] == min(jobs.drawn()[4:])
+
+
 def test_several_figures_have_their_own_directions(jobs):
     jobs.give = lambda values: (values["phi"], 1 - values["phi"])
     search(

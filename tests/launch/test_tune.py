@@ -1,3 +1,4 @@
+import json
 import random
 
 import optuna
@@ -11,10 +12,11 @@ from omegaconf import OmegaConf
 from mlu.launch.check import MISSING, check_values
 from mlu.launch.compose import composed, values_of
 from mlu.launch.options import CONF
-from mlu.launch.tune import COST, EXCESS, RETAINED, best_trial, leave_best, suggest
+from mlu.launch.tune import COST, EXCESS, RETAINED, best_trial, earlier_trials, leave_best, suggest
+from mlu.runs.notes import Note, leave_mark
 from mlu.system.errors import UserError
 from tests.conftest import METHODS
-from tests.support.made_runs import made_run
+from tests.support.made_runs import made_run, results_of
 
 SEARCHED = [
     name for name in METHODS if "search" in OmegaConf.load(CONF / "method" / f"{name}.yaml")
@@ -127,3 +129,19 @@ def test_without_figures_nothing_is_written(tmp_path):
         in leave_best([([], trial_of(None, None))], CONF / "method" / "wf.yaml", tmp_path)[0]
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_search_that_goes_on_counts_the_trials_before_it(tmp_path, monkeypatch):
+    """As far as they are there and still what the study says of them."""
+    asked = {name: tmp_path / name for name in ("there", "another's", "gone")}
+    for name in ("there", "another's"):
+        folder = asked[name]
+        folder.mkdir()
+        (folder / "results.json").write_text(json.dumps(results_of()))
+        leave_mark(Note("s", 0, folder, ("phi=0.1", "seed=1")), "")
+    given = {"there": "phi=0.1 seed=1", "another's": "phi=0.2", "gone": "phi=0.1 seed=1"}
+    before = [(asked[name], given[name]) for name in asked]
+    monkeypatch.setattr("mlu.launch.search._BEFORE", before)
+    ((overrides, results),) = earlier_trials()
+    assert overrides == ("phi=0.1", "seed=1")
+    assert results.run.method == results_of()["run"]["method"]
