@@ -178,7 +178,7 @@ def opened_study(settings: Mapping[str, Any], purpose: Purpose) -> Study:
         trials = study.trials
 
     if lost:
-        log.info(f"{lost} trials were running when their search ended: they count as failed")
+        log.info(f"trials whose search ended while they ran, which count as failed: {lost}")
     if trials:
         log.info(f"going on with study {printable(name)}: {len(trials)} trials are there")
     elif storage is not None:
