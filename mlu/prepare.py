@@ -32,8 +32,9 @@ def prepare(values: Mapping[str, Any]) -> int:
     check_fields(dataset.name, dataset.split, dataset.image_size)
 
     start = time.perf_counter()
-    table = dataset.read()
-    arrays, kept = dataset.arrays(table), set(dataset.kept(table).tolist())
+    table = dataset.label_table()
+    arrays = dataset.arrays(table)
+    kept = set(dataset.kept(table, arrays.state).tolist())
     found = arrays.make(jobs=os.cpu_count() or 1)
     unreadable = {row: why for row, why in found.items() if row in kept}
 

@@ -15,6 +15,7 @@ import numpy as np
 from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_fields
 from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles
 from mlu.data.prepared import Prepared
+from mlu.data.same_files import equal_files, named_rows, paths_of_files
 from mlu.system.errors import UserError, printable
 from mlu.system.store import code_digest, digest
 
@@ -69,8 +70,8 @@ class ImageFolder(Dataset):
             parts. `official`: the data set's own parts; where it has no validation part, that is
             drawn from its training part.
         prepared: Folder of the decoded images of all data sets.
-        exclude: A text file, or several, with a path per line, as the label table spells it: images
-            to leave out.
+        exclude: A text file, or several, with a path per line, in any of its spellings, also that
+            of a link to the same file: images to leave out.
     """
 
     split: str = "paper"
@@ -92,14 +93,15 @@ class ImageFolder(Dataset):
             UserError: If a file, row, image or label is missing, doubled or malformed.
         """
         check_fields(self.name, self.split, self.image_size)
-        table = self.read()
+        table = self.label_table()
         prepared = self.arrays(table)
         images: Images = prepared.opened(
             f"python -m mlu.prepare dataset={self.name} dataset.root={self.root}"
         )
         unreadable = prepared.unreadable
 
-        kept = self.kept(table)
+        kept = self.kept(table, prepared.state)
+        refuse_files_twice(table, prepared.state, kept)
         if len(kept) < len(table.paths):
             table, images = table.subset(kept), Selected(images, kept)
             unreadable = {
@@ -121,6 +123,15 @@ class ImageFolder(Dataset):
             paths=table.paths,
             unreadable=unreadable,
         )
+
+    def label_table(self) -> LabelTable:
+        """The label table, its paths as their files are spelt.
+
+        Raises:
+            UserError: As `read`.
+        """
+        table = self.read()
+        return replace(table, paths=paths_of_files(table.folder, table.paths))
 
     def arrays(self, table: LabelTable) -> Prepared:
         """Where the decoded images of a table are, or will be.
@@ -144,16 +155,21 @@ class ImageFolder(Dataset):
 
         return prepared
 
-    def kept(self, table: LabelTable) -> np.ndarray:
-        """Rows that `exclude` does not name, ascending."""
+    def kept(self, table: LabelTable, state: np.ndarray) -> np.ndarray:
+        """Rows that `exclude` does not name, ascending.
+
+        Args:
+            table: All rows.
+            state: Of their files.
+        """
         if self.exclude is None:
             return np.arange(len(table.paths))
 
         files = [self.exclude] if isinstance(self.exclude, Path | str) else list(self.exclude)
         lines = {line for file in files for line in listed_paths(Path(file))}
-        out = np.fromiter((path in lines for path in table.paths), bool, len(table.paths))
+        out, unknown = named_rows(table.folder, table.paths, state, lines)
         log.info("%s: %d of %d images are left out", self.name, out.sum(), len(out))
-        if unknown := lines - set(table.paths):
+        if unknown:
             log.warning(
                 "dataset.exclude names %d images that %s lacks, such as %s",
                 len(unknown), self.name, printable(min(unknown)),
@@ -187,6 +203,18 @@ def listed_paths(file: Path) -> set[str]:
         return {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
     except (OSError, UnicodeDecodeError) as fault:
         raise UserError(f"cannot read dataset.exclude={file}: {fault}") from fault
+
+
+def refuse_files_twice(table: LabelTable, state: np.ndarray, rows: np.ndarray) -> None:
+    """Raises UserError if two of some rows are one file, by a link or by the case of letters."""
+    pairs = equal_files(state[rows])
+    if len(pairs):
+        one, other = (table.paths[row] for row in rows[pairs[0]])
+        raise UserError(
+            f"row {one} is there twice: {other} is the same file in {table.folder} "
+            f"({len(pairs):,} such pairs); keep one row of each in the label table, or leave the "
+            "photograph out with dataset.exclude"
+        )
 
 
 def fingerprint(table: LabelTable, sizes: np.ndarray, image_size: int) -> str:

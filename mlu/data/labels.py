@@ -5,6 +5,7 @@ Nothing heavy is imported: configurations are checked with it.
 
 from collections.abc import Sequence
 
+from mlu.data.spelling import same_name
 from mlu.system.errors import UserError, did_you_mean
 
 CELEBA = tuple(
@@ -48,7 +49,7 @@ def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
     """A label by its own name or by the paper's, in either direction.
 
     Args:
-        name: As the user spells it.
+        name: As the user spells it; `same_name` says which spellings are one.
         labels: All labels of the data set.
         dataset: Its name, for messages.
 
@@ -69,6 +70,14 @@ def resolve_label(name: str, labels: Sequence[str], dataset: str) -> str:
     for spelling in spellings:
         if spelling in labels:
             return spelling
+
+    plain = same_name(name)
+    for label in labels:
+        if same_name(label) == plain:
+            return label
+
+    if plain != name:
+        return resolve_label(plain, labels, dataset)
 
     papers = [paper for paper, own in ALIASES.items() if own in labels]
     hint = did_you_mean(name, [*labels, *papers])
@@ -123,12 +132,12 @@ def plain_cell(value: str | float) -> str:
     """A cell of a label table in one spelling.
 
     Example:
-        >>> {plain_cell(cell) for cell in (1, 1.0, " 1", "1.0", True, "TRUE")}
+        >>> {plain_cell(cell) for cell in (1, 1.0, " 1", "1.0", "1,0", True, "TRUE")}
         {'1'}
         >>> plain_cell(" yes ")
         'yes'
     """
-    text = str(value).strip()
+    text = same_name(str(value))
     text = TRUTH.get(text.lower(), text)
     try:
         return f"{float(text):g}"

@@ -127,7 +127,7 @@ def files_below(folder: Path) -> Iterator[str]:
             continue
 
 
-def plain_path(name: str) -> str:
+def web_path(name: str) -> str:
     """A name with `/` and decoded, without blanks at the ends of its parts, composed."""
     parts = unquote(name.replace("\\", "/")).split("/")
     kept = [part.strip() for part in parts if part.strip() not in ("", ".")]
@@ -136,14 +136,14 @@ def plain_path(name: str) -> str:
 
 def loose(name: str) -> str:
     """A file's own name, so that all near spellings are the same."""
-    return ENDING.sub("", plain_path(name).rpartition("/")[2]).casefold()
+    return ENDING.sub("", web_path(name).rpartition("/")[2]).casefold()
 
 
 def likely_meant(named: str, candidates: Iterable[str]) -> str | None:
     """The one whose folders and ending are most like those of a name; None if several are."""
     scores: dict[tuple[int, bool], list[str]] = defaultdict(list)
     for there in candidates:
-        scores[likeness(plain_path(named), plain_path(there))].append(there)
+        scores[likeness(web_path(named), web_path(there))].append(there)
 
     best = scores[max(scores)] if scores else []
 
@@ -183,11 +183,11 @@ def name_differences(named: str, there: str) -> Iterator[str]:
     if composed[0] != composed[1]:
         yield "unicode"
 
-    yield from plain_differences(plain_path(name), plain_path(file))
+    yield from plain_differences(web_path(name), web_path(file))
 
 
 def plain_differences(name: str, file: str) -> Iterator[str]:
-    """Differences of two names that are `plain_path`s, in the order of KINDS."""
+    """Differences of two names that are `web_path`s, in the order of KINDS."""
     endings = image_ending(name), image_ending(file)
     if endings[0].lower() != endings[1].lower():
         yield "ending" if all(endings) else "too much ending" if endings[0] else "no ending"
@@ -247,7 +247,7 @@ def sed_changes(miss: NearMiss) -> str | None:
 
 def other_root(miss: NearMiss, folder: Path) -> Path | None:
     """The folder that names in the table are relative to; None where it cannot be told."""
-    named, there = plain_path(miss.named), plain_path(miss.there)
+    named, there = web_path(miss.named), web_path(miss.there)
     if there.endswith(f"/{named}"):
         return folder / there.removesuffix(f"/{named}")
     above = named.removesuffix(f"/{there}")

@@ -50,7 +50,7 @@ class Prepared:
     Attributes:
         folder: Where the shards are.
         files: The images they are made from.
-        state: Of each file, as `ImageFiles.state` gives it, shape (images, 2).
+        state: Of each file, as `ImageFiles.state` gives it, shape (images, 4).
         source: The table that names the files, for messages; None where the user named none.
     """
 
@@ -307,7 +307,7 @@ def fits(array: np.ndarray, images: int, files: ImageFiles) -> bool:
 
 def state_of(paths: Sequence[str], state: np.ndarray) -> str:
     """Hash of names, sizes and times of change of some files."""
-    content = "\n".join(paths).encode() + np.ascontiguousarray(state).tobytes()
+    content = "\n".join(paths).encode() + np.ascontiguousarray(state[:, :2]).tobytes()
     return hashlib.sha256(content).hexdigest()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlu.data.labels import chosen_labels, forgotten_labels, plain_cell
+from mlu.data.spelling import plain_text
 from mlu.launch.keys import Described, Key, all_keys, describe_keys
 from mlu.launch.options import CONF, HELP, is_file
 from mlu.launch.phrases import GROUP, Phrase
@@ -234,7 +235,7 @@ def check_columns(dataset: Values, phrases: Mapping[str, Phrase]) -> None:
     columns = [name for name, kind in kinds.items() if kind.startswith("column")]
 
     for one, other in itertools.combinations(columns, 2):
-        if dataset[one] == dataset[other]:
+        if plain_text(dataset[one]) == plain_text(dataset[other]):
             raise UserError(
                 f"dataset.{one} and dataset.{other} are both {dataset[one]!r}: "
                 "set one of them to another"

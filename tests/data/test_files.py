@@ -63,11 +63,12 @@ def test_images_come_by_rows_in_any_order(tmp_path):
     np.testing.assert_array_equal(ImageFiles(tmp_path, PATHS, SIZE)[rows], pixels[rows])
 
 
-def test_the_state_of_a_file_is_its_size_and_time_and_of_none_that_there_is_none(tmp_path):
+def test_the_state_of_a_file_is_its_size_time_and_number_and_of_none_that_there_is_none(tmp_path):
     write_photos(tmp_path, PATHS[:1])
     os.utime(tmp_path / PATHS[0], ns=(5, 7))
     state = ImageFiles(tmp_path, PATHS[:2], SIZE).state()
-    assert state.tolist() == [[(tmp_path / PATHS[0]).stat().st_size, 7], [NO_FILE, NO_FILE]]
+    facts = (tmp_path / PATHS[0]).stat()
+    assert state.tolist() == [[facts.st_size, 7, facts.st_dev, facts.st_ino], [NO_FILE] * 4]
 
 
 def test_a_zero_byte_in_a_path_is_refused(tmp_path):

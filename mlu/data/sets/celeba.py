@@ -17,6 +17,7 @@ import numpy as np
 from mlu.data.files import download
 from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.labels import CELEBA, chosen_labels
+from mlu.data.spelling import plain_paths
 from mlu.data.tables import refuse_doubles
 from mlu.system.errors import UserError
 
@@ -190,6 +191,7 @@ def read_attributes(file: Path) -> tuple[list[str], list[str], np.ndarray]:
             )
 
     refuse_doubles(file, names)
+    names = list(plain_paths(names))
     table = np.frombuffer(b"".join(values), dtype=np.uint8)
 
     return header, names, table.reshape(len(names), len(header))
@@ -263,9 +265,10 @@ def read_numbers(file: Path) -> dict[str, int]:
                 f"{file}, row {row[0]}: must be a file name and a whole number, got {what[:40]!r}"
             )
 
-    refuse_doubles(file, [row[0] for row in rows])
+    names = [row[0] for row in rows]
+    refuse_doubles(file, names)
 
-    return {name: int(number) for name, number in rows}
+    return {name: int(row[1]) for name, row in zip(plain_paths(names), rows, strict=True)}
 
 
 def whole_number(text: str) -> int | None:

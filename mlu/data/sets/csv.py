@@ -3,17 +3,29 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlu.data.cells import (
+    GAP_WORDS,
+    converted,
+    identities_of,
+    listed_labels,
+    refuse_empty,
+    texts,
+    without_blank_rows,
+    without_gaps,
+)
 from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.labels import chosen_labels, plain_cell
+from mlu.data.spelling import one_spelling, plain_text, same_name
 from mlu.data.split import OPEN
-from mlu.data.tables import read_table, refuse_doubles, refuse_wrong_columns
-from mlu.system.errors import UserError, first_line
+from mlu.data.tables import read_table, refuse_doubles
+from mlu.system.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +91,18 @@ class Csv(ImageFolder):
         file = root / self.table
         self.check(file)
 
-        table = read_table(file, self.wanted())
-        refuse_wrong_columns(file, table.column_names, self.special)
+        table = read_table(file, self.wanted(), needed=self.special)
+        table = without_blank_rows(file, table, self.image_column)
         paths = texts(table, self.image_column)
         refuse_empty(file, self.image_column, paths)
         refuse_doubles(file, paths)
 
         labels, targets, known = self.targets(file, table, paths)
-        people = texts(table, self.identity_column) if self.identity_column else None
+        people = None
+        if self.identity_column:
+            where = f"{file}, column {self.identity_column!r}"
+            people = identities_of(texts(table, self.identity_column), where)
+
         own_split = self.split_column and self.split == "official"
         found = LabelTable(
             folder=root,
@@ -96,7 +112,7 @@ class Csv(ImageFolder):
             origin=f"where they are; {file} names them",
             task="singlelabel" if self.class_column else "multilabel",
             known=None if known.all() else known,
-            identities=None if people is None else identities_of(people),
+            identities=people,
             split=self.parts(file, table, paths) if own_split else None,
             source=file,
         )
@@ -133,7 +149,7 @@ class Csv(ImageFolder):
             self.identity_column,
             self.split_column,
         )
-        return [*filter(None, named)]
+        return [plain_text(name) for name in named if name]
 
     def targets(
         self, file: Path, table: pa.Table, paths: Sequence[str]
@@ -145,7 +161,7 @@ class Csv(ImageFolder):
             shape.
         """
         if self.class_column:
-            classes = texts(table, self.class_column)
+            classes = without_gaps(texts(table, self.class_column))
             refuse_empty(file, self.class_column, classes, paths)
             return self.occurring(file, self.class_column, [(name,) for name in classes])
         if self.list_column:
@@ -167,7 +183,8 @@ class Csv(ImageFolder):
         self, file: Path, column: str, rows: Sequence[Sequence[str]]
     ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """Labels and targets (see `targets`) from a column that names the labels of an image."""
-        names = sorted({name for row in rows for name in row})
+        spelling = one_spelling(chain.from_iterable(rows), f"{file}, column {column!r}")
+        names = sorted(set(spelling.values()))
         if not names:
             raise UserError(f"{file}, column {column!r}: no row has a label")
 
@@ -175,7 +192,8 @@ class Csv(ImageFolder):
         number = {label: place for place, label in enumerate(labels)}
         targets = np.zeros((len(rows), len(labels)), np.uint8)
         for place, row in enumerate(rows):
-            targets[place, [number[name] for name in row if name in number]] = 1
+            spelt = [spelling[name] for name in row]
+            targets[place, [number[name] for name in spelt if name in number]] = 1
 
         if left := len(names) - len(labels):
             log.info(
@@ -188,11 +206,12 @@ class Csv(ImageFolder):
     def signs(self, file: Path, table: pa.Table, label: str, paths: Sequence[str]) -> np.ndarray:
         """1 for positive, 0 for negative, -1 for unknown, int8, shape (images,)."""
         cells = pc.dictionary_encode(converted(table, label, pa.string())).combine_chunks()
-        meanings = {plain_cell(self.positive): 1, plain_cell(self.negative): 0, "": -1}
+        meanings = {plain_cell(self.positive): 1, plain_cell(self.negative): 0}
         if self.unknown is not None:
             meanings[plain_cell(self.unknown)] = -1
 
-        values = [meanings.get(plain_cell(cell)) for cell in cells.dictionary.to_pylist()]
+        plain = [plain_cell(cell) for cell in cells.dictionary.to_pylist()]
+        values = [meanings.get(cell, -1 if cell.lower() in GAP_WORDS else None) for cell in plain]
         index = pc.fill_null(cells.indices, -1).to_numpy()
         for number, value in enumerate(values):
             if value is None:
@@ -201,7 +220,8 @@ class Csv(ImageFolder):
                     f"{file}, row {row + 1} ({paths[row]}), column {label!r}: "
                     f"{cells.dictionary[number].as_py()!r} is neither {self.positive} "
                     f"(dataset.positive) nor {self.negative} (dataset.negative) nor empty; "
-                    "if it means unknown, set dataset.unknown"
+                    f"if it means unknown, set dataset.unknown={plain[number]}; if the column "
+                    "is no label, name those that are: dataset.labels=[...]"
                 )
 
         found: np.ndarray = np.array([*values, -1], np.int8)[index]
@@ -212,62 +232,18 @@ class Csv(ImageFolder):
         """0 train, 1 validation, 2 test, -1 open, int8, shape (images,)."""
         assert self.split_column is not None
         cells = texts(table, self.split_column)
+        meanings = {cell: part_of(cell) for cell in set(cells)}
         for row, cell in enumerate(cells):
-            if cell and cell.lower() not in PART_WORDS:
+            if meanings[cell] is None:
                 raise UserError(
                     f"{file}, row {row + 1} ({paths[row]}), column {self.split_column!r}: "
                     f"must be train, validation, test or empty, got {cell!r}"
                 )
 
-        return np.array([PART_WORDS[cell.lower()] if cell else OPEN for cell in cells], np.int8)
+        return np.array([meanings[cell] for cell in cells], np.int8)
 
 
-def texts(table: pa.Table, column: str) -> list[str]:
-    """A column as text; empty where there is nothing."""
-    cells: list[str] = pc.fill_null(converted(table, column, pa.string()), "").to_pylist()
-    return cells
-
-
-def converted(table: pa.Table, column: str, kind: pa.DataType) -> pa.ChunkedArray:
-    """A column of Parquet as another type; raises UserError if it cannot be that."""
-    try:
-        return pc.cast(table[column], kind)
-    except pa.ArrowException as fault:
-        own = table.schema.field(column).type
-        raise UserError(
-            f"column {column!r} of the label table cannot be read ({own}, {first_line(fault)}): "
-            "write it as text, numbers, truth values or, for dataset.list_column, lists of text"
-        ) from fault
-
-
-def listed_labels(table: pa.Table, column: str, separator: str) -> list[list[str]]:
-    """The labels in each cell: text with a separator, or a list of Parquet."""
-    kind = table.schema.field(column).type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lists = converted(table, column, pa.list_(pa.string()))
-        rows = [names or () for names in lists.to_pylist()]
-    else:
-        rows = [cell.split(separator) for cell in texts(table, column)]
-
-    found = []
-    for names in rows:
-        stripped = [name.strip() for name in names if name]
-        found.append([name for name in stripped if name])
-
-    return found
-
-
-def refuse_empty(
-    file: Path, column: str, cells: Sequence[str], paths: Sequence[str] | None = None
-) -> None:
-    """Raises UserError with the first row whose cell is empty."""
-    if "" in cells:
-        row = cells.index("")
-        name = f" ({paths[row]})" if paths else ""
-        raise UserError(f"{file}, row {row + 1}{name}: column {column!r} is empty")
-
-
-def identities_of(names: Sequence[str]) -> np.ndarray:
-    """A number for each person, int64, shape (images,); who has no name gets one of their own."""
-    alone = [name or f"\0{row}" for row, name in enumerate(names)]
-    return np.unique(alone, return_inverse=True)[1].astype(np.int64)
+def part_of(cell: str) -> int | None:
+    """The part that a cell of a split column names, OPEN where it names none; None for no word."""
+    word = same_name(cell).lower()
+    return OPEN if word in GAP_WORDS else PART_WORDS.get(word)

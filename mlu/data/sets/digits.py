@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlu.data.base import Dataset, LabelledImages, arrays_in
+from mlu.data.spelling import same_name
 from mlu.system.disk import new_images, write_array
 from mlu.system.errors import UserError
 from mlu.system.store import Store, code_digest, digest
@@ -413,7 +414,7 @@ def digit_labels(name: str, labels: Sequence[Any], field: str = "labels") -> tup
     Raises:
         UserError: Unless they are at least two different ones of '0' to '9'.
     """
-    named = tuple(str(label) for label in labels)
+    named = tuple(same_name(str(label)) for label in labels)
     for label in named:
         if label not in DIGITS:
             raise UserError(

@@ -18,6 +18,7 @@ import numpy as np
 from mlu.data.files import threads
 from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.labels import chosen_labels
+from mlu.data.spelling import plain_path, plain_text, respelt
 from mlu.data.tables import read_table, refuse_doubles
 from mlu.system.errors import UserError
 from mlu.system.store import checksum
@@ -102,6 +103,7 @@ class MUFAC(ImageFolder):
         for part in range(len(MUFAC_PARTS)):
             rows += read_mufac_part(folder, part)
 
+        rows = with_one_spelling(self.name, rows)
         chosen = [row for row in rows if row.group in labels]
         if len(chosen) < len(rows):
             log.warning(
@@ -186,7 +188,7 @@ def read_mufac_part(folder: Path, part: int) -> list[MufacImage]:
     columns = [table[column].to_pylist() for column in _COLUMNS]
     rows = []
     for family, person, age, name in zip(*columns, strict=True):
-        match = IMAGE_NAME.fullmatch(name)
+        match = IMAGE_NAME.fullmatch(plain_path(name))
         if not match:
             raise UserError(
                 f"{file}, row {name}: image_path must be like F0001_AGE_D_18_a1.jpg, "
@@ -194,23 +196,33 @@ def read_mufac_part(folder: Path, part: int) -> list[MufacImage]:
             )
 
         letter = match["letter"]
-        if age.strip().isalpha() and age.strip() != letter:
+        if plain_text(age).isalpha() and plain_text(age) != letter:
             raise UserError(
                 f"{file}, row {name}: age_class says {age!r}, the file name {letter!r}; "
                 "one must be mended"
             )
-        if not (family and person):
+        if not (plain_text(family) and plain_text(person)):
             raise UserError(
                 f"{file}, row {name}: family_id and person_id must not be empty, "
                 f"got {family!r}, {person!r}"
             )
 
-        path = f"{MUFAC_PARTS[part]}_images/{name}"
+        path = f"{MUFAC_PARTS[part]}_images/{match[0]}"
         rows.append(MufacImage(path, family, person, AGE_GROUPS[letter], part))
 
     refuse_doubles(file, [row.path for row in rows])
 
     return rows
+
+
+def with_one_spelling(dataset: str, rows: Sequence[MufacImage]) -> list[MufacImage]:
+    """Rows that name each family and each person in one way; `dataset` is for messages."""
+    families = respelt([row.family for row in rows], f"{dataset}, family_id")
+    people = respelt([row.person for row in rows], f"{dataset}, person_id")
+    return [
+        row._replace(family=family, person=person)
+        for row, family, person in zip(rows, families, people, strict=True)
+    ]
 
 
 def file_content(file: Path) -> str:

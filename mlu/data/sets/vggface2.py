@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlu.data.folder import ImageFolder, LabelTable
-from mlu.data.labels import MAAD, chosen_labels
+from mlu.data.labels import MAAD, chosen_labels, plain_cell
 from mlu.data.split import OPEN
 from mlu.data.tables import read_table, refuse_doubles
 from mlu.system.errors import UserError
@@ -176,7 +176,7 @@ def read_values(file: Path, names: pa.Array, label: str, column: pa.ChunkedArray
     """
     coded = column.combine_chunks().dictionary_encode("encode")
     words, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
-    meanings = [_VALUES.get(str(word).strip()) for word in words]
+    meanings = [_VALUES.get(plain_cell(word)) for word in words]
     wrong = np.array([meaning is None for meaning in meanings], bool)[codes]
     for row in np.flatnonzero(wrong)[:1]:
         raise UserError(

@@ -183,7 +183,11 @@ GOOD = "image,Bald,Young"
             {},
             ["row 1", PATHS[0], "'Young'", "'2'", "dataset.positive", "dataset.unknown"],
         ),
-        ([GOOD, f"{PATHS[0]},1,0", f"{PATHS[1]},nan,0"], {}, ["row 2", "'Bald'", "'nan'"]),
+        (
+            [GOOD, f"{PATHS[0]},1,0", f"{PATHS[1]},-,0"],
+            {},
+            ["row 2", "'Bald'", "dataset.unknown=-"],
+        ),
         ([GOOD, f"{PATHS[0]},1,0", f"{PATHS[0]},1,0"], {}, [f"row {PATHS[0]} is there twice"]),
         ([GOOD, ",1,0"], {}, ["row 1", "'image' is empty"]),
         ([GOOD, "../x.png,1,0"], {}, ["'../x.png'", "leads out"]),

@@ -253,7 +253,7 @@ def test_a_person_in_both_parts_is_refused(root, facts):
         (put(4, "Bald", "2"), ["row n000021/0002_01.jpg", "Bald", "'2'"]),
         (put(4, "Bald", "-2"), ["row n000021/0002_01.jpg", "Bald", "'-2'"]),
         (put(5, "Male", "yes"), ["row n000021/0003_01.jpg", "Male", "'yes'"]),
-        (put(5, "Male", "1.0"), ["row n000021/0003_01.jpg", "Male", "'1.0'"]),
+        (put(5, "Male", "1.5"), ["row n000021/0003_01.jpg", "Male", "'1.5'"]),
         (put(59, "Young", ""), ["row n000119/0003_01.jpg", "Young", "''"]),
         (put(59, "Young", "NA"), ["row n000119/0003_01.jpg", "Young", "'NA'"]),
         (lambda lines: lines.append(lines[5]), ["twice"]),

@@ -7,7 +7,7 @@ Nothing is downloaded. A person has labels, cues that show them, and traits of t
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from mlu.data.base import Dataset, LabelledImages, arrays_in
-from mlu.data.labels import ALIASES, PAPER, resolve_label
+from mlu.data.labels import PAPER, resolve_label
 from mlu.data.sets.faces.drawing import noisy_bytes, render
 from mlu.data.sets.faces.people import STATISTICS, cast
 from mlu.system.disk import new_images, write_array
@@ -75,7 +75,7 @@ class Faces(Dataset):
         files = partial(arrays_in, ("images", "targets", "identities"))
         drawn = Store(Path(self.root)).read("faces", key, lambda draft: draw(self, draft), files)
 
-        labels = tuple(ALIASES.get(label, label) for label in self.labels)
+        labels = face_labels(self.labels)
         columns = [PAPER.index(label) for label in labels]
 
         return LabelledImages(
@@ -103,10 +103,15 @@ def content_key(faces: Faces) -> dict[str, Any]:
     }
 
 
+def face_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels by CelebA's names; raises UserError for one that is none of the ten."""
+    return tuple(resolve_label(label, PAPER, "faces (dataset.labels)") for label in labels)
+
+
 def check_faces(faces: Faces) -> None:
     """Raises UserError for the first field that cannot be drawn."""
-    known = {resolve_label(label, PAPER, "faces (dataset.labels)") for label in faces.labels}
-    if not faces.labels or len(known) < len(faces.labels):
+    known = face_labels(faces.labels)
+    if not known or len(set(known)) < len(known):
         raise UserError(
             f"faces got labels {list(faces.labels)}: name at least one of its ten, "
             "none of them twice"
