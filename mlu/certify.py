@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from mlu.launch.cli import FAILURE, stop
-from mlu.runs.layout import CERTIFICATE, CERTIFICATE_PAGE, write_json
+from mlu.runs.layout import CERTIFICATE, CERTIFICATE_PAGE
 from mlu.system.errors import Arguments, UserError, first_line, printable
+from mlu.system.owned import Owned
 from mlu.system.process import tune_process
+from mlu.system.terminal import tolerant_streams
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point; exit code 1 for a certificate that does not hold, 2 for what cannot be read."""
+    tolerant_streams()
     given = certify_arguments().parse_args(words)
     tune_process()
+
     try:
         sys.exit(
             verify(given.run, given.verify)
@@ -53,13 +57,11 @@ def issue(run: Path, out: Path) -> int:
     """Write both files; returns the exit code."""
     from mlu.runs.certificate import certificate_of, certificate_page  # here: --help needs no torch
 
-    certificate = certificate_of(run)
+    certificate, place = certificate_of(run), Owned(out)
+    place.refuse_foreign((CERTIFICATE, CERTIFICATE_PAGE), "name another folder with --out")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(certificate, out / CERTIFICATE)
-        (out / CERTIFICATE_PAGE).write_text(
-            certificate_page(certificate), encoding="utf-8", errors="replace"
-        )
+        place.write(CERTIFICATE, json.dumps(certificate, indent=1, allow_nan=False))
+        place.write(CERTIFICATE_PAGE, certificate_page(certificate))
     except OSError as fault:
         raise UserError(
             f"{out} cannot be written to: {first_line(fault)}; choose another with --out"

@@ -15,12 +15,13 @@ from rich.table import Table
 from mlu.data.base import LabelledImages
 from mlu.data.examination import Diagnosis, examine, label_correlations, look_at
 from mlu.data.folder import Selected
-from mlu.data.prepared import PreparedImages, refused
+from mlu.data.prepared import PreparedImages, leave_list, refused
 from mlu.data.split import Split, partition
 from mlu.data.treatment import TREATMENTS, treated_rows
 from mlu.launch.build import made
 from mlu.launch.cli import dataset_command
 from mlu.system.errors import printable
+from mlu.system.owned import Owned
 from mlu.system.progress import progress_bar
 
 MOST_NAMED = 16
@@ -48,8 +49,11 @@ def examined(values: Mapping[str, Any]) -> int:
     found.faults.extend(damaged_arrays(data))
 
     folder = Path(values["outputs"]) / "doctor" / data.name
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_examination(data, splits, folder / "labels.png")
+    place = Owned(folder)
+    picture = place.free_name("labels.png")
+    draw_examination(data, splits, place.fresh_drafts() / picture)
+    place.settle(picture)
+    place.drop_drafts()
     show_examination(data, splits, found)
     if data.paths is not None:
         refused(scan.unreadable, data.paths, folder)
@@ -171,8 +175,7 @@ def draw_correlations(axes: Axes, data: LabelledImages) -> AxesImage:
 def leave_lists(found: Diagnosis, paths: Sequence[str], folder: Path) -> None:
     """A file of paths for each kind of trouble, fit for `dataset.exclude`."""
     for kind, rows in found.leave_out.items():
-        file = folder / f"{kind}.txt"
-        file.write_text("".join(f"{paths[row]}\n" for row in rows), encoding="utf-8")
+        file = leave_list(folder, f"{kind}.txt", [paths[row] for row in rows])
         print(f"{kind.replace('_', ' ')}: dataset.exclude={file} leaves {len(rows):,} images out")
 
 

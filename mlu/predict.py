@@ -11,6 +11,7 @@ from mlu.launch.cli import stop
 from mlu.runs.tables import show_table, text_of
 from mlu.system.errors import Arguments, UserError
 from mlu.system.process import tune_process
+from mlu.system.terminal import tolerant_streams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,7 @@ ABREAST = 4
 
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point; ends with exit code 2 and one line where something cannot be read."""
+    tolerant_streams()
     given = predict_arguments().parse_args(words)
     tune_process()
     from mlu.runs.model import load  # here: --help needs no torch

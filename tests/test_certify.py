@@ -227,3 +227,18 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(finished, tmp_path, cap
     assert "cannot be certified: results.json cannot be used" in err
     (folder / "labels.json").unlink()
     assert "has no labels.json" in ended([folder], capsys)[2]
+
+
+@pytest.mark.parametrize("name", ["certificate.json", "certificate.html"])
+def test_a_certificate_that_somebody_has_changed_is_kept(name, finished, tmp_path, capsys):
+    folder = finished(*WITHOUT)
+    for _ in range(2):
+        issued(folder, capsys)
+    (folder / name).write_text("signed by hand")
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    code, _, said = ended([folder], capsys)
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"{name} in {folder}" in said
+    assert "--out" in said
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    assert ended([folder, "--out", tmp_path / "other"], capsys)[0] == 0

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -158,11 +159,12 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
 
 
 def settle(draft: Path, folder: Path) -> None:
-    """Move all that is in one folder into another, over what is there by the same name."""
+    """Move what is in one folder and not in another into that; what is there already stays."""
     for child in draft.iterdir():
         place = folder / child.name
         if child.is_dir() and place.is_dir():
             settle(child, place)
-        else:
-            child.replace(place)
-    draft.rmdir()
+        elif not os.path.lexists(place):
+            child.rename(place)
+
+    shutil.rmtree(draft)

@@ -11,7 +11,7 @@ import json
 import logging
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles
 from mlu.data.missing import why_missing
 from mlu.system.disk import mapped
 from mlu.system.errors import UserError, first_line, printable
+from mlu.system.owned import Owned
 from mlu.system.process import end_with_parent
 from mlu.system.progress import progress_bar
 from mlu.system.store import checksum, code_digest, digest, now
@@ -167,8 +168,8 @@ class Prepared:
             missing = [number for number, record in enumerate(current.records) if not record]
             self.refuse_overflow(len(missing))
 
-            for draft in self.folder.glob("*.draft"):
-                draft.unlink()
+            for number in range(len(self.parts)):
+                shard_file(self.folder, number).with_suffix(".draft").unlink(missing_ok=True)
 
             self.decode(missing, jobs)
 
@@ -339,9 +340,8 @@ def refused(unreadable: Mapping[int, str], paths: Sequence[str], folder: Path) -
     if not unreadable:
         return 0
 
-    file = folder / UNREADABLE
     rows = sorted(unreadable)
-    file.write_text("".join(f"{paths[row]}\n" for row in rows), encoding="utf-8")
+    file = leave_list(folder, UNREADABLE, [paths[row] for row in rows])
 
     print(f"{len(unreadable):,} images cannot be read:")
     for row in rows[:MOST_SHOWN]:
@@ -350,3 +350,15 @@ def refused(unreadable: Mapping[int, str], paths: Sequence[str], folder: Path) -
     print(f"leave them all out: dataset.exclude={file}")
 
     return 1
+
+
+def leave_list(folder: Path, name: str, paths: Iterable[str]) -> Path:
+    """Leave paths, one in a line, beside a list of that name that somebody has edited.
+
+    Returns:
+        The file: of another name where there is such a list.
+    """
+    place = Owned(folder)
+    free = place.free_name(name)
+    place.write(free, "".join(f"{path}\n" for path in paths))
+    return folder / free

@@ -1,6 +1,7 @@
 """The command line: Hydra around the pipeline, and faults as one line."""
 
 import argparse
+import atexit
 import logging
 import os
 import sys
@@ -35,14 +36,15 @@ from mlu.launch.options import CONF, config_folders
 from mlu.launch.sweep import (
     board_of_job,
     broken_off,
-    clear,
     has_begun,
     launcher_of,
     record_failure,
     sweep_under_way,
 )
+from mlu.launch.workplace import Workplace, open_run, put_back
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError, plain_fault
 from mlu.system.process import tune_process
+from mlu.system.terminal import last_words, replace_lacking_signs, tolerant_streams
 
 FAILURE = 1
 
@@ -89,10 +91,16 @@ class Gate(Callback):
         # As Hydra does a moment later: values may refer to it.
         HydraConfig.instance().set_config(config)
         folders = folders_of(config)
+
         try:
             check_config(values_of(config, folders), folders)
-        except UserError as fault:
-            stop(str(fault))
+            open_run(config)
+        except (UserError, OSError) as fault:
+            put_back()
+            found = plain_fault(fault)
+            if isinstance(found, UserError):
+                stop(str(found))
+            raise
 
 
 def job(config: DictConfig) -> JobOutcome:
@@ -103,12 +111,13 @@ def job(config: DictConfig) -> JobOutcome:
     # Here, since a launcher may start it in a process of its own. Joblib and Ray limit its threads,
     # submitit does not.
     tune_process(threads=hydra_config.launcher.get("cpus_per_task") if sweep else None)
+    replace_lacking_signs()
     board = board_of_job()
     note = note_of(hydra_config, board)
+    workplace = Workplace(folder, hydra_config)
 
     try:
-        with begun(note, board, config):
-            clear(folder)
+        with begun(note, board, config), workplace:
             register_resolvers()
             folders = config_folders(hydra_config.runtime.config_sources)
             values = values_of(config, folders)
@@ -120,7 +129,7 @@ def job(config: DictConfig) -> JobOutcome:
         found = plain_fault(fault)
         if not isinstance(found, UserError):
             traceback.print_exc()
-        if sweep:
+        if sweep or workplace.keeps_results:
             record_failure(note, found, board)
         return JobOutcome(fault=found)
 
@@ -143,6 +152,8 @@ def carried_out(values: Mapping[str, Any], folder: Path, group: str | None) -> A
 
 def main() -> None:
     """Entry point of `python launch.py`, `python -m mlu` and `mlu`."""
+    tolerant_streams()
+    atexit.register(last_words)
     # Else Hydra prints faults of composition in its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
@@ -164,7 +175,10 @@ def main() -> None:
         check_overrides(given.overrides, folders)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     except Exception as fault:
-        end(ending_of(fault, folders))
+        ending = ending_of(fault, folders)
+        if ending.code == USAGE_ERROR:
+            put_back()
+        end(ending)
 
     # Of a job that Hydra has run to its end, since none of its faults reaches Hydra.
     for found in faults:
@@ -221,6 +235,7 @@ def dataset_command(module: str, purpose: str, work: Callable[[Mapping[str, Any]
         purpose: What it does.
         work: Does it with the configuration's values; returns the exit code.
     """
+    tolerant_streams()
     tune_process()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folders, overrides = split_folders(sys.argv[1:])

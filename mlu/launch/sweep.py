@@ -1,5 +1,6 @@
 """The end of a sweep: a table of its jobs, and how to repeat those that failed."""
 
+import json
 import secrets
 import shlex
 import sys
@@ -18,10 +19,11 @@ from omegaconf import DictConfig
 from mlu.launch.options import config_folders, files_of
 from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
 from mlu.launch.tune import earlier_trials, leave_best
-from mlu.runs.layout import FAILURE, LEFT, write_json
+from mlu.runs.layout import FAILURE
 from mlu.runs.notes import OURS, Note, Noticeboard
 from mlu.runs.read import Gap, Run, job_of
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
+from mlu.system.owned import Owned
 
 PLUGINS = "hydra_plugins."
 """Package of what is installed for Hydra."""
@@ -54,13 +56,6 @@ _BOARD: list[Noticeboard] = []
 """Where the job that this process begins leaves its note, if it is one of a sweep."""
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier job left here, so that nobody takes it for this one's."""
-    for file in (folder / name for name in LEFT):
-        if file.exists():
-            file.unlink()
-
-
 def record_failure(note: Note, fault: Exception, board: Noticeboard | None) -> None:
     """Leave a failed job's error and the command that repeats it.
 
@@ -72,12 +67,16 @@ def record_failure(note: Note, fault: Exception, board: Noticeboard | None) -> N
         board: Of the sweep, if it has one.
     """
     failed = replace(note, error=f"{type(fault).__name__}: {first_line(fault)}")
+    place = Owned(note.folder)
+
     try:
         if board is not None:
             board.leave(failed)
         if note.is_last:
-            write_json({"error": failed.error, "command": failed.command}, note.folder / FAILURE)
-    except OSError as full:
+            place.refuse_foreign([FAILURE], "move it away")
+            said = {"error": failed.error, "command": failed.command}
+            place.write(FAILURE, json.dumps(said, indent=1))
+    except (OSError, UserError) as full:
         # The disk may be what failed. The end of the sweep sees that there are no results.
         print(f"{note.folder / FAILURE}: {full}: {failed.error}", file=sys.stderr)
 

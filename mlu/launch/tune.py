@@ -10,6 +10,7 @@ from mlu.runs.notes import note_in
 from mlu.runs.read import Run, job_of
 from mlu.runs.results import Results
 from mlu.system.errors import UserError
+from mlu.system.owned import Owned
 
 TUNED = "tuned"
 """Folder, below `outputs`, of the settings that searches have found."""
@@ -92,7 +93,7 @@ def leave_best(
         return ["no trial has the figures that the search is about: nothing is written"]
 
     overrides = next(overrides for overrides, results in trials if results is best)
-    settings = yaml.safe_load(source.read_text())
+    settings = yaml.safe_load(source.read_bytes())
     for key, value in ours(overrides, settings.pop("search")).items():
         set_nested(settings, key.removeprefix("method."), value)
 
@@ -110,11 +111,12 @@ def leave_best(
     where = f"{run.dataset}, {run.backbone}, {forgotten} forgotten, seed {run.seed}"
     cost = f"the search took {seconds:.0f} s of unlearning and attacks"
 
-    file = outputs / TUNED / "method" / f"{source.stem}_tuned.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    place = Owned(outputs / TUNED / "method")
+    # Settings that somebody has edited stay theirs.
+    name = place.free_name(f"{source.stem}_tuned.yaml")
     header = "".join(f"# {line}\n" for line in (found, where, f"{cost}, {run.date}, {run.device}"))
-    file.write_text(header + yaml.safe_dump(settings, sort_keys=False))
-    command = f"python launch.py --config-dir {outputs / TUNED} method={file.stem}"
+    place.write(name, header + yaml.safe_dump(settings, sort_keys=False))
+    command = f"python launch.py --config-dir {outputs / TUNED} method={Path(name).stem}"
 
     return [f"{run.method}, {found}", f"{cost}; use it: {command}"]
 

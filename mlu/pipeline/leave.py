@@ -1,6 +1,7 @@
 """The files that a run leaves, and the tables that it shows."""
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ from mlu.data.examination import label_correlations
 from mlu.models.network import Network
 from mlu.pipeline.context import Context
 from mlu.pipeline.evidence import Exposure, roc_curves
+from mlu.pipeline.experiment import Experiment
+from mlu.pipeline.outcome import write_config
 from mlu.runs.layout import (
+    CONFIG,
     DISTRIBUTION_PICTURE,
     DISTRIBUTIONS,
     LABELS,
+    LEFT,
     RECOVERY_PICTURE,
     RESULTS,
     ROC,
@@ -28,8 +33,23 @@ from mlu.runs.pictures import distribution_picture, recovery_picture, roc_pictur
 from mlu.runs.read import Run
 from mlu.runs.tables import attack_table, run_table, show_table
 from mlu.system.disk import write_tensors
+from mlu.system.owned import Owned
+from mlu.system.terminal import spared
 
 log = logging.getLogger(__name__)
+
+_ELSEWHERE = "name another folder with hydra.run.dir=... (or hydra.sweep.dir), or move it away"
+
+
+def begin(experiment: Experiment) -> None:
+    """Take the folder, in which what an earlier run has left stays until there is something new.
+
+    Raises:
+        UserError: If a file that a run leaves is there, and no run of mlu has left it.
+    """
+    place = Owned(experiment.folder)
+    place.refuse_foreign(LEFT, _ELSEWHERE)
+    write_config(experiment, place.fresh_drafts() / CONFIG)
 
 
 def leave(
@@ -39,44 +59,61 @@ def leave(
     histograms: Histograms,
     exposure: Exposure,
 ) -> None:
-    """Write what a run leaves, `results.json` last, and show its tables."""
-    folder = context.experiment.folder
-    write_tensors(folder / WEIGHTS, unlearned.state_dict())
-    write_json(label_facts(context.data.source), folder / LABELS)
+    """Leave all that counts of a run in its folder, `results.json` last, for what was there before.
 
-    leave_distributions(histograms, folder)
-    leave_curves(exposure, folder)
-    stage_picture(run.results.metrics, folder / STAGE_PICTURE)
-    recovery_picture(exposure, folder / RECOVERY_PICTURE)
+    Raises:
+        UserError: If somebody has put a file of these names there meanwhile.
+    """
+    place = Owned(context.experiment.folder)
+    write_tensors(place.drafts / WEIGHTS, unlearned.state_dict())
+    write_json(label_facts(context.data.source), place.drafts / LABELS)
+    write_arrays(place.drafts / DISTRIBUTIONS, histogram_arrays(histograms))
+    if curves := roc_curves(exposure):
+        write_arrays(place.drafts / ROC, curves)
+    write_json(run.results.to_json(), place.drafts / RESULTS)
 
-    write_json(run.results.to_json(), folder / RESULTS)
-    show_table(run_table(run))
-    if context.experiment.attacks:
-        show_table(attack_table(run))
-
-    log.info("results in %s", folder)
+    place.refuse_foreign(LEFT, _ELSEWHERE)
+    place.replace(LEFT, last=RESULTS)
 
 
-def leave_distributions(histograms: Histograms, folder: Path) -> None:
-    """Counts and edges of all histograms, and their picture."""
+def show(run: Run, histograms: Histograms, exposure: Exposure) -> None:
+    """Draw the pictures of a run and show its tables; what cannot be shown is told, and no more."""
+    place, curves = Owned(run.folder), roc_curves(exposure)
+    leave_picture(place, DISTRIBUTION_PICTURE, lambda file: distribution_picture(histograms, file))
+    leave_picture(place, STAGE_PICTURE, lambda file: stage_picture(run.results.metrics, file))
+    leave_picture(place, RECOVERY_PICTURE, lambda file: recovery_picture(exposure, file))
+    if curves:
+        leave_picture(place, ROC_PICTURE, lambda file: roc_picture(curves, file))
+
+    with spared("drafts cannot be removed", log.warning):
+        place.drop_drafts()
+    with spared("the tables cannot be shown", log.warning):
+        show_table(run_table(run))
+        if run.attack_rows:
+            show_table(attack_table(run))
+
+    log.info("results in %s", run.folder)
+
+
+def leave_picture(place: Owned, name: str, save: Callable[[Path], None]) -> None:
+    """A picture, if there is something to draw."""
+    with spared(f"{name} cannot be drawn", log.warning):
+        save(place.drafts / name)
+        if (place.drafts / name).is_file():
+            place.settle(name)
+
+
+def histogram_arrays(histograms: Histograms) -> dict[str, np.ndarray]:
+    """Counts and edges of all histograms by their paths."""
     arrays = {}
     for path, (counts, edges) in histograms.items():
         arrays[f"{path}/counts"], arrays[f"{path}/edges"] = counts, edges
+    return arrays
 
+
+def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # The comment on types: as if an array were named allow_pickle.
-    np.savez(folder / DISTRIBUTIONS, **arrays)  # type: ignore[arg-type]
-    distribution_picture(histograms, folder / DISTRIBUTION_PICTURE)
-
-
-def leave_curves(exposure: Exposure, folder: Path) -> None:
-    """The curves of membership attacks, and their picture, where there are any."""
-    curves = roc_curves(exposure)
-    if not curves:
-        return
-
-    # The comment on types: as if an array were named allow_pickle.
-    np.savez(folder / ROC, **curves)  # type: ignore[arg-type]
-    roc_picture(curves, folder / ROC_PICTURE)
+    np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def label_facts(data: LabelledImages) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from mlu.pipeline.context import Context, context_of, wanted_device
 from mlu.pipeline.evidence import leaks_of
 from mlu.pipeline.experiment import Experiment
 from mlu.pipeline.judgement import completed, judge, output_histograms
-from mlu.pipeline.leave import leave
+from mlu.pipeline.leave import begin, leave, show
 from mlu.pipeline.models import models_of
-from mlu.pipeline.outcome import results_of, write_config
-from mlu.runs.layout import CONFIG
+from mlu.pipeline.outcome import results_of
+from mlu.pipeline.trained import try_weights
 from mlu.runs.plain import plain_tables
 from mlu.runs.read import Run
 from mlu.runs.results import Results
@@ -25,7 +25,8 @@ def run(experiment: Experiment) -> Results:
 def walk(context: Context) -> Results:
     """The road, with the data at hand."""
     experiment, data, folder = context.experiment, context.data, context.experiment.folder
-    write_config(experiment, folder / CONFIG)
+    try_weights(context)
+    begin(experiment)
 
     with experiment.tracker.run(folder, experiment.subject, experiment.config) as tracking:
         context = replace(context, logger=tracking.lightning)
@@ -38,7 +39,9 @@ def walk(context: Context) -> Results:
         histograms = output_histograms(context, models)
         found = Run(folder, results, experiment.config)
         tracking.record(results.figures(), histograms, plain_tables(found, data.labels))
+        # Before W&B ends, which may take long or break off.
+        leave(context, models.unlearned.net, found, histograms, leaks.exposure)
 
-    leave(context, models.unlearned.net, found, histograms, leaks.exposure)
+    show(found, histograms, leaks.exposure)
 
     return results

@@ -22,6 +22,15 @@ from mlu.training.resumption import Resumption, Sealed
 log = logging.getLogger(__name__)
 
 
+def try_weights(context: Context) -> None:
+    """Read the weights that the user has given, before anything is done with them."""
+    experiment = context.experiment
+    if experiment.original_weights is not None:
+        load_trained(empty_network(context), experiment.original_weights)
+    elif experiment.backbone.weights is not None:
+        experiment.backbone.build(len(context.data.labels))
+
+
 def original_model(context: Context) -> Model:
     """The model that knows all labels: trained, found in the cache, or the user's own."""
     if context.experiment.original_weights is not None:

@@ -12,15 +12,19 @@ from mlu.report.tables import general
 from mlu.report.writers import latex, markdown, table_csv
 from mlu.runs.read import collect
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError
+from mlu.system.owned import Owned
 from mlu.system.progress import tracked
+from mlu.system.terminal import tolerant_streams
 
 _TITLE = "What was forgotten"
+_FILES = ("report.html", "report.md", "report.tex", "report.csv")
 _PATIENCE = 2.0
 """Seconds after which a progress bar shows."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; returns the exit code."""
+    tolerant_streams()
     parser = Arguments(
         prog="python -m mlu.report",
         description="Tables and pictures of runs and sweeps, beside the paper's numbers.",
@@ -55,8 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(paths: Iterable[Path], out: Path) -> list[Path]:
-    """Collect the runs and write the report; returns its files."""
-    collection = collect(paths)
+    """Collect the runs and write the report; returns its files.
+
+    Raises:
+        UserError: If no run is found, or a file would be overwritten that no report is, or that
+            somebody has changed since.
+    """
+    collection, place = collect(paths), Owned(out)
+    place.refuse_foreign(_FILES, "name another folder with --out")
     if collection.trials:
         left_out = f"left out: {collection.trials} trials of searches"
         print(f"{left_out}; a report of a search alone shows them", file=sys.stderr)
@@ -75,19 +85,17 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
     together = (*correlation_pictures(settings), *request_pictures(settings))
     report = Report(_TITLE, collection, settings, overviews, paper, absent, pictures, together)
 
-    out.mkdir(parents=True, exist_ok=True)
     tables = [*overviews, *paper]
-    contents = {
-        "report.html": report_page(report, out),
-        "report.md": markdown(tables, collection.gaps, _TITLE, out),
-        "report.tex": latex(tables, _TITLE),
-        "report.csv": table_csv(tables, out),
-    }
-    for name, content in contents.items():
-        # Half of a pair of surrogates, as in a name that is not UTF-8, is no text.
-        (out / name).write_text(content, encoding="utf-8", errors="replace")
+    contents = (
+        report_page(report, out),
+        markdown(tables, collection.gaps, _TITLE, out),
+        latex(tables, _TITLE),
+        table_csv(tables, out),
+    )
+    for name, content in zip(_FILES, contents, strict=True):
+        place.write(name, content)
 
-    return [out / name for name in contents]
+    return [out / name for name in _FILES]
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def report_page(report: Report, folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (_TEMPLATES / "page.js").read_text()
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
     sections = []
@@ -97,7 +97,7 @@ def report_page(report: Report, folder: Path) -> str:
         gaps=[gap_facts(gap, folder) for gap in report.collection.gaps],
         runs=[run_facts(run, folder) for run in report.collection.runs],
         # Both are files of ours; whatever else stands on the page is escaped.
-        style=Markup((_TEMPLATES / "page.css").read_text()),
+        style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=script_hash,
     )

@@ -16,7 +16,7 @@ CelebA."""
 @functools.cache
 def published() -> dict[str, Any]:
     """The content of `published.yaml`."""
-    content: dict[str, Any] = yaml.safe_load(_FILE.read_text())
+    content: dict[str, Any] = yaml.safe_load(_FILE.read_bytes())
     return content
 
 

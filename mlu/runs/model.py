@@ -154,7 +154,7 @@ def need(folder: Path, name: str) -> Path:
 def config_of(folder: Path) -> dict[str, Any]:
     file = need(folder, CONFIG)
     try:
-        config = yaml.safe_load(file.read_text())
+        config = yaml.safe_load(file.read_bytes())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as fault:
         raise UserError(f"{file} cannot be read: {first_line(fault)}") from fault
 

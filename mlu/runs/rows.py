@@ -198,7 +198,7 @@ def own_columns(rows: Iterable[AttackRow]) -> Iterator[AttackColumn]:
 def shipped() -> Mapping[str, Declaration]:
     """The declarations of the attacks in conf/attack, by name: in the order of `attack=all`."""
     files = {
-        file.stem: yaml.safe_load(file.read_text())
+        file.stem: yaml.safe_load(file.read_bytes())
         for file in sorted((CONF / "attack").glob("*.yaml"))
     }
     order = dict.fromkeys([*files["all"]["defaults"], *files])

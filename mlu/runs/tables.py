@@ -207,6 +207,7 @@ def text_of(name: str) -> str:
 
 
 def show_table(table: Table) -> None:
+    """Print a table."""
     console = Console()
     # In a pipe or a log there is no width to keep to, and a cut figure is worth nothing.
     console.print(table) if console.is_terminal else Console(width=160).print(table)

@@ -76,15 +76,17 @@ def test_a_zero_byte_in_a_path_is_refused(tmp_path):
         ImageFiles(tmp_path, ("a\0.png",), SIZE)
 
 
-def test_what_was_fetched_goes_over_what_is_there_and_leaves_the_rest(tmp_path):
+def test_what_was_fetched_leaves_what_is_there(tmp_path):
     draft, home = tmp_path / "draft", tmp_path / "home"
-    for file, text in ((draft / "in/a", "new"), (home / "in/a", "old"), (home / "in/b", "kept")):
+    files = {"draft/in/a": "new", "draft/in/c": "c", "home/in/a": "mine", "home/in/b": "b"}
+    for file, text in ((tmp_path / name, text) for name, text in files.items()):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     settle(draft, home)
     assert {file.name: file.read_text() for file in (home / "in").iterdir()} == {
-        "a": "new",
-        "b": "kept",
+        "a": "mine",
+        "b": "b",
+        "c": "c",
     }
     assert not draft.exists()
 

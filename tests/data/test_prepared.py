@@ -13,7 +13,7 @@ import pytest
 
 from mlu.data import prepared as module
 from mlu.data.files import ImageFiles
-from mlu.data.prepared import Prepared, PreparedImages
+from mlu.data.prepared import Prepared, PreparedImages, leave_list
 from mlu.system.errors import UserError
 from tests.support.killing import state, until
 from tests.support.photo_folder import SIZE, write_photos
@@ -245,3 +245,21 @@ def children(process):
     return [
         int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()
     ]
+
+
+def test_a_list_that_somebody_has_edited_is_left_alone(tmp_path):
+    file = leave_list(tmp_path, "unreadable.txt", ["a.png"])
+    assert leave_list(tmp_path, "unreadable.txt", ["b.png"]) == file
+    file.write_text("b.png\nmine.png\n")
+    other = leave_list(tmp_path, "unreadable.txt", ["c.png"])
+    assert (other.name, other.read_text()) == ("unreadable_2.txt", "c.png\n")
+    assert file.read_text() == "b.png\nmine.png\n"
+
+
+def test_only_drafts_of_shards_are_cleared_away(photos):
+    arrays = prepared(photos)
+    arrays.folder.mkdir(parents=True)
+    for name in ("00001.draft", "mine.draft"):
+        (arrays.folder / name).touch()
+    arrays.make(jobs=1)
+    assert [file.name for file in arrays.folder.glob("*.draft")] == ["mine.draft"]

@@ -10,6 +10,7 @@ import mlu
 from mlu import certify
 from mlu.launch import cli
 from mlu.runs.layout import CONFIG, LABELS, LEFT, RESULTS, WEIGHTS
+from mlu.system.owned import Owned
 from tests.support.command_line import ROOT, launch
 
 SMALL = [
@@ -68,15 +69,15 @@ def test_models_of_timm_are_unlearned_loaded_and_certified(tmp_path):
         assert json.loads((file.parent / "certificate.json").read_text())["model"] == name
 
 
-def test_a_job_leaves_nothing_of_the_one_that_was_there_before(tmp_path):
+def test_a_run_leaves_nothing_of_the_one_that_was_there_before(tmp_path):
     run = ("method=head", *SMALL, "attack=none", "reference=none", f"hydra.run.dir={tmp_path}/run")
-    assert launch(tmp_path, *run).returncode == 0
+    place = Owned(tmp_path / "run")
     for name in LEFT:
-        (tmp_path / "run" / name).touch()
+        place.write(name, "of an earlier run")
     assert launch(tmp_path, *run).returncode == 0
     kept = {name for name in LEFT if (tmp_path / "run" / name).exists()}
     assert kept == {*(RESULTS, CONFIG, LABELS, WEIGHTS), "distributions.npz", "distributions.png"}
-    assert all((tmp_path / "run" / name).stat().st_size for name in kept)
+    assert b"earlier" not in b"".join((tmp_path / "run" / name).read_bytes() for name in kept)
 
 
 def test_a_search_outlives_a_failed_trial_and_goes_on_with_the_same_command(tmp_path):

@@ -145,3 +145,20 @@ def test_a_search_that_goes_on_counts_the_trials_before_it(tmp_path, monkeypatch
     ((overrides, results),) = earlier_trials()
     assert overrides == ("phi=0.1", "seed=1")
     assert results.run.method == results_of()["run"]["method"]
+
+
+def test_settings_that_somebody_has_edited_are_left_alone(tmp_path):
+    source = CONF / "method" / "wf.yaml"
+
+    def found(phi):
+        return leave_best([([f"method.phi={phi}"], trial_of(0.9, 0.0))], source, tmp_path)[1]
+
+    folder = tmp_path / "tuned" / "method"
+    assert "method=wf_tuned" in found(0.1)
+    assert found(0.2).endswith("method=wf_tuned")
+    assert yaml.safe_load((folder / "wf_tuned.yaml").read_text())["phi"] == 0.2
+    (folder / "wf_tuned.yaml").write_text("phi: 0.3  # mine")
+    for phi in (0.4, 0.5):
+        assert found(phi).endswith("method=wf_tuned_2")
+        assert yaml.safe_load((folder / "wf_tuned_2.yaml").read_text())["phi"] == phi
+    assert (folder / "wf_tuned.yaml").read_text() == "phi: 0.3  # mine"

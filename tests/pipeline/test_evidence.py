@@ -401,7 +401,7 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
     assert given == {"aia", "mia", "label_membership", "lira", "ulira", "rmia", "relearn"}
     assert metrics["original/attack/relearn/16/steps"] == 0
     assert results["seconds"]["attack"] > 0
-    # What is known of a run's files is what is removed before another writes there.
+    # What is known of a run's files is what another there replaces.
     assert {file.name for file in tmp_path.iterdir() if file.is_file()} == set(LEFT) - NOT_LEFT
     curves = np.load(tmp_path / "roc.npz")
     assert set(curves) == {

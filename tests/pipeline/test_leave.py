@@ -1,6 +1,8 @@
 """The files that a run leaves."""
 
+import errno
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -9,6 +11,11 @@ from safetensors.torch import load_file
 
 from mlu.data.divided import ImageData
 from mlu.models.outputs import respond
+from mlu.pipeline import run as pipeline
+from mlu.pipeline.leave import label_facts, show
+from mlu.runs.read import read_run
+from mlu.system.errors import UserError
+from mlu.system.owned import Owned
 
 MODELS, SPLITS = ("original", "retrain", "unlearned"), ("train", "validation", "test")
 
@@ -73,3 +80,64 @@ def test_the_saved_weights_are_the_model_that_was_measured(finished, experiment)
     assert results["metrics"]["unlearned/test/retained/accuracy"] == pytest.approx(
         right[retained].mean().item()
     )
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def unspeakable(*_):
+    raise UnicodeEncodeError("ascii", "–", 0, 1, "ordinal not in range(128)")
+
+
+def unread(*_):
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def half_drawn(metrics, file):
+    file.write_bytes(b"half")
+    full()
+
+
+AFTERWARDS = {
+    "a picture on a full disk": ("distribution_picture", full),
+    "a picture that breaks off": ("stage_picture", half_drawn),
+    "a picture that cannot be drawn": ("recovery_picture", unspeakable),
+    "a table that cannot be said": ("show_table", unspeakable),
+    "a table that nobody reads": ("show_table", unread),
+    "a table without memory": ("run_table", lambda *_: [][1]),
+    "drafts that stay": ("Owned.drop_drafts", full),
+    "a list on a full disk": ("Owned.settle", full),
+}
+
+
+@pytest.mark.parametrize("case", AFTERWARDS)
+def test_what_fails_after_the_results_is_a_warning(case, finished, monkeypatch, caplog):
+    folder = finished("method=wf", "method.tuning.steps=5")
+    before = (folder / "results.json").read_bytes()
+    run = read_run(folder)
+    name, fails = AFTERWARDS[case]
+    monkeypatch.setattr(f"mlu.pipeline.leave.{name}", fails)
+    counts = {"original/test/entropy/histogram": (np.ones(3), np.arange(4.0))}
+    Owned(folder).fresh_drafts()
+    with caplog.at_level(logging.INFO):
+        show(run, counts, {})
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings
+    assert all("\n" not in line and "cannot" in line for line in warnings)
+    assert caplog.records[-1].message == f"results in {folder}"
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_a_file_that_comes_into_the_folder_meanwhile_is_kept(experiment, tmp_path, monkeypatch):
+    """While the models train."""
+
+    def meanwhile(run):
+        (tmp_path / "labels.json").write_text("mine")
+        return label_facts(run)
+
+    monkeypatch.setattr("mlu.pipeline.leave.label_facts", meanwhile)
+    with pytest.raises(UserError, match=r"labels\.json in .*hydra\.run\.dir="):
+        pipeline.run(experiment("method=head", "reference=none", "attack=none"))
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["labels.json"]
+    assert (tmp_path / "labels.json").read_text() == "mine"

@@ -265,3 +265,20 @@ def test_the_command_starts_without_torch(tmp_path):
     assert done.stdout.split() == [
         str(tmp_path / "out" / f"report.{end}") for end in ("html", "md", "tex", "csv")
     ]
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md", "report.tex", "report.csv"])
+def test_a_report_is_made_over_one_of_ours_alone(name, tmp_path, capsys):
+    leave(tmp_path / "run", metrics_of(), method="wp", seed=1)
+    words, out = [str(tmp_path / "run"), "--out", str(tmp_path / "out")], tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name} in {out}" in line
+    assert "--out" in line
+    assert [file.name for file in out.iterdir()] == [name]
+    (out / name).unlink()
+    assert [main(words), main(words)] == [0, 0]
+    (out / name).write_text(f"{(out / name).read_text()}a remark of mine")
+    assert main(words) == 2

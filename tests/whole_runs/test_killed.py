@@ -32,9 +32,7 @@ PHASES: dict[str, Callable[[str], bool]] = {
     "models": lambda path: path.startswith("cache/") and path.split("/")[1] in (*TRAINED, "random"),
     "attacks": lambda path: path.startswith("cache/attack"),
     "tracking": lambda path: path.startswith("run/wandb"),
-    "results": lambda path: path.startswith(
-        ("run/results", "run/labels", "run/unlearned", "run/distributions")
-    ),
+    "results": lambda path: path.startswith("run/.mlu/new/"),
 }
 """Which writes belong to a phase."""
 ALONE = ("start", "data", "training", "models", "attacks", "unlearning", "results")
@@ -42,7 +40,7 @@ ALONE = ("start", "data", "training", "models", "attacks", "unlearning", "result
 OF_EACH, OF_TRAINING = 3, 5
 BETWEEN = {
     "unlearning": ("cache/random", "cache/attack"),
-    "finishing": ("run/wandb", "run/unlearned"),
+    "finishing": ("run/wandb", "run/.mlu/new/unlearned"),
 }
 """Phases that write nothing in Python: they lie between the last write of one kind and the first of
 the next."""

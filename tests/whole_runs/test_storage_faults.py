@@ -88,7 +88,8 @@ WHERE = {
     "weights": "weights.safetensors",
     "manifest": "manifest.json",
     "evidence": "evidence.npz",
-    "results": "results.draft",
+    "results": "new/results.draft",
+    "what is replaced": "new/results.json",
 }
 """The first write that finds no room: the first of this name."""
 

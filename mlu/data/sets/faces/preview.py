@@ -12,6 +12,8 @@ from mlu.data.sets.faces.dataset import Faces, check_faces
 from mlu.data.sets.faces.drawing import noisy_bytes, render
 from mlu.data.sets.faces.people import cast
 from mlu.system.errors import UserError
+from mlu.system.owned import Owned
+from mlu.system.terminal import tolerant_streams
 
 MOST_COLUMNS = 8
 """Faces in a row of the sheet."""
@@ -22,6 +24,7 @@ FACE_WIDTH, FACE_HEIGHT = 1.7, 2.1
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the preview; returns its exit code."""
+    tolerant_streams()
     settings = vars(preview_arguments().parse_args(arguments))
     file = settings.pop("output")
     try:
@@ -73,9 +76,12 @@ def preview(faces: Faces, file: Path) -> None:
     """Save a sheet of faces, each of another person and over the names of what it has.
 
     Raises:
-        UserError: For a field that cannot be drawn, or a file that cannot be written.
+        UserError: For a field that cannot be drawn, or a file that cannot be written, or is there
+            and no sheet of ours.
     """
     check_faces(faces)
+    place = Owned(file.parent)
+    place.refuse_foreign([file.name], "name another file with --output")
     from matplotlib.figure import Figure  # here: slow to import, and a refusal needs none
 
     people = cast(faces.images, faces.seed, 1, faces.correlation)
@@ -97,7 +103,10 @@ def preview(faces: Faces, file: Path) -> None:
         )
 
     try:
-        figure.savefig(file, dpi=150)
+        file.parent.stat()
+        figure.savefig(place.fresh_drafts() / file.name, dpi=150)
+        place.settle(file.name)
+        place.drop_drafts()
     except (OSError, ValueError) as fault:
         raise UserError(
             f"cannot save the sheet as {file} ({fault}): name a .png in a folder that exists"

@@ -1,0 +1,160 @@
+"""What stands in the folder of a run or a sweep, and what Hydra may write there."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+
+from mlu.launch.compose import register_resolvers
+from mlu.launch.options import CONF
+from mlu.launch.workplace import open_run, put_back
+from mlu.runs.layout import LEFT
+from mlu.system.errors import UserError
+from tests.support.command_line import launch
+
+HYDRAS = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "app.log")
+SMALL = (
+    "method=head",
+    "dataset.images=100",
+    "dataset.image_size=16",
+    "training.epochs=1",
+    "attack=none",
+    "reference=none",
+    "logger=none",
+    "trainer.accelerator=cpu",
+)
+LOST = ("dataset=csv", "dataset.root=/nowhere", "forget_label.names=[a]")
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Hydra's own configuration of a command whose folders are below one."""
+    register_resolvers()
+
+    def from_overrides(*overrides):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", list(overrides), return_hydra_config=True)
+        with open_dict(config):
+            config.hydra.job.name = "app"
+        HydraConfig.instance().set_config(config)
+        return config
+
+    return from_overrides
+
+
+def content_below(folder):
+    """Every file and every folder, with what is in it."""
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+def own(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"my own {name}")
+
+
+@pytest.mark.parametrize("name", [*LEFT, *HYDRAS])
+def test_a_run_where_a_file_is_somebody_s_is_refused_before_anything_is_written(
+    name, opened, tmp_path
+):
+    own(tmp_path, name, "photo.jpg")
+    before = content_below(tmp_path)
+    with pytest.raises(UserError, match=rf"{name} in {tmp_path}, .*hydra\.run\.dir="):
+        open_run(opened(f"hydra.run.dir={tmp_path}"))
+    assert content_below(tmp_path) == before
+
+
+ELSEWHERE = {
+    "another subfolder": (["hydra.output_subdir=.mine"], ".hydra/config.yaml", ".mine/hydra.yaml"),
+    "no subfolder": (["hydra.output_subdir=null"], ".hydra/config.yaml", "labels.json"),
+    "no log": (["hydra/job_logging=none"], "app.log", "roc.png"),
+    "another log": (
+        ["hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/logs/mine.log"],
+        "app.log",
+        "logs/mine.log",
+    ),
+    "a log elsewhere": (
+        ["hydra.job_logging.handlers.file.filename=/nowhere/a"],
+        "app.log",
+        "results.json",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_only_what_would_be_written_is_refused(case, opened, tmp_path):
+    overrides, free, taken = ELSEWHERE[case]
+    own(tmp_path, free)
+    before = content_below(tmp_path)
+    open_run(opened(*overrides, f"hydra.run.dir={tmp_path}"))
+    put_back()
+    assert content_below(tmp_path) == before
+    own(tmp_path, taken)
+    with pytest.raises(UserError, match=taken):
+        open_run(opened(*overrides, f"hydra.run.dir={tmp_path}"))
+
+
+def test_folders_that_were_made_for_a_run_go_with_it(opened, tmp_path):
+    open_run(opened(f"hydra.run.dir={tmp_path}/a/b"))
+    own(tmp_path / "a" / "b", *HYDRAS)
+    put_back()
+    assert content_below(tmp_path) == {}
+
+
+REFUSED = {
+    "no table": LOST,
+    "no such value": ("phi=2",),
+    "no such label": ("forget_label.names=[Blad]",),
+    "no weights": ("original.weights=/nowhere.pt",),
+    "weights that are none": ("original.weights={folder}/model.pt",),
+    "no such key": ("phhi=1",),
+    "no such option": ("method=wpp",),
+    "no such option in a sweep": ("-m", "method=head,wpp", "hydra.sweep.dir={folder}/s"),
+    "two commands": ("--cfg", "job", "--info"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_command_changes_no_byte_and_leaves_no_file(case, tmp_path):
+    folder = tmp_path / "mine"
+    own(folder, "photos/a.jpg", "notes.txt", "model.pt")
+    before = content_below(folder)
+    words = [word.format(folder=folder) for word in REFUSED[case]]
+    done = launch(tmp_path / "out", *SMALL, *words, f"hydra.run.dir={folder}")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert content_below(folder) == before
+
+
+def test_results_stay_until_there_are_new_ones(tmp_path):
+    folder, run = tmp_path / "run", (*SMALL, f"hydra.run.dir={tmp_path}/run")
+    assert launch(tmp_path / "out", *run).returncode == 0
+    before = content_below(folder)
+    assert launch(tmp_path / "out", *run, *LOST).returncode == 2
+    assert content_below(folder) == before
+
+    # What fails in the middle says so beside them.
+    diverged = launch(tmp_path / "out", *run, "training.lr=1e30", "seed=2")
+    assert diverged.returncode == 2
+    after = content_below(folder)
+    assert "not finite" in after.pop("failure.json").decode()
+    log = next(name for name in before if name.endswith(".log"))
+    ignored = {".mlu/files.json", log}
+    assert {name: after[name] for name in after if name not in ignored} == {
+        name: before[name] for name in before if name not in ignored
+    }
+    assert after[log].startswith(before[log])
+
+    assert launch(tmp_path / "out", *run, "seed=3").returncode == 0
+    assert not (folder / "failure.json").exists()
+    assert (folder / "results.json").read_bytes() != before["results.json"]
+
+    (folder / "labels.json").write_text("edited")
+    edited = content_below(folder)
+    assert launch(tmp_path / "out", *run).returncode == 2
+    assert content_below(folder) == edited
