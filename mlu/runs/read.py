@@ -156,7 +156,8 @@ def collect(paths: Iterable[Path]) -> Collection:
 
     results = [job for job in found if job.experiment != "tune"] or found
     runs = tuple(job for job in results if isinstance(job, Run))
-    gaps = tuple(job for job in results if isinstance(job, Gap))
+    failed_since = (failure_beside(run) for run in runs)
+    gaps = (*(job for job in results if isinstance(job, Gap)), *filter(None, failed_since))
 
     return Collection(runs, gaps, trials=len(found) - len(results))
 
@@ -204,6 +205,15 @@ def job_of(folder: Path) -> Run | Gap:
     note = note_in(folder)
 
     return Gap(folder, reason, (note.command or None) if note else None, composed)
+
+
+def failure_beside(run: Run) -> Gap | None:
+    """The job that has failed in a run's folder, whose results it has left; None for none."""
+    failure = read_failure(run.folder / FAILURE)
+    if not failure:
+        return None
+    reason = f"{failure.get('error', 'failed')} ({RESULTS} there is another job's)"
+    return Gap(run.folder, reason, str(failure.get("command") or "") or None)
 
 
 def read_run(folder: Path) -> Run:

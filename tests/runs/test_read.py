@@ -114,3 +114,13 @@ def test_relearning_knows_where_it_was_cut_off(tmp_path):
     path = "unlearned/attack/relearn/512"
     (run,) = collect([leave(tmp_path, {f"{path}/steps": 200.0, f"{path}/censored": 1.0})]).runs
     assert run.figure(f"{path}/steps").censored
+
+
+def test_a_job_that_has_failed_where_another_has_results_is_told_beside_them(tmp_path):
+    leave(tmp_path / "0")
+    fail(tmp_path / "0", error="UserError: diverged", command="python launch.py training.lr=9")
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["0"]
+    (gap,) = found.gaps
+    assert gap.reason == "UserError: diverged (results.json there is another job's)"
+    assert gap.command == "python launch.py training.lr=9"
