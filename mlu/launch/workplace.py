@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.types import RunMode
@@ -116,8 +117,9 @@ def logs_of(config: DictConfig) -> list[str]:
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = str(folder)
         try:
-            handlers = OmegaConf.to_container(config.hydra.job_logging, resolve=True)["handlers"]
-            files = [Path(found["filename"]) for found in handlers.values() if "filename" in found]
+            said: Any = OmegaConf.to_container(config.hydra.job_logging, resolve=True)
+            handlers = said["handlers"].values()
+            files = [Path(handler["filename"]) for handler in handlers if "filename" in handler]
         # Of a user's own logging anything, or nothing, can be said.
         except (OmegaConfBaseException, KeyError, TypeError, AttributeError, ValueError):
             return []

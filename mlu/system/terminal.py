@@ -113,7 +113,7 @@ def tolerant(stream: TextIO | None, number: int) -> TextIO:
     stream.flush()
     mouth = Mouth(number, "wb", closefd=False)
     return io.TextIOWrapper(
-        mouth if stream.write_through else io.BufferedWriter(mouth),  # type: ignore[arg-type]
+        mouth if stream.write_through else io.BufferedWriter(mouth),
         stream.encoding,
         PLAIN,
         line_buffering=stream.line_buffering,
