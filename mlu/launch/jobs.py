@@ -6,18 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from mlu.launch.plan import as_written
 from mlu.launch.sweep import command_of
 from mlu.runs.layout import RESULTS
-from mlu.runs.notes import OURS, Note, Noticeboard, leave_mark, note_in, stamp_of
+from mlu.runs.notes import Note, Noticeboard, hold, leave_mark, note_in, stamp_of
 from mlu.system.errors import UserError
-
-PATIENCE = 10
-"""Seconds that a job waits for its folder: what loads data outlives a killed job by five."""
 
 
 def note_of(config: HydraConf, board: Noticeboard | None) -> Note:
@@ -48,17 +44,7 @@ def begun(note: Note, board: Noticeboard | None, config: DictConfig) -> Iterator
         UserError: If another job writes there, or one of the same sweep has. Then it is left alone.
     """
     refuse_taken(note)
-    lock = note.folder / OURS / "lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        claim = FileLock(lock).acquire(timeout=PATIENCE)
-    except Timeout as fault:
-        raise UserError(
-            f"another run writes into {note.folder}: wait for its end, or name another folder "
-            "(hydra.run.dir=..., of a sweep hydra.sweep.dir=...)"
-        ) from fault
-
-    with claim:
+    with hold(note.folder):
         refuse_taken(note)
         begins = replace(note, stale=stamp_of(note.folder / RESULTS))
         if board is not None:

@@ -97,3 +97,23 @@ def folder_of(config: DictConfig, number: int, overrides: Sequence[str]) -> Path
         return Path(job.hydra.sweep.dir, str(job.hydra.sweep.subdir)).resolve()
     finally:
         HydraConfig.instance().cfg = before
+
+
+def job_folders(config: DictConfig) -> list[Path]:
+    """The folders of a sweep's jobs, as far as they are known before; none if nothing is there."""
+    names = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    assert isinstance(names, dict)
+    subdir, folder = str(names["subdir"]), Path(config.hydra.sweep.dir)
+    inside = not Path(subdir).is_absolute() and ".." not in Path(subdir).parts
+    if inside and not folder.exists():
+        return []
+
+    jobs = planned(config)
+    if jobs is None:
+        # A search: what it tries is not known, how often is.
+        fixed = [word.input_line for word in given_to(config) if not word.is_sweep_override()]
+        jobs = [[str(word) for word in fixed]] * int(config.hydra.sweeper.get("n_trials") or 1)
+    if "${" not in _OWN_NUMBER.sub("", subdir):
+        return [folder / _OWN_NUMBER.sub(str(number), subdir) for number in range(len(jobs))]
+
+    return [folder_of(config, number, overrides) for number, overrides in enumerate(jobs)]

@@ -19,11 +19,13 @@ from omegaconf import DictConfig
 from mlu.launch.options import config_folders, files_of
 from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
 from mlu.launch.tune import earlier_trials, leave_best
+from mlu.launch.workplace import close_sweep, open_sweep, put_back
 from mlu.runs.layout import FAILURE
-from mlu.runs.notes import OURS, Note, Noticeboard
+from mlu.runs.notes import Note, Noticeboard
 from mlu.runs.read import Gap, Run, job_of
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
-from mlu.system.owned import Owned
+from mlu.system.owned import HIDDEN, Owned
+from mlu.system.terminal import spared
 
 PLUGINS = "hydra_plugins."
 """Package of what is installed for Hydra."""
@@ -121,14 +123,20 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Sum the sweep up; it ends the command where a job, or this, has failed."""
+        with spared("what is in the folder of the sweep cannot be noted", warn):
+            close_sweep(config)
         if _UNDER_WAY and sum_up(_UNDER_WAY.pop()):
             sys.exit(FAILED)
+
+
+def warn(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def new_board(config: DictConfig) -> Noticeboard:
     """The place for notes of a sweep that begins; other sweeps may share its folder."""
     sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(8)}"
-    return Noticeboard(sweep, Path(config.hydra.sweep.dir).absolute() / OURS / "sweeps" / sweep)
+    return Noticeboard(sweep, Path(config.hydra.sweep.dir).absolute() / HIDDEN / "sweeps" / sweep)
 
 
 def refuse_hopeless(config: DictConfig) -> None:
@@ -136,11 +144,17 @@ def refuse_hopeless(config: DictConfig) -> None:
     try:
         check_search(config)
         check_folders(config)
-    except UserError as fault:
-        print(fault, file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        open_sweep(config)
     except UNPLANNED:
         return
+    except (UserError, OSError) as fault:
+        put_back()
+        found = plain_fault(fault)
+        if not isinstance(found, UserError):
+            raise
+
+        print(found, file=sys.stderr)
+        sys.exit(USAGE_ERROR)
 
 
 def board_of_job() -> Noticeboard | None:

@@ -15,7 +15,9 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from mlu.launch.plan import job_folders
 from mlu.runs.layout import CONFIG, LEFT, RESULTS
+from mlu.runs.notes import refuse_held, stamp_of
 from mlu.system.errors import UserError, plain_fault
 from mlu.system.owned import HIDDEN, Owned
 
@@ -139,20 +141,26 @@ def open_run(config: DictConfig) -> None:
     folder = absolute(config.hydra.run.dir)
     names, logs = hydras_files(config.hydra), logs_of(config)
     place = Owned(folder)
+    refuse_held(folder)
     place.refuse_foreign([*LEFT, *names, *logs], elsewhere("run"))
     _BEFORE[:] = [Before.of(folder, names, logs)]
     place.claim([*names, *logs])
 
 
-def open_sweep(config: DictConfig, jobs: Iterable[Path]) -> None:
-    """The same of a sweep and the folders of its jobs."""
+def open_sweep(config: DictConfig) -> None:
+    """The same of a sweep and the folders of its jobs.
+
+    Raises:
+        UserError: If it, or one of its jobs, would overwrite what mlu has not written.
+        OSError: If it cannot be written to.
+    """
     folder = absolute(config.hydra.sweep.dir)
     sweep = Owned(folder)
     sweep.refuse_foreign([PLAN, BEST], elsewhere("sweep"))
 
     # A sweep that was killed may not have come to note what Hydra had written for a job.
     hydras = [] if sweep.is_claimed(PLAN) else [*hydras_files(config.hydra), *logs_of(config)]
-    for job in jobs:
+    for job in job_folders(config):
         Owned(job).refuse_foreign([*LEFT, *hydras], elsewhere("sweep"))
 
     _BEFORE[:] = [Before.of(folder, [PLAN], [])]
@@ -188,10 +196,11 @@ class Workplace:
         self.place, self.single = Owned(folder), config.mode == RunMode.RUN
         self.hydras = hydras_files(config)
         self.results = folder / RESULTS
-        self.earlier = stamp_of(self.results)
+        self.earlier: str | None = None
         self.keeps_results = False
 
     def __enter__(self) -> None:
+        self.earlier = stamp_of(self.results)
         self.place.seal(self.hydras)
 
     def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
@@ -211,14 +220,6 @@ class Workplace:
 
 def is_refusal(fault: BaseException) -> bool:
     return isinstance(fault, Exception) and isinstance(plain_fault(fault), UserError)
-
-
-def stamp_of(file: Path) -> tuple[int, int] | None:
-    """The inode and time of a file, by which another in its place is known; None for no file."""
-    if not file.is_file():
-        return None
-    found = file.stat()
-    return found.st_ino, found.st_mtime_ns
 
 
 def keep_results() -> None:

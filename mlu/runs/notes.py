@@ -11,14 +11,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlu.runs.layout import CONFIG, RESULTS, write_json
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
-OURS = ".mlu"
-"""Folder, below a run's or a sweep's, of what nobody but us reads."""
-MARK = f"{OURS}/job.json"
+from mlu.runs.layout import CONFIG, RESULTS, write_json
+from mlu.system.errors import UserError
+from mlu.system.owned import HIDDEN
+
+MARK = f"{HIDDEN}/job.json"
 """File of the note in a job's own folder."""
-ASKED = f"{OURS}/{CONFIG}"
+ASKED = f"{HIDDEN}/{CONFIG}"
 """File of a job's configuration before references were resolved."""
+PATIENCE = 10
+"""Seconds that a job waits for its folder: what loads data outlives a killed job by five."""
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,23 @@ def stamp_of(file: Path) -> str | None:
     except OSError:
         return None
     return f"{found.st_ino} {found.st_mtime_ns}"
+
+
+def hold(folder: Path) -> AcquireReturnProxy:
+    """The lock of a folder, held until its block ends; raises UserError if another job holds it."""
+    lock = folder / HIDDEN / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(lock).acquire(timeout=PATIENCE)
+    except Timeout as fault:
+        raise UserError(
+            f"another run writes into {folder}: wait for its end, or name another folder "
+            "(hydra.run.dir=..., of a sweep hydra.sweep.dir=...)"
+        ) from fault
+
+
+def refuse_held(folder: Path) -> None:
+    """Raises UserError if a job is at work in a folder."""
+    if (folder / HIDDEN / "lock").is_file():
+        with hold(folder):
+            pass

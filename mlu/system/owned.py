@@ -16,7 +16,7 @@ from mlu.system.errors import UserError
 from mlu.system.store import checksum
 
 HIDDEN = ".mlu"
-"""Folder, in each that mlu writes into, of what it knows of that one."""
+"""Folder, in each that mlu writes into, of what nobody else reads."""
 
 _LIST, _NEW = "files.json", "new"
 _KEPT = 2

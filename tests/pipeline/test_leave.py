@@ -117,9 +117,9 @@ def test_what_fails_after_the_results_is_a_warning(case, finished, monkeypatch, 
     before = (folder / "results.json").read_bytes()
     run = read_run(folder)
     name, fails = AFTERWARDS[case]
-    monkeypatch.setattr(f"mlu.pipeline.leave.{name}", fails)
     counts = {"original/test/entropy/histogram": (np.ones(3), np.arange(4.0))}
     Owned(folder).fresh_drafts()
+    monkeypatch.setattr(f"mlu.pipeline.leave.{name}", fails)
     with caplog.at_level(logging.INFO):
         show(run, counts, {})
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]

@@ -50,7 +50,7 @@ def poor(outputs, how, *words):
 
 @pytest.mark.parametrize("how", POOR)
 def test_a_run_ends_well(how, tmp_path):
-    assert ended(started(poor, tmp_path, how, f"hydra.run.dir={tmp_path}/ä")) == 0
+    assert ended(started(poor, tmp_path, how, f"hydra.run.dir='{tmp_path}/ä'")) == 0
     assert (tmp_path / "faults").read_bytes() == b""
     assert json.loads((tmp_path / "ä" / "results.json").read_text())
     assert "–" not in (log := (tmp_path / "ä" / "cli.log").read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def test_a_run_ends_well(how, tmp_path):
 
 
 def test_the_jobs_of_a_sweep_end_well(tmp_path):
-    sweep = ("-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/ä")
+    sweep = ("-m", "seed=1,2", f"hydra.sweep.dir='{tmp_path}/ä'")
     assert ended(started(poor, tmp_path, "ascii", *sweep)) == 0
     assert (tmp_path / "faults").read_bytes() == b""
     assert b"| - |" in (tmp_path / "said").read_bytes().replace(b"  ", b"")
