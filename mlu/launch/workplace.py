@@ -112,21 +112,24 @@ def hydras_files(config: HydraConf | DictConfig) -> list[str]:
     return [f"{config.output_subdir}/{name}" for name in HYDRAS]
 
 
-def logs_of(config: DictConfig) -> list[str]:
+def logs_of(config: HydraConf | DictConfig) -> list[str]:
     """Names, in a job's folder, of the files that Hydra opens there for its log."""
     folder = Path(os.sep, "of-a-job")
-    runtime = config.hydra.runtime
+    runtime: Any = config.runtime
+    before = OmegaConf.to_container(runtime)
+    assert isinstance(before, dict)
+
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = str(folder)
         try:
-            said: Any = OmegaConf.to_container(config.hydra.job_logging, resolve=True)
+            said: Any = OmegaConf.to_container(config.job_logging, resolve=True)
             handlers = said["handlers"].values()
             files = [Path(handler["filename"]) for handler in handlers if "filename" in handler]
         # Of a user's own logging anything, or nothing, can be said.
         except (OmegaConfBaseException, KeyError, TypeError, AttributeError, ValueError):
             return []
         finally:
-            runtime.output_dir = MISSING
+            runtime.output_dir = before.get("output_dir", MISSING)
 
     return [str(file.relative_to(folder)) for file in files if file.is_relative_to(folder)]
 
@@ -139,7 +142,7 @@ def open_run(config: DictConfig) -> None:
         OSError: If it cannot be written to.
     """
     folder = absolute(config.hydra.run.dir)
-    names, logs = hydras_files(config.hydra), logs_of(config)
+    names, logs = hydras_files(config.hydra), logs_of(config.hydra)
     place = Owned(folder)
     refuse_held(folder)
     place.refuse_foreign([*LEFT, *names, *logs], elsewhere("run"))
@@ -159,7 +162,7 @@ def open_sweep(config: DictConfig) -> None:
     sweep.refuse_foreign([PLAN, BEST], elsewhere("sweep"))
 
     # A sweep that was killed may not have come to note what Hydra had written for a job.
-    hydras = [] if sweep.is_claimed(PLAN) else [*hydras_files(config.hydra), *logs_of(config)]
+    hydras = [] if sweep.is_claimed(PLAN) else [*hydras_files(config.hydra), *logs_of(config.hydra)]
     for job in job_folders(config):
         Owned(job).refuse_foreign([*LEFT, *hydras], elsewhere("sweep"))
 
@@ -194,13 +197,14 @@ class Workplace:
 
     def __init__(self, folder: Path, config: HydraConf) -> None:
         self.place, self.single = Owned(folder), config.mode == RunMode.RUN
-        self.hydras = hydras_files(config)
+        self.hydras, self.logs = hydras_files(config), logs_of(config)
         self.results = folder / RESULTS
         self.earlier: str | None = None
         self.keeps_results = False
 
     def __enter__(self) -> None:
         self.earlier = stamp_of(self.results)
+        self.place.claim(self.logs)
         self.place.seal(self.hydras)
 
     def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:

@@ -6,7 +6,6 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from mlu.launch import jobs
 from mlu.launch.jobs import begun
 from mlu.runs.notes import Note, Noticeboard, note_in
 from mlu.system.errors import UserError
@@ -40,7 +39,7 @@ def test_a_job_that_begins_leaves_its_note_and_what_it_was_asked(note, board):
 
 
 def test_a_folder_in_use_is_left_alone(note, board, monkeypatch):
-    monkeypatch.setattr(jobs, "PATIENCE", 0.01)
+    monkeypatch.setattr("mlu.runs.notes.PATIENCE", 0.01)
     other = replace(note, sweep="yours")
     with (
         begun(other, None, CONFIG),

@@ -9,9 +9,10 @@ from omegaconf import open_dict
 
 from mlu.launch.compose import register_resolvers
 from mlu.launch.options import CONF
-from mlu.launch.workplace import open_run, put_back
+from mlu.launch.workplace import close_sweep, open_run, open_sweep, put_back
 from mlu.runs.layout import LEFT
 from mlu.system.errors import UserError
+from mlu.system.owned import Owned
 from tests.support.command_line import launch
 
 HYDRAS = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "app.log")
@@ -158,3 +159,52 @@ def test_results_stay_until_there_are_new_ones(tmp_path):
     edited = content_below(folder)
     assert launch(tmp_path / "out", *run).returncode == 2
     assert content_below(folder) == edited
+
+
+TAKEN = {
+    "the sweep's own file": ("${hydra.job.num}", "multirun.yaml"),
+    "a job's results": ("${hydra.job.num}", "1/results.json"),
+    "a job's configuration": ("${hydra.job.num}", "0/config.yaml"),
+    "a job's file of Hydra's": ("${hydra.job.num}", "1/.hydra/overrides.yaml"),
+    "a job's log": ("job-${hydra.job.num}", "job-0/app.log"),
+    "a folder by what is asked": ("seed-${seed}", "seed-2/labels.json"),
+    "a folder in a folder": ("a/${hydra.job.num}/b", "a/1/b/roc.png"),
+    "a folder elsewhere": ("../elsewhere/${hydra.job.num}", "../elsewhere/0/failure.json"),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_a_sweep_of_which_a_job_would_write_over_a_file_is_refused(case, tmp_path):
+    subdir, name = TAKEN[case]
+    own(tmp_path / "s", name, "7/config.yaml", "config.yaml")
+    before = content_below(tmp_path)
+    sweep = (f"hydra.sweep.dir={tmp_path}/s", f"hydra.sweep.subdir='{subdir}'")
+    done = launch(tmp_path / "out", "-m", *SMALL, "seed=1,2", "hydra.job.name=app", *sweep)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert Path(name).name in line
+    assert "hydra.sweep.dir=" in line
+    assert content_below(tmp_path) == before
+
+
+def test_what_a_killed_sweep_had_not_noted_is_no_hindrance(opened, tmp_path):
+    with_hydra = opened(f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir=.")
+    with_hydra.hydra.sweeper._target_ = "a.search"
+    open_sweep(with_hydra)
+    own(tmp_path / "s", *HYDRAS, "multirun.yaml")
+    open_sweep(with_hydra)
+    close_sweep(with_hydra)
+    with pytest.raises(UserError, match=r"\.hydra/config\.yaml"):
+        open_sweep(with_hydra)
+    Owned(tmp_path / "s").seal(HYDRAS)
+    own(tmp_path / "s", "app.log")
+    open_sweep(with_hydra)
+
+
+def test_a_sweep_may_be_repeated_where_it_was(tmp_path):
+    """With another number of jobs, and results of others in its folders."""
+    sweep = ("-m", *SMALL, f"hydra.sweep.dir={tmp_path}/s")
+    for seeds in ("seed=1", "seed=1,2", "seed=3"):
+        done = launch(tmp_path / "out", *sweep, seeds)
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "s").glob("*/results.json"))) == 2

@@ -33,6 +33,8 @@ def poor(outputs, how, *words):
     from mlu.launch.cli import main
 
     encoding, said = POOR[how]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding=encoding, errors="strict")
     outputs.mkdir(parents=True, exist_ok=True)
     os.dup2(os.open(outputs / "faults", os.O_WRONLY | os.O_CREAT), 2)
     if said is None:
@@ -42,8 +44,6 @@ def poor(outputs, how, *words):
         writing = os.open(outputs / said, os.O_WRONLY | os.O_CREAT)
     os.dup2(writing, 1)
 
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding=encoding, errors="strict")
     sys.argv = ["launch.py", *words, *RUN, f"outputs={outputs}"]
     main()
 
