@@ -99,7 +99,7 @@ def folder_of(config: DictConfig, number: int, overrides: Sequence[str]) -> Path
         HydraConfig.instance().cfg = before
 
 
-def job_folders(config: DictConfig) -> list[Path]:
+def folders_of_jobs(config: DictConfig) -> list[Path]:
     """The folders of a sweep's jobs, as far as they are known before; none if nothing is there."""
     names = OmegaConf.to_container(config.hydra.sweep, resolve=False)
     assert isinstance(names, dict)

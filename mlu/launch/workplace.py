@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from mlu.launch.plan import job_folders
+from mlu.launch.plan import folders_of_jobs
 from mlu.runs.layout import CONFIG, LEFT, RESULTS
 from mlu.runs.notes import refuse_held, stamp_of
 from mlu.system.errors import UserError, plain_fault
@@ -112,24 +112,28 @@ def hydras_files(config: HydraConf | DictConfig) -> list[str]:
     return [f"{config.output_subdir}/{name}" for name in HYDRAS]
 
 
-def logs_of(config: HydraConf | DictConfig) -> list[str]:
-    """Names, in a job's folder, of the files that Hydra opens there for its log."""
-    folder = Path(os.sep, "of-a-job")
-    runtime: Any = config.runtime
-    before = OmegaConf.to_container(runtime)
-    assert isinstance(before, dict)
+def logs_of(config: DictConfig) -> list[str]:
+    """Names, in the folder of a job that is to come, of the files that Hydra opens for its log."""
+    folder, runtime = Path(os.sep, "of-a-job"), config.hydra.runtime
+    before: Any = OmegaConf.to_container(runtime)
 
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = str(folder)
         try:
-            said: Any = OmegaConf.to_container(config.job_logging, resolve=True)
-            handlers = said["handlers"].values()
-            files = [Path(handler["filename"]) for handler in handlers if "filename" in handler]
-        # Of a user's own logging anything, or nothing, can be said.
-        except (OmegaConfBaseException, KeyError, TypeError, AttributeError, ValueError):
-            return []
+            return logs_in(folder, config.hydra)
         finally:
             runtime.output_dir = before.get("output_dir", MISSING)
+
+
+def logs_in(folder: Path, config: HydraConf | DictConfig) -> list[str]:
+    """Names of the files in a job's folder that are its log."""
+    try:
+        said: Any = OmegaConf.to_container(config.job_logging, resolve=True)  # type: ignore[arg-type]
+        handlers = said["handlers"].values()
+        files = [Path(handler["filename"]) for handler in handlers if "filename" in handler]
+    # Of a user's own logging anything, or nothing, can be said.
+    except (OmegaConfBaseException, KeyError, TypeError, AttributeError, ValueError):
+        return []
 
     return [str(file.relative_to(folder)) for file in files if file.is_relative_to(folder)]
 
@@ -142,7 +146,7 @@ def open_run(config: DictConfig) -> None:
         OSError: If it cannot be written to.
     """
     folder = absolute(config.hydra.run.dir)
-    names, logs = hydras_files(config.hydra), logs_of(config.hydra)
+    names, logs = hydras_files(config.hydra), logs_of(config)
     place = Owned(folder)
     refuse_held(folder)
     place.refuse_foreign([*LEFT, *names, *logs], elsewhere("run"))
@@ -162,8 +166,8 @@ def open_sweep(config: DictConfig) -> None:
     sweep.refuse_foreign([PLAN, BEST], elsewhere("sweep"))
 
     # A sweep that was killed may not have come to note what Hydra had written for a job.
-    hydras = [] if sweep.is_claimed(PLAN) else [*hydras_files(config.hydra), *logs_of(config.hydra)]
-    for job in job_folders(config):
+    hydras = [] if sweep.is_claimed(PLAN) else [*hydras_files(config.hydra), *logs_of(config)]
+    for job in folders_of_jobs(config):
         Owned(job).refuse_foreign([*LEFT, *hydras], elsewhere("sweep"))
 
     _BEFORE[:] = [Before.of(folder, [PLAN], [])]
@@ -197,7 +201,7 @@ class Workplace:
 
     def __init__(self, folder: Path, config: HydraConf) -> None:
         self.place, self.single = Owned(folder), config.mode == RunMode.RUN
-        self.hydras, self.logs = hydras_files(config), logs_of(config)
+        self.hydras, self.logs = hydras_files(config), logs_in(folder, config)
         self.results = folder / RESULTS
         self.earlier: str | None = None
         self.keeps_results = False

@@ -6,12 +6,12 @@ knows its own jobs wherever their folders are, and whatever else lies there.
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from mlu.runs.layout import CONFIG, RESULTS, write_json
 from mlu.system.errors import UserError
@@ -133,7 +133,7 @@ def stamp_of(file: Path) -> str | None:
     return f"{found.st_ino} {found.st_mtime_ns}"
 
 
-def hold(folder: Path) -> AcquireReturnProxy:
+def hold(folder: Path) -> AbstractContextManager[Any]:
     """The lock of a folder, held until its block ends; raises UserError if another job holds it."""
     lock = folder / HIDDEN / "lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -65,14 +65,19 @@ def tolerant_streams() -> None:
 
 
 def replace_lacking_signs() -> None:
-    """Let the standard streams of a launcher's process take every sign, and logs fail in silence.
+    """Let the streams and the logs of a job's process take every sign, and logs fail in silence.
 
-    Who writes logs holds on to these streams: they stay the same objects.
+    Who writes logs holds on to the standard streams: they stay the same objects.
     """
     logging.raiseExceptions = False
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=PLAIN)
+
+    for handler in logging.getLogger().handlers:
+        log = handler.stream if isinstance(handler, logging.FileHandler) else None
+        if isinstance(log, io.TextIOWrapper):
+            log.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def fill_closed() -> None:
