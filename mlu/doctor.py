@@ -186,8 +186,7 @@ def leave_treated(data: LabelledImages, folder: Path) -> None:
         treated = treated_rows(data, bar.advance)
 
     for name, rows in treated.items():
-        file = folder / f"{name}.txt"
-        file.write_text("".join(f"{paths[row]}\n" for row in rows), encoding="utf-8")
+        file = leave_list(folder, f"{name}.txt", [paths[row] for row in rows])
         such = printable(paths[rows[0]])
         print(f"{len(rows):,} images are {TREATMENTS[name]}, such as {such}: all are in {file}")
 

@@ -109,10 +109,10 @@ def tolerant(stream: TextIO | None, number: int) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
 
-    stream.reconfigure(errors=PLAIN)
     # Where Python is told not to buffer there is but one.
     raw = getattr(stream.buffer, "raw", stream.buffer)
     if type(raw) is not io.FileIO or raw.fileno() != number:
+        stream.reconfigure(errors=PLAIN)
         return stream
 
     stream.flush()

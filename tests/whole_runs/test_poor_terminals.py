@@ -33,8 +33,6 @@ def poor(outputs, how, *words):
     from mlu.launch.cli import main
 
     encoding, said = POOR[how]
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding=encoding, errors="strict")
     outputs.mkdir(parents=True, exist_ok=True)
     os.dup2(os.open(outputs / "faults", os.O_WRONLY | os.O_CREAT), 2)
     if said is None:
@@ -43,6 +41,7 @@ def poor(outputs, how, *words):
     else:
         writing = os.open(outputs / said, os.O_WRONLY | os.O_CREAT)
     os.dup2(writing, 1)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding=encoding) for number in (1, 2))
 
     sys.argv = ["launch.py", *words, *RUN, f"outputs={outputs}"]
     main()
