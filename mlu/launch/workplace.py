@@ -128,7 +128,7 @@ def logs_of(config: DictConfig) -> list[str]:
 def logs_in(folder: Path, config: HydraConf | DictConfig) -> list[str]:
     """Names of the files in a job's folder that are its log."""
     try:
-        said: Any = OmegaConf.to_container(config.job_logging, resolve=True)  # type: ignore[arg-type]
+        said: Any = OmegaConf.to_container(config.job_logging, resolve=True)
         handlers = said["handlers"].values()
         files = [Path(handler["filename"]) for handler in handlers if "filename" in handler]
     # Of a user's own logging anything, or nothing, can be said.

@@ -188,9 +188,9 @@ def test_a_sweep_of_which_a_job_would_write_over_a_file_is_refused(case, tmp_pat
 
 
 def test_what_a_killed_sweep_had_not_noted_is_no_hindrance(opened, tmp_path):
-    with_hydra = opened(f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir=.")
-    with open_dict(with_hydra):
-        with_hydra.hydra.sweeper._target_ = "a.search"
+    with_hydra = opened(
+        "hydra/sweeper=optuna", f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir=."
+    )
     open_sweep(with_hydra)
     own(tmp_path / "s", *HYDRAS, "multirun.yaml")
     open_sweep(with_hydra)

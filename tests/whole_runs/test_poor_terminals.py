@@ -41,7 +41,9 @@ def poor(outputs, how, *words):
     else:
         writing = os.open(outputs / said, os.O_WRONLY | os.O_CREAT)
     os.dup2(writing, 1)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding=encoding) for number in (1, 2))
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", encoding=encoding, closefd=False) for number in (1, 2)
+    )
 
     sys.argv = ["launch.py", *words, *RUN, f"outputs={outputs}"]
     main()
