@@ -179,6 +179,10 @@ def main() -> None:
         if ending.code == USAGE_ERROR:
             put_back()
         end(ending)
+    except SystemExit as refusal:
+        if refusal.code == USAGE_ERROR:
+            put_back()
+        raise
 
     # Of a job that Hydra has run to its end, since none of its faults reaches Hydra.
     for found in faults:

@@ -99,8 +99,16 @@ def folder_of(config: DictConfig, number: int, overrides: Sequence[str]) -> Path
         HydraConfig.instance().cfg = before
 
 
-def folders_of_jobs(config: DictConfig) -> list[Path]:
-    """The folders of a sweep's jobs, as far as they are known before; none if nothing is there."""
+def folders_of_jobs(
+    config: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0
+) -> list[Path]:
+    """The folders of a sweep's jobs; none where no folder can be there yet.
+
+    Args:
+        config: Of the sweep.
+        jobs: The overrides of each.
+        first: The number of the first.
+    """
     names = OmegaConf.to_container(config.hydra.sweep, resolve=False)
     assert isinstance(names, dict)
     subdir, folder = str(names["subdir"]), Path(config.hydra.sweep.dir)
@@ -108,12 +116,8 @@ def folders_of_jobs(config: DictConfig) -> list[Path]:
     if inside and not folder.exists():
         return []
 
-    jobs = planned(config)
-    if jobs is None:
-        # A search: what it tries is not known, how often is.
-        fixed = [word.input_line for word in given_to(config) if not word.is_sweep_override()]
-        jobs = [[str(word) for word in fixed]] * int(config.hydra.sweeper.get("n_trials") or 1)
     if "${" not in _OWN_NUMBER.sub("", subdir):
-        return [folder / _OWN_NUMBER.sub(str(number), subdir) for number in range(len(jobs))]
+        numbers = range(first, first + len(jobs))
+        return [folder / _OWN_NUMBER.sub(str(number), subdir) for number in numbers]
 
-    return [folder_of(config, number, overrides) for number, overrides in enumerate(jobs)]
+    return [folder_of(config, number, overrides) for number, overrides in enumerate(jobs, first)]

@@ -36,8 +36,10 @@ from mlu.launch.study import (
 )
 from mlu.launch.sweep import number_from
 from mlu.launch.trials import Opened, next_trials, run_trials
+from mlu.launch.workplace import look_at_jobs
 from mlu.runs.identity import identity
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, printable
+from mlu.system.owned import Owned
 
 FOUND = "optimization_results.yaml"
 """File with the best trial, in the sweep's folder."""
@@ -70,6 +72,8 @@ def search(settings: Mapping[str, Any], command: Command) -> None:
     """
     try:
         found = opened_search(settings, command)
+        jobs = [list(found.space.fixed.values())] * settings["n_trials"]
+        look_at_jobs(command.config, jobs, found.first)
         trials = next_trials(found, done=0)
     except UserError as fault:
         print(fault, file=sys.stderr)
@@ -229,12 +233,12 @@ def conclude_search(found: Opened) -> None:
 
 def leave_result(file: Path, result: Mapping[str, Any]) -> None:
     """Write down what a search has found, unless somebody else's file is there."""
-    if file.exists() and not file.read_bytes().startswith(_HEADER.encode()):
-        log.info(f"{file} is no file of a search of mlu: it is left as it is")
+    place = Owned(file.parent)
+    if place.foreign([file.name]):
+        log.info(f"{file} is no file of a search of mlu, or not as it was: it is left as it is")
         return
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(_HEADER + yaml.safe_dump(dict(result)))
+    place.write(file.name, _HEADER + yaml.safe_dump(dict(result)))
 
 
 def best_of(study: Study) -> list[FrozenTrial]:

@@ -4,7 +4,7 @@ So it is looked at before that, and put back as it was where the run is refused.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from mlu.launch.plan import folders_of_jobs
+from mlu.launch.plan import folders_of_jobs, planned
 from mlu.runs.layout import CONFIG, LEFT, RESULTS
 from mlu.runs.notes import refuse_held, stamp_of
 from mlu.system.errors import UserError, plain_fault
@@ -23,8 +23,8 @@ from mlu.system.owned import HIDDEN, Owned
 
 HYDRAS = (CONFIG, "hydra.yaml", "overrides.yaml")
 """Files that Hydra leaves in a folder of its own, below a job's."""
-PLAN, BEST = "multirun.yaml", "optimization_results.yaml"
-"""Files that sweepers leave in the folder of a sweep."""
+PLAN = "multirun.yaml"
+"""File that Hydra leaves in the folder of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,20 @@ class Before:
         contents: Of small files that may be written, by name; None where there was none.
         logs: Sizes of files that only grow, by name; None where there was none.
         absent: It, and folders above and below it, as far as they were not there: lowest first.
+        unnoted: Whether it is of a sweep that was killed, so that nobody may have come to note what
+            Hydra had written for its jobs.
     """
 
     folder: Path
     contents: dict[str, bytes | None]
     logs: dict[str, int | None]
     absent: tuple[Path, ...]
+    unnoted: bool = False
 
     @classmethod
-    def of(cls, folder: Path, names: Iterable[str], logs: Iterable[str]) -> "Before":
+    def of(
+        cls, folder: Path, names: Iterable[str], logs: Iterable[str], unnoted: bool = False
+    ) -> "Before":
         names = [*names, *hidden_files(folder)]
         below = {(folder / name).parent for name in names} | {folder / HIDDEN}
         places = [*sorted(below - {folder}, reverse=True), folder, *folder.parents]
@@ -53,6 +58,7 @@ class Before:
             {name: content_of_file(folder / name) for name in names},
             {name: size_of(folder / name) for name in logs},
             tuple(place for place in places if not os.path.lexists(place)),
+            unnoted,
         )
 
     def restore(self) -> None:
@@ -155,7 +161,7 @@ def open_run(config: DictConfig) -> None:
 
 
 def open_sweep(config: DictConfig) -> None:
-    """The same of a sweep and the folders of its jobs.
+    """The same of a sweep and the folders of its jobs, as far as they are planned.
 
     Raises:
         UserError: If it, or one of its jobs, would overwrite what mlu has not written.
@@ -163,20 +169,30 @@ def open_sweep(config: DictConfig) -> None:
     """
     folder = absolute(config.hydra.sweep.dir)
     sweep = Owned(folder)
-    sweep.refuse_foreign([PLAN, BEST], elsewhere("sweep"))
+    sweep.refuse_foreign([PLAN], elsewhere("sweep"))
 
-    # A sweep that was killed may not have come to note what Hydra had written for a job.
-    hydras = [] if sweep.is_claimed(PLAN) else [*hydras_files(config.hydra), *logs_of(config)]
-    for job in folders_of_jobs(config):
+    _BEFORE[:] = [Before.of(folder, [PLAN], [], unnoted=sweep.is_claimed(PLAN))]
+    look_at_jobs(config, planned(config) or [])
+    sweep.claim([PLAN])
+
+
+def look_at_jobs(config: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0) -> None:
+    """Refuse a sweep of which a job would overwrite what mlu has not written.
+
+    Args:
+        config: Of the sweep.
+        jobs: The overrides of each.
+        first: The number of the first.
+    """
+    noted = not any(before.unnoted for before in _BEFORE)
+    hydras = [*hydras_files(config.hydra), *logs_of(config)] if noted else []
+    for job in folders_of_jobs(config, jobs, first):
         Owned(job).refuse_foreign([*LEFT, *hydras], elsewhere("sweep"))
-
-    _BEFORE[:] = [Before.of(folder, [PLAN], [])]
-    sweep.claim([PLAN, BEST])
 
 
 def close_sweep(config: DictConfig) -> None:
     """Note what Hydra has written in the folder of a sweep that has come to its end."""
-    Owned(absolute(config.hydra.sweep.dir)).seal([PLAN, BEST])
+    Owned(absolute(config.hydra.sweep.dir)).seal([PLAN])
 
 
 def elsewhere(kind: str) -> str:
