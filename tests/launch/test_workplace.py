@@ -9,7 +9,7 @@ from omegaconf import open_dict
 
 from mlu.launch.compose import register_resolvers
 from mlu.launch.options import CONF
-from mlu.launch.workplace import close_sweep, open_run, open_sweep, put_back
+from mlu.launch.workplace import close_sweep, look_at_jobs, open_run, open_sweep, put_back
 from mlu.runs.layout import LEFT
 from mlu.system.errors import UserError
 from mlu.system.owned import Owned
@@ -188,18 +188,20 @@ def test_a_sweep_of_which_a_job_would_write_over_a_file_is_refused(case, tmp_pat
 
 
 def test_what_a_killed_sweep_had_not_noted_is_no_hindrance(opened, tmp_path):
-    with_hydra = opened(
-        "hydra/sweeper=optuna", f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir=."
-    )
-    open_sweep(with_hydra)
+    config = opened(f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir=.")
+
+    def begin():
+        open_sweep(config)
+        look_at_jobs(config, [[]])
+
+    begin()
     own(tmp_path / "s", *HYDRAS, "multirun.yaml")
-    open_sweep(with_hydra)
-    close_sweep(with_hydra)
+    begin()
+    close_sweep(config)
     with pytest.raises(UserError, match=r"\.hydra/config\.yaml"):
-        open_sweep(with_hydra)
+        begin()
     Owned(tmp_path / "s").seal(HYDRAS)
-    own(tmp_path / "s", "app.log")
-    open_sweep(with_hydra)
+    begin()
 
 
 def test_a_sweep_may_be_repeated_where_it_was(tmp_path):

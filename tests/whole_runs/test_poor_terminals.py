@@ -1,5 +1,6 @@
 """A run and a sweep whose terminal lacks signs, or has gone: the same results, and exit code 0."""
 
+import atexit
 import json
 import os
 import sys
@@ -46,7 +47,11 @@ def poor(outputs, how, *words):
     )
 
     sys.argv = ["launch.py", *words, *RUN, f"outputs={outputs}"]
-    main()
+    try:
+        main()
+    finally:
+        # A forked process leaves them out.
+        atexit._run_exitfuncs()
 
 
 @pytest.mark.parametrize("how", POOR)
