@@ -188,7 +188,8 @@ def test_a_sweep_of_which_a_job_would_write_over_a_file_is_refused(case, tmp_pat
 
 
 def test_what_a_killed_sweep_had_not_noted_is_no_hindrance(opened, tmp_path):
-    config = opened(f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir=.")
+    search = "hydra/sweeper=optuna"
+    config = opened(search, f"hydra.sweep.dir={tmp_path}/s", "hydra.sweep.subdir=.")
 
     def begin():
         open_sweep(config)
