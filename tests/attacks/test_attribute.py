@@ -16,7 +16,9 @@ from mlu.attacks.attribute import (
     NO_CLASSES,
     NO_OTHERS,
     AttributeInference,
+    Cases,
     Side,
+    attribute_trial,
     views,
 )
 from mlu.data.base import LabelledImages
@@ -638,6 +640,24 @@ def test_answers_that_are_sure_keep_their_order():
     (trial,) = attacker(strength=1e6).attack(victim, "one", learnt, judged, deep=False).values()
     assert np.abs(trial.scores).max() > 100
     assert np.array_equal(trial.scores.argsort(), judged.seen[:, 0].argsort())
+
+
+class Certain:
+    """An attacker with probabilities alone, who is sure of every image: it looks at a number."""
+
+    def fit(self, seen, truth, classify__sample_weight):
+        return self
+
+    def predict_proba(self, seen):
+        yes = (seen[:, 0] > 0).astype(float)
+        return np.stack([1 - yes, yes], 1)
+
+
+def test_a_probability_of_0_or_1_is_a_finite_score():
+    cases = Cases(np.array([[-1.0], [1.0]]), np.array([False, True]), np.array([0, 1]))
+    trial = attribute_trial(Certain(), cases, cases)
+    sure = math.log((1 - 1e-12) / 1e-12)
+    assert trial.scores == pytest.approx([-sure, sure], abs=1e-4)
 
 
 def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():
