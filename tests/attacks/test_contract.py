@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from mlu.attacks.contract import Attack, ShadowsWanted
+from mlu.attacks.contract import Attack, ShadowsWanted, Victim
 from mlu.launch.options import CONF
 from mlu.metrics.findings import Finding
 
@@ -36,6 +36,12 @@ class Least(Attack):
 def test_an_attack_needs_no_shadow_models_and_knows_nothing_before_a_model():
     assert Least().needs() is None
     assert Least().without_model(victim=None) == {}
+
+
+def test_a_victim_comes_without_shadow_models_unless_an_attack_needs_them():
+    left = {field.name: field.default for field in dataclasses.fields(Victim)}
+    assert left["shadows"] is None
+    assert left["matched"] is None
 
 
 @pytest.mark.parametrize("missing", ["observe", "conclude", "compare"])

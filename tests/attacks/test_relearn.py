@@ -13,7 +13,7 @@ from sklearn.metrics import recall_score
 
 from mlu.attacks import relearn
 from mlu.attacks.contract import Victim
-from mlu.attacks.relearn import RECOVERY_METRICS, Relearning, arrival, look_steps
+from mlu.attacks.relearn import RECOVERY_METRICS, Relearning, arrival, endless, look_steps
 from mlu.data.split import Split
 from mlu.metrics.findings import NO_REFERENCE, Recovery
 from mlu.models.backbones import Tiny
@@ -412,6 +412,18 @@ def test_a_seed_decides_all_and_every_draw_is_another_one(attacked):
 
     assert images[8][0] != images[8][1]
     assert not images[8][0] <= images[16][0]
+
+
+def test_batches_are_the_generators_alone_and_every_round_has_all_images_in_another_order():
+    def rounds(seed):
+        torch.manual_seed(seed)
+        batches = itertools.islice(endless(6, 4, torch.Generator().manual_seed(0)), 4)
+        return torch.cat([*batches]).view(2, 6).tolist()
+
+    first, second = rounds(1)
+    assert [first, second] == rounds(2)
+    assert sorted(first) == sorted(second) == [*range(6)]
+    assert first != second
 
 
 def test_every_number_of_images_has_its_path_and_nothing_is_judged_beyond_the_goal(attacked):
