@@ -330,7 +330,7 @@ def refuse_results(folder):
     left = [
         file.name
         for file in folder.rglob("*")
-        if file.is_file() and not file.parent.name.endswith(".draft")
+        if file.is_file() and not file.parent.name.endswith((".draft", ".mlu"))
     ]
     assert not [
         name for name in left if name.endswith((".json", ".safetensors", ".png", ".npz", ".html"))
@@ -346,10 +346,8 @@ def test_a_fault_of_the_configuration_is_one_line_before_torch(case, light, tmp_
     refuse(done, says)
     assert done.stdout == ""
     assert not done.heavy
-    # A sweep has a folder before its jobs are composed; a run of its own has none.
-    assert [file.name for file in outputs.rglob("*") if file.is_file()] == (
-        ["multirun.yaml"] if "-m" in overrides else []
-    )
+    # Hydra makes a folder for a sweep before it composes the jobs.
+    assert not list(outputs.rglob("*"))
 
 
 PATHS = [f"{number}.png" for number in range(40)]
