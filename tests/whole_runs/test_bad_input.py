@@ -446,12 +446,12 @@ DATA = {
     ),
     "table in Latin-1": (
         ["dataset.table=latin.csv"],
-        ["ROOT/latin.csv", "UTF8", "must be CSV (UTF-8"],
+        ["ROOT/latin.csv is not in UTF-8", "save it as CSV UTF-8"],
     ),
     "torn Parquet": (["dataset.table=torn.parquet"], ["ROOT/torn.parquet", "must be Parquet"]),
     "row that is too short": (
         ["dataset.table=ragged.csv"],
-        ["#42", "Expected 3 columns, got 2", "must be CSV"],
+        ["#42", "Expected 3 columns, got 2", "give it a cell for each name"],
     ),
     "cell": (
         ["dataset.table=cell.csv"],
