@@ -9,6 +9,7 @@ from typing import Any
 from mlu.launch.cli import FAILURE, stop
 from mlu.runs.layout import CERTIFICATE, CERTIFICATE_PAGE
 from mlu.system.errors import Arguments, UserError, first_line, printable
+from mlu.system.home import home_path
 from mlu.system.owned import Owned
 from mlu.system.process import tune_process
 from mlu.system.terminal import tolerant_streams
@@ -35,18 +36,18 @@ def certify_arguments() -> Arguments:
         "python -m mlu.certify", description="Certify what a run made a model forget."
     )
     parser.add_argument(
-        "run", metavar="RUN", type=Path, help="folder of a run, such as outputs/runs/<time>"
+        "run", metavar="RUN", type=home_path, help="folder of a run, such as outputs/runs/<time>"
     )
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        type=Path,
+        type=home_path,
         help=f"where {CERTIFICATE} and {CERTIFICATE_PAGE} go; default: RUN",
     )
     parser.add_argument(
         "--verify",
         metavar=CERTIFICATE.upper(),
-        type=Path,
+        type=home_path,
         help="check a certificate against RUN instead",
     )
 

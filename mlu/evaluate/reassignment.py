@@ -3,6 +3,7 @@
 It is reported, never trained on.
 """
 
+import json
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,8 @@ from mlu.metrics.findings import Finding
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, Task
 
+NEIGHBOUR = "neighbour"
+"""Part of the path of the share that goes to the nearest class."""
 MULTILABEL = "an image of a multi-label task has no neighbouring class"
 NO_FORGOTTEN_IMAGES = "the split has no image of a forgotten class"
 
@@ -29,7 +32,8 @@ def reassignment_findings(
     They are shares by what is predicted.
 
     A neighbour is the retained class whose decision boundary is nearest to the image in the
-    original's features.
+    original's features. A class that is called so, or has a slash in its name, stands in quotes:
+    `reassigned/"neighbour"`.
 
     Args:
         task: Of the outputs.
@@ -41,21 +45,33 @@ def reassignment_findings(
     """
     classes = task.one_class(outputs.targets)
     if classes is None:
-        return [Finding("reassigned/neighbour", None, missing=MULTILABEL)]
+        return [Finding(f"reassigned/{NEIGHBOUR}", None, missing=MULTILABEL)]
 
     rows = (outputs.targets[:, list(request.forgotten)] > 0).any(1).nonzero().squeeze(1)
     if not len(rows):
-        names = ["neighbour", *(labels[column] for column in request.retained)]
+        names = [NEIGHBOUR, *(class_part(labels[column]) for column in request.retained)]
         return [Finding(f"reassigned/{name}", None, missing=NO_FORGOTTEN_IMAGES) for name in names]
 
     said = outputs.logits[rows].argmax(1)
     nearest = neighbours(original[rows], classes[rows], head, request.retained)
     shares = [
-        Finding(f"reassigned/{labels[column]}", (said == column).float().mean().item())
+        Finding(f"reassigned/{class_part(labels[column])}", (said == column).float().mean().item())
         for column in request.retained
     ]
 
-    return [Finding("reassigned/neighbour", (said == nearest).float().mean().item()), *shares]
+    nearby = (said == nearest).float().mean().item()
+
+    return [Finding(f"reassigned/{NEIGHBOUR}", nearby), *shares]
+
+
+def class_part(name: str) -> str:
+    """The part of a path that a class is: its name, in quotes where that is another part's.
+
+    >>> class_part("cat"), class_part("neighbour"), class_part("cat/low")
+    ('cat', '"neighbour"', '"cat/low"')
+    """
+    plain = name != NEIGHBOUR and "/" not in name and not name.startswith('"')
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def neighbours(logits: Tensor, classes: Tensor, head: nn.Linear, retained: Sequence[int]) -> Tensor:

@@ -31,6 +31,7 @@ from mlu.launch.compose import (
     register_resolvers,
     values_of,
 )
+from mlu.launch.home import words_at_home
 from mlu.launch.jobs import begun, note_of
 from mlu.launch.options import CONF, config_folders
 from mlu.launch.sweep import (
@@ -107,6 +108,9 @@ def job(config: DictConfig) -> JobOutcome:
     """One job. In a sweep a fault is recorded, so that the others go on."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    # Where Hydra has gone into the job's folder (hydra.job.chdir=true): relative paths, and with
+    # them the cache, are what they are without it.
+    os.chdir(hydra_config.runtime.cwd)
     sweep = hydra_config.mode == RunMode.MULTIRUN
     # Here, since a launcher may start it in a process of its own. Joblib and Ray limit its threads,
     # submitit does not.
@@ -159,6 +163,8 @@ def main() -> None:
     register_resolvers()
     # Hydra's parser would add its usage to what it refuses.
     parser = Arguments("python launch.py", parents=[get_args_parser()], add_help=False)
+    # Before Hydra reads them.
+    sys.argv[1:] = as_meant(sys.argv[1:])
     given = parser.parse_args()
     folders = (CONF,) if given.config_dir is None else (Path(given.config_dir).absolute(), CONF)
     faults: list[Exception] = []
@@ -187,6 +193,14 @@ def main() -> None:
     # Of a job that Hydra has run to its end, since none of its faults reaches Hydra.
     for found in faults:
         end(ending_of_job(found))
+
+
+def as_meant(words: list[str]) -> list[str]:
+    """The words of the command, with home folders; ends it where there is no such folder."""
+    try:
+        return words_at_home(words)
+    except UserError as fault:
+        stop(str(fault))
 
 
 def refuse_two_commands(given: argparse.Namespace) -> None:
@@ -242,7 +256,7 @@ def dataset_command(module: str, purpose: str, work: Callable[[Mapping[str, Any]
     tolerant_streams()
     tune_process()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folders, overrides = split_folders(sys.argv[1:])
+    folders, overrides = split_folders(as_meant(sys.argv[1:]))
     usage = f"python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]"
     if {"-h", "--help"} & set(overrides):
         print(f"{purpose}\n\n  {usage}")

@@ -1,5 +1,6 @@
 """Hydra's composition: overrides in, a configuration or one line out."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlu.launch.check import check_needed, quoted, value_at
+from mlu.launch.home import paths_from_home
 from mlu.launch.keys import all_keys, describe_keys, with_comments
 from mlu.launch.options import CONF, HELP, config_folders, options_of
+from mlu.launch.tune import set_nested
 from mlu.runs.moved import HOMES, present_path
 from mlu.runs.rows import without_declarations
 from mlu.system.errors import UserError, did_you_mean, first_line
@@ -27,9 +30,10 @@ REFUSED = {("trainer", "fsdp"): _NO_FSDP}
 
 
 def register_resolvers() -> None:
-    """Let configurations call `either`, `by_budget` and `described`.
+    """Let configurations call `either`, `by_budget`, `environ` and `described`.
 
     `${either:a,b}` is a, or b where a is null; `${by_budget:a,b}` is a, or b under budget=paper;
+    `${environ:A,b}` is the variable A of the environment, or b where there is none or an empty one;
     `${described:}` is the configuration as text, with what each key may be.
     """
 
@@ -44,6 +48,9 @@ def register_resolvers() -> None:
         "either", lambda first, second: second if first is None else first, replace=True
     )
     OmegaConf.register_new_resolver("by_budget", by_budget, replace=True)
+    OmegaConf.register_new_resolver(
+        "environ", lambda name, default: os.environ.get(name) or default, replace=True
+    )
     OmegaConf.register_new_resolver("described", described, replace=True)
 
 
@@ -88,18 +95,26 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
     """
     ours = without_hydra(config)
     written = plain(ours)
-    check_needed(written, describe_keys(written, folders))
+    said = describe_keys(written, folders)
+    check_needed(written, said)
+    # Before others refer to them.
+    for key, path in paths_from_home(written, said).items():
+        OmegaConf.update(ours, key, path)
 
     try:
-        values = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+        found = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as fault:
         key = fault.full_key or "a key"
         value = quoted(value_at(written, key))
         raise UserError(f"{key}={value}: {first_line(fault)}: set {key}=...") from fault
 
-    assert isinstance(values, dict)
+    assert isinstance(found, dict)
+    values = {str(key): value for key, value in found.items()}
+    # Those that came from a variable of the environment, or from a key of which nothing is said.
+    for key, path in paths_from_home(values, said).items():
+        set_nested(values, key, path)
 
-    return {str(key): value for key, value in values.items()}
+    return values
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

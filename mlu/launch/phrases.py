@@ -14,6 +14,9 @@ from typing import Any
 
 Holds = Callable[[Any], bool]
 
+PATHS = ("path", "folder", "a text file", "weights")
+"""Kinds of values that are paths, besides files of a certain name."""
+
 
 @dataclass(frozen=True)
 class Phrase:
@@ -23,7 +26,7 @@ class Phrase:
         holds: Whether a value will do.
         words: What it must be, as a message says it.
         kind: What is asked of it besides, where that takes a look at files or at other keys:
-            `folder`, `text file`, `weights`, `column`, `cell`, ...
+            `path`, `folder`, `a text file`, `weights`, `column`, `cell`, ...
         names: Of weights, how those that can be downloaded are called. Of labels, where all that
             there are stand: `these`, in the file itself, or the path of a constant.
     """
@@ -32,6 +35,12 @@ class Phrase:
     words: str
     kind: str = ""
     names: tuple[str, ...] = ()
+
+    @property
+    def is_path(self) -> bool:
+        """Whether a value is the path of something, or a list of them."""
+        # A file's own name has an ending.
+        return self.kind in PATHS or "." in self.kind
 
 
 def is_number(value: Any) -> bool:
@@ -91,7 +100,7 @@ QUOTES = ", in quotes where it is a number"
 FIXED = {
     "true | false": Phrase(lambda value: isinstance(value, bool), "true or false"),
     "keys": KEYS,
-    "path": Phrase(is_text, f"a path{QUOTES}"),
+    "path": Phrase(is_text, f"a path{QUOTES}", kind="path"),
     "folder": Phrase(is_text, f"a path{QUOTES}", kind="folder"),
     "text file or list of text files": Phrase(
         is_one_or_list_of(is_text), "the path of a text file, or a list of them", kind="a text file"

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from mlu.models.network import POOL, WHOLE, Network, Stage
-from mlu.models.weights import our_names, read_weights, start_from
+from mlu.models.weight_files import read_weights
+from mlu.models.weight_names import our_names
+from mlu.models.weights import start_from
 from mlu.system.errors import UserError, did_you_mean, first_line
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -74,7 +76,8 @@ class Tiny(Backbone):
         stages[POOL] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         net = Network(stages, channels, labels)
         if self.weights is not None:
-            start_from(net, our_names(read_weights(Path(self.weights)), net.renames))
+            start = read_weights(Path(self.weights))
+            start_from(net, our_names(start, net.renames, net.state_dict()))
 
         return net
 
@@ -109,7 +112,7 @@ class ResNet(Backbone):
         )
         net = Network(stages, source.fc.in_features, labels, renames=renames)
         if start is not None:
-            start_from(net, our_names(start, renames))
+            start_from(net, our_names(start, renames, net.state_dict()))
 
         return net
 
@@ -165,7 +168,7 @@ class VisionTransformer(Backbone):
             OrderedDict({WHOLE: source}), source.hidden_dim, labels, within=stages, renames=renames
         )
         if start is not None:
-            start_from(net, self.resized(our_names(start, renames)))
+            start_from(net, self.resized(our_names(start, renames, net.state_dict())))
 
         return net
 

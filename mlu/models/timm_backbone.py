@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from mlu.models.backbones import Backbone
 from mlu.models.foreign import refuse_shared
 from mlu.models.network import ERASER, POOL, WHOLE, Network, Renames, Stage, channel_means
-from mlu.models.weights import our_names, read_weights, start_from
+from mlu.models.weight_files import read_weights
+from mlu.models.weight_names import our_names
+from mlu.models.weights import start_from
 from mlu.system.errors import UserError, did_you_mean
 
 _PRETRAINED = "pretrained"
@@ -99,7 +101,18 @@ class Timm(Backbone):
                 f"backbone.weights={self.weights} is neither a file nor {_PRETRAINED!r}{hint}"
             )
 
-        return our_names(read_weights(Path(self.weights)), self.renames)
+        return our_names(read_weights(Path(self.weights)), self.renames, self.own_names())
+
+    def own_names(self) -> list[str]:
+        """Names of the weights of such a network."""
+        # On no device, so that it takes no time.
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            model = timm_library().create_model(self.name, pretrained=False, num_classes=0)
+        return [
+            *(f"body.{WHOLE}.{name}" for name in model.state_dict()),
+            "head.weight",
+            "head.bias",
+        ]
 
     def made(self, start: Mapping[str, Tensor] | None) -> nn.Module:
         """The model without its classifiers, with the weights that it starts from."""

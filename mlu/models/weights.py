@@ -1,83 +1,23 @@
-"""Weights from files: a trained network's, or those that training starts from."""
+"""Weights in a network: a trained one's, or those that training starts from."""
 
 import logging
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from mlu.models.network import ERASER, Network, Renames
-from mlu.system.errors import UserError, did_you_mean, first_line
+from mlu.models.network import ERASER, Network
+from mlu.models.weight_files import read_weights
+from mlu.models.weight_names import our_names
+from mlu.system.errors import UserError, did_you_mean
 
 log = logging.getLogger(__name__)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from torch's format without running what is pickled in it.
-
-    A Lightning checkpoint's `state_dict` is taken out of it.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"there are no weights at {path}: give the path of a .safetensors or .pt file"
-        )
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:
-        # torch advises here to read it all the same, and to run what is in it.
-        reason = first_line(fault)
-        if isinstance(fault, pickle.UnpicklingError):
-            reason = "it holds other things, which may do harm, and was not read"
-        raise UserError(
-            f"{path} is neither safetensors nor a plain state dict of tensors: {reason}"
-        ) from fault
-
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
-    if not isinstance(state, Mapping) or not all(map(is_weight, state, state.values())):
-        raise UserError(f"{path} holds no state dict of tensors: save `model.state_dict()` there")
-
-    return dict(state)
-
-
-def is_weight(name: Any, value: Any) -> bool:
-    """Whether it is a named tensor that has all its numbers.
-
-    A sparse or quantised one has not, nor one without memory.
-    """
-    return (
-        isinstance(name, str)
-        and isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not (value.is_quantized or value.is_complex())
-    )
-
-
-def our_names(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
-    """A state dict by our names.
-
-    It is ours, of a Lightning module around ours, or of whoever made the architecture.
-    """
-    renamed = {}
-    for name, value in state.items():
-        name = name.removeprefix("module.").removeprefix("net.")
-        for theirs, ours in renames:
-            name = re.sub(theirs, ours, name)
-        renamed[name] = value
-    return renamed
-
-
 def load_trained(net: Network, path: Path) -> None:
     """Fill `net` with a trained model's weights; every one must be there and fit."""
-    state = our_names(read_weights(path), net.renames)
+    state = our_names(read_weights(path), net.renames, net.state_dict())
     if f"body.{ERASER}.bias" in state:
         # Its place alone: its numbers are checked, and then filled in, with all others.
         features, like = net.head.in_features, net.head.weight.detach()

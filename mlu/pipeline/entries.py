@@ -8,11 +8,13 @@ from typing import Any
 
 from mlu.models.network import Network
 from mlu.models.outputs import Outputs, outputs_of
-from mlu.models.weights import load_trained, read_weights
+from mlu.models.weight_files import read_weights
+from mlu.models.weights import load_trained
 from mlu.pipeline.context import Context
 from mlu.pipeline.outputs import EXPOSED, exposed_rows, outputs_by_split
 from mlu.system.disk import write_tensors
 from mlu.system.errors import UserError
+from mlu.system.progress import long_work
 from mlu.system.store import PROGRESS, Entry
 from mlu.training.devices import device_name
 from mlu.training.meter import Cost, Meter
@@ -61,7 +63,9 @@ def cached_model(
         write_tensors(folder / _WEIGHTS, net.state_dict())
 
         remedy = context.experiment.training.remedy(kind)
-        outputs = context.team.run(outputs_by_split, context, net, remedy, exposed)
+        with long_work(f"{kind}: looking at all images"):
+            outputs = context.team.run(outputs_by_split, context, net, remedy, exposed)
+
         for name, said in outputs.items():
             write_outputs(folder / f"{name}.safetensors", said)
 

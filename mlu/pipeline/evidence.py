@@ -19,6 +19,7 @@ from mlu.pipeline.entries import Model
 from mlu.pipeline.keys import evidence_key, method_key
 from mlu.pipeline.models import Models
 from mlu.pipeline.shadows import Treatment, shadows_of
+from mlu.system.progress import long_work
 from mlu.system.store import Entry
 from mlu.training.meter import measure
 
@@ -153,7 +154,9 @@ def kept(supply: ShadowSupply, name: str, victim: Victim, key: Mapping[str, Any]
 
     def build(folder: Path) -> dict[str, Any]:
         log.info("%s: attacking %s", attack.name, name)
-        evidence = attack.observe(supply.armed(name, victim))
+        with long_work(f"{attack.name}: attacking {name}"):
+            evidence = attack.observe(supply.armed(name, victim))
+
         # The comment on types: as if an array were named allow_pickle.
         np.savez_compressed(folder / EVIDENCE_FILE, **arrays_of(evidence))  # type: ignore[arg-type]
         missing = {path: found for path, found in evidence.items() if isinstance(found, str)}

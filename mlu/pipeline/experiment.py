@@ -9,14 +9,13 @@ from mlu.data.base import Dataset
 from mlu.methods.retrain import Retrain
 from mlu.models.backbones import Backbone
 from mlu.pipeline.canaries import CanaryShares
-from mlu.pipeline.tracking import Subject, Tracker
+from mlu.pipeline.subject import Subject
+from mlu.pipeline.tracking import Tracker
 from mlu.training.optimise import Training
 from mlu.unlearning.contract import Method
 
 _STRENGTHS = ("phi", "epsilon")
 """Keys of a method that a dashboard shows in a run's title."""
-_LONGEST_TAG = 64
-"""Characters that W&B takes of a tag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +96,12 @@ class Experiment:
         data, backbone, seed = self.dataset.name, self.backbone.name, f"seed {self.seed}"
 
         forgotten = ", then ".join("+".join(request) for request in self.requests)
-        tags = (self.name, data, backbone, f"forget {forgotten}"[:_LONGEST_TAG], seed)
+        tags = (self.name, data, backbone, f"forget {forgotten}", seed)
 
         return Subject(
             title=f"{method}: {forgotten}, {data}, {backbone}, {seed}",
             group=" ".join(filter(None, [self.name, self.group])) or None,
             method=self.method.name,
             tags=tuple(filter(None, tags)),
+            in_sweep=self.group is not None,
         )

@@ -15,10 +15,14 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from mlu.pipeline.subject import LONGEST_NAME, Subject, called, named_tags
 from mlu.runs.layout import Histograms, PlainTable
-from mlu.system.errors import first_line
+from mlu.system.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
+
+_NOT_IN_PROJECTS = "/\\#?%:"
+"""What W&B takes in no name of a project."""
 
 WANDB_PATIENCE = 30.0
 """Seconds that W&B is given to answer at the start, and to take the rest at the end."""
@@ -118,23 +122,6 @@ def loggable(
     return figures | drawn | laid
 
 
-@dataclass(frozen=True)
-class Subject:
-    """Name and place of a run on a dashboard.
-
-    Attributes:
-        title: Its name.
-        group: The sweep, or the experiment, that it belongs to; None for a run of its own.
-        method: What kind of job it is.
-        tags: What to filter by.
-    """
-
-    title: str
-    group: str | None
-    method: str
-    tags: tuple[str, ...]
-
-
 class Tracker(ABC):
     """Opens one tracked run per job."""
 
@@ -172,6 +159,13 @@ class Wandb(Tracker):
     entity: str | None = None
     mode: str | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.project) > LONGEST_NAME or set(self.project) & set(_NOT_IN_PROJECTS):
+            raise UserError(
+                f"logger.project={self.project} is no name of a project of W&B: give one of at "
+                f"most {LONGEST_NAME} characters, none of them {' '.join(_NOT_IN_PROJECTS)}"
+            )
+
     @contextmanager
     def run(self, folder: Path, subject: Subject, config: Mapping[str, Any]) -> Iterator[Tracking]:
         run = self.opened(folder, subject, config)
@@ -192,20 +186,22 @@ class Wandb(Tracker):
         """W&B's run; offline where it cannot be had as it is wanted, None where not at all."""
         import wandb
 
+        if "WANDB_TAGS" in os.environ:
+            # It reads them too, and takes none that is empty or too long.
+            os.environ["WANDB_TAGS"] = ",".join(named_tags(os.environ))
+
+        described = called(subject, folder, os.environ)
         wanted = (
             self.mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         )
         for mode in dict.fromkeys((wanted, "offline")):
             try:
+                # W&B would else go to a folder for what is temporary.
+                described["dir"].mkdir(parents=True, exist_ok=True)
                 return wandb.init(
                     project=self.project,
                     entity=self.entity,
                     mode=mode,  # type: ignore[arg-type]
-                    name=subject.title,
-                    group=subject.group,
-                    job_type=subject.method,
-                    tags=list(subject.tags),
-                    dir=folder,
                     config=dict(config),
                     settings=wandb.Settings(
                         silent=True,
@@ -213,6 +209,7 @@ class Wandb(Tracker):
                         finish_timeout=WANDB_PATIENCE,
                         **DISCREET,
                     ),
+                    **described,
                 )
             # Of the network, of the account, of the disk: W&B has a kind for each.
             except Exception as fault:

@@ -12,6 +12,7 @@ from mlu.report.tables import general
 from mlu.report.writers import latex, markdown, table_csv
 from mlu.runs.read import collect
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError
+from mlu.system.home import home_path
 from mlu.system.owned import Owned
 from mlu.system.progress import tracked
 from mlu.system.terminal import tolerant_streams
@@ -32,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "paths",
         nargs="+",
-        type=Path,
+        type=home_path,
         metavar="PATH",
         help="folder of a run or a sweep, or any above them",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=home_path,
         default=Path("outputs/report"),
         help="where to write (default: %(default)s)",
     )

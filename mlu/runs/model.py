@@ -24,6 +24,7 @@ from mlu.models.tasks import Task, task_of
 from mlu.models.weights import load_trained
 from mlu.runs.layout import CONFIG, LABELS, WEIGHTS, is_configuration
 from mlu.system.errors import UserError, did_you_mean, first_line
+from mlu.system.home import at_home
 
 _BATCH = 64
 """Images that are decoded and passed at once."""
@@ -92,7 +93,7 @@ class Unlearned(nn.Module):
         if isinstance(images, Tensor | np.ndarray):
             return torch.as_tensor(images)
         files = ImageFiles(Path(), (), self.image_size)
-        pixels = np.stack([files.decode(Path(path)) for path in images])
+        pixels = np.stack([files.decode(Path(at_home(str(path)))) for path in images])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
@@ -107,7 +108,7 @@ def load(run: str | Path, backbones: Sequence[type[Backbone]] = ()) -> Unlearned
     Raises:
         UserError: If a file is missing or does not fit the others.
     """
-    folder = Path(run)
+    folder = Path(at_home(str(run)))
     config, facts = config_of(folder), label_facts_of(folder)
     weights = need(folder, WEIGHTS)
     try:

@@ -1,9 +1,12 @@
 """The progress bar: one look for everything that takes long.
 
-It stands on standard error, and is gone when it is done. In a pipe or a log there is none.
+It stands on standard error, and is gone when it is done. Where standard error is no terminal, what
+takes long says a line of the log now and then instead.
 """
 
+import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +29,50 @@ from rich.text import Text
 
 Item = TypeVar("Item")
 
+log = logging.getLogger(__name__)
+
+PACE = 30.0
+"""Seconds between two lines of a log, at least. What is done sooner says none."""
+RARELY = 60.0
+"""Seconds until work of which nothing is counted says its first line; the others come later."""
+
 _hidden: ContextVar[bool] = ContextVar("hidden", default=False)
+
+
+class Lines:
+    """The lines that stand in a log for a bar which nobody would see.
+
+    Attributes:
+        begun: When, by `time.monotonic`.
+        last: When the last line was said, or this began.
+        counted: How much was done when this began, of all that there is, in [0, 1].
+    """
+
+    def __init__(self, counted: float = 0.0) -> None:
+        self.begun = self.last = time.monotonic()
+        self.counted = counted
+
+    def are_due(self, pace: float = PACE) -> bool:
+        return time.monotonic() >= self.last + pace
+
+    def say(self, line: str, share: float) -> None:
+        """Say a line, and how much longer it takes, where a share in [0, 1] of all is done."""
+        self.last = time.monotonic()
+        done = share - self.counted
+        left = (self.last - self.begun) * (1 - share) / done if done > 0 else None
+        log.info("%s", line if left is None else f"{line}, {duration(left)} left")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one reads them.
+
+    >>> duration(42), duration(240), duration(8000)
+    ('42 s', '4 min', '2 h 13 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class RateColumn(ProgressColumn):
@@ -45,11 +91,13 @@ class ProgressBar:
         display: What draws it.
         task: Its only task.
         start: When it shows at the earliest, by `time.monotonic`.
+        lines: What is said in a log instead; None where it is shown, or kept quiet.
     """
 
     display: Progress
     task: TaskID
     start: float
+    lines: Lines | None = None
 
     @property
     def shown(self) -> bool:
@@ -60,6 +108,16 @@ class ProgressBar:
         """Count steps that are done, and say something beside."""
         self.display.update(self.task, advance=steps, note=note)
         self.show_if_due()
+        if self.lines is not None and self.lines.are_due():
+            self.say(self.lines)
+
+    def say(self, lines: Lines) -> None:
+        """Say in a log how far it is."""
+        task = self.display.tasks[0]
+        total = task.total or 0
+        unit = f" {task.fields['unit']}" if task.fields["unit"] else ""
+        counted = f"{task.description}: {task.completed:,.0f} of {total:,.0f}{unit}"
+        lines.say(counted, task.completed / total if total else 0.0)
 
     def restart(self, description: str, total: int) -> None:
         """Begin anew from nothing, with the note as it is."""
@@ -83,7 +141,7 @@ def progress_bar(
         patience: Seconds before it shows.
     """
     console = Console(stderr=True)
-    shown = (console.is_interactive or console.is_jupyter) and not _hidden.get()
+    shown = is_seen(console) and not _hidden.get()
 
     display = Progress(
         TextColumn("{task.description}", markup=False),
@@ -99,13 +157,43 @@ def progress_bar(
         disable=not shown,
     )
     task = display.add_task(description, total=total, unit=unit, note="")
-    bar = ProgressBar(display, task, time.monotonic() + patience)
+    lines = None if shown or _hidden.get() else Lines()
+    bar = ProgressBar(display, task, time.monotonic() + patience, lines)
     bar.show_if_due()
 
     try:
         yield bar
     finally:
         display.stop()
+
+
+def is_seen(console: Console) -> bool:
+    """Whether somebody looks at standard error while it is written."""
+    return console.is_interactive or console.is_jupyter
+
+
+@contextmanager
+def long_work(what: str) -> Iterator[None]:
+    """Within it a log hears now and then that work goes on of which nothing is counted."""
+    if _hidden.get() or is_seen(Console(stderr=True)):
+        yield
+        return
+
+    done, begun = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        wait = RARELY
+        while not done.wait(wait):
+            log.info("%s: %s so far", what, duration(time.monotonic() - begun))
+            wait *= 2
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 def tracked(
@@ -124,7 +212,7 @@ def tracked(
 
 @contextmanager
 def bars_hidden() -> Iterator[None]:
-    """Within it there are no bars: in a process beside others theirs would be written over."""
+    """Within it there are no bars, and no lines: in a process beside others they would mix."""
     token = _hidden.set(True)
     try:
         yield

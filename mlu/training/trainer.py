@@ -1,6 +1,7 @@
 """Lightning's Trainer as every training here uses it.
 
-In the terminal it shows a progress bar, and nothing else.
+In a terminal it shows a progress bar, and nothing else; in a log a line per epoch, where it is
+long.
 """
 
 import logging
@@ -14,16 +15,22 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from mlu.models.network import Network
-from mlu.system.progress import ProgressBar, progress_bar
+from mlu.system.progress import PACE, ProgressBar, progress_bar
 from mlu.training.classifier import LOG_EVERY
 from mlu.training.optimise import Optimisation
 
 TALKERS = ("lightning.pytorch", "lightning.fabric")
 """Loggers of Lightning's start-up notes."""
 
+LONG_EPOCH = 10 * PACE
+"""Seconds after which a log gets a line before an epoch is over."""
+
 
 class TrainingBar(Callback):
-    """Drives the progress bar: the stage's name, its epochs, the batches of one, and the loss."""
+    """Drives the progress bar: the stage's name, its epochs, the batches of one, and the loss.
+
+    Without a terminal a long training says a line after each epoch, and within those that are long.
+    """
 
     bar: ProgressBar
 
@@ -33,18 +40,27 @@ class TrainingBar(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar = self.shown.enter_context(progress_bar(self.stage, 0, "steps"))
+        if self.bar.lines is not None:
+            self.bar.lines.counted = share_done(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
-        self.bar.restart(f"{self.stage}: {epoch}", int(trainer.num_training_batches))
+        self.bar.restart(f"{self.stage}: {epoch_text(trainer)}", int(trainer.num_training_batches))
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
-        if not self.bar.shown:
-            return
+        if self.bar.shown:
+            self.bar.advance(1, loss_text(trainer))
+        else:
+            self.say_if_due(trainer, LONG_EPOCH)
 
-        metrics = trainer.progress_bar_metrics.items()
-        losses = [f"{name.rpartition('/')[2]}: {value:.3f}" for name, value in metrics]
-        self.bar.advance(1, " ".join(losses))
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.say_if_due(trainer, PACE)
+
+    def say_if_due(self, trainer: L.Trainer, pace: float) -> None:
+        """Say a line, where there are lines and the last one was said so long ago."""
+        lines = self.bar.lines
+        if lines is not None and lines.are_due(pace):
+            told = [f"{self.stage}: {epoch_text(trainer)}", loss_text(trainer)]
+            lines.say(", ".join(filter(None, told)), share_done(trainer))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.shown.close()
@@ -53,6 +69,26 @@ class TrainingBar(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         self.shown.close()
+
+
+def epoch_text(trainer: L.Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+
+
+def loss_text(trainer: L.Trainer) -> str:
+    """The losses that a training shows; empty before there is one."""
+    metrics = trainer.progress_bar_metrics.items()
+    return " ".join(f"{name.rpartition('/')[2]}: {value:.3f}" for name, value in metrics)
+
+
+def share_done(trainer: L.Trainer) -> float:
+    """Share of its steps that a training has done, in [0, 1]."""
+    batches = trainer.num_training_batches
+    total = batches * (trainer.max_epochs or 0)
+    if trainer.max_steps >= 0:
+        total = min(total, trainer.max_steps)
+
+    return min(trainer.global_step / total, 1.0) if total else 1.0
 
 
 class Compiled(Callback):

@@ -16,6 +16,7 @@ from mlu.models.batch_norm import batch_norms, recalibrate
 from mlu.models.network import Network
 from mlu.system.collectives import data_parallel
 from mlu.system.errors import UserError
+from mlu.system.progress import long_work
 from mlu.system.seeding import generator
 from mlu.training.classifier import log_loss
 from mlu.training.meter import phase
@@ -61,7 +62,9 @@ def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Load
 
 def one_round(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
     """The network as the method edits it, fine-tuned within its bounds."""
-    edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
+    with long_work(f"{method.name}: scoring"):
+        edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
+
     module = Unlearner(method, problem, edit, passes, loader)
     with phase("finetune"):
         if passes and any(parameter.requires_grad for parameter in module.parameters()):

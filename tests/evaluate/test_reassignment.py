@@ -7,6 +7,7 @@ from mlu.evaluate import reassignment
 from mlu.evaluate.reassignment import (
     MULTILABEL,
     NO_FORGOTTEN_IMAGES,
+    class_part,
     neighbours,
     reassignment_findings,
 )
@@ -184,6 +185,24 @@ def test_shares_of_retained_classes_sum_to_what_is_not_given_to_forgotten_ones(s
 
     assert shares == pytest.approx(1 - np.mean(kept))
     assert shares <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["neighbour", '"neighbour"', "fox/low", "neighbour/low", '"'])
+def test_a_class_that_is_called_like_a_path_hides_no_share(name):
+    """Each share under a path of its own, and the others as with ordinary names."""
+    outputs, request = outputs_of([0, 0, 0, 3], [1, 1, 2, 4]), ForgetRequest((0, 3), (1, 2, 4))
+    plain, odd = (
+        reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, names)
+        for names in (NAMES, ("cat", name, *NAMES[2:]))
+    )
+    assert len(values(odd)) == len(odd) == len(plain)
+    assert [finding.value for finding in odd] == [finding.value for finding in plain]
+    for path in ("neighbour", "fox", "bat"):
+        assert values(odd)[f"reassigned/{path}"] == values(plain)[f"reassigned/{path}"]
+
+    assert values(odd)[f"reassigned/{class_part(name)}"] == 0.5
+    ends = [f"reassigned/{one}/{end}" for one in ("fox", "neighbour") for end in ("low", "high")]
+    assert not set(ends) & set(values(odd))
 
 
 def test_a_multilabel_task_has_no_neighbours():

@@ -12,7 +12,7 @@ from mlu.methods.finetune import FineTuning
 from mlu.methods.parts.losses import loss_of_retained
 from mlu.models.backbones import ResNet, Tiny
 from mlu.models.batch_norm import batch_norms
-from mlu.models.weights import our_names
+from mlu.models.weight_names import our_names
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit
 from mlu.unlearning.unlearner import edited

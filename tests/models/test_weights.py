@@ -8,7 +8,8 @@ import torch
 import torchvision
 
 from mlu.models.backbones import ResNet, Tiny
-from mlu.models.weights import load_trained, read_weights
+from mlu.models.weight_files import read_weights
+from mlu.models.weights import load_trained
 from mlu.system.errors import UserError
 from tests.support.made_nets import LABELS, assert_equal, one_line, save, tiny
 

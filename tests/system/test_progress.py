@@ -1,11 +1,14 @@
 import io
+import logging
 import sys
+import time
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
 from mlu.system import progress
-from mlu.system.progress import bars_hidden, progress_bar, tracked
+from mlu.system.progress import bars_hidden, long_work, progress_bar, tracked
 from tests.support.terminal import terminal
 
 
@@ -73,6 +76,51 @@ def test_there_is_none_in_a_pipe():
             bar.advance(3)
         assert not bar.shown
         assert sys.stderr.getvalue() == ""
+
+
+@contextmanager
+def log_of(monkeypatch, caplog):
+    """Within it standard error is a pipe; gives a clock to set, by seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with caplog.at_level(logging.INFO):
+        yield now
+
+
+def test_a_log_hears_at_most_every_half_minute_how_far_it_is(monkeypatch, caplog):
+    with log_of(monkeypatch, caplog) as now, progress_bar("decoding", 5000, "images") as bar:
+        for _ in range(10):
+            now[0] += 12
+            bar.advance(400)
+    assert caplog.messages == [
+        "decoding: 1,200 of 5,000 images, 2 min left",
+        "decoding: 2,400 of 5,000 images, 78 s left",
+        "decoding: 3,600 of 5,000 images, 42 s left",
+    ]
+
+
+def test_a_log_hears_nothing_of_what_is_quick_or_hidden(monkeypatch, caplog):
+    with log_of(monkeypatch, caplog) as now:
+        with progress_bar("decoding", 3) as bar:
+            now[0] += 29
+            bar.advance(3)
+        with bars_hidden(), progress_bar("decoding", 3) as bar:
+            now[0] += 1000
+            bar.advance(3)
+    assert caplog.messages == []
+
+
+def test_work_without_a_count_says_that_it_goes_on(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "RARELY", 0.02)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with caplog.at_level(logging.INFO):
+        with long_work("wf: scoring"):
+            time.sleep(0.1)
+        with long_work("head: scoring"):
+            pass
+    assert 1 <= len(caplog.messages) <= 3
+    assert caplog.messages[0] == "wf: scoring: 0 s so far"
 
 
 def test_there_is_none_where_bars_are_hidden():

@@ -1,5 +1,7 @@
+import io
 import logging
 import re
+import sys
 import warnings
 
 import lightning as L
@@ -8,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mlu.system import progress
+from mlu.system.progress import bars_hidden
 from mlu.training.classifier import LOG_EVERY, log_loss
 from mlu.training.optimise import Training, optimiser_of
 from mlu.training.trainer import TALKERS, lightning_quiet, trainer_of
@@ -48,6 +52,61 @@ def test_the_bar_names_stage_and_epoch_counts_batches_and_shows_the_loss():
     begun = [line for line in drawn if "original: epoch 2 of 2" in line]
     assert any("0/5" in line for line in begun)
     assert all(re.search(r"loss: \d\.\d{3}", line) for line in begun)
+
+
+def logged(monkeypatch, caplog, seconds, **options):
+    """Lines of a training whose batches take so many seconds, where nobody sees a bar."""
+    now = [0.0]
+
+    class Slow(Line):
+        def training_step(self, batch, batch_idx):
+            now[0] += seconds
+            return super().training_step(batch, batch_idx)
+
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with caplog.at_level(logging.INFO, "mlu"):
+        fit(Slow(), **options)
+    assert sys.stderr.getvalue() == ""
+    ours = [record for record in caplog.records if record.name == progress.__name__]
+    return [re.sub(r"loss: \d+\.\d+", "loss", record.getMessage()) for record in ours]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines"),
+    [
+        (1, []),
+        (4, ["original: epoch 2 of 2, loss, 0 s left"]),
+        (
+            10,
+            [
+                "original: epoch 1 of 2, loss, 50 s left",
+                "original: epoch 2 of 2, loss, 0 s left",
+            ],
+        ),
+        (
+            80,
+            [
+                "original: epoch 1 of 2, 8 min left",
+                "original: epoch 1 of 2, loss, 7 min left",
+                "original: epoch 2 of 2, loss, 80 s left",
+                "original: epoch 2 of 2, loss, 0 s left",
+            ],
+        ),
+    ],
+)
+def test_a_log_hears_a_line_after_each_long_epoch(seconds, lines, monkeypatch, caplog):
+    assert logged(monkeypatch, caplog, seconds) == lines
+
+
+def test_the_time_that_is_left_goes_by_the_most_steps(monkeypatch, caplog):
+    (line,) = logged(monkeypatch, caplog, 10, steps=6)
+    assert line == "original: epoch 1 of 2, loss, 10 s left"
+
+
+def test_a_hidden_training_says_nothing(monkeypatch, caplog):
+    with bars_hidden():
+        assert logged(monkeypatch, caplog, 100) == []
 
 
 def test_the_bar_is_gone_after_a_training_also_after_one_that_failed():

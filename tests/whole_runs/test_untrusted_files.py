@@ -32,7 +32,8 @@ from mlu.data.sets.faces.dataset import Faces
 from mlu.data.sets.svhn import read_mat
 from mlu.data.tables import read_table
 from mlu.models.backbones import ResNet, Tiny
-from mlu.models.weights import load_trained, read_weights
+from mlu.models.weight_files import read_weights
+from mlu.models.weights import load_trained
 from mlu.pipeline import run as pipeline
 from mlu.report.__main__ import main as report
 from mlu.report.groups import settings_in

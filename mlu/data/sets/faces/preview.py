@@ -12,6 +12,7 @@ from mlu.data.sets.faces.dataset import Faces, check_faces
 from mlu.data.sets.faces.drawing import noisy_bytes, render
 from mlu.data.sets.faces.people import cast
 from mlu.system.errors import UserError
+from mlu.system.home import home_path
 from mlu.system.owned import Owned
 from mlu.system.terminal import tolerant_streams
 
@@ -46,7 +47,7 @@ def preview_arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         "--preview",
-        type=Path,
+        type=home_path,
         required=True,
         metavar="FILE",
         help="picture to write, such as faces.png",
