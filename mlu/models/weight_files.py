@@ -85,7 +85,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as fault:
         # torch advises here to read it all the same, and to run what is in it.
         raise UserError(
-            f"{path} is neither safetensors nor a plain state dict of tensors: {reason_of(fault)}"
+            f"{path} is neither safetensors nor a plain state dict of tensors: {unread_reason(fault)}"
         ) from fault
 
     state = state_in(loaded, path)
@@ -165,7 +165,7 @@ def text_in(head: bytes) -> str | None:
     return f"text, which begins with {text[:40]!r}: {_AGAIN}"
 
 
-def reason_of(fault: Exception) -> str:
+def unread_reason(fault: Exception) -> str:
     """Why torch or safetensors has not read a file, without torch's advice to run what is in it."""
     if isinstance(fault, pickle.UnpicklingError):
         named = re.search(r"GLOBAL ([\w.]+)", str(fault))
