@@ -85,7 +85,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as fault:
         # torch advises here to read it all the same, and to run what is in it.
         raise UserError(
-            f"{path} is neither safetensors nor a plain state dict of tensors: {unread_reason(fault)}"
+            f"{path} is neither safetensors nor a plain state dict of tensors: "
+            f"{unread_reason(fault)}"
         ) from fault
 
     state = state_in(loaded, path)
