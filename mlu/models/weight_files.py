@@ -20,6 +20,7 @@ _LONGEST_HEADER = 10**8
 """Bytes of the list of tensors with which safetensors begins, at most."""
 _DEEPEST = 3
 """How many containers a state dict may lie in, one in the other."""
+NEITHER = "is neither safetensors nor a plain state dict of tensors"
 _AGAIN = "get it again"
 _SAVE = "save `model.state_dict()` there, with torch.save or as safetensors"
 
@@ -75,7 +76,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if is_safetensors(head):
             return load_file(path)
         if stranger := stranger_in(path, head):
-            raise UserError(f"{path} holds no weights: it is {stranger}")
+            raise UserError(f"{path} {NEITHER}: it is {stranger}")
         # Settings that a training script had, without a class of their own.
         with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             # Of a name, torch would go by its ending.
@@ -84,10 +85,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as fault:
         # torch advises here to read it all the same, and to run what is in it.
-        raise UserError(
-            f"{path} is neither safetensors nor a plain state dict of tensors: "
-            f"{unread_reason(fault)}"
-        ) from fault
+        raise UserError(f"{path} {NEITHER}: {unread_reason(fault)}") from fault
 
     state = state_in(loaded, path)
     if state is None:

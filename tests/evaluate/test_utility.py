@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from mlu.evaluate.forgetting import forgotten_findings
 from mlu.evaluate.utility import label_findings, retained_findings
 from mlu.metrics.labels import METRICS, label_figures
 from mlu.models.tasks import MultiLabel, SingleLabel
+from mlu.pipeline.outcome import metrics_of
 from tests.support.made_outputs import (
     EVERYTHING,
     IMAGES,
@@ -40,6 +42,39 @@ def test_what_is_undefined_is_kept_with_a_reason(targets, known, undefined):
         else:
             assert finding.missing is None
             assert isinstance(finding.value, float)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("retained", "forgotten", "label"),
+        ("accuracy", "label/accuracy", "accuracy/accuracy"),
+        ("a", "a/accuracy", "a/accuracy/low"),
+        ("entropy", "loss", "mean"),
+        ("attack", "aia/features", "excess"),
+        ("original", "test", "unlearned/test"),
+        ("low", "high", "p_value"),
+    ],
+)
+def test_labels_that_are_called_like_paths_hide_no_figure(names):
+    """Each figure, and each end of an interval, has a path of its own, with the right value."""
+    task, outputs = MultiLabel(), random_outputs(MultiLabel())
+    figures = label_figures(task, outputs)
+
+    def findings(labels):
+        return [
+            *retained_findings(task, outputs, (1, 2, 3)),
+            *forgotten_findings(figures, labels, (0,)),
+            *label_findings(figures, labels),
+        ]
+
+    plain, odd = metrics_of(findings("abcd")), metrics_of(findings((*names, "d")))
+    assert list(odd.values()) == list(plain.values())
+    for path in odd.keys() & plain.keys():
+        assert odd[path] == plain[path], path
+    for path, value in plain.items():
+        if not path.startswith("label/"):
+            assert odd[path] == value
 
 
 def test_retained_figures_are_means_over_retained_labels():

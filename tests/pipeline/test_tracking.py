@@ -10,8 +10,12 @@ from types import SimpleNamespace
 import pytest
 import wandb
 
+from mlu.launch.build import made
+from mlu.launch.compose import composed, values_of
 from mlu.pipeline import run as pipeline
 from mlu.pipeline import tracking
+from mlu.pipeline.subject import Subject
+from mlu.system.errors import UserError
 from tests.support.killing import SAID, ended, launch, started
 from tests.support.wandb_file import read_run
 
@@ -189,6 +193,46 @@ def test_a_netrc_that_cannot_be_read_has_no_key(content, monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(file))
     assert not tracking.logged_in()
+
+
+def tracker_of(*overrides):
+    return made(values_of(composed(["logger=wandb", *overrides])), "logger")
+
+
+def test_the_environment_says_what_a_run_is_called(monkeypatch, tmp_path):
+    """And the configuration stands before it."""
+    asked = []
+
+    def init(**named):
+        asked.append(named)
+        return Broken(10_000)
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(tracking, "WandbLogger", lambda experiment: logger_of(experiment))
+    variables = {"PROJECT": "theirs", "NAME": "mine", "TAGS": "a,,b", "DIR": f"{tmp_path}/files"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+
+    for words in ((), ("logger.project=ours",)):
+        with tracker_of(*words).run(tmp_path, Subject("wf: Male", None, "wf", ("faces",)), {}):
+            pass
+
+    assert [one["project"] for one in asked] == ["theirs", "ours"]
+    assert asked[0]["name"] == "mine"
+    assert asked[0]["tags"] == ["faces", "a", "b"]
+    assert os.environ["WANDB_TAGS"] == "a,b"
+    assert (tmp_path / "files").is_dir()
+
+
+def test_an_empty_variable_says_nothing(monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "")
+    assert tracker_of().project == "mlu"
+
+
+@pytest.mark.parametrize("project", ["faces/2", "a%b", "x" * 129])
+def test_a_project_that_wandb_does_not_take_is_refused_before_anything_is_trained(project):
+    with pytest.raises(UserError, match="is no name of a project of W&B"):
+        tracker_of(f"logger.project='{project}'")
 
 
 def test_a_run_that_fails_is_told_to_have_failed(wandb_of):

@@ -216,3 +216,11 @@ def test_a_folder_may_be_moved(folder, tmp_path, photos):
 def test_an_unreadable_image_is_one_line(folder):
     with pytest.raises(UserError, match="cannot read the image"):
         mlu.load(folder).predict([folder / "config.yaml"])
+
+
+def test_a_run_and_images_are_found_at_home(folder, monkeypatch):
+    Image.new("RGB", (40, 40), "teal").save(folder.parent / "teal.png")
+    monkeypatch.setenv("HOME", str(folder.parent))
+    model = mlu.load(f"~/{folder.name}")
+    here, there = model.predict(["~/teal.png"]), model.predict([folder.parent / "teal.png"])
+    torch.testing.assert_close(here, there, rtol=0, atol=0)
