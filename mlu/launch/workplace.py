@@ -196,7 +196,7 @@ def close_sweep(config: DictConfig) -> None:
 
 
 def elsewhere(kind: str) -> str:
-    return f"name another folder with hydra.{kind}.dir=..., or move it away"
+    return f"name another folder with hydra.{kind}.dir=..., or move them away"
 
 
 def put_back() -> None:

@@ -38,7 +38,7 @@ from mlu.system.terminal import spared
 
 log = logging.getLogger(__name__)
 
-_ELSEWHERE = "name another folder with hydra.run.dir=... (or hydra.sweep.dir), or move it away"
+_ELSEWHERE = "name another folder with hydra.run.dir=... (or hydra.sweep.dir), or move them away"
 
 
 def begin(experiment: Experiment) -> None:

@@ -69,8 +69,8 @@ class Owned:
         found = self.foreign(names)
         if found:
             raise UserError(
-                f"mlu has not written {', '.join(found)} in {self.folder}, or not as it is now, "
-                f"and would overwrite it: {remedy}"
+                f"{self.folder} has files that mlu has not written, or not as they are now, "
+                f"and would overwrite ({', '.join(found)}): {remedy}"
             )
 
     def is_claimed(self, name: str) -> bool:
