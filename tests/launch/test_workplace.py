@@ -65,7 +65,7 @@ def test_a_run_where_a_file_is_somebody_s_is_refused_before_anything_is_written(
 ):
     own(tmp_path, name, "photo.jpg")
     before = content_below(tmp_path)
-    with pytest.raises(UserError, match=rf"{name} in {tmp_path}, .*hydra\.run\.dir="):
+    with pytest.raises(UserError, match=rf"{tmp_path} has files .*{name}.*hydra\.run\.dir="):
         open_run(opened(f"hydra.run.dir={tmp_path}"))
     assert content_below(tmp_path) == before
 
