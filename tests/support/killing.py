@@ -54,13 +54,27 @@ class Write:
 
 
 def started(function: Callable[..., object], *arguments: Any) -> BaseProcess:
-    """A process that carries out a function of a module: it is found by its name."""
-    process = server.Process(target=function, args=arguments)
+    """A process that carries out a function of a module: it is found by its name.
+
+    It has the environment of now, and not that in which the first of all was started.
+    """
+    process = server.Process(target=in_environment, args=(dict(os.environ), function, *arguments))
     with asking:
         process.start()
     # Else a test that fails would wait at its end for one that has none.
     atexit.register(process.kill)
     return process
+
+
+def in_environment(
+    environment: dict[str, str], function: Callable[..., object], *arguments: Any
+) -> None:
+    """Carry out a function where the variables are these and no others."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+
+    os.environ |= environment
+    function(*arguments)
 
 
 def ended(process: BaseProcess) -> int:

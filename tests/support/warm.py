@@ -6,7 +6,6 @@ Nothing here may start a thread, since a process with threads cannot be forked s
 
 import sklearn.linear_model
 import sklearn.neural_network  # noqa: F401
-import wandb  # noqa: F401
 from hydra.core.plugins import Plugins
 from lightning.pytorch.loggers import WandbLogger  # noqa: F401
 from matplotlib.backends import backend_agg  # noqa: F401
