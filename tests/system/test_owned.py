@@ -67,7 +67,8 @@ def test_what_is_not_as_it_was_written_is_somebody_s(somebody, place):
     assert place.foreign([NAME, "none"]) == []
     somebody(place.folder / NAME)
     assert place.foreign([NAME, "none"]) == [NAME]
-    with pytest.raises(UserError, match=rf"{place.folder} has files .* overwrite \({NAME}\): go away"):
+    said = rf"{place.folder} has files .* overwrite \({NAME}\): go away"
+    with pytest.raises(UserError, match=said):
         place.refuse_foreign([NAME], "go away")
 
 
