@@ -1,6 +1,6 @@
 """python launch.py method=wf dataset=celeba; see python launch.py --help."""
 
-from mlu.launch.cli import main
+from mlu.__main__ import main
 
 if __name__ == "__main__":
     main()

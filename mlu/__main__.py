@@ -1,4 +1,15 @@
-from mlu.launch.cli import main
+"""Entry point of `python -m mlu`, `mlu` and `python launch.py`."""
+
+from mlu.system.interruption import interruptible
+
+
+@interruptible()
+def main() -> None:
+    """A run, or several; what takes a while to import is imported where Ctrl-C is heard."""
+    from mlu.launch.cli import main as launch
+
+    launch()
+
 
 if __name__ == "__main__":
     main()

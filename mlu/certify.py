@@ -10,11 +10,13 @@ from mlu.launch.cli import FAILURE, stop
 from mlu.runs.layout import CERTIFICATE, CERTIFICATE_PAGE
 from mlu.system.errors import Arguments, UserError, first_line, printable
 from mlu.system.home import home_path
+from mlu.system.interruption import interruptible
 from mlu.system.owned import Owned
 from mlu.system.process import tune_process
 from mlu.system.terminal import tolerant_streams
 
 
+@interruptible()
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point; exit code 1 for a certificate that does not hold, 2 for what cannot be read."""
     tolerant_streams()

@@ -19,7 +19,8 @@ from mlu.data.prepared import PreparedImages, leave_list, refused
 from mlu.data.split import Split, partition
 from mlu.data.treatment import TREATMENTS, treated_rows
 from mlu.launch.build import made
-from mlu.launch.cli import dataset_command
+from mlu.launch.dataset_command import dataset_command
+from mlu.system.commands import shell_word
 from mlu.system.errors import printable
 from mlu.system.owned import Owned
 from mlu.system.progress import progress_bar
@@ -176,7 +177,8 @@ def leave_lists(found: Diagnosis, paths: Sequence[str], folder: Path) -> None:
     """A file of paths for each kind of trouble, fit for `dataset.exclude`."""
     for kind, rows in found.leave_out.items():
         file = leave_list(folder, f"{kind}.txt", [paths[row] for row in rows])
-        print(f"{kind.replace('_', ' ')}: dataset.exclude={file} leaves {len(rows):,} images out")
+        setting = shell_word("dataset.exclude", file)
+        print(f"{kind.replace('_', ' ')}: {setting} leaves {len(rows):,} images out")
 
 
 def leave_treated(data: LabelledImages, folder: Path) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from mlu.launch.cli import stop
 from mlu.runs.tables import show_table, text_of
 from mlu.system.errors import Arguments, UserError
+from mlu.system.interruption import interruptible
 from mlu.system.process import tune_process
 from mlu.system.terminal import tolerant_streams
 
@@ -21,6 +22,7 @@ ABREAST = 4
 """Images side by side in a table."""
 
 
+@interruptible()
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point; ends with exit code 2 and one line where something cannot be read."""
     tolerant_streams()

@@ -9,7 +9,7 @@ from mlu.data.base import check_fields
 from mlu.data.folder import ImageFolder
 from mlu.data.prepared import refused
 from mlu.launch.build import made
-from mlu.launch.cli import dataset_command
+from mlu.launch.dataset_command import dataset_command
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from mlu.data.base import LabelledImages
 from mlu.data.labels import resolve_label
 from mlu.data.split import Batch, Split, count_batches, partition
 from mlu.system.collectives import ProcessGroup, current_group, local_rows
+from mlu.system.commands import images_command
 from mlu.system.errors import UserError
 from mlu.system.seeding import generator
 
@@ -87,8 +88,8 @@ def refuse_unfit(data: LabelledImages) -> None:
         raise UserError(
             f"{len(data.unreadable)} of the {len(data.images)} images of {data.name} "
             f"cannot be read; the first: {next(iter(data.unreadable.values()))}; or leave them "
-            f"all out with dataset.exclude=FILE, which python -m mlu.doctor dataset={data.name} "
-            "writes"
+            "all out with dataset.exclude=FILE, which "
+            f"{images_command('mlu.doctor', data.name)} writes"
         )
 
 

@@ -16,6 +16,7 @@ from mlu.data.base import Dataset, Images, LabelledImages, TaskName, check_field
 from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles
 from mlu.data.prepared import Prepared
 from mlu.data.same_files import equal_files, named_rows, paths_of_files
+from mlu.system.commands import images_command
 from mlu.system.errors import UserError, printable
 from mlu.system.store import code_digest, digest
 
@@ -95,9 +96,7 @@ class ImageFolder(Dataset):
         check_fields(self.name, self.split, self.image_size)
         table = self.label_table()
         prepared = self.arrays(table)
-        images: Images = prepared.opened(
-            f"python -m mlu.prepare dataset={self.name} dataset.root={self.root}"
-        )
+        images: Images = prepared.opened(images_command("mlu.prepare", self.name, self.root))
         unreadable = prepared.unreadable
 
         kept = self.kept(table, prepared.state)

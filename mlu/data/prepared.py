@@ -9,11 +9,9 @@ makes the others.
 import hashlib
 import json
 import logging
-import multiprocessing
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +23,11 @@ from filelock import FileLock
 from mlu.data.base import Images
 from mlu.data.files import NO_FILE, PIXEL_CODE, ImageFiles
 from mlu.data.missing import why_missing
+from mlu.system.commands import shell_word
 from mlu.system.disk import mapped
 from mlu.system.errors import UserError, first_line, printable
 from mlu.system.owned import Owned
-from mlu.system.process import end_with_parent
+from mlu.system.process import end_with_parent, processes
 from mlu.system.progress import progress_bar
 from mlu.system.store import checksum, code_digest, digest, now
 
@@ -178,7 +177,10 @@ class Prepared:
     def decode(self, shards: Sequence[int], jobs: int) -> None:
         """Make some shards, in several processes."""
         images = sum(len(self.files.paths[self.parts[number]]) for number in shards)
-        with progress_bar("decoding", images, "images") as bar, workers(jobs) as pool:
+        with (
+            progress_bar("decoding", images, "images") as bar,
+            processes(jobs, end_with_parent) as pool,
+        ):
             waiting: dict[Future[None], int] = {}
             for number in shards:
                 part = self.parts[number]
@@ -312,20 +314,6 @@ def state_of(paths: Sequence[str], state: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@contextmanager
-def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end when this one does, however it ends.
-
-    On a fault what they have not begun is dropped.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, spawn, initializer=end_with_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def refused(unreadable: Mapping[int, str], paths: Sequence[str], folder: Path) -> int:
     """Say which images cannot be read, and list them in a file for `dataset.exclude`.
 
@@ -347,7 +335,7 @@ def refused(unreadable: Mapping[int, str], paths: Sequence[str], folder: Path) -
     for row in rows[:MOST_SHOWN]:
         print(f"  {printable(unreadable[row])}")
 
-    print(f"leave them all out: dataset.exclude={file}")
+    print(f"leave them all out: {shell_word('dataset.exclude', file)}")
 
     return 1
 

@@ -13,10 +13,11 @@ from typing import Any
 from mlu.data.labels import chosen_labels, forgotten_labels, plain_cell
 from mlu.data.spelling import plain_text
 from mlu.launch.keys import Described, Key, all_keys, describe_keys
-from mlu.launch.options import CONF, HELP, is_file
-from mlu.launch.phrases import GROUP, Phrase
+from mlu.launch.options import CONF, is_file
+from mlu.launch.phrases import GROUP, KEYS, Phrase
 from mlu.runs.moved import present_path
 from mlu.runs.rows import declaration_of
+from mlu.system.commands import help_line
 from mlu.system.errors import UserError, did_you_mean
 
 Values = Mapping[str, Any]
@@ -126,17 +127,21 @@ def check_known(values: Values, said: Described, folders: Sequence[Path]) -> Non
             where = f" of {group}={said.files[group].path.stem}"
             known = [name for name in said.keys if name.startswith(f"{group}.")]
 
-        raise UserError(f"there is no key {key!r}{where}{did_you_mean(key, known) or '.'} {HELP}")
+        hint = did_you_mean(key, known) or "."
+        raise UserError(f"there is no key {key!r}{where}{hint} {help_line()}")
 
 
 def check_complete(values: Values, said: Described) -> None:
-    """Refuse a configuration that lacks a key of the file by whose name a group goes."""
+    """Refuse a configuration that lacks a key of the file by whose name a group goes.
+
+    What nothing but a search asks for may be missing: found settings do without it.
+    """
     for group, file in said.files.items():
         if file.path.stem != values[group]["name"]:
             continue
         for name in sorted(file.own):
-            key = f"{group}.{name}"
-            if file.own[name].phrase is not None and value_at(values, key) is MISSING:
+            key, phrase = f"{group}.{name}", file.own[name].phrase
+            if phrase not in (None, KEYS) and value_at(values, key) is MISSING:
                 must = words_for(said, key)
                 raise UserError(f"{key} is missing: it must be {must}, as in {place_of(file.path)}")
 
@@ -273,7 +278,7 @@ def check_labels(values: Values) -> None:
     """Refuse labels to forget that there are not, or that contradict each other."""
     forgotten_names(values)
     names = values["forget_label"]["names"]
-    if values["requests"] is None or names in (None, values["dataset"]["default_forget"]):
+    if values["requests"] is None or names in (None, values["dataset"].get("default_forget")):
         return
 
     named = own_names(values, as_list(names))

@@ -2,12 +2,12 @@
 
 import argparse
 import atexit
-import logging
 import os
+import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,15 +22,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mlu.launch.build import build
-from mlu.launch.check import check_config, check_dataset, check_values
-from mlu.launch.compose import (
-    check_overrides,
-    composed,
-    explain,
-    folders_of,
-    register_resolvers,
-    values_of,
-)
+from mlu.launch.check import check_config
+from mlu.launch.compose import check_overrides, explain, folders_of, register_resolvers, values_of
 from mlu.launch.home import words_at_home
 from mlu.launch.jobs import begun, note_of
 from mlu.launch.options import CONF, config_folders
@@ -40,10 +33,14 @@ from mlu.launch.sweep import (
     has_begun,
     launcher_of,
     record_failure,
+    show_what_is_done,
     sweep_under_way,
+    words_of,
 )
 from mlu.launch.workplace import Workplace, open_run, put_back
+from mlu.system.commands import begin, compose_by, program
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError, plain_fault
+from mlu.system.interruption import interruptible
 from mlu.system.process import tune_process
 from mlu.system.terminal import last_words, replace_lacking_signs, tolerant_streams
 
@@ -126,6 +123,7 @@ def job(config: DictConfig) -> JobOutcome:
             folders = config_folders(hydra_config.runtime.config_sources)
             values = values_of(config, folders)
             check_config(values, folders)
+            compose_by(words_of(hydra_config))
             group = Path(hydra_config.sweep.dir).name if sweep else None
             return JobOutcome(carried_out(values, folder, group))
 
@@ -154,15 +152,17 @@ def carried_out(values: Mapping[str, Any], folder: Path, group: str | None) -> A
         raise RuntimeError(f"a part of the run called sys.exit({ending.code!r})") from ending
 
 
+@interruptible(show_what_is_done)
 def main() -> None:
     """Entry point of `python launch.py`, `python -m mlu` and `mlu`."""
     tolerant_streams()
     atexit.register(last_words)
     # Else Hydra prints faults of composition in its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    begin(program())
     register_resolvers()
     # Hydra's parser would add its usage to what it refuses.
-    parser = Arguments("python launch.py", parents=[get_args_parser()], add_help=False)
+    parser = Arguments(shlex.join(program()), parents=[get_args_parser()], add_help=False)
     # Before Hydra reads them.
     sys.argv[1:] = as_meant(sys.argv[1:])
     given = parser.parse_args()
@@ -243,48 +243,6 @@ def end(ending: Ending) -> NoReturn:
     if ending.line is not None:
         print(ending.line, file=sys.stderr)
     sys.exit(ending.code)
-
-
-def dataset_command(module: str, purpose: str, work: Callable[[Mapping[str, Any]], int]) -> None:
-    """Entry point of a command about a data set; it takes the same overrides as a run.
-
-    Args:
-        module: Name of the command, as in `python -m <module> dataset=celeba`.
-        purpose: What it does.
-        work: Does it with the configuration's values; returns the exit code.
-    """
-    tolerant_streams()
-    tune_process()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folders, overrides = split_folders(as_meant(sys.argv[1:]))
-    usage = f"python -m {module} dataset=NAME [dataset.root=FOLDER] [dataset.KEY=VALUE ...]"
-    if {"-h", "--help"} & set(overrides):
-        print(f"{purpose}\n\n  {usage}")
-        sys.exit()
-
-    if not overrides:
-        stop(f"name a data set: {usage}")
-
-    everywhere = (*folders, CONF)
-
-    try:
-        values = values_of(composed(overrides, folders), everywhere)
-        check_dataset(values, check_values(values, everywhere))
-        sys.exit(work(values))
-    except (HydraException, OmegaConfBaseException) as fault:
-        stop(explain(fault, everywhere))
-    except Exception as fault:
-        found = plain_fault(fault)
-        if not isinstance(found, UserError):
-            raise
-        stop(str(found))
-
-
-def split_folders(words: list[str]) -> tuple[tuple[Path, ...], list[str]]:
-    """The folder that `--config-dir` names, if there is one, and the other words."""
-    if words[:1] == ["--config-dir"] and len(words) > 1:
-        return (Path(words[1]).absolute(),), words[2:]
-    return (), words
 
 
 def stop(line: str, code: int = USAGE_ERROR) -> NoReturn:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlu.launch.check import check_needed, quoted, value_at
 from mlu.launch.home import paths_from_home
-from mlu.launch.keys import all_keys, describe_keys, with_comments
-from mlu.launch.options import CONF, HELP, config_folders, options_of
+from mlu.launch.keys import DEFAULT, all_keys, describe_keys, with_comments
+from mlu.launch.options import CONF, config_folders, options_of
 from mlu.launch.tune import set_nested
 from mlu.runs.moved import HOMES, present_path
 from mlu.runs.rows import without_declarations
+from mlu.system.commands import help_line, run_command
 from mlu.system.errors import UserError, did_you_mean, first_line
 
 _NO_FSDP = (
@@ -30,19 +31,23 @@ REFUSED = {("trainer", "fsdp"): _NO_FSDP}
 
 
 def register_resolvers() -> None:
-    """Let configurations call `either`, `by_budget`, `environ` and `described`.
+    """Let configurations call `either`, `by_budget`, `environ`, `described` and `run`.
 
     `${either:a,b}` is a, or b where a is null; `${by_budget:a,b}` is a, or b under budget=paper;
     `${environ:A,b}` is the variable A of the environment, or b where there is none or an empty one;
-    `${described:}` is the configuration as text, with what each key may be.
+    `${described:}` is the configuration as text, with what each key may be; `${run:}` is the
+    command that starts a run.
     """
 
     def by_budget(small: Any, paper: Any, *, _root_: Any) -> Any:
         return paper if _root_.budget == "paper" else small
 
+    # Hydra reads both as a template, where a dollar sign is written twice.
     def described(*, _root_: Any) -> str:
-        # Hydra reads the text as a template, where a dollar sign is written twice.
         return described_config(_root_).replace("$", "$$")
+
+    def begun() -> str:
+        return run_command().replace("$", "$$")
 
     OmegaConf.register_new_resolver(
         "either", lambda first, second: second if first is None else first, replace=True
@@ -52,6 +57,7 @@ def register_resolvers() -> None:
         "environ", lambda name, default: os.environ.get(name) or default, replace=True
     )
     OmegaConf.register_new_resolver("described", described, replace=True)
+    OmegaConf.register_new_resolver("run", begun, replace=True)
 
 
 def described_config(config: DictConfig) -> str:
@@ -61,6 +67,18 @@ def described_config(config: DictConfig) -> str:
     # How figures are shown would fill a page.
     written: Any = OmegaConf.to_container(ours)
     return with_comments(OmegaConf.to_yaml(without_declarations(written)), said.keys)
+
+
+def described_group(group: str, config: DictConfig, folders: Sequence[Path] = ()) -> str:
+    """One group of a configuration as yaml, with what its files say of each key.
+
+    Args:
+        group: Its name.
+        config: The whole.
+        folders: Of a user's own files, before ours.
+    """
+    said = describe_keys(plain(without_hydra(config)), (*folders, CONF))
+    return with_comments(OmegaConf.to_yaml(OmegaConf.masked_copy(config, group)), said.keys)
 
 
 def composed(overrides: Sequence[str], folders: Iterable[Path] = ()) -> DictConfig:
@@ -97,6 +115,8 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
     written = plain(ours)
     said = describe_keys(written, folders)
     check_needed(written, said)
+    if "hydra" in config:
+        check_preset(config.hydra.runtime.choices, folders)
     # Before others refer to them.
     for key, path in paths_from_home(written, said).items():
         OmegaConf.update(ours, key, path)
@@ -115,6 +135,29 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
         set_nested(values, key, path)
 
     return values
+
+
+def check_preset(choices: Mapping[str, Any], folders: Sequence[Path]) -> None:
+    """Refuse a preset that has no file for the chosen method, which would change nothing.
+
+    Args:
+        choices: The chosen file of each group, as Hydra keeps them.
+        folders: Where the files of groups are.
+    """
+    preset, method = choices.get("preset"), choices.get("method")
+    if preset in (None, DEFAULT):
+        return
+
+    named = sorted({file.stem for folder in folders for file in presets_in(folder, str(preset))})
+    if method not in named:
+        raise UserError(
+            f"preset={preset}: there is none for method={method}, only for {', '.join(named)}"
+        )
+
+
+def presets_in(folder: Path, preset: str) -> Iterable[Path]:
+    """The files of a preset, one for each method that it has something for."""
+    return (folder / "preset" / "methods" / preset).glob("*.yaml")
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
@@ -139,7 +182,7 @@ def explain(fault: Exception, folders: Sequence[Path] = (CONF,)) -> str:
 
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
         key = unknown.group(1)
-        return f"there is no key {key!r}{did_you_mean(key, all_keys(folders)) or '.'} {HELP}"
+        return f"there is no key {key!r}{did_you_mean(key, all_keys(folders)) or '.'} {help_line()}"
 
     if first.startswith("Ambiguous value"):
         return f"{first}: add -m for a job with each of them, or write [...] for a list"

@@ -6,8 +6,6 @@ from typing import Any
 
 from mlu.system.conf import CONF as CONF
 
-HELP = "See python launch.py --help"
-
 
 def config_folders(sources: Iterable[Any]) -> tuple[Path, ...]:
     """Folders of a configuration in the order in which Hydra looks into them, CONF among them.

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from mlu.launch.workplace import close_sweep, open_sweep, put_back
 from mlu.runs.layout import FAILURE
 from mlu.runs.notes import Note, Noticeboard
 from mlu.runs.read import Gap, Run, job_of
+from mlu.system.commands import run_command
 from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
 from mlu.system.owned import HIDDEN, Owned
 from mlu.system.terminal import spared
@@ -83,14 +83,22 @@ def record_failure(note: Note, fault: Exception, board: Noticeboard | None) -> N
         print(f"{note.folder / FAILURE}: {full}: {failed.error}", file=sys.stderr)
 
 
+def words_of(config: HydraConf) -> list[str]:
+    """The words from which a job was composed; `config` is Hydra's own."""
+    return [*folders_given(config), *config.overrides.task]
+
+
+def folders_given(config: HydraConf) -> list[str]:
+    """The folder of a user's own configurations, with its flag."""
+    sources = config.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    return [word for folder in folders for word in ("--config-dir", folder)]
+
+
 def command_of(overrides: Iterable[str], config: HydraConf) -> str:
     """The command that repeats a job of a sweep by itself; `config` is Hydra's own."""
     overrides = list(overrides)
-    folders = [
-        source.path for source in config.runtime.config_sources if source.provider == "command-line"
-    ]
-    given = [word for folder in folders for word in ("--config-dir", folder)]
-    given += [word for word in as_written(config.overrides.hydra) if "hydra.searchpath" in word]
+    searched = [word for word in as_written(config.overrides.hydra) if "hydra.searchpath" in word]
     # An experiment may itself ask for a sweep.
     single = (
         ["hydra.mode=RUN"]
@@ -98,7 +106,7 @@ def command_of(overrides: Iterable[str], config: HydraConf) -> str:
         else []
     )
 
-    return shlex.join(["python", "launch.py", *given, *overrides, *single])
+    return run_command(*folders_given(config), *searched, *overrides, *single)
 
 
 class SweepSummary(Callback):
@@ -295,6 +303,13 @@ def broken_off(sweep: Sweep, fault: Exception, of_a_job: bool = False) -> str:
 
     show_failures(sweep, show_results(sweep), faults)
     return f"hydra/launcher={launcher_of(sweep)} broke off: {reason}"
+
+
+def show_what_is_done() -> None:
+    """Show what there is of the sweep that this process has begun and not ended, if any."""
+    sweep = sweep_under_way()
+    if sweep is not None:
+        show_failures(sweep, show_results(sweep))
 
 
 def has_begun(sweep: Sweep) -> bool:

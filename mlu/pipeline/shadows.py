@@ -2,9 +2,7 @@
 
 import contextlib
 import logging
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,7 @@ from mlu.pipeline.keys import method_key, model_key
 from mlu.pipeline.trained import from_scratch, from_scratch_without
 from mlu.pipeline.unlearned import unlearn_in_turn
 from mlu.system.collectives import threads_per_process
-from mlu.system.process import end_with_parent, tune_process
+from mlu.system.process import end_with_parent, processes, tune_process
 from mlu.system.progress import bars_hidden, tracked
 from mlu.system.store import digest
 from mlu.training.meter import Meter
@@ -107,11 +105,8 @@ def make_side_by_side(make: partial[None], lacking: list[int], jobs: int) -> Non
             make(number)
         return
 
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        jobs, spawn, initializer=share_processor, initargs=(jobs,)
-    ) as processes:
-        done = processes.map(partial(make_silently, make), lacking)
+    with processes(jobs, share_processor, jobs) as pool:
+        done = pool.map(partial(make_silently, make), lacking)
         list(tracked(done, f"{len(lacking)} shadow models", len(lacking)))
 
 

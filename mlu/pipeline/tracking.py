@@ -27,6 +27,9 @@ _NOT_IN_PROJECTS = "/\\#?%:"
 WANDB_PATIENCE = 30.0
 """Seconds that W&B is given to answer at the start, and to take the rest at the end."""
 
+WANDB_KILLED = 255
+"""Exit code of a run that W&B calls killed."""
+
 
 @dataclass
 class Line:
@@ -176,6 +179,9 @@ class Wandb(Tracker):
         line = Line()
         try:
             yield Tracking(Curves(WandbLogger(experiment=run), line), run, line)
+        except KeyboardInterrupt:
+            line.end(run, exit_code=WANDB_KILLED)
+            raise
         except BaseException:
             line.end(run, exit_code=1)
             raise

@@ -13,6 +13,7 @@ from mlu.report.writers import latex, markdown, table_csv
 from mlu.runs.read import collect
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError
 from mlu.system.home import home_path
+from mlu.system.interruption import interruptible
 from mlu.system.owned import Owned
 from mlu.system.progress import tracked
 from mlu.system.terminal import tolerant_streams
@@ -23,6 +24,7 @@ _PATIENCE = 2.0
 """Seconds after which a progress bar shows."""
 
 
+@interruptible()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; returns the exit code."""
     tolerant_streams()

@@ -8,6 +8,12 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from mlu.system.interruption import unheard
 
 _SPINS = "1000"
 """Times that an OpenMP thread looks for work before it sleeps.
@@ -55,3 +61,31 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def processes(
+    jobs: int, initializer: Callable[..., object], *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with the block: where that is interrupted at once.
+
+    On a fault what they have not begun is dropped.
+
+    Args:
+        jobs: How many.
+        initializer: What each does first.
+        *arguments: For it.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, spawn, initializer, arguments)
+    try:
+        with unheard():
+            pool.submit(int)  # starts them all
+
+        yield pool
+    except KeyboardInterrupt:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)

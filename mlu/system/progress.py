@@ -37,6 +37,8 @@ RARELY = 60.0
 """Seconds until work of which nothing is counted says its first line; the others come later."""
 
 _hidden: ContextVar[bool] = ContextVar("hidden", default=False)
+_open: list["ProgressBar"] = []
+"""Bars that are not done, shown or not, the outermost first."""
 
 
 class Lines:
@@ -104,6 +106,11 @@ class ProgressBar:
         """Whether anybody can see it."""
         return not self.display.disable
 
+    @property
+    def description(self) -> str:
+        """Words for what is done, as they stand before the bar."""
+        return self.display.tasks[0].description
+
     def advance(self, steps: int, note: str = "") -> None:
         """Count steps that are done, and say something beside."""
         self.display.update(self.task, advance=steps, note=note)
@@ -160,10 +167,12 @@ def progress_bar(
     lines = None if shown or _hidden.get() else Lines()
     bar = ProgressBar(display, task, time.monotonic() + patience, lines)
     bar.show_if_due()
+    _open.append(bar)
 
     try:
         yield bar
     finally:
+        _open.remove(bar)
         display.stop()
 
 
@@ -194,6 +203,16 @@ def long_work(what: str) -> Iterator[None]:
     finally:
         done.set()
         teller.join()
+
+
+def under_way() -> str:
+    """Words for what is being done, of the innermost bar; empty where there is none.
+
+    >>> with progress_bar("drawing", 3):
+    ...     under_way()
+    'drawing'
+    """
+    return _open[-1].description if _open else ""
 
 
 def tracked(

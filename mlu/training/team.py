@@ -6,7 +6,6 @@ same arguments (see `mlu.system.collectives`).
 """
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from mlu.system.collectives import (
     within_group,
 )
 from mlu.system.errors import UserError
+from mlu.system.interruption import unheard
 from mlu.system.process import end_with_parent, tune_process
 from mlu.system.progress import bars_hidden
 from mlu.training.trainer import quiet_lightning
@@ -176,7 +176,8 @@ def start_rank(
     spawn = multiprocessing.get_context("spawn")
     connection, theirs = spawn.Pipe()
     process = spawn.Process(target=serve, args=(theirs, port, threads, group, device))
-    process.start()
+    with unheard():
+        process.start()
     theirs.close()
 
     return connection, process
@@ -194,7 +195,6 @@ def serve(
 ) -> None:
     """Carry out what rank 0 sends, until it sends None."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     tune_process()
     quiet_lightning()
     torch.set_num_threads(threads)

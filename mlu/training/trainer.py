@@ -5,6 +5,7 @@ long.
 """
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -91,6 +92,23 @@ def share_done(trainer: L.Trainer) -> float:
     return min(trainer.global_step / total, 1.0) if total else 1.0
 
 
+class Interruptible(Callback):
+    """Lets Ctrl-C through to whoever has asked for the training.
+
+    Lightning would end the process itself, with an exit code of its own, and hear no second one.
+    """
+
+    def __init__(self) -> None:
+        self.heard_by = signal.getsignal(signal.SIGINT)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, self.heard_by)
+            raise exception
+
+
 class Compiled(Callback):
     """Has `torch.compile` make the stages of a network faster while it is trained."""
 
@@ -145,7 +163,8 @@ def trainer_of(
         log_every_n_steps=LOG_EVERY,
         # A method may go through other images in every epoch.
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[TrainingBar(stage), *compiled, *callbacks],
+        # Of those that end with the training the last, since those behind it are not asked.
+        callbacks=[TrainingBar(stage), *compiled, *callbacks, Interruptible()],
         enable_progress_bar=False,
         enable_checkpointing=False,
         enable_model_summary=False,

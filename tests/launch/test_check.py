@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import yaml
 
 from mlu.launch.check import check_config, check_values, known_labels, quoted, value_at
 from mlu.launch.compose import composed, values_of
@@ -66,6 +67,35 @@ def test_a_method_of_a_user_s_own_may_have_keys_of_its_own(tmp_path):
     )
     with pytest.raises(UserError, match=r"there is no key 'method\.own' of method=wp"):
         check_config(values_of(composed(["+method.own=1"])))
+
+
+UNASKED = {
+    "a search taken away": (["~method.search"], None),
+    "a search taken away, by value": (["method=scrub", "~method.search"], None),
+    "a file without a search": (["method=mine"], {"search": None}),
+    "a file without a search and a preset": (["method=mine", "preset=default"], {"search": None}),
+    "a file with another search": (["method=mine"], {"search": {"method.phi": [0.1, 0.2]}}),
+    "a data set that forgets nothing by default": (
+        ["dataset=mine", "forget_label=bald"],
+        {"default_forget": None},
+    ),
+}
+"""Keys that decide nothing of a run need not be there: overrides, and what a file of a user's own
+has otherwise than ours (None: not at all)."""
+
+
+@pytest.mark.parametrize("case", UNASKED)
+def test_what_decides_nothing_need_not_be_there(case, tmp_path):
+    words, changes = UNASKED[case]
+    if changes:
+        group, ours = ("dataset", "faces") if "dataset=mine" in words else ("method", "wf")
+        own = yaml.safe_load((CONF / group / f"{ours}.yaml").read_text())
+        gone = [key for key, value in changes.items() if value is None]
+        own = {key: value for key, value in (own | changes).items() if key not in gone}
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "mine.yaml").write_text(yaml.safe_dump(own))
+    folders = (tmp_path, CONF)
+    check_config(values_of(composed(words, [tmp_path]), folders), folders)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import ListConfig, OmegaConf
 
 from mlu.launch.check import SEARCH
-from mlu.launch.compose import explain
+from mlu.launch.compose import explain, register_resolvers, values_of
 from mlu.launch.keys import all_keys
 from mlu.launch.options import CONF
 from mlu.runs.rows import DECLARED
@@ -96,3 +97,24 @@ def test_keys_inside_keys_can_be_guessed_as_well():
 def test_what_hydra_says_becomes_one_line():
     assert "\n" not in explain(ValueError("first\nsecond"))
     assert explain(ValueError("")) == "ValueError"
+
+
+PRESETS = {
+    "of a file without one": ["method=mine", "preset=source"],
+    "of a method without one": ["method=wf", "preset=source"],
+    "of nothing": ["method=original", "preset=source"],
+}
+
+
+@pytest.mark.parametrize("case", PRESETS)
+def test_a_preset_that_would_change_nothing_is_refused(case, tmp_path):
+    """Found settings go by a file's name, and presets do too: of both only one can count."""
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text((CONF / "method" / "scrub.yaml").read_text())
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        searched = f"hydra.searchpath=['file://{tmp_path}']"
+        config = compose("config", [searched, *PRESETS[case]], return_hydra_config=True)
+    name = PRESETS[case][0].removeprefix("method=")
+    with pytest.raises(UserError, match=f"preset=source: there is none for method={name}, only"):
+        values_of(config, (tmp_path, CONF))

@@ -1,5 +1,7 @@
 import json
 import random
+import shlex
+from pathlib import Path
 
 import optuna
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mlu.launch.check import MISSING, check_values
+from mlu.launch.build import build
+from mlu.launch.check import MISSING, check_config, check_values
 from mlu.launch.compose import composed, values_of
 from mlu.launch.options import CONF
 from mlu.launch.tune import COST, EXCESS, RETAINED, best_trial, earlier_trials, leave_best, suggest
@@ -121,6 +124,32 @@ def test_the_best_settings_are_left_where_method_finds_them(tmp_path):
     assert "6 s" in lines[1]
     assert f"--config-dir {tmp_path / 'tuned'} method=wf_tuned" in lines[1]
     assert file.read_text().startswith("# best of 2 trials")
+
+
+def drawn_by(method):
+    """Values that a search of the method may try, as overrides."""
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    suggest(composed([f"method={method}"]), trial)
+    return [f"{key}={value}" for key, value in trial.params.items()]
+
+
+@pytest.mark.parametrize("method", SEARCHED)
+def test_the_settings_that_were_found_are_a_method_of_every_command(method, tmp_path):
+    found = drawn_by(method)
+    source = CONF / "method" / f"{method}.yaml"
+    lines = leave_best([(found, trial_of(0.9, 0.0, method=method))], source, tmp_path)
+    words = shlex.split(lines[1].partition("use it: ")[2])
+    tuned, chosen = Path(words[-2]), words[-1]
+
+    folders = (tuned, CONF)
+    config = composed([chosen, "attack=none"], [tuned])
+    values = values_of(config, folders)
+    check_config(values, folders)
+    assert "search" not in values["method"]
+    for one in OverridesParser.create().parse_overrides(found):
+        assert OmegaConf.select(config, one.key_or_group) == one.value()
+    built = build(values, tmp_path).method
+    assert built == build(values_of(composed([f"method={method}", *found])), tmp_path).method
 
 
 def test_without_figures_nothing_is_written(tmp_path):

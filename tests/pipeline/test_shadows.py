@@ -296,7 +296,7 @@ def test_side_by_side_they_say_the_same_without_a_word_and_are_not_made_twice(
     for name, logits in expected.logits.items():
         torch.testing.assert_close(found.logits[name], logits, rtol=1e-3, atol=1e-3)
 
-    monkeypatch.setattr(shadows, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(shadows, "processes", None)
     for treatment in (method, None):
         shadows_of(beside, treatment, COUNT, jobs=2)
 

@@ -53,6 +53,11 @@ class Write:
     path: str
 
 
+def hear_ctrl_c() -> None:
+    """Have this process hear Ctrl-C, also where tests run in the background of a shell's script."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def started(function: Callable[..., object], *arguments: Any) -> BaseProcess:
     """A process that carries out a function of a module: it is found by its name.
 

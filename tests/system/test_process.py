@@ -1,10 +1,15 @@
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from mlu.system.process import end_with_parent, processes
+from tests.support.killing import ended, hear_ctrl_c, started, until
 
 TUNED = """
 import os, sys
@@ -83,3 +88,40 @@ def test_a_process_ends_with_its_parent(tmp_path):
     while is_running(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(child)
+
+
+def map_long(folder):
+    with processes(2, end_with_parent) as pool:
+        waiting = [pool.submit(time.sleep, 600) for _ in range(4)]
+        (folder / "busy").touch()
+        waiting[0].result()
+
+
+def interrupted_map(folder):
+    """In a child: work in processes, of which a terminal's Ctrl-C reaches all."""
+    os.setsid()
+    hear_ctrl_c()
+    os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT), 2)
+    with contextlib.suppress(KeyboardInterrupt):
+        map_long(folder)
+        os._exit(1)
+    os._exit(0)
+
+
+def test_processes_end_at_once_and_silently_with_work_that_is_interrupted(tmp_path):
+    process = started(interrupted_map, tmp_path)
+    until((tmp_path / "busy").exists)
+    os.killpg(process.pid, signal.SIGINT)
+    assert ended(process) == 0
+    assert (tmp_path / "said").read_text() == ""
+
+
+def test_processes_do_their_work_and_drop_the_rest_on_a_fault():
+    with processes(1, end_with_parent) as pool:
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]
+
+    waiting = []
+    with contextlib.suppress(ZeroDivisionError), processes(1, end_with_parent) as pool:
+        waiting += [pool.submit(time.sleep, 0.2) for _ in range(100)]
+        raise ZeroDivisionError
+    assert sum(one.cancelled() for one in waiting) > 90

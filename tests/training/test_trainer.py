@@ -1,6 +1,8 @@
 import io
 import logging
+import os
 import re
+import signal
 import sys
 import warnings
 
@@ -36,6 +38,14 @@ class Line(L.LightningModule):
 
     def configure_optimizers(self):
         return optimiser_of(self.net, SETTINGS, 10, [SETTINGS.lr] * SETTINGS.epochs)
+
+
+class Interrupted(Line):
+    """Hears Ctrl-C at its first step."""
+
+    def training_step(self, batch, batch_idx):
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().training_step(batch, batch_idx)
 
 
 def fit(module, **options):
@@ -138,3 +148,14 @@ def test_what_lightning_says_comes_back_when_the_block_ends():
         filters = [str(module) for _, _, _, module, _ in warnings.filters]
     assert any("lightning" in one for one in filters)
     assert [logging.getLogger(name).level for name in TALKERS] == before
+
+
+def test_ctrl_c_reaches_whoever_has_asked_for_the_training_and_is_heard_again():
+    """Lightning of itself would end the process, and ignore what follows."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(Interrupted())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

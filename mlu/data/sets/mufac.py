@@ -20,6 +20,7 @@ from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.labels import chosen_labels
 from mlu.data.spelling import plain_path, plain_text, respelt
 from mlu.data.tables import read_table, refuse_doubles
+from mlu.system.commands import images_command
 from mlu.system.errors import UserError
 from mlu.system.store import checksum
 
@@ -164,8 +165,9 @@ class MUFAC(ImageFolder):
         if len(copies):
             log.warning(
                 "%s: %d of the %d images (before dataset.exclude) are in another %s too, "
-                "byte by byte, such as %s: python -m mlu.doctor dataset=%s says which to leave out",
-                self.name, len(copies), len(files), other, table.paths[copies[0]], self.name,
+                "byte by byte, such as %s: %s says which to leave out",
+                self.name, len(copies), len(files), other, table.paths[copies[0]],
+                images_command("mlu.doctor", self.name, self.root),
             )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from mlu.data.sets.faces.drawing import noisy_bytes, render
 from mlu.data.sets.faces.people import cast
 from mlu.system.errors import UserError
 from mlu.system.home import home_path
+from mlu.system.interruption import interruptible
 from mlu.system.owned import Owned
 from mlu.system.terminal import tolerant_streams
 
@@ -23,6 +24,7 @@ FACE_WIDTH, FACE_HEIGHT = 1.7, 2.1
 """Of a face and its caption, in inches."""
 
 
+@interruptible()
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the preview; returns its exit code."""
     tolerant_streams()
