@@ -9,6 +9,7 @@ import mlu
 from mlu.attacks.shadow import ShadowModels
 from mlu.pipeline import keys, trained
 from mlu.pipeline.context import context_of
+from mlu.pipeline.evidence import digest_of, leaks_of
 from mlu.pipeline.keys import (
     EVIDENCE_CODE,
     METHOD_CODE,
@@ -17,6 +18,7 @@ from mlu.pipeline.keys import (
     method_key,
     model_key,
 )
+from mlu.pipeline.models import models_of
 from mlu.pipeline.trained import original_model
 from mlu.pipeline.unlearned import unlearned_model
 from mlu.system.store import Store, code_digest, digest
@@ -30,8 +32,11 @@ DECIDE_NOTHING = {
     "mlu.data.labels": "from names to columns, which are in the key",
     "mlu.methods.retrain": "a mark, without code of its own",
     "mlu.pipeline.experiment": "a form; each object in it has its own key",
+    "mlu.system.commands": "words",
+    "mlu.system.conf": "where the yamls are",
     "mlu.system.disk": "how files are written",
     "mlu.system.errors": "words",
+    "mlu.system.interruption": "how a command ends by a signal",
     "mlu.system.progress": "a bar that shows how far it is",
     "mlu.system.process": "how processes start, wait and end",
     "mlu.system.store": "where things are kept",
@@ -220,6 +225,109 @@ def test_whatever_decides_gives_another_key(key, of):
 def test_whatever_decides_nothing_gives_the_same_key(key, of):
     for override in SAME[of]:
         assert key(override, of=of) == key(of=of), override
+
+
+PARTS = {
+    "model": {
+        "data": "dataset.seed=1",
+        "backbone": "backbone.widths",
+        "weights": "backbone.weights",
+        "training": "training.momentum=0.5",
+        "precision": "trainer.precision=bf16-mixed",
+        "compile": "trainer.compile=aot_eager",
+        "seed": "seed=1",
+        "canaries": "canaries.withheld=0.5",
+        "planted": "canaries.withheld=0.5 forget_label.names=[Bald]",
+        "code": "MODEL_CODE",
+        "torch": "torch",
+        "dataset": "a class from outside",
+    },
+    "method": {
+        "method": "method.tuning.lr=0.5",
+        "methods": "METHOD_CODE",
+        "requests": "requests=[[Male],[Young]]",
+    },
+    "evidence": {
+        "forgotten": "forget_label.names=[Bald]",
+        "attack": "attack.lira.gamma=2",
+        "attacks": "EVIDENCE_CODE",
+    },
+}
+"""What each key names, and what changes it."""
+
+
+def test_every_part_of_a_key_is_in_the_table(key):
+    model = {*key()}
+    assert model == {*PARTS["model"]}
+    assert {*key(of="method")} == {*PARTS["method"]}
+    assert {*key(of="evidence")} == model | {*PARTS["evidence"]}
+
+
+@pytest.mark.parametrize(
+    ("of", "part"),
+    [(of, part) for of, parts in PARTS.items() for part, change in parts.items() if "=" in change],
+)
+def test_each_setting_changes_the_part_that_names_it_and_few_others(of, part, key):
+    """So a key that lacks the part is the same for both."""
+    words = PARTS[of][part].split()
+    before = key(*(["canaries.withheld=0.5"] if part == "planted" else []), of=of)
+    after = key(*words, of=of)
+    changed = {name for name in before if before[name] != after[name]}
+    together = {"canaries": {"planted"}, "requests": {"forgotten"}}
+    assert part in changed
+    assert changed - {part} <= together.get(part, set())
+
+
+def keys_asked(monkeypatch, work) -> dict:
+    """The key of each entry of the cache that some work asks for, by its kind."""
+    asked, read = {}, Store.read
+
+    def spy(self, kind, key, build, open_entry):
+        asked.setdefault(kind, []).append(dict(key))
+        return read(self, kind, key, build, open_entry)
+
+    monkeypatch.setattr(Store, "read", spy)
+    work()
+    return asked
+
+
+ENTRIES = {
+    "original": {*PARTS["model"]},
+    "random": {*PARTS["model"]},
+    "retrain": {*PARTS["model"], "forgotten"},
+    "shadow": {*PARTS["model"], "images"},
+    "shadow-retrain": {*PARTS["model"], "images", "forgotten"},
+    "shadow-unlearned": {*PARTS["model"], "images", "forgotten", *PARTS["method"]},
+    "attack-lira": {*PARTS["model"], *PARTS["evidence"], "original", "retrain", "model", "of"},
+}
+"""By the kind of an entry: what its key must name; evidence of the unlearned names the method."""
+
+
+def test_every_entry_is_kept_under_all_that_it_depends_on(experiment, monkeypatch, tmp_path):
+    settings = ("attack=lira", "attack.lira.shadows=6", "attack.lira.jobs=1", "method=head")
+    context = context_of(experiment(*SMALL, *settings, f"outputs={tmp_path}"))
+    asked = keys_asked(monkeypatch, lambda: leaks_of(context, models_of(context)))
+    assert {kind: {*keys[0]} for kind, keys in asked.items()} == ENTRIES
+    unlearned = [key for key in asked["attack-lira"] if key["of"] == "unlearned"]
+    assert all({*PARTS["method"]} <= {*key} for key in unlearned)
+    assert unlearned
+    # One of each model, by the weights of the model itself.
+    assert len({key["model"] for key in asked["attack-lira"]}) == len(asked["attack-lira"])
+    # And each shadow model with a seed and images of its own.
+    assert len({key["seed"] for key in asked["shadow"]}) == 6
+    assert len({key["images"] for key in asked["shadow"]}) == 6
+
+
+def test_what_is_kept_of_an_attack_depends_on_the_weights_it_looks_at(experiment, monkeypatch):
+    """Also on those of the original and of Retrain, beside which it holds them."""
+    context = context_of(experiment(*SMALL, "attack=mia", "method=head"))
+    models = models_of(context)
+    asked = keys_asked(monkeypatch, lambda: leaks_of(context, models))
+    for name, model in models.by_name().items():
+        (found,) = [key for key in asked["attack-mia"] if key["of"] == name]
+        assert found["model"] == digest_of(model.net)
+        assert found["original"] == digest_of(models.original.net)
+        assert found["retrain"] == digest_of(models.retrain.net)
 
 
 def test_with_canaries_the_forgotten_label_decides_what_is_trained(key):

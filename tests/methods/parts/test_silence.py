@@ -24,6 +24,21 @@ def test_a_silent_head_says_the_base_rate_of_known_targets_and_leaves_all_else()
     torch.testing.assert_close(problem.net.state_dict(), before, rtol=0, atol=0)
 
 
+def test_the_base_rate_is_that_of_training_alone():
+    """Other images, and what the original says, have no part in it."""
+    problem = entangled_problem()
+    column = 1
+    problem = replace(problem, request=ForgetRequest((column,), (0, 2)))
+    problem.train.targets[:, column] = (torch.arange(len(problem.train)) % 4 == 0).float()
+    for rate in (0.0, 0.5, 1.0):
+        elsewhere = copy.deepcopy(problem.validation)
+        elsewhere.targets[:, column] = (torch.rand(len(elsewhere)) < rate).float()
+        weights = silent_head(replace(problem, validation=elsewhere))
+        assert not weights["head.weight"][column].any()
+        said = weights["head.bias"][column].sigmoid()
+        torch.testing.assert_close(said, problem.train.targets[:, column].mean(), atol=1e-6, rtol=0)
+
+
 def test_frozen_rows_are_the_forgotten_ones_of_the_head():
     problem = replace(planted_problem(), request=ForgetRequest((0, 2), (1,)))
     radius, head = frozen_rows(problem), problem.net.head
