@@ -112,16 +112,20 @@ def test_the_readme_s_example_silences_the_forgotten_output():
     assert said[:, 0].unique().numel() > 1
 
 
-@pytest.fixture
-def extended(tmp_path, monkeypatch):
-    """Configuration folders with what docs/extending.md adds; its module can be imported."""
+def write_extension(folder: Path) -> None:
+    """Write the files that docs/extending.md adds."""
     for block in prose_and_code(ROOT / "docs" / "extending.md")[1]:
         if named := re.match(r"(?:python|yaml)\n# (mine/\S+)\n", block):
-            file = tmp_path / named[1]
+            file = folder / named[1]
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("a") as joined:
                 joined.write(block[named.end() :])
 
+
+@pytest.fixture
+def extended(tmp_path, monkeypatch):
+    """Configuration folders with what docs/extending.md adds; its module can be imported."""
+    write_extension(tmp_path)
     monkeypatch.syspath_prepend(tmp_path / "mine")
     yield tmp_path / "mine" / "conf", CONF
     sys.modules.pop("extras", None)
