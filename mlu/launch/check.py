@@ -14,7 +14,7 @@ from mlu.data.labels import chosen_labels, forgotten_labels, plain_cell
 from mlu.data.spelling import plain_text
 from mlu.launch.keys import Described, Key, all_keys, describe_keys
 from mlu.launch.options import CONF, is_file
-from mlu.launch.phrases import GROUP, KEYS, Phrase
+from mlu.launch.phrases import GROUP, Phrase
 from mlu.runs.moved import present_path
 from mlu.runs.rows import declaration_of
 from mlu.system.commands import help_line
@@ -26,6 +26,9 @@ Values = Mapping[str, Any]
 MISSING = object()
 SEARCH = "search"
 """Of a method: what a search for its settings tries. It decides nothing of a run."""
+
+UNASKED = (SEARCH, "default_forget")
+"""Keys without which a file is whole: the latter decides nothing where a label is named."""
 
 FIGURES = (
     "original",
@@ -134,14 +137,14 @@ def check_known(values: Values, said: Described, folders: Sequence[Path]) -> Non
 def check_complete(values: Values, said: Described) -> None:
     """Refuse a configuration that lacks a key of the file by whose name a group goes.
 
-    What nothing but a search asks for may be missing: found settings do without it.
+    What only a search asks for may be missing: found settings do without it.
     """
     for group, file in said.files.items():
         if file.path.stem != values[group]["name"]:
             continue
         for name in sorted(file.own):
-            key, phrase = f"{group}.{name}", file.own[name].phrase
-            if phrase not in (None, KEYS) and value_at(values, key) is MISSING:
+            key, said_of_it = f"{group}.{name}", file.own[name].phrase is not None
+            if said_of_it and name not in UNASKED and value_at(values, key) is MISSING:
                 must = words_for(said, key)
                 raise UserError(f"{key} is missing: it must be {must}, as in {place_of(file.path)}")
 

@@ -77,11 +77,11 @@ def processes(
         *arguments: For it.
     """
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, spawn, initializer, arguments)
-    try:
-        with unheard():
-            pool.submit(int)  # starts them all
+    with unheard():
+        pool = ProcessPoolExecutor(jobs, spawn, initializer, arguments)
+        pool.submit(int)  # starts them all
 
+    try:
         yield pool
     except KeyboardInterrupt:
         for process in multiprocessing.active_children():

@@ -67,7 +67,7 @@ STARTS = {
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_messages_name_the_command_that_was_shell_word(name, tmp_path):
+def test_messages_name_the_command_that_was_typed(name, tmp_path):
     path = tmp_path / "bin"
     path.mkdir()
     if name == "mlu":
@@ -96,7 +96,7 @@ def test_without_it_they_name_what_is_there(folder, words, monkeypatch):
     assert run_command() == words
 
 
-def test_the_own_command_is_the_one_that_was_shell_word(monkeypatch):
+def test_the_own_command_is_the_one_that_was_typed(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     words = [str(ROOT / "launch.py"), "forget_label.names=[Bald,Young]", "dataset.root=my photos"]
