@@ -33,7 +33,6 @@ DECIDE_NOTHING = {
     "mlu.methods.retrain": "a mark, without code of its own",
     "mlu.pipeline.experiment": "a form; each object in it has its own key",
     "mlu.system.commands": "words",
-    "mlu.system.conf": "where the yamls are",
     "mlu.system.disk": "how files are written",
     "mlu.system.errors": "words",
     "mlu.system.interruption": "how a command ends by a signal",

@@ -1,9 +1,7 @@
 """The commands that README, docs, help, yamls and docstrings show, and each as it is tried."""
 
-import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +10,6 @@ from pathlib import Path
 import yaml
 
 from mlu.launch.options import CONF
-from tests.support.forked import carry_out
 from tests.test_docs import IDS, PAGES, commands
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +39,8 @@ LEFT_OUT = {
 """Words that are left out of a command that is tried, and why."""
 
 SMALLER = {
-    "backbone=resnet50": ["backbone=resnet18"],
+    "backbone=resnet18": ["backbone=tiny"],
+    "backbone=resnet50": ["backbone=tiny"],
     "backbone=vit_b_16": ["backbone=timm", "backbone.name=test_vit"],
     "backbone.name=convnext_atto": ["backbone.name=test_resnet"],
     "dataset.images=3000": ["dataset.images=200"],
@@ -62,6 +60,12 @@ STANDS_FOR = {
     "[--out FOLDER]": "--out outputs/report",
 }
 """The same of words that are no `key=value`."""
+
+WHOLE = "method=original,head,retrain,wf,wp"
+"""The sweep of which two jobs are run."""
+
+OF_NOBODY = "pictures"
+"""Folder of pictures whose table names no people, for commands that name no column of them."""
 
 FILLED = {
     "NAME": {"attack": "mia", "method": "neggrad", "dataset": "digits"},
@@ -86,8 +90,10 @@ SMALL_ATTACKS = {
 """Settings of attacks, where they are carried out."""
 DRAWN = {"faces": 120, "multidigits": 120, "digits": 200}
 """Images of the data sets that have as many as one asks for."""
-LARGER = ("resnet18", "timm")
-"""Backbones that want pictures of 32 pixels at least."""
+JUDGED = "400"
+"""Images where a search is judged by what is read from features."""
+LARGER = "timm"
+"""Its small models want pictures of 32 pixels at least."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +197,9 @@ def small(words: Sequence[str]) -> list[str]:
     words = [filled(word) for word in words]
     if words[:2] == ["python", "-m"] and len(words) == 3:
         return [*words, "--help"]  # the name of a command alone
-    if "dataset=csv" in words and not any(word.startswith("dataset.root=") for word in words):
-        words.append("dataset.root=photos")
+    if "dataset=csv" in words and "dataset.identity_column=who" not in words:
+        words = [word for word in words if not word.startswith("dataset.root=")]
+        words.append(f"dataset.root={OF_NOBODY}")
     if words[:2] != ["python", "launch.py"] or {"--help", "--cfg"} & set(words):
         return words
 
@@ -220,12 +227,13 @@ def settings_for(words: Sequence[str]) -> list[str]:
     dataset = given.get("dataset", settings.get("dataset", "faces"))
     if dataset in DRAWN:
         settings["dataset.images"] = str(DRAWN[dataset])
-    if given.get("backbone", settings.get("backbone")) in LARGER:
+    if given.get("backbone", settings.get("backbone")) == LARGER:
         settings["dataset.image_size"] = "32"
     if given.get("hydra/sweeper") == "optuna" or given.get("experiment") == "tune":
         settings["hydra.sweeper.n_trials"] = "1"
     if given.get("experiment") == "tune":
         del settings["attack"]
+        settings["dataset.images"] = JUDGED
     if any(key.startswith("logger") for key in given):
         del settings["logger"]
 
@@ -254,16 +262,16 @@ def swept_by(experiment: str | None, budget: str) -> dict[str, str]:
 
 
 def narrowed(words: Sequence[str]) -> list[str]:
-    """A sweep's words: of the last swept key two values, of the others one."""
+    """A sweep's words with one value of each swept key, and of WHOLE with two."""
     swept = [word for word in words if is_swept(word)]
     found = []
     for word in words:
         key, _, values = word.partition("=")
         choices = values.split(",")
-        if word in swept[:-1]:
-            word = f"{key}={choices[-1]}"
-        elif word in swept:
+        if swept == [WHOLE] == [word]:
             word = f"{key}={choices[0]},{choices[-1]}"
+        elif word in swept:
+            word = f"{key}={choices[-1]}"
         found.append(word)
 
     return found
@@ -284,16 +292,6 @@ def all_trials() -> dict[Trial, str]:
             names = shown.text.removeprefix("for name in ").split()
         for trial in trials_of(shown.text, names):
             found.setdefault(trial, shown.place)
-    return found
 
-
-def tried(folder: Path, trial: Trial, said: Path) -> None:
-    """In a child: the command, in a folder of its own; does not return."""
-    os.chdir(folder)
-    os.environ.update(trial.environment)
-    for place in dict(trial.environment).get("PYTHONPATH", "").split(":"):
-        sys.path.insert(0, str(folder / place)) if place else None
-
-    _, first, *rest = trial.words
-    module, words = (rest[0], rest[1:]) if first == "-m" else (str(ROOT / first), rest)
-    carry_out(module, words, said)
+    # Reports come first: the more runs there are, the longer they take.
+    return dict(sorted(found.items(), key=lambda one: "mlu.report" not in one[0].words))

@@ -16,7 +16,7 @@ import runpy
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,16 @@ def warm(module: str, words: Sequence[str], folder: Path) -> Done:
 
     said = [(folder / name).read_text() for name in ("stdout", "stderr")]
     return Done(code, *said, json.loads((folder / "heavy").read_text()))
+
+
+def carry_out_there(
+    place: Path, environment: Mapping[str, str], module: str, words: Sequence[str], folder: Path
+) -> None:
+    """In the child: `carry_out` in a folder, with more of an environment; does not return."""
+    os.chdir(place)
+    os.environ.update(environment)
+    sys.path[:0] = [str(place / one) for one in environment.get("PYTHONPATH", "").split(":") if one]
+    carry_out(module, words, folder)
 
 
 def carry_out(module: str, words: Sequence[str], folder: Path) -> None:
