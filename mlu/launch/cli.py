@@ -38,7 +38,7 @@ from mlu.launch.sweep import (
     words_of,
 )
 from mlu.launch.workplace import Workplace, open_run, put_back
-from mlu.system.commands import begin, compose_by, program
+from mlu.system.commands import compose_by, program, remember_start
 from mlu.system.errors import USAGE_ERROR, Arguments, UserError, plain_fault
 from mlu.system.interruption import interruptible
 from mlu.system.process import tune_process
@@ -159,7 +159,7 @@ def main() -> None:
     atexit.register(last_words)
     # Else Hydra prints faults of composition in its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    begin(program())
+    remember_start(program())
     register_resolvers()
     # Hydra's parser would add its usage to what it refuses.
     parser = Arguments(shlex.join(program()), parents=[get_args_parser()], add_help=False)

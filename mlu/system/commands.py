@@ -48,7 +48,7 @@ def from_here(file: Path) -> Path:
     return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
-def begin(words: Sequence[str]) -> None:
+def remember_start(words: Sequence[str]) -> None:
     """Remember, here and in processes that this one starts, by which words runs are started."""
     os.environ[_BEGUN_BY] = shlex.join(words)
 

@@ -41,7 +41,7 @@ LEFT_OUT = {
 SMALLER = {
     "backbone=resnet18": ["backbone=tiny"],
     "backbone=resnet50": ["backbone=tiny"],
-    "backbone=vit_b_16": ["backbone=timm", "backbone.name=test_vit"],
+    "backbone=vit_b_16": ["backbone=tiny"],
     "backbone.name=convnext_atto": ["backbone.name=test_resnet"],
     "dataset.images=3000": ["dataset.images=200"],
     "dataset.image_size=96": ["dataset.image_size=32"],
@@ -268,7 +268,9 @@ def narrowed(words: Sequence[str]) -> list[str]:
     for word in words:
         key, _, values = word.partition("=")
         choices = values.split(",")
-        if swept == [WHOLE] == [word]:
+        if key == "seed":
+            word = "seed=1"
+        elif swept == [WHOLE] == [word]:
             word = f"{key}={choices[0]},{choices[-1]}"
         elif word in swept:
             word = f"{key}={choices[-1]}"

@@ -84,7 +84,7 @@ def test_messages_name_the_command_that_was_typed(name, tmp_path):
 
 def test_processes_of_a_launcher_name_the_command_of_the_first(monkeypatch):
     monkeypatch.setenv("MLU_BEGUN_BY", "")
-    commands.begin(["python", "my folder/launch.py"])
+    commands.remember_start(["python", "my folder/launch.py"])
     assert launcher_words() == ["python", "my folder/launch.py"]
     assert run_command("a=b c") == "python 'my folder/launch.py' 'a=b c'"
 

@@ -142,6 +142,7 @@ LAUNCHED = sorted(
 )
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*is validated against ConfigStore schema")
 @pytest.mark.parametrize("words", LAUNCHED, ids=" ".join)
 def test_what_is_left_out_of_a_launcher_is_a_key_of_it(words):
     from hydra import compose, initialize_config_dir
