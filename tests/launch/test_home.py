@@ -9,8 +9,8 @@ import yaml
 
 from mlu import certify, doctor, predict
 from mlu.data.sets.faces import preview
-from mlu.launch.cli import dataset_command
 from mlu.launch.compose import composed, values_of
+from mlu.launch.dataset_command import dataset_command
 from mlu.launch.home import words_at_home
 from mlu.launch.options import CONF
 from mlu.report import __main__ as report
