@@ -238,7 +238,8 @@ def test_a_certificate_that_somebody_has_changed_is_kept(name, finished, tmp_pat
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     code, _, said = ended([folder], capsys)
     assert (code, said.count("\n")) == (2, 1)
-    assert f"{name} in {folder}" in said
+    assert f"{folder} has files " in said
+    assert f"({name})" in said
     assert "--out" in said
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
     assert ended([folder, "--out", tmp_path / "other"], capsys)[0] == 0

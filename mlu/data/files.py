@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -129,7 +128,7 @@ def threads(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix=f"decode-{process}")
 
 
-def download(name: str, reader: str, root: Path, **options: Any) -> None:
+def download(name: str, reader: str, root: Path, *parts: str) -> None:
     """Fetch a data set into `root` with torchvision.
 
     Files come into a folder of their own first: a half of one is never taken for it.
@@ -138,7 +137,7 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
         name: Of the data set, for messages.
         reader: Its class in torchvision.datasets.
         root: As torchvision takes it.
-        **options: Of the reader.
+        *parts: Splits that the reader fetches one by one; none where it fetches all at once.
 
     Raises:
         UserError: With the reason and the other way, if it fails.
@@ -148,7 +147,9 @@ def download(name: str, reader: str, root: Path, **options: Any) -> None:
     draft = root / DRAFT
     try:
         draft.mkdir(parents=True, exist_ok=True)
-        getattr(datasets, reader)(str(draft), download=True, **options)
+        for options in [{"split": part} for part in parts] or [{}]:
+            getattr(datasets, reader)(str(draft), download=True, **options)
+
         settle(draft, root)
     # No network, no gdown, a quota page of Google Drive, a wrong checksum.
     except Exception as fault:

@@ -88,7 +88,7 @@ def at_most(text: str, most: int) -> str:
     Of a longer one an ellipsis with a digest stands for the middle.
 
     >>> at_most("wf: " + "a+" * 60 + ", faces, seed 42", 40)
-    'wf: a+a+a+a+a+a+a+a+…5e1b…faces, seed 42'
+    'wf: a+a+a+a+a+a+a+a+…719a7e04…s, seed 42'
     """
     # Half of a pair of surrogates, as in a name that is not UTF-8, cannot be sent.
     text = text.encode("utf-8", "replace").decode()

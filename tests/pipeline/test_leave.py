@@ -137,7 +137,7 @@ def test_a_file_that_comes_into_the_folder_meanwhile_is_kept(experiment, tmp_pat
         return label_facts(run)
 
     monkeypatch.setattr("mlu.pipeline.leave.label_facts", meanwhile)
-    with pytest.raises(UserError, match=r"labels\.json in .*hydra\.run\.dir="):
+    with pytest.raises(UserError, match=r"\(labels\.json\): .*hydra\.run\.dir="):
         pipeline.run(experiment("method=head", "reference=none", "attack=none"))
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["labels.json"]
     assert (tmp_path / "labels.json").read_text() == "mine"

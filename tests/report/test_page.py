@@ -275,7 +275,8 @@ def test_a_report_is_made_over_one_of_ours_alone(name, tmp_path, capsys):
     (out / name).write_text("mine")
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{name} in {out}" in line
+    assert line.startswith(f"{out} has files ")
+    assert f"({name})" in line
     assert "--out" in line
     assert [file.name for file in out.iterdir()] == [name]
     (out / name).unlink()

@@ -20,27 +20,48 @@ def net() -> Network:
     return smooth_net()
 
 
-@by_task
-@pytest.mark.parametrize("damping", [0.1, 10.0])
-def test_the_inverse_times_the_damped_matrix_is_the_identity(net, task, damping, monkeypatch):
-    monkeypatch.setattr(inverse, "TOLERANCE", 1e-10)
-    monkeypatch.setattr(inverse, "ITERATIONS", 500)
+def solved(net, task, damping):
+    """What conjugate gradients make of a right side; the side; the matrix without its damping, and
+    with it."""
     images = pixels(points_of(task))
     parameters = [net.get_parameter(name).requires_grad_() for name in all_weights(net)]
     data = [(part, torch.zeros(len(part), 1).double()) for part in images.split(10)]
     generator = torch.Generator().manual_seed(0)
     vector = [torch.randn(one.shape, generator=generator).double() for one in parameters]
-    model = LabelOdds(net, task, COLUMN)
     with quiet_libraries():
-        solve = damped_inverse("cg", model, parameters, data, damping, seed=0)
+        solve = damped_inverse("cg", LabelOdds(net, task, COLUMN), parameters, data, damping, 0)
         found = torch.cat([part.flatten() for part in solve(vector)]).detach()
 
     matrix = slopes_of(net, task, images).curvature().detach()
     damped = matrix + damping * matrix.diagonal().mean() * torch.eye(len(matrix)).double()
-    flat = torch.cat([part.flatten() for part in vector])
-    torch.testing.assert_close(damped @ found, flat, rtol=1e-6, atol=1e-6)
+
+    return found, torch.cat([part.flatten() for part in vector]), matrix, damped
+
+
+@by_task
+@pytest.mark.parametrize("damping", [0.1, 10.0])
+def test_the_inverse_times_the_damped_matrix_is_the_identity(net, task, damping, monkeypatch):
+    monkeypatch.setattr(inverse, "TOLERANCE", 1e-10)
+    monkeypatch.setattr(inverse, "ITERATIONS", 500)
+    found, side, matrix, damped = solved(net, task, damping)
+    torch.testing.assert_close(damped @ found, side, rtol=1e-6, atol=1e-6)
     # Control: without the damping it is another system.
-    assert not torch.allclose(matrix @ found, flat, rtol=1e-2)
+    assert not torch.allclose(matrix @ found, side, rtol=1e-2)
+
+
+# A single step is too few, and the library says so.
+@pytest.mark.filterwarnings("ignore:CG terminated")
+@by_task
+def test_a_thousandth_of_the_right_side_is_left_and_more_after_a_single_step(
+    net, task, monkeypatch
+):
+    def left():
+        found, side, _, damped = solved(net, task, 0.1)
+        return float((damped @ found - side).norm() / side.norm())
+
+    assert left() <= 1e-3
+    monkeypatch.setattr(inverse, "ITERATIONS", 1)
+    assert left() > 1e-2
 
 
 def test_label_odds_are_those_of_one_label_against_the_rest(net):
@@ -77,6 +98,20 @@ def test_the_mean_curvature_is_unbiased(net, task, monkeypatch):
     assert abs(mean - total * per_weight) <= allowed
     monkeypatch.setattr(inverse, "random_signs", lambda like, _: torch.ones_like(like))
     assert abs(estimate(0) - total * per_weight) > allowed
+
+
+def test_the_mean_curvature_is_decided_by_its_seed_alone(net, monkeypatch):
+    monkeypatch.setattr(inverse, "DRAWS", 2)
+    task = MultiLabel()
+    parameters = [net.get_parameter(name) for name in all_weights(net)]
+
+    def estimate(seed, before):
+        torch.manual_seed(before)
+        images = [pixels(points_of(task))]
+        return mean_curvature(LabelOdds(net, task, COLUMN), parameters, images, seed)
+
+    assert estimate(0, before=1) == estimate(0, before=2)
+    assert estimate(0, before=1) != estimate(1, before=1)
 
 
 @by_task

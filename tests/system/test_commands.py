@@ -110,6 +110,7 @@ GIVEN = ["--config-dir", "my conf", "dataset=csv", "+dataset.more=1", "dataset.r
 
 @pytest.fixture
 def given_words():
+    compose_by([])
     yield compose_by
     compose_by([])
 

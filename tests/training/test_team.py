@@ -212,7 +212,7 @@ def test_a_sweep_makes_one_folder_for_each_job_and_the_figures_of_one_process(tm
             f"trainer={trainer}",
             f"hydra.sweep.dir={tmp_path / trainer}",
         )
-        assert sorted(path.name for path in (tmp_path / trainer).iterdir()) == [
+        assert sorted(path.name for path in (tmp_path / trainer).glob("[!.]*")) == [
             "0",
             "1",
             "multirun.yaml",

@@ -125,7 +125,7 @@ def test_a_sweep_shows_what_is_done(launcher, tmp_path):
 
     def second_job_runs(outputs):
         first = exists(f"sweeps/*/0/{RESULTS}", outputs)
-        return first and exists("sweeps/*/1/config.yaml", outputs)
+        return first and exists("sweeps/*/1/.mlu/config.yaml", outputs)
 
     code, text = interrupted(tmp_path, words, second_job_runs)
     assert code == 130, text

@@ -35,8 +35,8 @@ class SVHN(ImageArrays):
         return [read_mat(files[name], test=name == _TEST) for name in (_TRAIN, _TEST)]
 
     def fetch(self, root: Path, missing: Sequence[str]) -> None:
-        for name in missing:
-            download(self.name, "SVHN", root, split=name.removesuffix("_32x32.mat"))
+        parts = [name.removesuffix("_32x32.mat") for name in missing]
+        download(self.name, "SVHN", root, *parts)
 
 
 def read_mat(file: Path, test: bool) -> Part:
