@@ -108,7 +108,7 @@ def ways_to_read(
     if prefix.count(".") == _DEEPEST:
         return
 
-    for first in firsts(state, len(own) / 2):
+    for first in firsts(state, len(own or state) / 2):
         inside = {name.removeprefix(first): state[name] for name in state if name.startswith(first)}
         beside = {name: value for name, value in state.items() if not name.startswith(first)}
         further = prefix + first
