@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlu.launch.cli import FAILURE, stop
 from mlu.runs.layout import CERTIFICATE, CERTIFICATE_PAGE
-from mlu.system.errors import Arguments, UserError, first_line, printable
+from mlu.system.errors import FAILED, Arguments, UserError, first_line, printable, stop
 from mlu.system.home import home_path
 from mlu.system.interruption import interruptible
 from mlu.system.owned import Owned
@@ -86,7 +85,7 @@ def verify(run: Path, file: Path) -> int:
     if not faults:
         print(f"{file} holds of {run}")
 
-    return FAILURE if faults else 0
+    return FAILED if faults else 0
 
 
 def read(file: Path) -> dict[str, Any]:

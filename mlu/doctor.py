@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mlu.data.base import LabelledImages
 from mlu.data.examination import Diagnosis, examine, label_correlations, look_at
-from mlu.data.folder import Selected
+from mlu.data.folder import all_images
 from mlu.data.prepared import PreparedImages, leave_list, refused
 from mlu.data.split import Split, partition
 from mlu.data.treatment import TREATMENTS, treated_rows
@@ -68,7 +68,7 @@ def examined(values: Mapping[str, Any]) -> int:
 
 def damaged_arrays(data: LabelledImages) -> list[str]:
     """A line for each array of prepared images whose bytes have changed."""
-    images = data.images.images if isinstance(data.images, Selected) else data.images
+    images = all_images(data.images)
     damaged = images.damaged() if isinstance(images, PreparedImages) else []
     return [f"{file} is damaged: delete it and prepare the images again" for file in damaged]
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mlu.launch.cli import stop
 from mlu.runs.tables import show_table, text_of
-from mlu.system.errors import Arguments, UserError
+from mlu.system.errors import Arguments, UserError, stop
 from mlu.system.interruption import interruptible
 from mlu.system.process import tune_process
 from mlu.system.terminal import tolerant_streams

@@ -196,6 +196,11 @@ class Selected:
         return self.images[self.rows[rows]]
 
 
+def all_images(images: Images) -> Images:
+    """The images that some were selected from; themselves where they are all."""
+    return images.images if isinstance(images, Selected) else images
+
+
 def listed_paths(file: Path) -> set[str]:
     """The lines of a text file with anything on them."""
     try:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from mlu.system.commands import shell_word
+
 MOST_SEEN = 500_000
 """Files of a folder, and of those in it, that are looked at."""
 
@@ -229,7 +231,7 @@ def remedy_for(miss: NearMiss, folder: Path, source: Path | None) -> str:
     mended = source.with_stem(source.stem + "_mended")
     files = f"{shlex.quote(str(source))} > {shlex.quote(str(mended))}"
 
-    return f"sed {shlex.quote(changes)} {files}, then {setting('table', mended)}"
+    return f"sed {shlex.quote(changes)} {files}, then {shell_word('dataset.table', mended)}"
 
 
 def sed_changes(miss: NearMiss) -> str | None:
@@ -258,9 +260,5 @@ def other_root(miss: NearMiss, folder: Path) -> Path | None:
 
 def mended_roots(root: Path, source: Path) -> str:
     """The settings for images relative to another folder, the table staying where it is."""
-    return f"{setting('root', root)} {setting('table', source.absolute())}"
-
-
-def setting(key: str, path: Path) -> str:
-    """A path as one sets it on the command line."""
-    return shlex.quote(f"dataset.{key}={path}")
+    table = shell_word("dataset.table", source.absolute())
+    return f"{shell_word('dataset.root', root)} {table}"

@@ -96,20 +96,20 @@ PAGE = OtherKind(
 SVG = OtherKind("SVG", "draw it with rsvg-convert -o {target} {source}", ".png")
 ARCHIVE = OtherKind("an archive", "unpack it, and name the pictures in it")
 UNKNOWN = OtherKind("no picture of a kind that is read", "put an intact file there")
+POSTSCRIPT = OtherKind(
+    "PostScript, a program that is not run", "draw it yourself if you trust it", ".png"
+)
+JPEG_XL = OtherKind("JPEG XL", "convert it with djxl {source} {target}", ".png")
 MAGICK = "convert it with magick {source} {target}"
 FIRST_LAYER = "convert it with magick {source}[0] {target}"
 
 BEGINNINGS: Mapping[bytes, OtherKind] = {
     b"8BPS": OtherKind("a drawing of Photoshop (PSD)", FIRST_LAYER, ".png"),
     b"%PDF": OtherKind("PDF", "draw it with magick -density 150 {source}[0] {target}", ".png"),
-    b"%!": OtherKind(
-        "PostScript, a program that is not run", "draw it yourself if you trust it", ".png"
-    ),
-    b"\xc5\xd0\xd3\xc6": OtherKind(
-        "PostScript, a program that is not run", "draw it yourself if you trust it", ".png"
-    ),
-    b"\xff\x0a": OtherKind("JPEG XL", "convert it with djxl {source} {target}", ".png"),
-    b"\0\0\0\x0cJXL ": OtherKind("JPEG XL", "convert it with djxl {source} {target}", ".png"),
+    b"%!": POSTSCRIPT,
+    b"\xc5\xd0\xd3\xc6": POSTSCRIPT,
+    b"\xff\x0a": JPEG_XL,
+    b"\0\0\0\x0cJXL ": JPEG_XL,
     b"FUJIFILMCCD-RAW": RAW,
     b"IIRO": RAW,
     b"IIRS": RAW,

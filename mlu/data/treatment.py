@@ -11,7 +11,7 @@ from mlu.data.base import Images, LabelledImages
 from mlu.data.colours import to_srgb
 from mlu.data.decoding import BACKGROUND, Samples, layout, opacity, opened_image, orientation
 from mlu.data.files import ImageFiles, threads
-from mlu.data.folder import Selected
+from mlu.data.folder import all_images
 from mlu.data.prepared import PreparedImages
 
 TREATMENTS = {
@@ -57,10 +57,10 @@ def treated_rows(data: LabelledImages, done: Callable[[int], None]) -> dict[str,
 
 def image_files(images: Images) -> ImageFiles | None:
     """The files that images come from; None where they are none."""
-    if isinstance(images, Selected):
-        images = images.images
+    images = all_images(images)
     if isinstance(images, PreparedImages):
         images = images.files
+
     return images if isinstance(images, ImageFiles) else None
 
 

@@ -43,6 +43,9 @@ FIGURES = (
 )
 """What the path of a figure begins with."""
 
+_PRESETS = "preset/methods"
+"""Folder, in one of configurations, of a folder for each preset, with a file for each method."""
+
 _QUOTED = 100
 """Characters of a value that are quoted at most."""
 
@@ -262,18 +265,29 @@ def check_columns(dataset: Values, phrases: Mapping[str, Phrase]) -> None:
 def check_method(values: Values) -> None:
     """Refuse a preset that the method does not have, and fine-tuning without an end."""
     method = values["method"]
-    presets = sorted(file.stem for file in (CONF / "preset" / "methods" / "source").glob("*.yaml"))
-
-    if values["preset"] == "source" and method["name"] not in presets:
-        raise UserError(
-            f"preset=source: there is none for method={method['name']}, "
-            f"only for {', '.join(presets)}"
-        )
+    if values["preset"] == "source":
+        check_preset("source", method["name"])
 
     tuning = method.get("tuning")
     if isinstance(tuning, dict) and tuning.get("epochs") is None and tuning.get("steps") is None:
         raise UserError(
             "method.tuning.epochs and method.tuning.steps are both null: set one of them, or both"
+        )
+
+
+def check_preset(preset: str, method: str, folders: Sequence[Path] = (CONF,)) -> None:
+    """Refuse a preset that has no file for a method, for which it would change nothing.
+
+    Args:
+        preset: Its name.
+        method: Of the method, or of its file.
+        folders: Where the files of groups are.
+    """
+    files = [file for folder in folders for file in (folder / _PRESETS / preset).glob("*.yaml")]
+    named = sorted({file.stem for file in files})
+    if method not in named:
+        raise UserError(
+            f"preset={preset}: there is none for method={method}, only for {', '.join(named)}"
         )
 
 

@@ -37,14 +37,12 @@ from mlu.launch.sweep import (
     sweep_under_way,
     words_of,
 )
-from mlu.launch.workplace import Workplace, open_run, put_back
+from mlu.launch.workplace import Workplace, open_run, put_back, refusal_ends
 from mlu.system.commands import compose_by, program, remember_start
-from mlu.system.errors import USAGE_ERROR, Arguments, UserError, plain_fault
+from mlu.system.errors import FAILED, USAGE_ERROR, Arguments, UserError, plain_fault, stop
 from mlu.system.interruption import interruptible
 from mlu.system.process import tune_process
 from mlu.system.terminal import last_words, replace_lacking_signs, tolerant_streams
-
-FAILURE = 1
 
 COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
 """Flags of Hydra of which there can be one."""
@@ -90,15 +88,9 @@ class Gate(Callback):
         HydraConfig.instance().set_config(config)
         folders = folders_of(config)
 
-        try:
+        with refusal_ends():
             check_config(values_of(config, folders), folders)
             open_run(config)
-        except (UserError, OSError) as fault:
-            put_back()
-            found = plain_fault(fault)
-            if isinstance(found, UserError):
-                stop(str(found))
-            raise
 
 
 def job(config: DictConfig) -> JobOutcome:
@@ -224,7 +216,7 @@ def ending_of(fault: Exception, folders: tuple[Path, ...]) -> Ending:
         if launcher_of(sweep) == "basic" and not isinstance(found, UserError):
             raise fault
         # The launcher's own: jobs answer for theirs.
-        return Ending(line, FAILURE)
+        return Ending(line, FAILED)
 
     if isinstance(found, UserError):
         return Ending(str(found), USAGE_ERROR)
@@ -236,15 +228,10 @@ def ending_of_job(fault: Exception) -> Ending:
     """The command's end after a job's fault, which was told where it is nobody's mistake."""
     if isinstance(fault, UserError):
         return Ending(str(fault), USAGE_ERROR)
-    return Ending(None, FAILURE)
+    return Ending(None, FAILED)
 
 
 def end(ending: Ending) -> NoReturn:
     if ending.line is not None:
-        print(ending.line, file=sys.stderr)
+        stop(ending.line, ending.code)
     sys.exit(ending.code)
-
-
-def stop(line: str, code: int = USAGE_ERROR) -> NoReturn:
-    """End with one line."""
-    end(Ending(line, code))

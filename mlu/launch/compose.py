@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlu.launch.check import check_needed, quoted, value_at
+from mlu.launch.check import check_needed, check_preset, quoted, value_at
 from mlu.launch.home import paths_from_home
 from mlu.launch.keys import DEFAULT, all_keys, describe_keys, with_comments
 from mlu.launch.options import CONF, config_folders, options_of
@@ -116,7 +116,9 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
     said = describe_keys(written, folders)
     check_needed(written, said)
     if "hydra" in config:
-        check_preset(config.hydra.runtime.choices, folders)
+        choices = config.hydra.runtime.choices
+        if choices.get("preset") not in (None, DEFAULT):
+            check_preset(str(choices.preset), choices.get("method"), folders)
     # Before others refer to them.
     for key, path in paths_from_home(written, said).items():
         OmegaConf.update(ours, key, path)
@@ -135,29 +137,6 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
         set_nested(values, key, path)
 
     return values
-
-
-def check_preset(choices: Mapping[str, Any], folders: Sequence[Path]) -> None:
-    """Refuse a preset that has no file for the chosen method, which would change nothing.
-
-    Args:
-        choices: The chosen file of each group, as Hydra keeps them.
-        folders: Where the files of groups are.
-    """
-    preset, method = choices.get("preset"), choices.get("method")
-    if preset in (None, DEFAULT):
-        return
-
-    named = sorted({file.stem for folder in folders for file in presets_in(folder, str(preset))})
-    if method not in named:
-        raise UserError(
-            f"preset={preset}: there is none for method={method}, only for {', '.join(named)}"
-        )
-
-
-def presets_in(folder: Path, preset: str) -> Iterable[Path]:
-    """The files of a preset, one for each method that it has something for."""
-    return (folder / "preset" / "methods" / preset).glob("*.yaml")
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from mlu.system.errors import UserError, first_line
+from mlu.system.home import at_home
 
 STORAGE = "hydra.sweeper.storage"
 """The key that names a database."""
@@ -61,7 +62,7 @@ def opened(storage: Any) -> BaseStorage:
             return made
         if "://" in str(storage):
             return database(make_url(str(storage)))
-        return journal(Path(str(storage)).expanduser())
+        return journal(Path(at_home(str(storage), f"{STORAGE}=")))
 
 
 def database(url: URL) -> BaseStorage:
@@ -75,7 +76,7 @@ def database(url: URL) -> BaseStorage:
 
     if not url.database.startswith("file:"):
         # Absolute, since a job may have a folder of its own (hydra.job.chdir).
-        file = Path(url.database).expanduser().absolute()
+        file = Path(at_home(url.database, f"{STORAGE}=sqlite:///")).absolute()
         file.parent.mkdir(parents=True, exist_ok=True)
         url = url.set(database=str(file))
 

@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mlu.launch.check import check_dataset, check_values
-from mlu.launch.cli import as_meant, stop
+from mlu.launch.cli import as_meant
 from mlu.launch.compose import composed, described_group, explain, values_of
 from mlu.launch.options import CONF
-from mlu.system.commands import compose_by, run_command
-from mlu.system.errors import Arguments, UserError, plain_fault
+from mlu.system.commands import compose_by, folder_flags, run_command
+from mlu.system.errors import Arguments, UserError, plain_fault, stop
 from mlu.system.interruption import interruptible
 from mlu.system.process import tune_process
 from mlu.system.terminal import tolerant_streams
@@ -91,10 +91,6 @@ def refuse_missing(folders: Sequence[Path]) -> None:
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"--config-dir={folder} is no folder: give the path of one")
-
-
-def folder_flags(folders: Sequence[Path]) -> list[str]:
-    return [word for folder in folders for word in ("--config-dir", str(folder))]
 
 
 def work_with(

@@ -1,7 +1,6 @@
 """The home folder in commands and configurations: `~` means it in whatever is a path."""
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlu.launch.check import value_at
 from mlu.launch.keys import Described
-from mlu.system.errors import USAGE_ERROR, UserError
+from mlu.system.errors import UserError, stop
 from mlu.system.home import HOME, at_home
 
 FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
@@ -136,8 +135,7 @@ def settle_folders(config: DictConfig) -> dict[str, str]:
         return settled_folders(config)
     except UserError as fault:
         # Of a callback's fault Hydra would make a mere warning.
-        print(fault, file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        stop(str(fault))
 
 
 def settled_folders(config: DictConfig) -> dict[str, str]:

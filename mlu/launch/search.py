@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from mlu.launch.sweep import number_from
 from mlu.launch.trials import Opened, next_trials, run_trials
 from mlu.launch.workplace import look_at_jobs
 from mlu.runs.identity import identity
-from mlu.system.errors import USAGE_ERROR, UserError, first_line, printable
+from mlu.system.errors import UserError, first_line, printable, stop
 from mlu.system.owned import Owned
 
 FOUND = "optimization_results.yaml"
@@ -76,8 +75,7 @@ def search(settings: Mapping[str, Any], command: Command) -> None:
         look_at_jobs(command.config, jobs, found.first)
         trials = next_trials(found, done=0)
     except UserError as fault:
-        print(fault, file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        stop(str(fault))
 
     number_from(found.first)
     done, failed = 0, deque[bool](maxlen=settings["n_jobs"])

@@ -18,20 +18,17 @@ from omegaconf import DictConfig
 from mlu.launch.options import config_folders, files_of
 from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
 from mlu.launch.tune import earlier_trials, leave_best
-from mlu.launch.workplace import close_sweep, open_sweep, put_back
+from mlu.launch.workplace import close_sweep, open_sweep, refusal_ends
 from mlu.runs.layout import FAILURE
 from mlu.runs.notes import Note, Noticeboard
 from mlu.runs.read import Gap, Run, job_of
-from mlu.system.commands import run_command
-from mlu.system.errors import USAGE_ERROR, UserError, first_line, plain_fault, printable
+from mlu.system.commands import folder_flags, run_command
+from mlu.system.errors import FAILED, UserError, first_line, plain_fault, printable, stop
 from mlu.system.owned import HIDDEN, Owned
 from mlu.system.terminal import spared
 
 PLUGINS = "hydra_plugins."
 """Package of what is installed for Hydra."""
-
-FAILED = 1
-"""Exit code of a sweep of which a job has failed."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +88,7 @@ def words_of(config: HydraConf) -> list[str]:
 def folders_given(config: HydraConf) -> list[str]:
     """The folder of a user's own configurations, with its flag."""
     sources = config.runtime.config_sources
-    folders = [source.path for source in sources if source.provider == "command-line"]
-    return [word for folder in folders for word in ("--config-dir", folder)]
+    return folder_flags(source.path for source in sources if source.provider == "command-line")
 
 
 def command_of(overrides: Iterable[str], config: HydraConf) -> str:
@@ -149,20 +145,10 @@ def new_board(config: DictConfig) -> Noticeboard:
 
 def refuse_hopeless(config: DictConfig) -> None:
     """End before a sweep of which it is known that its jobs would spoil each other's work."""
-    try:
+    with suppress(*UNPLANNED), refusal_ends():
         check_search(config)
         check_folders(config)
         open_sweep(config)
-    except UNPLANNED:
-        return
-    except (UserError, OSError) as fault:
-        put_back()
-        found = plain_fault(fault)
-        if not isinstance(found, UserError):
-            raise
-
-        print(found, file=sys.stderr)
-        sys.exit(USAGE_ERROR)
 
 
 def board_of_job() -> Noticeboard | None:
@@ -174,9 +160,7 @@ def refuse_missing_launcher(config: DictConfig) -> None:
     """End before a sweep whose launcher is not installed."""
     module = str(config.hydra.launcher._target_).rpartition(".")[0]
     if module.startswith(PLUGINS) and not is_installed(module):
-        line = f"hydra/launcher={launcher_in(config)} needs pip install 'mlu[cluster]'"
-        print(line, file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        stop(f"hydra/launcher={launcher_in(config)} needs pip install 'mlu[cluster]'")
 
 
 def is_installed(module: str) -> bool:

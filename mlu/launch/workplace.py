@@ -4,8 +4,8 @@ So it is looked at before that, and put back as it was where the run is refused.
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from mlu.launch.plan import folders_of_jobs, planned
+from mlu.launch.plan import UNPLANNED, folders_of_jobs, planned
 from mlu.runs.layout import CONFIG, LEFT, RESULTS
 from mlu.runs.notes import refuse_held, stamp_of
-from mlu.system.errors import UserError, plain_fault
+from mlu.system.errors import UserError, plain_fault, stop
 from mlu.system.owned import HIDDEN, Owned
 
 HYDRAS = (CONFIG, "hydra.yaml", "overrides.yaml")
@@ -203,6 +203,24 @@ def put_back() -> None:
     """Undo what Hydra has written for a run or a sweep that is refused."""
     while _BEFORE:
         _BEFORE.pop().restore()
+
+
+@contextmanager
+def refusal_ends() -> Iterator[None]:
+    """Within it a refusal undoes what Hydra has written, and ends the command with one line.
+
+    What cannot be composed goes its own way: Hydra tells it a moment later.
+    """
+    try:
+        yield
+    except UNPLANNED:
+        raise
+    except (UserError, OSError) as fault:
+        put_back()
+        found = plain_fault(fault)
+        if isinstance(found, UserError):
+            stop(str(found))
+        raise
 
 
 class Workplace:

@@ -19,6 +19,9 @@ _BEGUN_BY = "MLU_BEGUN_BY"
 """Variable by which the processes that a launcher starts know how the user has started the first
 one."""
 
+_FLAG = "--config-dir"
+"""Flag that is followed by a folder of a user's own configurations."""
+
 _PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.-]*")
 """What Hydra takes for text, whatever it says, unless it is one of the words below."""
 _WORDS = ("true", "false", "null", "nan", "inf")
@@ -99,11 +102,16 @@ def images_command(module: str, name: str, root: Path | str | None = None) -> st
     return shlex.join(["python", "-m", module, *words])
 
 
+def folder_flags(folders: Iterable[Path | str]) -> list[str]:
+    """Folders of a user's own configurations, each with its flag."""
+    return [word for folder in folders for word in (_FLAG, str(folder))]
+
+
 def folder_words(words: Sequence[str]) -> list[str]:
     """The folder of a user's own configurations among words, with its flag."""
-    if "--config-dir" not in words:
+    if _FLAG not in words:
         return []
-    place = words.index("--config-dir")
+    place = words.index(_FLAG)
     return list(words[place : place + 2])
 
 

@@ -3,11 +3,14 @@
 import argparse
 import difflib
 import errno
+import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
 USAGE_ERROR = 2
 """Exit code of a command that was used wrongly."""
+FAILED = 1
+"""Exit code of a command of which something has failed, though it was used rightly."""
 
 
 class UserError(ValueError):
@@ -42,6 +45,12 @@ class Arguments(argparse.ArgumentParser):
         self.exit(
             USAGE_ERROR, f"{self.prog}: {' '.join(message.splitlines())}; see {self.prog} --help\n"
         )
+
+
+def stop(line: str, code: int = USAGE_ERROR) -> NoReturn:
+    """End the command with one line."""
+    print(line, file=sys.stderr)
+    sys.exit(code)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

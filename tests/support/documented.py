@@ -64,9 +64,6 @@ STANDS_FOR = {
 WHOLE = "method=original,head,retrain,wf,wp"
 """The sweep of which two jobs are run."""
 
-OF_NOBODY = "pictures"
-"""Folder of pictures whose table names no people, for commands that name no column of them."""
-
 FILLED = {
     "NAME": {"attack": "mia", "method": "neggrad", "dataset": "digits"},
     "DIR": "data",
@@ -197,9 +194,6 @@ def small(words: Sequence[str]) -> list[str]:
     words = [filled(word) for word in words]
     if words[:2] == ["python", "-m"] and len(words) == 3:
         return [*words, "--help"]  # the name of a command alone
-    if "dataset=csv" in words and "dataset.identity_column=who" not in words:
-        words = [word for word in words if not word.startswith("dataset.root=")]
-        words.append(f"dataset.root={OF_NOBODY}")
     if words[:2] != ["python", "launch.py"] or {"--help", "--cfg"} & set(words):
         return words
 

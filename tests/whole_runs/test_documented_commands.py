@@ -20,7 +20,6 @@ from tests.support.documented import (
     FILLED,
     LEFT_OUT,
     NOT_RUN,
-    OF_NOBODY,
     SMALLER,
     STANDS_FOR,
     Trial,
@@ -30,7 +29,6 @@ from tests.support.documented import (
 )
 from tests.support.forked import carry_out_there
 from tests.support.killing import ended, started
-from tests.support.photo_folder import write_lines
 from tests.test_docs import write_extension
 from tests.whole_runs.test_datasets import FILES
 
@@ -67,10 +65,6 @@ def place(tmp_path_factory):
     for name, (write, *_) in FILES.items():
         write(place / ("photos" if name == "csv" else "data"))
     write_extension(place)
-    shutil.copytree(place / "photos", place / OF_NOBODY)
-    table = place / OF_NOBODY / "labels.csv"
-    rows = [line.split(",") for line in table.read_text().splitlines()]
-    write_lines(table, *(",".join([image, *labels]) for image, _, *labels in rows))
     for name in ("anna.jpg", "ben.png"):
         Image.new("RGB", (20, 20)).save(place / name)
 
