@@ -9,7 +9,7 @@ import torch
 from mlu.methods.retrain import Retrain
 from mlu.pipeline.context import Context, context_of
 from mlu.pipeline.shadows import halves, shadow, shadow_pool
-from mlu.pipeline.trained import from_scratch, original_model, retrained_model
+from mlu.pipeline.trained import from_scratch, original_model, random_model, retrained_model
 from mlu.training.classifier import Classifier
 
 
@@ -126,6 +126,18 @@ def test_in_one_cache_whatever_decides_trains_another_original(other, experiment
     assert not second.cost.cached
     expected = original_model(context_of(experiment(*ONCE, alone, other))).net.state_dict()
     torch.testing.assert_close(dict(second.net.state_dict()), dict(expected), rtol=0, atol=0)
+    assert not torch.equal(first.net.head.weight, second.net.head.weight)
+
+
+@pytest.mark.parametrize("made", [original_model, retrained_model, random_model])
+def test_another_seed_makes_another_even_where_what_is_kept_would_fit(made, experiment, tmp_path):
+    """Splits of other sizes would show that an entry is another's; here they are alike."""
+    alike = (*ONCE, "dataset.images_per_identity=1", f"outputs={tmp_path}")
+    contexts = [context_of(experiment(*alike, f"seed={seed}")) for seed in (42, 43)]
+    sizes = [{name: len(one) for name, one in of.data.splits.items()} for of in contexts]
+    assert sizes[0] == sizes[1]
+    first, second = map(made, contexts)
+    assert not second.cost.cached
     assert not torch.equal(first.net.head.weight, second.net.head.weight)
 
 
