@@ -1,11 +1,11 @@
 """Entry point of `python -m mlu`, `mlu` and `python launch.py`."""
 
-from mlu.system.interruption import interruptible
+from mlu.system.start import hear_start
 
 
-@interruptible()
 def main() -> None:
     """A run, or several; what takes a while to import is imported where Ctrl-C is heard."""
+    hear_start()
     from mlu.launch.cli import main as launch
 
     launch()

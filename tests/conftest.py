@@ -1,7 +1,6 @@
 """Small data, and how each test builds an experiment on it."""
 
 import copy
-import multiprocessing
 import os
 import shutil
 import sys
@@ -17,7 +16,7 @@ from mlu.launch.build import build
 from mlu.launch.check import check_config
 from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
-from mlu.system.process import tune_process
+from mlu.system.process import Unheard, tune_process
 from tests.support.killing import server
 
 # Before torch is imported anywhere: nothing above does.
@@ -98,13 +97,8 @@ def quick_processes():
 
     They get what a spawned one does, and start seconds sooner; what they print is not seen.
     """
-    get_context = multiprocessing.get_context
-
-    def quick(method=None):
-        return server if method == "spawn" else get_context(method)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multiprocessing, "get_context", quick)
+        patch.setattr(Unheard, "Process", server.Process)
         yield
 
 

@@ -14,6 +14,7 @@ from mlu.data.split import Batch, Split, count_batches, partition
 from mlu.system.collectives import ProcessGroup, current_group, local_rows
 from mlu.system.commands import images_command
 from mlu.system.errors import UserError
+from mlu.system.process import quiet_loader
 from mlu.system.seeding import generator
 
 FEWEST_IMAGES = 20
@@ -103,6 +104,7 @@ def shuffled_batches(
         batch_size=None,
         sampler=ShuffledBatches(len(split), batch_size, seed, epoch),
         num_workers=workers,
+        worker_init_fn=quiet_loader,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlu.system.conf import CONF
+from mlu.system.start import sought_module
 
 SCRIPT = "launch.py"
 """File of a checkout that starts runs; a wheel has none."""
@@ -35,6 +36,10 @@ _given: list[str] = []
 
 def program() -> list[str]:
     """The words that started this process, before its arguments."""
+    module = sought_module()
+    if module is not None:
+        return ["python", "-m", module]
+
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None and spec.name.partition(".")[0] == "mlu":
         return ["python", "-m", spec.name.removesuffix(".__main__")]

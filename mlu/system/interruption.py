@@ -3,6 +3,8 @@
 Ctrl-C ends a command with 130, SIGTERM (of SLURM, docker stop, kill) with 143, as shells have it.
 """
 
+import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -12,12 +14,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from mlu.system.commands import own_command
-from mlu.system.errors import first_line, printable
+from mlu.system.ending import NAMES, code_of_signal, ending_line, heard_signals
+from mlu.system.errors import first_line
 from mlu.system.progress import under_way
-
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-"""Signals that end a command, as users call them."""
 
 
 class Interruption(KeyboardInterrupt):
@@ -35,13 +34,12 @@ class Interruption(KeyboardInterrupt):
     @property
     def code(self) -> int:
         """Exit code of the command."""
-        return 128 + self.number
+        return code_of_signal(self.number)
 
     @property
     def line(self) -> str:
         """The line that the user is told."""
-        where = f" at {self.during!r}" if self.during else ""
-        return f"ended by {NAMES[self.number]}{where}; to go on: {own_command()}"
+        return ending_line(self.number, self.during)
 
 
 class Listener:
@@ -55,18 +53,22 @@ class Listener:
         if os.getpid() != self.process:
             end_fork(number)
         if self.heard:
-            os._exit(128 + number)
+            os._exit(code_of_signal(number))
 
         self.heard = True
         raise Interruption(number, under_way())
 
 
 def end_fork(number: int) -> None:
-    """End a process that was forked from one that listens, which tells what there is to tell."""
-    if number == signal.SIGINT:
+    """End a process that was forked from one that listens, which tells what there is to tell.
+
+    On Ctrl-C, which a terminal sends to both, that ends its daemons itself.
+    """
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    elif not multiprocessing.current_process().daemon:
         raise KeyboardInterrupt
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 @contextmanager
@@ -95,10 +97,8 @@ def interruptible(conclude: Callable[[], object] = lambda: None) -> Iterator[Non
 def listen() -> None:
     """Hear the signals that end a command, but for those that this process was told to ignore."""
     listener = Listener()
-    for number in NAMES:
-        # So it is in the background of a shell's script.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, listener)
+    for number in heard_signals():
+        signal.signal(number, listener)
 
 
 def restore(handlers: dict[signal.Signals, Any]) -> None:
@@ -119,24 +119,33 @@ def end_in_order(found: KeyboardInterrupt, conclude: Callable[[], object]) -> No
     except Exception as fault:
         print(f"cannot say what is done: {first_line(fault)}", file=sys.stderr)
 
-    print(printable(interruption.line), file=sys.stderr)
+    print(interruption.line, file=sys.stderr)
+    # Half-imported libraries have last words that they would else keep to themselves.
+    logging.disable()
     sys.exit(interruption.code)
 
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """Within it this process starts others that hear no Ctrl-C.
+    """Within it this process starts another that hears no Ctrl-C.
 
-    A terminal sends that to all of them, and only the first has something to say.
+    A terminal sends that to both, and only the first has something to say. SIGTERM waits until the
+    other is complete: half of one would say that its other half is missing.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is None or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    before = {number: signal.getsignal(number) for number in NAMES}
+    waiting: list[int] = []
     # What is ignored is so in the processes that are started meanwhile.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if before[signal.SIGTERM] is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, lambda number, frame: waiting.append(number))
+
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        restore(before)
+        for number in waiting:
+            signal.raise_signal(number)

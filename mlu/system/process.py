@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from mlu.system.interruption import unheard
@@ -63,6 +64,37 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def quiet_loader(number: int) -> None:
+    """At the start of a process that loads batches: it says nothing of a peer that is gone.
+
+    Where the one that it loads for is interrupted, that has said what there is to say.
+
+    Args:
+        number: Of the process, from 0; torch gives it.
+    """
+    sys.excepthook = tell_own_fault
+
+
+def tell_own_fault(kind: type[BaseException], fault: BaseException, trace: object) -> None:
+    """Say what nothing has caught, unless it is the end of a connection."""
+    if not isinstance(fault, EOFError | ConnectionError):
+        sys.__excepthook__(kind, fault, fault.__traceback__)
+
+
+class UnheardProcess(SpawnProcess):
+    """A process that hears no Ctrl-C, from its very start on."""
+
+    def start(self) -> None:
+        with unheard():
+            super().start()
+
+
+class Unheard(SpawnContext):
+    """The way to start such processes, also for a pool, which starts some of them late."""
+
+    Process = UnheardProcess
+
+
 @contextmanager
 def processes(
     jobs: int, initializer: Callable[..., object], *arguments: Any
@@ -76,11 +108,7 @@ def processes(
         initializer: What each does first.
         *arguments: For it.
     """
-    spawn = multiprocessing.get_context("spawn")
-    with unheard():
-        pool = ProcessPoolExecutor(jobs, spawn, initializer, arguments)
-        pool.submit(int)  # starts them all
-
+    pool = ProcessPoolExecutor(jobs, Unheard(), initializer, arguments)
     try:
         yield pool
     except KeyboardInterrupt:

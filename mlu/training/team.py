@@ -5,7 +5,6 @@ stage trains, scores or evaluates, it calls the others, and all carry out the sa
 same arguments (see `mlu.system.collectives`).
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,8 +27,7 @@ from mlu.system.collectives import (
     within_group,
 )
 from mlu.system.errors import UserError
-from mlu.system.interruption import unheard
-from mlu.system.process import end_with_parent, tune_process
+from mlu.system.process import Unheard, end_with_parent, tune_process
 from mlu.system.progress import bars_hidden
 from mlu.training.trainer import quiet_lightning
 
@@ -173,11 +171,10 @@ def start_rank(
     group: ProcessGroup, device: torch.device, port: int, threads: int
 ) -> tuple[Connection, SpawnProcess]:
     """Start the process of a rank, which then serves; returns the connection to it, and itself."""
-    spawn = multiprocessing.get_context("spawn")
-    connection, theirs = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(theirs, port, threads, group, device))
-    with unheard():
-        process.start()
+    context = Unheard()
+    connection, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, port, threads, group, device))
+    process.start()
     theirs.close()
 
     return connection, process

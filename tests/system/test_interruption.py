@@ -1,5 +1,6 @@
 """Ctrl-C and its like: one line, the code of the signal, and at once the second time."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -157,6 +158,40 @@ def fork_two(folder):
 def test_processes_that_are_forked_meanwhile_end_as_ever(tmp_path):
     assert ended(started(fork_two, tmp_path)) == 0
     assert (tmp_path / "codes").read_text() == str([7, -signal.SIGTERM])
+
+
+def fork_daemon(folder):
+    """A daemon that is forked meanwhile, as those that load batches, and hears two signals."""
+    begin(folder)
+    with interruptible():
+        fork = multiprocessing.get_context("fork")
+        daemon = fork.Process(target=busy, args=(folder,), daemon=True)
+        daemon.start()
+        until((folder / "busy").exists)
+
+        os.kill(daemon.pid, signal.SIGINT)
+        daemon.terminate()
+        daemon.join()
+    (folder / "code").write_text(str(daemon.exitcode))
+
+
+def test_daemons_among_them_leave_ctrl_c_to_the_one_that_ends_them(tmp_path):
+    assert ended(started(fork_daemon, tmp_path)) == 0
+    assert (tmp_path / "said").read_text() == ""
+    assert (tmp_path / "code").read_text() == str(-signal.SIGTERM)
+
+
+def start_another(folder):
+    begin(folder)
+    with interruptible(), unheard():
+        os.kill(os.getpid(), signal.SIGTERM)
+        (folder / "complete").touch()
+
+
+def test_a_process_that_is_told_to_end_first_completes_the_one_that_it_starts(tmp_path):
+    assert ended(started(start_another, tmp_path)) == 143
+    assert (tmp_path / "said").read_text().startswith("ended by SIGTERM")
+    assert (tmp_path / "complete").exists()
 
 
 def test_processes_that_are_started_unheard_ignore_it():

@@ -1,4 +1,5 @@
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlu.system.process import end_with_parent, processes
+from mlu.system.process import end_with_parent, processes, tell_own_fault
 from tests.support.killing import ended, hear_ctrl_c, started, until
 
 TUNED = """
@@ -114,6 +115,36 @@ def test_processes_end_at_once_and_silently_with_work_that_is_interrupted(tmp_pa
     os.killpg(process.pid, signal.SIGINT)
     assert ended(process) == 0
     assert (tmp_path / "said").read_text() == ""
+
+
+def ignored_signals(process):
+    """Numbers of the signals that a process ignores."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    (ignored,) = [int(line.split()[1], 16) for line in lines if line.startswith("SigIgn")]
+    return {number for number in range(1, 65) if ignored >> (number - 1) & 1}
+
+
+def say_who_ignores(folder):
+    """In a child: which of the processes that it has just started ignore Ctrl-C."""
+    hear_ctrl_c()
+    with contextlib.suppress(KeyboardInterrupt), processes(3, end_with_parent) as pool:
+        for _ in range(3):
+            pool.submit(time.sleep, 600)
+        found = [ignored_signals(one.pid) for one in multiprocessing.active_children()]
+        (folder / "ignore").write_text(str([signal.SIGINT in one for one in found]))
+        raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_all_of_them_ignore_ctrl_c_before_they_have_imported_anything(tmp_path):
+    assert ended(started(say_who_ignores, tmp_path)) == 0
+    assert (tmp_path / "ignore").read_text() == str([True, True, True])
+
+
+@pytest.mark.parametrize("kind", [EOFError, BrokenPipeError, ConnectionResetError, ValueError])
+def test_a_process_that_loads_says_nothing_of_a_peer_that_is_gone(kind, capsys):
+    tell_own_fault(kind, kind("so it is"), None)
+    assert capsys.readouterr().err == ("ValueError: so it is\n" if kind is ValueError else "")
 
 
 def test_processes_do_their_work_and_drop_the_rest_on_a_fault():
