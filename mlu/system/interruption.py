@@ -52,6 +52,7 @@ class Listener:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:
             end_fork(number)
+            return
         if self.heard:
             os._exit(code_of_signal(number))
 
