@@ -12,7 +12,7 @@ def hear_module_start() -> None:
 
 def sought_module() -> str | None:
     """The module of `python -m` while Python still looks for it, and imports what it is in."""
-    if sys.argv[0] != "-m":
+    if sys.argv[:1] != ["-m"]:  # some who embed Python have no arguments at all
         return None
     return sys.orig_argv[-len(sys.argv)].removeprefix("-m")
 

@@ -34,12 +34,9 @@ DECIDE_NOTHING = {
     "mlu.pipeline.experiment": "a form; each object in it has its own key",
     "mlu.system.commands": "words",
     "mlu.system.disk": "how files are written",
-    "mlu.system.ending": "words",
     "mlu.system.errors": "words",
-    "mlu.system.interruption": "how a command ends by a signal",
     "mlu.system.progress": "a bar that shows how far it is",
     "mlu.system.process": "how processes start, wait and end",
-    "mlu.system.start": "how a command ends by a signal before it has begun",
     "mlu.system.store": "where things are kept",
 }
 """Modules of this package that need not be in a key, and why."""
