@@ -32,7 +32,7 @@ COMMANDS = {
     "python -m mlu.doctor": "numpy",
     "python -m mlu.prepare": "torch",
     "python -m mlu.predict": "rich",
-    "python -m mlu.certify": "hydra",
+    "python -m mlu.certify": "rich",
     "python -m mlu.report": "rich",
     "python -m mlu.data.sets.faces.preview": "numpy",
 }
