@@ -141,7 +141,7 @@ def unheard() -> Iterator[None]:
     waiting: list[int] = []
     # What is ignored is so in the processes that are started meanwhile.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if before[signal.SIGTERM] is not signal.SIG_IGN:
+    if signal.SIGTERM in heard_signals():
         signal.signal(signal.SIGTERM, lambda number, frame: waiting.append(number))
 
     try:

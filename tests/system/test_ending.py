@@ -3,6 +3,7 @@ import sys
 
 from mlu.system import ending
 from mlu.system.ending import code_of_signal, ending_line, heard_signals
+from mlu.system.interruption import restore
 
 
 def test_a_signal_has_the_code_that_shells_give_it():
@@ -31,5 +32,4 @@ def test_what_a_process_was_told_to_ignore_does_not_end_it():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         assert list(heard_signals()) == [signal.SIGTERM]
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore(before)
