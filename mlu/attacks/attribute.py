@@ -1,28 +1,47 @@
-"""Attribute inference: the forgotten label read from outputs or features of unseen images."""
+"""Attribute inference: each forgotten label read from what a model shows of unseen images."""
 
-import warnings
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
-from scipy.special import logit
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.class_weight import compute_sample_weight
-from torch import Tensor
+import torch
+from sklearn.metrics import roc_auc_score
 
-from mlu.attacks.contract import Attack, Victim
+from mlu.attacks.contract import PROXY, Attack, Victim
+from mlu.attacks.parts.cases import Cases, Side, held_out
+from mlu.attacks.parts.conclusions import (
+    beyond_retained,
+    repeated_for_the_worst,
+    strongest_findings,
+)
+from mlu.attacks.parts.networks import convolution, last_maps, plain_images, tuned
+from mlu.attacks.parts.readers import Making, answers_of, panel_of
+from mlu.attacks.parts.readings import (
+    BEYOND,
+    CONV,
+    FEATURES,
+    NETWORK,
+    OF_OUTPUT,
+    OUTPUTS,
+    PLACES,
+    STAGES,
+    TUNED,
+    Reading,
+    label_path,
+    of_labels,
+    place_of,
+    readings_of,
+    stage_view,
+)
 from mlu.data.split import Split, people_drawn
-from mlu.metrics.findings import Evidence, Finding, Trial
-from mlu.metrics.trials import excesses, trial_findings
-from mlu.models.outputs import Outputs
+from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
+from mlu.metrics.trials import NO_SUCH, excess_finding, reading_findings, trial_findings
+from mlu.models.outputs import Outputs, joined_outputs, outputs_of, respond_by_stage
+
+MAPS = "maps"
+"""What the convolutional reader looks at."""
 
 FEWEST_TO_LEARN = 10
 """Validation images with the label, and without it, that the attacker needs to learn from."""
@@ -34,92 +53,157 @@ NO_CLASSES = (
 NO_OTHERS = (
     "in a single-label task the retained labels say nothing but whether the forgotten one is true"
 )
-
-_PATIENCE = 20
-"""Epochs without progress after which the perceptron stops: an epoch is but a few steps."""
-
-_FOLDS = 3
-"""To choose, of several forgotten labels, the one that is read best."""
-
-_CHANCE = 0.5
-
-_DIGITS = 9
-"""Digits of a score that are meant."""
-
-_CERTAIN = 1e-12
-"""The perceptron's probabilities are kept this far from 0 and 1: their logit is the score."""
+NO_MAPS = "no stage of the network has maps"
 
 Images = TypeVar("Images", Split, Outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeInference(Attack[Trial]):
-    """Classifiers from what a model shows to the true forgotten label (paper, Section 7.2).
+    """Readers from what a model shows to each true forgotten label (paper, Section 7.2).
 
-    They are fitted on the validation split, with classes weighted as if they were equally frequent,
-    and judged on the test split; the model was trained on neither, and no person is in both. Views
-    are what the attacker sees: `output` (the forgotten logits), `outputs` (all logits),
-    `retained_outputs`, and `features` (what the head reads). Each is attacked by a logistic
-    regression, and by a multilayer perceptron under `<view>/mlp`; each stage of the body by a
-    logistic regression, under `features/<stage>`. They learn the sign, so an inverted output does
-    not hide the label.
+    They learn from the validation split, with classes weighted as if they were equally frequent,
+    and are judged on the test split; the model was trained on neither, and no person is in both.
+    Each forgotten label is read for itself. What the attacker sees lies in three places:
 
+    - outputs: `outputs` (all logits) and `retained_outputs`;
+    - features: `features`, which the head reads, and the last maps before they are pooled
+      (`features/conv`);
+    - stages: `features/<stage>`, the means of each stage's channels, and `stages`, means,
+      deviations and maxima of all stages joined; and `network/tuned`, the whole network tuned on
+      the attacker's images.
+
+    `output`, the forgotten logit alone, lies in none of them. The readers are those of `panel_of`,
+    under `<view>/<reader>`; the logistic regression's figures stand under `<view>`. They learn the
+    sign, so an inverted output does not hide the label.
+
+    In each place the strongest reader of a model is chosen by its AUROC on a quarter of the
+    attacker's own people, held out from it; then it learns from all of them and is judged once.
     Half is what knowing nothing gives. The true retained labels alone give more (`without_model`),
     and so do the features of random weights and of Retrain: what exceeds these was not forgotten.
-    Of several forgotten labels the one is attacked that the logistic regression reads best in
-    cross-validation on the validation split.
 
     Attributes:
-        images: Most validation images to learn from, >= 20; people are drawn where there are more.
+        panel: Which readers: `standard`, about 25 readings of a model; or `full`, every reader in
+            every view, the convolutional and the tuned network included.
+        insider: Whether the attacker also holds the training images and all their labels, as who
+            runs the model does.
+        images: Most images to learn from, >= 20; people are drawn where there are more.
         strength: Inverse of the logistic regression's L2 penalty on standardised inputs, > 0.
+        weak: The same of the more strongly penalised one, > 0.
         hidden: Units of the perceptron's hidden layer, >= 1. A tenth of its images tells it when to
             stop.
-        judged: The split that it is judged on: `test`; or `validation`, whose people are then
+        judged: The split that they are judged on: `test`; or `validation`, whose people are then
             divided between learning and judging, so that a search for settings does not see the
             test split.
     """
 
     name: ClassVar[str] = "aia"
+    panel: Literal["standard", "full"]
+    insider: bool
     images: int
     strength: float
+    weak: float
     hidden: int
     judged: Literal["test", "validation"]
 
     def observe(self, victim: Victim) -> Evidence[Trial]:
-        exposed = {
-            name: said.with_stages() for name, said in victim.outputs.items() if name != "train"
-        }
-        fitted, asked = self.sides(exposed, victim.seed)
-        learnt, judged = views(victim, fitted), views(victim, asked)
-        # What the last stage gives is what the head reads: it is attacked once.
-        *_, last = judged
-        found: dict[str, Trial | str] = {}
-        for view, seen in judged.items():
-            if view != last:
-                sides = Side(fitted, learnt[view]), Side(asked, seen)
-                found |= self.attack(victim, f"{self.name}/{view}", *sides, deep="/" not in view)
+        learnt, judged = self.shown(victim)
+        stages = list(victim.outputs["validation"].stages)
+        readings = readings_of(self.panel, stages)
 
-        return {**found, f"{self.name}/{last}": found[f"{self.name}/features"]}
+        found: dict[str, Trial | str] = {}
+        for column in victim.request.forgotten:
+            trials = dict(self.attack(victim, column, readings, learnt, judged))
+            # What the last stage gives is what the head reads: it is attacked once.
+            trials[stage_view(stages[-1])] = trials[FEATURES]
+            start = label_path(self.name, victim.labels[column])
+            found |= {f"{start}/{path}": trial for path, trial in trials.items()}
+
+        return found
 
     def without_model(self, victim: Victim) -> Evidence[Trial]:
-        retained = victim.request.retained
-        learnt, judged = (
-            Side(split, victim.task.other_labels(split.targets, split.known, retained))
-            for split in self.sides(victim.splits, victim.seed)
+        learnt, judged = self.sides(victim.splits, victim.seed)
+        (rows,) = people_drawn(learnt.identities, [self.images], victim.seed)
+        told, asked = (
+            Side(split, {BEYOND: retained_truths(victim, split)})
+            for split in (learnt.subset(rows), judged)
         )
-        if not learnt.seen.shape[1]:
-            return {self.name: NO_OTHERS, f"{self.name}/mlp": NO_OTHERS}
+        readings = [one for one in readings_of(self.panel, []) if one.view == BEYOND]
 
-        return self.attack(victim, self.name, learnt, judged, deep=True)
+        found: dict[str, Trial | str] = {}
+        for column in victim.request.forgotten:
+            start = label_path(self.name, victim.labels[column])
+            for path, trial in self.attack(victim, column, readings, told, asked).items():
+                found[f"{start}{path.removeprefix(BEYOND)}"] = trial
+
+        return found
 
     def conclude(self, evidence: Evidence[Trial]) -> Iterable[Finding]:
-        for path, trial in evidence.items():
-            yield from trial_findings(path, trial)
+        for label, trials in of_labels(self.name, evidence).items():
+            start = label_path(self.name, label)
+            for path, trial in trials.items():
+                if place_of(path) == BEYOND:
+                    continue
+                whole = Reading.at(path).reader in OF_OUTPUT
+                report = trial_findings if whole else reading_findings
+                yield from report(f"{start}/{path}" if path else start, trial)
 
     def compare(
         self, evidence: Evidence[Trial], reference: Evidence[Trial] | None
     ) -> Iterable[Finding]:
-        return excesses(evidence, reference)
+        known = None if reference is None else of_labels(self.name, reference)
+        for label, trials in of_labels(self.name, evidence).items():
+            start, theirs = label_path(self.name, label), None if known is None else known[label]
+            for path, trial in trials.items():
+                if place_of(path) != BEYOND:
+                    other = NO_REFERENCE if theirs is None else theirs.get(path, NO_SUCH)
+                    yield excess_finding(f"{start}/{path}", trial, other)
+
+            yield from (found.under(start) for found in strongest_findings(trials, theirs))
+
+    def findings(self, exposure: Mapping[str, Evidence[Trial]]) -> dict[str, list[Finding]]:
+        """As of every attack; what is beyond the retained labels; and all without a label.
+
+        Without a label stands what is read of the one whose excess in the unlearned model is the
+        largest, for all models alike.
+        """
+        by_model = super().findings(exposure)
+        told = of_labels(self.name, exposure[PROXY])
+        for name, evidence in exposure.items():
+            if name != PROXY:
+                for label, trials in of_labels(self.name, evidence).items():
+                    found = beyond_retained(trials, told[label])
+                    by_model[name] += [one.under(label_path(self.name, label)) for one in found]
+
+        return repeated_for_the_worst(self.name, by_model)
+
+    def shown(self, victim: Victim) -> tuple[Side, Side]:
+        """What the attacker sees of the images to learn from, and of those to be judged on."""
+        said, pictures = {}, {}
+        for name in ("validation", "test"):
+            if name in victim.outputs:
+                whole = victim.outputs[name]
+                said[name] = whole.with_stages()
+                split = victim.splits[name]
+                pictures[name] = split if whole.traced is None else split.subset(whole.traced)
+
+        fitted, asked = self.sides(said, victim.seed)
+        to_learn, to_judge = self.sides(pictures, victim.seed)
+        parts = [to_learn]
+        if self.insider:
+            train = victim.splits["train"]
+            answers = outputs_of(train, respond_by_stage(victim.net, train))
+            fitted, parts = joined_outputs(fitted, answers), [to_learn, train]
+
+        (rows,) = people_drawn(fitted.identities, [self.images], victim.seed)
+        fitted = fitted.subset(rows)
+        learnt, judged = views(victim, fitted), views(victim, asked)
+        if self.panel == "full":
+            seen = image_views(victim, parts)
+            learnt |= {view: numbers[rows.numpy()] for view, numbers in seen.items()}
+            judged |= image_views(victim, [to_judge])
+
+        return Side(fitted, learnt), Side(asked, judged)
 
     def sides(self, by_split: Mapping[str, Images], seed: int) -> tuple[Images, Images]:
         """Images to learn from and to be judged on; no person is in both."""
@@ -131,143 +215,95 @@ class AttributeInference(Attack[Trial]):
         return validation.subset(half), validation.subset(rest)
 
     def attack(
-        self, victim: Victim, path: str, learnt: "Side", judged: "Side", deep: bool
+        self,
+        victim: Victim,
+        column: int,
+        readings: Sequence[Reading],
+        learnt: Side,
+        judged: Side,
     ) -> Evidence[Trial]:
-        """The trial of each attacker, by its path.
+        """The trial of each reading of one label, by its path below the label.
 
         Args:
-            victim: Whose targets are to be told.
-            path: Of the logistic regression's findings.
+            victim: Whose label is to be told.
+            column: The label.
+            readings: Views and readers.
             learnt: Validation images.
             judged: Test images.
-            deep: Whether the perceptron attacks as well.
         """
-        attackers: dict[str, Pipeline] = {path: self.logistic_regression()}
-        if deep:
-            attackers[f"{path}/mlp"] = self.perceptron(victim.seed)
+        fit, asked = learnt.cases(column), judged.cases(column)
+        if fit.fewest < FEWEST_TO_LEARN or asked.fewest == 0:
+            return dict.fromkeys([one.path for one in readings], NO_CLASSES)
 
-        (drawn,) = people_drawn(learnt.images.identities, [self.images], victim.seed)
-        cases = []
-        for column in victim.request.forgotten:
-            fit = cases_of(learnt.images.subset(drawn), column, learnt.seen[drawn])
-            asked = cases_of(judged.images, column, judged.seen)
-            if fit.fewest >= FEWEST_TO_LEARN and asked.fewest > 0:
-                cases.append((fit, asked))
+        makers, divided = self.makers(victim), held_out(fit, victim.seed)
+        trials: dict[str, Trial | str] = {}
+        for reading in readings:
+            look, make = looked_at(reading), makers[reading.reader]
+            missing = not_to_be_seen(look, fit)
+            if missing is None:
+                tried = math.nan
+                if divided is not None and place_of(reading.path) in (*PLACES, BEYOND):
+                    tried = tried_on(make, look, *(fit.subset(rows) for rows in divided))
+                scores = answers_of(make, look, fit, asked)
+                trials[reading.path] = Trial(scores, asked.truth, asked.persons, tried)
+            else:
+                trials[reading.path] = missing
 
-        if not cases:
-            return dict.fromkeys(attackers, NO_CLASSES)
+        return trials
 
-        fit, asked = (
-            cases[0] if len(cases) == 1 else max(cases, key=lambda pair: self.readable(pair[0]))
-        )
-
-        return {path: attribute_trial(attacker, fit, asked) for path, attacker in attackers.items()}
-
-    def readable(self, fit: "Cases") -> float:
-        """Balanced accuracy of the logistic regression on people that it was not fitted on."""
-        if any(len(np.unique(fit.persons[fit.truth == side])) < _FOLDS for side in (True, False)):
-            return _CHANCE
-        rates = []
-        for rest, own in StratifiedGroupKFold(_FOLDS).split(fit.seen, fit.truth, fit.persons):
-            trial = attribute_trial(self.logistic_regression(), fit.subset(rest), fit.subset(own))
-            rates.append(balanced_accuracy_score(trial.truth, trial.scores > 0))
-        return float(np.mean(rates))
-
-    def logistic_regression(self) -> Pipeline:
-        classifier = LogisticRegression(C=self.strength, max_iter=1000)
-        return Pipeline([("scale", StandardScaler()), ("classify", classifier)])
-
-    def perceptron(self, seed: int) -> Pipeline:
-        classifier = MLPClassifier(
-            (self.hidden,), early_stopping=True, n_iter_no_change=_PATIENCE, random_state=seed
-        )
-        return Pipeline(
-            [("scale", StandardScaler()), ("orient", Oriented()), ("classify", classifier)]
-        )
+    def makers(self, victim: Victim) -> Mapping[str, Making]:
+        """All readers, by name."""
+        return {
+            **panel_of(self.strength, self.weak, self.hidden, victim.seed),
+            CONV: convolution(victim.seed),
+            TUNED: tuned(victim.net, victim.seed),
+        }
 
 
-class Oriented(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Turns every number so that it rises with the target.
-
-    A perceptron's start then does not know its sign.
-    """
-
-    def fit(self, seen: np.ndarray, truth: np.ndarray) -> "Oriented":
-        self.signs_ = np.where(seen[truth].mean(0) < seen[~truth].mean(0), -1, 1)
-        return self
-
-    def transform(self, seen: np.ndarray) -> np.ndarray:
-        return seen * self.signs_
+def looked_at(reading: Reading) -> str:
+    """The name of what a reading looks at among what is seen of an image."""
+    return MAPS if reading.reader == CONV else reading.view
 
 
-@dataclass(frozen=True, eq=False)
-class Side:
-    """Images to learn from or to be judged on.
-
-    Attributes:
-        images: Their targets and people.
-        seen: What the attacker sees of each, shape (images, numbers).
-    """
-
-    images: Split | Outputs
-    seen: Tensor
+def not_to_be_seen(look: str, cases: Cases) -> str | None:
+    """Why a view shows nothing; None where it does."""
+    if look not in cases.seen:
+        return NO_MAPS
+    return None if cases.seen[look].shape[1] else NO_OTHERS
 
 
-@dataclass(frozen=True)
-class Cases:
-    """Images whose target is known.
-
-    Attributes:
-        seen: What is seen of each, float64, shape (images, numbers).
-        truth: The target, bool, shape (images,).
-        persons: Number of the person on each, shape (images,).
-    """
-
-    seen: np.ndarray
-    truth: np.ndarray
-    persons: np.ndarray
-
-    def subset(self, rows: np.ndarray) -> "Cases":
-        return Cases(self.seen[rows], self.truth[rows], self.persons[rows])
-
-    @property
-    def fewest(self) -> int:
-        """Images of the rarer class."""
-        return int(min(self.truth.sum(), (~self.truth).sum()))
+def tried_on(make: Making, look: str, learnt: Cases, kept: Cases) -> float:
+    """AUROC of a reader on people who were kept from it."""
+    return float(roc_auc_score(kept.truth, answers_of(make, look, learnt, kept)))
 
 
-def cases_of(split: Split | Outputs, column: int, seen: Tensor) -> Cases:
-    known = split.known[:, column]
-    truth = split.targets[known, column].numpy() > 0
-    return Cases(seen[known].double().numpy(), truth, split.identities[known.numpy()])
-
-
-def attribute_trial(attacker: Pipeline, fit: Cases, asked: Cases) -> Trial:
-    """The attacker's answers about `asked` after it has learnt from `fit`."""
-    weight = compute_sample_weight("balanced", fit.truth)
-    with warnings.catch_warnings():
-        # A separable view has no finite optimum; its direction is good long before the iterations
-        # end.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        attacker.fit(fit.seen, fit.truth, classify__sample_weight=weight)
-
-    if hasattr(attacker, "decision_function"):
-        scores = attacker.decision_function(asked.seen)
-    else:
-        scores = logit(attacker.predict_proba(asked.seen)[:, 1].clip(_CERTAIN, 1 - _CERTAIN))
-
-    # Matrix products round equal rows differently, and who sees a constant must not tell images
-    # apart.
-    return Trial(scores.round(_DIGITS), asked.truth, asked.persons)
-
-
-def views(victim: Victim, outputs: Outputs) -> dict[str, Tensor]:
-    """The numbers that the attacker sees of each image, by view, shape (images, numbers)."""
+def views(victim: Victim, outputs: Outputs) -> dict[str, np.ndarray]:
+    """The numbers that the attacker sees of each image, float64, shape (images, numbers)."""
     features = list(outputs.stages.values())[-1]
-    return {
+    told = torch.from_numpy(retained_truths(victim, outputs))
+    shown = {
         "output": outputs.logits[:, list(victim.request.forgotten)],
-        "outputs": outputs.logits,
+        OUTPUTS: outputs.logits,
         "retained_outputs": outputs.logits[:, list(victim.request.retained)],
-        "features": features,
-        **{f"features/{stage}": means for stage, means in outputs.stages.items()},
+        FEATURES: features,
+        STAGES: torch.cat([*outputs.stages.values(), *outputs.spreads.values()], 1),
+        # Without retained labels there is nothing beyond them.
+        BEYOND: torch.cat([features.double(), told], 1) if told.shape[1] else told,
+        **{stage_view(stage): means for stage, means in outputs.stages.items()},
     }
+    return {view: numbers.double().numpy() for view, numbers in shown.items()}
+
+
+def retained_truths(victim: Victim, images: Split | Outputs) -> np.ndarray:
+    """The true retained labels, float64, shape (images, labels); unknown ones stand halfway."""
+    retained = victim.request.retained
+    truths = victim.task.other_labels(images.targets, images.known, retained)
+    return truths.double().numpy()
+
+
+def image_views(victim: Victim, splits: Sequence[Split]) -> dict[str, np.ndarray]:
+    """The last maps of a network, and the images themselves, of several splits in turn."""
+    maps = [last_maps(victim.net, split) for split in splits]
+    seen = {NETWORK: np.concatenate([plain_images(split) for split in splits])}
+    found = [one for one in maps if one is not None]
+    return {**seen, MAPS: np.concatenate(found)} if found else seen

@@ -1,7 +1,7 @@
 """The contract of an attack: what it is given, and what it must give."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic
 
@@ -13,6 +13,9 @@ from mlu.metrics.findings import Evidence, Finding, Kind
 from mlu.models.network import Network
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, Task
+
+PROXY = "proxy"
+"""Stands for a model: what the retained labels tell by themselves."""
 
 FEWEST_ASKED = 4
 """Images on each side without which there is nothing to learn from and to be judged by."""
@@ -67,6 +70,7 @@ class Victim:
     Attributes:
         net: The model, in evaluation mode. Never written to.
         task: What its outputs mean.
+        labels: Names of all columns.
         request: The forgotten columns are what the attacker wants.
         splits: Images and true targets: `train`, `validation`, `test`.
         outputs: What the model says of them; of those that it was not trained on with `stages`.
@@ -81,6 +85,7 @@ class Victim:
 
     net: Network
     task: Task
+    labels: Sequence[str]
     request: ForgetRequest
     splits: Mapping[str, Split]
     outputs: Mapping[str, Outputs]
@@ -133,3 +138,18 @@ class Attack(ABC, Generic[Kind]):
             evidence: Of one model.
             reference: Of Retrain; None where there is none.
         """
+
+    def findings(self, exposure: Mapping[str, Evidence[Kind]]) -> dict[str, list[Finding]]:
+        """Every figure of this attack, by the name of the model.
+
+        Args:
+            exposure: The evidence of each model by its name, and of PROXY.
+        """
+        reference = exposure.get("retrain")
+        found = {}
+        for name, evidence in exposure.items():
+            found[name] = [*self.conclude(evidence)]
+            if name != PROXY:
+                found[name] += self.compare(evidence, reference)
+
+        return found

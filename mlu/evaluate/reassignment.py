@@ -3,13 +3,12 @@
 It is reported, never trained on.
 """
 
-import json
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mlu.metrics.findings import Finding
+from mlu.metrics.findings import Finding, part_of_path
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, Task
 
@@ -49,29 +48,25 @@ def reassignment_findings(
 
     rows = (outputs.targets[:, list(request.forgotten)] > 0).any(1).nonzero().squeeze(1)
     if not len(rows):
-        names = [NEIGHBOUR, *(class_part(labels[column]) for column in request.retained)]
+        names = [
+            NEIGHBOUR,
+            *(part_of_path(labels[column], (NEIGHBOUR,)) for column in request.retained),
+        ]
         return [Finding(f"reassigned/{name}", None, missing=NO_FORGOTTEN_IMAGES) for name in names]
 
     said = outputs.logits[rows].argmax(1)
     nearest = neighbours(original[rows], classes[rows], head, request.retained)
     shares = [
-        Finding(f"reassigned/{class_part(labels[column])}", (said == column).float().mean().item())
+        Finding(
+            f"reassigned/{part_of_path(labels[column], (NEIGHBOUR,))}",
+            (said == column).float().mean().item(),
+        )
         for column in request.retained
     ]
 
     nearby = (said == nearest).float().mean().item()
 
     return [Finding(f"reassigned/{NEIGHBOUR}", nearby), *shares]
-
-
-def class_part(name: str) -> str:
-    """The part of a path that a class is: its name, in quotes where that is another part's.
-
-    >>> class_part("cat"), class_part("neighbour"), class_part("cat/low")
-    ('cat', '"neighbour"', '"cat/low"')
-    """
-    plain = name != NEIGHBOUR and "/" not in name and not name.startswith('"')
-    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def neighbours(logits: Tensor, classes: Tensor, head: nn.Linear, retained: Sequence[int]) -> Tensor:

@@ -16,7 +16,7 @@ from mlu.system.owned import Owned
 TUNED = "tuned"
 """Folder, below `outputs`, of the settings that searches have found."""
 RETAINED = "validation/retained/accuracy"
-EXCESS = "attack/aia/features/excess"
+EXCESS = "attack/aia/strongest/excess"
 COST = 0.02
 """How much of the original's retained accuracy settings may cost (validation)."""
 
@@ -46,7 +46,7 @@ def suggest(config: Any, trial: Any) -> None:
 
 
 def best_trial(trials: Sequence[Results]) -> Results | None:
-    """The trial whose features tell least beyond Retrain, of those that retain enough.
+    """The trial of which the strongest reader finds least beyond Retrain, if it retains enough.
 
     Enough is what the original does, to within COST.
 

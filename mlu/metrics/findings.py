@@ -1,6 +1,8 @@
 """Measured figures, and the evidence of attacks that they are drawn from."""
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -20,6 +22,8 @@ class Finding:
         high: Upper end.
         missing: Why there is no value; None where there is one.
         p_value: How often chance alone gives as much, where that was asked.
+        chosen: Names of what was chosen among several to give this figure, such as `label` and
+            `reader`; None where nothing was.
     """
 
     path: str
@@ -28,6 +32,7 @@ class Finding:
     high: float | None = None
     missing: str | None = None
     p_value: float | None = None
+    chosen: Mapping[str, str] | None = None
 
     def under(self, prefix: str) -> "Finding":
         """The same figure, with its path behind a prefix."""
@@ -42,11 +47,15 @@ class Trial:
         scores: float64, shape (images,); above 0 the attacker says yes.
         truth: Whether yes is right, bool, shape (images,).
         persons: Number of the person on each image, shape (images,).
+        held_out: AUROC of the same attacker on people of its own, when it has learnt from the
+            others: by this alone may one attacker be preferred to another. NaN where it was not
+            tried, shape ().
     """
 
     scores: np.ndarray
     truth: np.ndarray
     persons: np.ndarray
+    held_out: np.ndarray | float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,3 +77,26 @@ Kind = TypeVar("Kind", Trial, Recovery)
 
 Evidence = Mapping[str, Kind | str]
 """By the path of the findings that it leads to; where there is none, why."""
+
+
+def part_of_path(name: str, taken: Sequence[str] = ()) -> str:
+    """A name as one part of a path: in quotes where it has a slash, or is another part's.
+
+    >>> part_of_path("cat"), part_of_path("yes/no"), part_of_path("low", ["low", "high"])
+    ('cat', '"yes/no"', '"low"')
+    """
+    plain = name not in taken and "/" not in name and not name.startswith('"')
+    return name if plain else json.dumps(name, ensure_ascii=False)
+
+
+def split_part(path: str) -> tuple[str, str]:
+    """The name that a path begins with, without quotes, and the rest of the path.
+
+    >>> split_part("cat/low"), split_part('"yes/no"/low')
+    (('cat', 'low'), ('yes/no', 'low'))
+    """
+    if path.startswith('"'):
+        name, end = json.JSONDecoder().raw_decode(path)
+        return str(name), path[end + 1 :]
+    name, _, rest = path.partition("/")
+    return name, rest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import stats
-from sklearn.metrics import roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.intervals import CONFIDENCE
@@ -26,6 +26,9 @@ TRIAL_METRICS = (
     "information_bound",
 )
 """All figures of a trial, but for true positives at a rate of false ones."""
+
+READING = ("balanced_accuracy", "auroc")
+"""Figures of one reader among many."""
 
 RATES = ("balanced_accuracy", "auroc", "accuracy")
 FOLDED = ("balanced_accuracy", "auroc")
@@ -158,16 +161,67 @@ def excess_finding(path: str, trial: Trial | str, reference: Trial | str) -> Fin
 
     assert isinstance(trial, Trial)
     assert isinstance(reference, Trial)
+    value, draws = drawn_excess(trial, reference)
+
+    return Finding(f"{path}/excess", value, *percentile_interval(draws))
+
+
+def drawn_excess(trial: Trial, reference: Trial) -> tuple[float, np.ndarray]:
+    """The excess of one trial over another, and in each draw of people, shape (RESAMPLES,)."""
     values, draws = [], []
     for side in (trial, reference):
-        value = observed(side).balanced_accuracy
+        value = balanced_accuracy_of(side)
         sign = 1 if value >= 0.5 else -1
         values.append(sign * (value - 0.5))
-        draws.append(sign * (bootstrapped(side).balanced_accuracy - 0.5))
+        draws.append(sign * (balance_drawn(side) - 0.5))
 
-    return Finding(
-        f"{path}/excess", (values[0] - values[1]).item(), *percentile_interval(draws[0] - draws[1])
-    )
+    return values[0] - values[1], draws[0] - draws[1]
+
+
+def balanced_accuracy_of(trial: Trial) -> float:
+    """Mean of the shares that are answered rightly of those with the label and of those without."""
+    said = trial.scores > 0
+    return float(said[trial.truth].mean() - said[~trial.truth].mean() + 1) / 2
+
+
+def reading_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
+    """`path/balanced_accuracy`, with its interval, and `path/auroc`: of one reader among many."""
+    if isinstance(trial, str):
+        yield from (Finding(f"{path}/{name}", None, missing=trial) for name in READING)
+        return
+
+    ends = percentile_interval(balance_drawn(trial))
+    auroc = float(roc_auc_score(trial.truth, trial.scores))
+    yield Finding(f"{path}/{READING[0]}", balanced_accuracy_of(trial), *ends)
+    yield Finding(f"{path}/{READING[1]}", auroc)
+
+
+def information_gain(path: str, trial: Trial | str, known: Trial | str) -> Finding:
+    """`path/bits`: mutual information of one attacker's answers with the truth, less another's.
+
+    Of each, what a permutation test finds on average is taken away. The interval draws the same
+    people for both.
+
+    Args:
+        path: Prefix of the finding.
+        trial: Or why there is none.
+        known: Of the other attacker, about the same people, or why there is none.
+    """
+    for side in (trial, known):
+        if isinstance(side, str):
+            return Finding(f"{path}/bits", None, missing=side)
+
+    assert isinstance(trial, Trial)
+    assert isinstance(known, Trial)
+    values, draws = [], []
+    for side in (trial, known):
+        by_chance = permuted(side).mutual_information.mean()
+        values.append(observed(side).mutual_information.item() - by_chance)
+        draws.append(bootstrapped(side).mutual_information - by_chance)
+
+    ends = percentile_interval(draws[0] - draws[1])
+
+    return Finding(f"{path}/bits", float(values[0] - values[1]), *ends)
 
 
 def low_rate_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
@@ -221,16 +275,34 @@ def observed(trial: Trial) -> Sample:
     return weighted(trial.scores, trial.truth, np.ones((len(trial.truth), 1)))
 
 
-@functools.lru_cache(maxsize=64)
-def bootstrapped(trial: Trial) -> Sample:
-    """Figures of RESAMPLES draws of as many people, with replacement, shape (RESAMPLES,).
+@dataclass(frozen=True)
+class Drawable:
+    """A trial from which people can be drawn.
 
-    Trials of the same people get the same draws. Draws from a class that was answered without one
-    exception would never show an exception: one more person of that class, answered the other way,
-    is then there to be drawn (0 of n seen leaves about 3 in n possible).
+    Attributes:
+        scores: As in the trial, and those of people who were made up, shape (images,).
+        truth: Likewise, bool, shape (images,).
+        mass: Images that each stands for, shape (images,).
+        person: Place of its person among those who are drawn, shape (images,).
+        people: How many are drawn from.
+    """
+
+    scores: np.ndarray
+    truth: np.ndarray
+    mass: np.ndarray
+    person: np.ndarray
+    people: int
+
+
+def drawable(trial: Trial) -> Drawable:
+    """A trial with what it takes to draw its people fairly.
+
+    Draws from a class that was answered without one exception would never show an exception: one
+    more person of that class, answered the other way, is then there to be drawn (0 of n seen leaves
+    about 3 in n possible).
     """
     _, person = np.unique(trial.persons, return_inverse=True)
-    people = person.max() + 1
+    people = int(person.max()) + 1
     scores, truth, mass, slot = trial.scores, trial.truth, np.ones(len(person)), person
     for positive in (False, True):
         said = trial.scores[trial.truth == positive] > 0
@@ -243,14 +315,45 @@ def bootstrapped(trial: Trial) -> Sample:
                 np.append(slot, people + positive),
             )
 
-    counts = drawn_people(people + 2)
-    rows = max(1, CELLS // len(scores))
-    blocks = [
-        weighted(scores, truth, counts[slot, at : at + rows] * mass[:, None])
-        for at in range(0, RESAMPLES, rows)
-    ]
+    return Drawable(scores, truth, mass, slot, people + 2)
+
+
+@functools.lru_cache(maxsize=64)
+def bootstrapped(trial: Trial) -> Sample:
+    """Figures of RESAMPLES draws of as many people, with replacement, shape (RESAMPLES,).
+
+    Trials of the same people get the same draws.
+    """
+    whole = drawable(trial)
+    counts = drawn_people(whole.people)
+    rows = max(1, CELLS // len(whole.scores))
+    blocks = []
+    for at in range(0, RESAMPLES, rows):
+        weights = counts[whole.person, at : at + rows] * whole.mass[:, None]
+        blocks.append(weighted(whole.scores, whole.truth, weights))
 
     return joined_samples(blocks)
+
+
+@functools.lru_cache(maxsize=512)
+def balance_drawn(trial: Trial) -> np.ndarray:
+    """`bootstrapped(trial).balanced_accuracy`, without the rest of it, shape (RESAMPLES,)."""
+    whole = drawable(trial)
+    counts = drawn_people(whole.people).T.astype(np.float64)
+    shares = []
+    for positive in (True, False):
+        asked = whole.truth == positive
+        right = asked & ((whole.scores > 0) == positive)
+        those, all_of = (
+            np.bincount(whole.person, whole.mass * images, minlength=whole.people)
+            for images in (right, asked)
+        )
+        with np.errstate(invalid="ignore"):
+            shares.append((counts @ those) / (counts @ all_of))
+
+    drawn: np.ndarray = (shares[0] + shares[1]) / 2
+
+    return drawn
 
 
 @functools.lru_cache(maxsize=4)

@@ -178,6 +178,36 @@ def channel_means(output: Tensor, axis: int) -> Tensor:
     return output.mean(others) if others else output
 
 
+def channel_spread(maps: Tensor, axis: int) -> Tensor:
+    """Deviations and maxima of maps over pixels or of an image's tokens, shape (batch, 2 channels).
+
+    The deviation is that of the pixels at hand (n, not n - 1).
+
+    Args:
+        maps: As a stage gives them; images lie on the first axis.
+        axis: On which the channels lie.
+    """
+    others = [number for number in range(1, maps.ndim) if number != axis % maps.ndim]
+    return torch.cat([maps.std(others, correction=0), maps.amax(others)], 1)
+
+
+def maps_of(taken: Tensor, output: Tensor, axis: int) -> tuple[Tensor, int] | None:
+    """The maps or tokens of a stage, and the axis of their channels; None where it has none.
+
+    Of a stage that pools they are what it took.
+
+    Args:
+        taken: What the stage's module took; images lie on the first axis.
+        output: What it gave.
+        axis: Of the channels of the output.
+    """
+    if output.ndim > 2:
+        return output, axis
+    if taken.ndim == 4 and taken.shape[1] == output.shape[1]:
+        return taken, 1
+    return None
+
+
 def matrices(module: nn.Module) -> list[str]:
     """Names of the weights that a convolution, a linear layer or attention multiplies by.
 

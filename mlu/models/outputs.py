@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mlu.data.split import Split
-from mlu.models.network import Network, channel_means
+from mlu.models.network import Network, channel_means, channel_spread, maps_of
 from mlu.system.collectives import all_gather, round_robin
 
 _IMAGES_AT_ONCE = 512
+
+_LOGITS, _MEANS, _SPREAD = "logits", "means", "spread"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Outputs:
         stages: By the name of each stage of the body, in order, the means of its channels over an
             image's pixels or tokens, float32, shape (images, channels); the last are the features
             that the head reads. Empty where they were not kept.
+        spreads: Of the stages that have maps or tokens, the deviations and then the maxima of the
+            same channels, float32, shape (images, 2 channels).
         traced: Rows that the stages are of, ascending; None where they are of all images.
     """
 
@@ -36,6 +40,7 @@ class Outputs:
     known: Tensor
     identities: np.ndarray
     stages: Mapping[str, Tensor] = field(default_factory=dict)
+    spreads: Mapping[str, Tensor] = field(default_factory=dict)
     traced: Tensor | None = None
 
     def __len__(self) -> int:
@@ -43,9 +48,10 @@ class Outputs:
 
     def subset(self, rows: Tensor) -> "Outputs":
         """The given images; without stages where these are of some images only."""
-        stages = {}
+        stages, spreads = {}, {}
         if self.traced is None:
             stages = {name: means[rows] for name, means in self.stages.items()}
+            spreads = {name: spread[rows] for name, spread in self.spreads.items()}
 
         return Outputs(
             self.logits[rows],
@@ -53,34 +59,46 @@ class Outputs:
             self.known[rows],
             self.identities[rows.numpy()],
             stages,
+            spreads,
         )
 
     def with_stages(self) -> "Outputs":
         """The images whose stages were kept."""
         if self.traced is None:
             return self
-        return replace(self.subset(self.traced), stages=self.stages)
+        return replace(self.subset(self.traced), stages=self.stages, spreads=self.spreads)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of the images of a split, on the CPU.
+
+    Attributes:
+        logits: Of all of them, shape (images, labels).
+        stages: `Outputs.stages` of those that were watched.
+        spreads: `Outputs.spreads` of those.
+    """
+
+    logits: Tensor
+    stages: Mapping[str, Tensor] = field(default_factory=dict)
+    spreads: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
     """Logits and features of all images of a split, without augmentation, on the CPU. One pass."""
     last = list(net.stages)[-1]
-    logits, stages = trace(net, split, [last])
-    return logits, stages[last]
+    said = trace(net, split, [last])
+    return said.logits, said.stages[last]
 
 
-def respond_by_stage(
-    net: Network, split: Split, traced: Tensor | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits of all images, and `Outputs.stages` of the images `traced`, otherwise as `respond`."""
+def respond_by_stage(net: Network, split: Split, traced: Tensor | None = None) -> Answers:
+    """Logits of all images, and stages of the images `traced`, otherwise as `respond`."""
     return trace(net, split, list(net.stages), traced)
 
 
 @torch.no_grad()
-def trace(
-    net: Network, split: Split, watched: list[str], traced: Tensor | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and of each stage that is watched the means of its channels.
+def trace(net: Network, split: Split, watched: list[str], traced: Tensor | None = None) -> Answers:
+    """Logits, and of each stage that is watched the means, deviations and maxima of its channels.
 
     Leaves the network in evaluation mode.
 
@@ -88,7 +106,7 @@ def trace(
         net: To ask.
         split: All its images are passed through.
         watched: Names of stages.
-        traced: Rows of the images whose means are kept, ascending; None for all.
+        traced: Rows of the images of which that is kept, ascending; None for all.
     """
     device = next(net.parameters()).device
     net.eval()
@@ -99,7 +117,11 @@ def trace(
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        seen[name] = channel_means(output, net.stages[name].axis)
+        axis = net.stages[name].axis
+        seen[f"{name} {_MEANS}"] = channel_means(output, axis)
+        maps = maps_of(inputs[0], output, axis)
+        if maps is not None:
+            seen[f"{name} {_SPREAD}"] = channel_spread(*maps)
 
     hooks = [
         net.body.get_submodule(net.stages[name].module).register_forward_hook(partial(keep, name))
@@ -107,36 +129,66 @@ def trace(
     ]
     rows_of = torch.arange(len(split)).split(_IMAGES_AT_ONCE)
     batches = zip(rows_of, wanted.split(_IMAGES_AT_ONCE), strict=True)
-    found: dict[int, list[Tensor]] = {}
+    found: dict[int, dict[str, Tensor]] = {}
     try:
         for number, ((rows, now), mine) in enumerate(round_robin(batches)):
             if mine:
                 logits = net(split[rows].images.to(device))
-                means = [seen[name][now.to(device)] for name in watched]
-                found[number] = [values.float().cpu() for values in (logits, *means)]
+                kept = {name: values[now.to(device)] for name, values in seen.items()}
+                said = {_LOGITS: logits, **kept}
+                found[number] = {name: values.float().cpu() for name, values in said.items()}
     finally:
         for hook in hooks:
             hook.remove()
 
-    logits, *means_of = map(torch.cat, zip(*all_gather(found), strict=True))
+    batches_of = all_gather(found)
+    whole = {name: torch.cat([said[name] for said in batches_of]) for name in batches_of[0]}
 
-    return logits, dict(zip(watched, means_of, strict=True))
+    return Answers(
+        whole[_LOGITS],
+        {name: whole[f"{name} {_MEANS}"] for name in watched},
+        {name: whole[key] for name in watched if (key := f"{name} {_SPREAD}") in whole},
+    )
 
 
-def outputs_of(
-    split: Split,
-    logits: Tensor,
-    stages: Mapping[str, Tensor] | None = None,
-    traced: Tensor | None = None,
-) -> Outputs:
-    return Outputs(logits, split.targets, split.known, split.identities, stages or {}, traced)
+def outputs_of(split: Split, said: Answers, traced: Tensor | None = None) -> Outputs:
+    """What a network says of a split's images, with their targets.
+
+    Args:
+        split: The images.
+        said: Of all of them.
+        traced: Rows of those of which the stages are; None for all.
+    """
+    return Outputs(
+        said.logits,
+        split.targets,
+        split.known,
+        split.identities,
+        said.stages,
+        said.spreads,
+        traced,
+    )
 
 
 def joined_outputs(*parts: Outputs) -> Outputs:
-    """One after another, without stages."""
+    """One after another, with the stages that all of them have of all their images."""
+    whole = [
+        part if part.traced is None else replace(part, stages={}, spreads={}) for part in parts
+    ]
+    stages, spreads = (
+        {
+            name: torch.cat([getattr(part, kind)[name] for part in whole])
+            for name in getattr(whole[0], kind)
+            if all(name in getattr(part, kind) for part in whole)
+        }
+        for kind in ("stages", "spreads")
+    )
+
     return Outputs(
         torch.cat([part.logits for part in parts]),
         torch.cat([part.targets for part in parts]),
         torch.cat([part.known for part in parts]),
         np.concatenate([part.identities for part in parts]),
+        stages,
+        spreads,
     )

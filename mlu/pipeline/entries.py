@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlu.models.network import Network
-from mlu.models.outputs import Outputs, outputs_of
+from mlu.models.outputs import Answers, Outputs, outputs_of
 from mlu.models.weight_files import read_weights
 from mlu.models.weights import load_trained
 from mlu.pipeline.context import Context
@@ -19,7 +19,7 @@ from mlu.system.store import PROGRESS, Entry
 from mlu.training.devices import device_name
 from mlu.training.meter import Cost, Meter
 
-_WEIGHTS = "weights.safetensors"
+_WEIGHTS, _SPREAD = "weights.safetensors", "spread"
 
 Making = Callable[[Path], tuple[Network, Meter]]
 """Trains a network, given where a training may keep how far it has come."""
@@ -77,9 +77,12 @@ def cached_model(
 def write_outputs(file: Path, said: Outputs) -> None:
     """Write the logits of one split, and what its stages gave."""
     # By number, since the file does not keep their order.
-    numbered = {
-        f"{number} {stage}": means for number, (stage, means) in enumerate(said.stages.items())
-    }
+    numbered = {}
+    for number, (stage, means) in enumerate(said.stages.items()):
+        numbered[f"{number} {stage}"] = means
+        if stage in said.spreads:
+            numbered[f"{number} {stage} {_SPREAD}"] = said.spreads[stage]
+
     write_tensors(file, {"logits": said.logits, **numbered})
 
 
@@ -102,10 +105,13 @@ def opened_model(context: Context, entry: Entry) -> Model:
                 f"{tuple(split.targets.shape)} is needed"
             )
 
-        numbered = sorted(said, key=lambda stage: int(stage.split()[0]))
-        stages = {stage.split()[1]: said[stage] for stage in numbered}
+        stages, spreads = {}, {}
+        for key in sorted(said, key=lambda key: int(key.split()[0])):
+            _, stage, *spread = key.split()
+            (spreads if spread else stages)[stage] = said[key]
+
         traced = exposed_rows(split, context) if stages else None
-        outputs[name] = outputs_of(split, logits, stages, traced)
+        outputs[name] = outputs_of(split, Answers(logits, stages, spreads), traced)
 
     return Model(net.eval(), outputs, Cost(**entry.facts, cached=not entry.fresh))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlu.attacks.contract import Attack, Shadows, Victim
+from mlu.attacks.contract import PROXY, Attack, Shadows, Victim
 from mlu.methods.retrain import Retrain
 from mlu.metrics.findings import Evidence, Finding, Recovery, Trial
 from mlu.metrics.trials import roc
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 EVIDENCE_FILE = "evidence.npz"
 
 _KINDS = {kind.__name__: kind for kind in (Trial, Recovery)}
-
-PROXY = "proxy"
-"""Stands for a model: what the retained labels tell by themselves."""
 
 ROC_PATHS = ("mia/combined", "lira", "ulira", "rmia")
 """Attacks whose curves are drawn."""
@@ -93,6 +90,7 @@ def victim_of(context: Context, model: Model, models: Models) -> Victim:
     return Victim(
         net=model.net,
         task=context.task,
+        labels=context.data.labels,
         request=context.request,
         splits=context.data.splits,
         outputs=model.outputs,
@@ -200,7 +198,8 @@ def evidence_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The inverse of `arrays_of`."""
     parts: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name in arrays:
-        kind, path, field = name.split(":")
+        kind, rest = name.split(":", 1)
+        path, field = rest.rsplit(":", 1)
         parts.setdefault((kind, path), {})[field] = arrays[name]
     return {path: _KINDS[kind](**part) for (kind, path), part in parts.items()}
 
@@ -215,15 +214,11 @@ def digest_of(net: Network) -> str:
 
 def findings_of(attack: Attack[Any], exposure: Exposure) -> dict[str, list[Finding]]:
     """Every figure of one attack, by the name of the model."""
-    reference = exposure.get("retrain")
-    findings = {}
-    for name, evidence in exposure.items():
-        found = [*attack.conclude(evidence)]
-        if name != PROXY:
-            found += attack.compare(evidence, reference)
-        findings[name] = [finding.under("attack") for finding in found]
-
-    return findings
+    by_model = attack.findings(exposure)
+    return {
+        name: [finding.under("attack") for finding in findings]
+        for name, findings in by_model.items()
+    }
 
 
 def united_evidence(exposures: Iterable[Exposure]) -> Exposure:

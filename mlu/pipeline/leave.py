@@ -31,7 +31,14 @@ from mlu.runs.layout import (
 )
 from mlu.runs.pictures import distribution_picture, recovery_picture, roc_picture, stage_picture
 from mlu.runs.read import Run
-from mlu.runs.tables import attack_table, run_table, show_table
+from mlu.runs.tables import (
+    attack_table,
+    reading_notes,
+    run_table,
+    show_line,
+    show_table,
+    text_of,
+)
 from mlu.system.disk import write_tensors
 from mlu.system.owned import Owned
 from mlu.system.terminal import spared
@@ -91,6 +98,8 @@ def show(run: Run, histograms: Histograms, exposure: Exposure) -> None:
         show_table(run_table(run))
         if run.attack_rows:
             show_table(attack_table(run))
+            for line in reading_notes(run):
+                show_line(text_of(line))
 
     log.info("results in %s", run.folder)
 

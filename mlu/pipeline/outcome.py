@@ -63,6 +63,7 @@ def results_of(
         measured={model: measured_of(cost) for model, cost in costs.items()},
         metrics=metrics_of(findings),
         missing={path: reason for path, reason in reasons.items() if reason is not None},
+        chosen=chosen_of(findings),
     )
 
 
@@ -144,6 +145,15 @@ def metrics_of(findings: Iterable[Finding]) -> dict[str, float | None]:
     refuse_infinite_figures(metrics)
 
     return metrics
+
+
+def chosen_of(findings: Iterable[Finding]) -> dict[str, Mapping[str, str]]:
+    """Path without the metric -> what was chosen to give the figures there."""
+    return {
+        finding.path.rpartition("/")[0]: finding.chosen
+        for finding in findings
+        if finding.chosen is not None
+    }
 
 
 def refuse_infinite_figures(metrics: Mapping[str, float | None]) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mlu.data.split import Split, people_drawn
 from mlu.models.network import Network
-from mlu.models.outputs import Outputs, outputs_of, respond, respond_by_stage
+from mlu.models.outputs import Answers, Outputs, outputs_of, respond, respond_by_stage
 from mlu.pipeline.context import Context
 from mlu.system.errors import UserError
 
@@ -14,7 +14,7 @@ EXPOSED = ("validation", "test")
 """Splits of which the output of every stage is kept: an attacker learns and is judged on them."""
 
 EXPOSED_IMAGES = 20_000
-"""Of each of them at most; people are drawn where there are more. A resnet50 gives 16 KB each."""
+"""Of each of them at most; people are drawn where there are more. A resnet50 gives 48 KB each."""
 
 
 def outputs_by_split(
@@ -34,17 +34,17 @@ def outputs_by_split(
     net.to(context.device)
     outputs = {}
     for name, split in context.data.splits.items():
+        traced = None
         if name in exposed:
             traced = exposed_rows(split, context)
-            logits, stages = respond_by_stage(net, split, traced)
+            said = respond_by_stage(net, split, traced)
         else:
-            traced, stages = None, None
-            logits, _ = respond(net, split)
+            said = Answers(respond(net, split)[0])
 
-        if not logits.isfinite().all():
+        if not said.logits.isfinite().all():
             raise UserError(f"the model's outputs are not finite; {remedy}")
 
-        outputs[name] = outputs_of(split, logits, stages, traced)
+        outputs[name] = outputs_of(split, said, traced)
 
     return outputs
 

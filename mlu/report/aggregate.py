@@ -13,12 +13,8 @@ from mlu.runs.results import Figure
 _LEVEL = 0.95
 MARGIN = 0.05
 """Most that the strongest reader may find above Retrain of a method that has forgotten."""
-_READERS = ("features", "features/mlp", "outputs", "outputs/mlp", "output", "output/mlp")
-"""Views and attackers of attribute inference among which the strongest is looked for; the first is
-the headline."""
 STRONGEST = "attack/aia/strongest/excess"
-"""Path, after the model's, of what the strongest reader finds above Retrain: no run knows it, only
-`cell`."""
+"""Path, after the model's, of what the strongest reader finds above Retrain."""
 _TRAINED = ("original", "retrain")
 """Stages of which the seconds are those of a training."""
 
@@ -121,16 +117,12 @@ def cell(
     Args:
         runs: That differ in nothing else that matters to this number; the latest of each seed that
             has it counts.
-        path: As in `results.json`, or one that ends in STRONGEST.
+        path: As in `results.json`.
         limits: Least and largest number possible.
         seeds: That other rows have: one that lacks here is a hole.
         gaps: Jobs of the same kind that left nothing.
     """
     runs, seeds, gaps = tuple(runs), tuple(seeds), tuple(gaps)
-    if path.endswith(STRONGEST):
-        paths = [path.replace("strongest", reader) for reader in _READERS]
-        return strongest([cell(runs, of_reader, limits, seeds, gaps) for of_reader in paths])
-
     found = by_seed(runs, path)
     known = [pair for pair in found.values() if pair[1].value is not None]
     holes = holes_in(found, seeds, gaps)
@@ -167,26 +159,6 @@ def holes_in(
     ]
 
     return (*holes, *([failed[None]] if None in failed else []))
-
-
-def strongest(readers: Sequence[Cell]) -> Cell:
-    """The reader that finds most, with an interval that holds for the most that any of them finds.
-
-    Its ends are the highest of all readers' ends: that no reader finds more than x is shown where
-    it is shown of each.
-    """
-    known = [found for found in readers if found.value is not None]
-    if not known:
-        return readers[0]
-
-    best = max(known, key=lambda found: -np.inf if found.value is None else found.value)
-    ends = [found.interval for found in known if found.interval is not None]
-    if len(ends) < len(known):
-        return replace(best, interval=None)
-
-    highest = Interval(max(end.low for end in ends), max(end.high for end in ends), ends[0].kind)
-
-    return replace(best, interval=highest)
 
 
 def shortened(holes: Sequence[str]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from mlu.report.tables import (
     FEATURES,
     KEPT,
     LESS_WORK,
+    LINEAR,
     NATS,
     OUTPUT,
     PERCENT,
@@ -36,7 +37,6 @@ from mlu.report.tables import (
     TIME,
     TIMES,
     WORK,
-    WORST,
     Column,
     Row,
     Table,
@@ -123,7 +123,7 @@ _ATTACKED = (
         about="read from the forgotten output alone",
     ),
     EXCESS,
-    WORST,
+    LINEAR,
     Column(
         "MIA",
         "{model}/attack/mia/combined/folded_balanced_accuracy",
@@ -318,7 +318,7 @@ def sensitivity_tables(setting: Setting) -> list[Table]:
 
 def grid_table(setting: Setting, reading: str, mode: str, groups: Sequence[Group]) -> Table:
     """One row for each pair of epsilon and phi of either side."""
-    attacks = [column for column in (EXCESS, WORST) if measured(setting, column)]
+    attacks = [column for column in (EXCESS, LINEAR) if measured(setting, column)]
     columns = (*_SENSITIVITY, *attacks)
     rows = [
         *(reference_row(setting, model, columns) for model in REFERENCES),
@@ -417,7 +417,7 @@ def rows_without_paper(setting: Setting, columns: Sequence[Column]) -> Iterator[
 def correlation_table(family: Sequence[Setting]) -> Table:
     """Residue by how entangled the labels of the drawn faces are."""
     settings = [made_for("appendix_correlation", setting) for setting in family]
-    first, columns = settings[0], (KEPT, OUTPUT, EXCESS, WORST)
+    first, columns = settings[0], (KEPT, OUTPUT, EXCESS, LINEAR)
 
     rows = []
     for setting in sorted(settings, key=correlation_of):
@@ -443,7 +443,7 @@ def correlation_table(family: Sequence[Setting]) -> Table:
 def requests_table(family: Sequence[Setting]) -> Table:
     """Utility and residue request after request, and when all come at once."""
     settings = [made_for("requests", setting) for setting in family]
-    first, columns = settings[0], (KEPT, OUTPUT, EXCESS, WORST, TIME, FASTER)
+    first, columns = settings[0], (KEPT, OUTPUT, EXCESS, LINEAR, TIME, FASTER)
 
     rows = []
     for setting in settings:

@@ -1,12 +1,13 @@
 """The parts of a table, and the general one that each setting has."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mlu.report.aggregate import STRONGEST, Better, Cell, cell, has_forgotten, winner, without
+from mlu.report.aggregate import Better, Cell, cell, has_forgotten, winner, without
 from mlu.report.groups import Group, Setting
 from mlu.runs.read import Run
 from mlu.runs.results import RETAINED_LABELS
+from mlu.runs.room import without_room
 from mlu.runs.rows import STEPS, AttackColumn, declared_by_any, shipped
 
 
@@ -133,24 +134,21 @@ def escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-EXCESS = next(
-    attack_column(column)
-    for attack in shipped().values()
-    for column in attack.columns
-    if column.unit == "points"
-)
-"""What the headline reader finds above Retrain."""
+def shipped_column(figure: str) -> Column:
+    """The column of a figure that an attack of the package declares."""
+    columns = (column for attack in shipped().values() for column in attack.columns)
+    return next(attack_column(column) for column in columns if column.figure == figure)
 
-WORST = Column(
-    "strongest reader above Retrain",
-    f"{{model}}/{STRONGEST}",
-    POINTS,
-    "the largest excess over Retrain of two attackers that read the output, all outputs and the "
-    "features",
-    better="low",
-    floor=0,
-    open_to_all=True,
-)
+
+EXCESS = replace(shipped_column("aia/strongest/excess"), better="low", floor=0, open_to_all=True)
+"""What the strongest reader finds above Retrain, from outputs or features."""
+
+SAME_READER = shipped_column("aia/same_reader/excess")
+"""The largest excess of any one reader over itself."""
+
+LINEAR = shipped_column("aia/features/excess")
+"""What the logistic regression of the paper finds above Retrain, from features."""
+
 KEPT = Column(
     "retained accuracy",
     RETAINED % "test",
@@ -212,7 +210,7 @@ def general(setting: Setting) -> Table:
     rows = [reference_row(setting, model, columns) for model in ("original", "retrain", "random")]
     rows += [method_row(setting, group, columns) for group in setting.methods]
 
-    notes = []
+    notes = list(without_room(setting.forget, lambda path: lower_end(setting, path)))
     proxy = cell(setting.runs, RETAINED_LABELS, PERCENT.limits)
     if proxy.value is not None:
         notes.append(
@@ -231,14 +229,18 @@ def general(setting: Setting) -> Table:
     )
 
 
+def lower_end(setting: Setting, path: str) -> float | None:
+    """The lower end of the interval of a figure over all runs of a setting."""
+    interval = cell(setting.runs, path).interval
+    return None if interval is None else interval.low
+
+
 def attack_columns(setting: Setting) -> Iterator[Column]:
-    """The columns of all attacks; the strongest reader stands beside the headline reader."""
+    """The columns of all attacks."""
     for attack in declared_by_any(run.attacks for run in setting.runs).values():
         for declared in attack.columns:
             column = attack_column(declared)
-            yield column
-            if column.path == EXCESS.path:
-                yield WORST
+            yield EXCESS if column.path == EXCESS.path else column
 
 
 def any_value(row: Row) -> bool:
@@ -289,7 +291,7 @@ def method_row(
 ) -> Row:
     """The runs of a group; it lacks the seeds that other groups have."""
     cells = tuple(number_of(setting, group, column) for column in columns)
-    forgotten = has_forgotten(number_of(setting, group, WORST))
+    forgotten = has_forgotten(number_of(setting, group, EXCESS))
     return Row(group.title, cells, spread(columns, paper), forgotten)
 
 

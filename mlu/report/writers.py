@@ -25,12 +25,12 @@ RULES = (
     "that. Where all seeds agree exactly it is the mean of the runs' own intervals; with one "
     "seed, that run's own, which knows only the sample of people in its test split. Seeds "
     "share one data set: no interval speaks for another. Those of shares end at 0 and 100 %.",
-    "A method counts as forgotten where, with 95 % confidence, none of our readers finds more "
-    f"than {100 * MARGIN:g} points of balanced accuracy above what it finds on Retrain, as not "
-    "forgotten where one surely finds more, else as not shown. Readers are a logistic "
-    "regression and a perceptron on the forgotten output, all outputs and the features. The "
-    "strongest is the one that finds most; the interval beside it ends as high as any "
-    "reader's, and choosing the highest errs towards more.",
+    "A method counts as forgotten where, with 95 % confidence, the strongest reader finds at most "
+    f"{100 * MARGIN:g} points of balanced accuracy more than the strongest reader of Retrain, as "
+    "not forgotten where it surely finds more, else as not shown. Each model is read by the one "
+    "of a panel of readers that tells best, of people held out from it, what is to be forgotten: "
+    "from outputs or from features, whichever shows more. Of several labels the one counts that "
+    "shows most.",
     "Bold is the best of a column, and only where its interval touches that of no rival. "
     "Rivals are the methods, not original, Retrain or random weights; for what is kept and "
     "what it costs only methods that have forgotten, since not to forget is no way to keep "

@@ -13,6 +13,7 @@ from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
 from mlu.runs.model import config_of, label_facts_of, need
 from mlu.runs.read import Run, job_of
 from mlu.runs.results import RETAINED_LABELS, Figure
+from mlu.runs.room import without_room
 from mlu.runs.typed import as_json
 from mlu.system.errors import UserError, first_line
 from mlu.system.store import checksum, now
@@ -162,6 +163,7 @@ def not_claimed(run: Run, weights: Path) -> Iterator[str]:
         yield f"Nothing is known of attacks that were not run: {'; '.join(missing)}."
 
     yield proxy(run)
+    yield from without_room(run.results.run.forget_label, lambda path: run.figure(path).low)
     yield (
         "Training images and their labels were not deleted, nor were other copies of the original "
         "model: whoever holds them can learn the label again."

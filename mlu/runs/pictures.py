@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from mlu.metrics.findings import Recovery
+from mlu.metrics.strongest import NETWORK_READERS, READERS
 from mlu.runs.layout import Histograms
 from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, tidy
 
@@ -134,7 +135,10 @@ def attacked_stages(metrics: Mapping[str, float | None]) -> list[str]:
 
     stages = []
     for part in dict.fromkeys(parts):
-        if f"{start}{part}/balanced_accuracy" in metrics and part != "mlp":
+        if f"{start}{part}/balanced_accuracy" in metrics and part not in (
+            *READERS,
+            *NETWORK_READERS,
+        ):
             stages.append(part)
 
     return stages

@@ -9,7 +9,9 @@ from mlu.runs.rows import attack_of
 from mlu.runs.typed import as_json, can_be, field_types, typed
 from mlu.system.errors import UserError, did_you_mean
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)
+"""Schemas that are read. The first had nothing under `chosen`, and no label of an attack."""
 
 RETAINED_LABELS = "proxy/attack/aia/folded_balanced_accuracy"
 """Path of how well the true retained labels tell the forgotten one, without any model."""
@@ -85,6 +87,8 @@ class Results:
         measured: Where the seconds of each model come from.
         metrics: Figures by their path, with `/low` and `/high` for the ends of intervals.
         missing: Path -> why there is no figure.
+        chosen: Path, without the metric -> what was chosen among several to give these figures:
+            `label`, `reader`, `place`.
     """
 
     schema: int = SCHEMA
@@ -96,6 +100,7 @@ class Results:
     measured: Mapping[str, Measured | None]
     metrics: Mapping[str, float | None]
     missing: Mapping[str, str]
+    chosen: Mapping[str, Mapping[str, str]]
 
     def to_json(self) -> dict[str, Any]:
         """The content of `results.json`."""
@@ -111,15 +116,16 @@ class Results:
         """
         if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
             raise ValueError("it does not describe a run")
-        if content.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is {content.get('schema')!r}, this report reads {SCHEMA}")
+        if content.get("schema") not in READABLE:
+            known = " and ".join(map(str, READABLE))
+            raise ValueError(f"its schema is {content.get('schema')!r}, this version reads {known}")
 
         for name, kind in field_types(RunFacts).items():
             if not can_be(content["run"].get(name), kind):
                 raise ValueError(f"run/{name} is {content['run'].get(name)!r:.80}")
 
         found = dict(content)
-        for name in ("seconds", "work", "measured", "metrics", "missing"):
+        for name in ("seconds", "work", "measured", "metrics", "missing", "chosen"):
             found[name] = content.get(name) or {}
             if not can_be(found[name], field_types(cls)[name]):
                 raise ValueError(f"its {name} is {found[name]!r:.80}")

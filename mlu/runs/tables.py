@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlu.runs.read import Run
+from mlu.runs.room import PLACES, without_room
 from mlu.runs.rows import STEPS, AttackRow, declared_by_any
 from mlu.system.errors import printable
 
@@ -148,6 +149,27 @@ def attack_table(run: Run) -> Table:
         table.add_row(text_of(row.title), *row_texts(row, run.figures))
 
     return table
+
+
+def reading_notes(run: Run) -> list[str]:
+    """Sentences below the table of attacks: which readers are the strongest, and where no room is.
+
+    For labels that are forgotten at once the readers are those of the worst label.
+    """
+    chosen = run.results.chosen
+    lines = []
+    for place, called in PLACES.items():
+        named = []
+        for model in ("retrain", "unlearned"):
+            found = chosen.get(f"{model}/attack/aia/strongest/{place}", {})
+            if "reader" in found:
+                named.append(f"{model} {found['reader']}")
+        if named:
+            lines.append(f"strongest reader of {called}: {', '.join(named)}")
+
+    lows = run.results.run.forget_label, lambda path: run.figure(path).low
+
+    return [*lines, *without_room(*lows)]
 
 
 def row_texts(row: AttackRow, figures: Figures) -> list[str]:

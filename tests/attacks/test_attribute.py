@@ -16,16 +16,17 @@ from mlu.attacks.attribute import (
     NO_CLASSES,
     NO_OTHERS,
     AttributeInference,
-    Cases,
-    Side,
-    attribute_trial,
     views,
 )
+from mlu.attacks.parts import readers, readings
+from mlu.attacks.parts.cases import Cases, Side
+from mlu.attacks.parts.readers import answers_of
+from mlu.attacks.parts.readings import BEYOND, STAGES, Reading
 from mlu.data.base import LabelledImages
 from mlu.data.split import partition, people_drawn
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE, Trial
-from mlu.metrics.trials import TRIAL_METRICS
+from mlu.metrics.trials import TRIAL_METRICS, trial_findings
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 from tests.support.victims import LABELS, outputs, split_of, victim_of
 
@@ -45,16 +46,40 @@ def _few_permutations(monkeypatch):
     monkeypatch.setattr(trials, "PERMUTATIONS", 19)
 
 
-def attacker(images=10_000, strength=1.0, hidden=64, judged="test"):
-    return AttributeInference(images=images, strength=strength, hidden=hidden, judged=judged)
+@pytest.fixture(autouse=True)
+def _two_readers(monkeypatch):
+    """Regression and perceptron in the views that a model releases, for the sake of time.
+
+    The whole panel is tried in tests/attacks/parts.
+    """
+    monkeypatch.setattr(readings, "STANDARD", dict.fromkeys((*VIEWS, BEYOND), readings.OF_OUTPUT))
+
+
+def attacker(images=10_000, strength=1.0, hidden=64, judged="test", **settings):
+    chosen = {"panel": "standard", "insider": False, "weak": 0.01} | settings
+    return AttributeInference(
+        images=images, strength=strength, hidden=hidden, judged=judged, **chosen
+    )
+
+
+def of_first(evidence):
+    """What was found of the first label, under its path without a label; without BEYOND."""
+    found = {path.replace("aia/label/a", "aia"): trial for path, trial in evidence.items()}
+    return {path: trial for path, trial in found.items() if BEYOND not in path}
 
 
 def observe(victim, **settings):
-    return attacker(**settings).observe(victim)
+    return of_first(attacker(**settings).observe(victim))
+
+
+def told_by_labels(victim, **settings):
+    return of_first(attacker(**settings).without_model(victim))
 
 
 def findings(evidence):
-    return {finding.path: finding for finding in attacker().conclude(evidence)}
+    """All figures of trials of the first label, by path without a label."""
+    found = [one for path, trial in evidence.items() for one in trial_findings(path, trial)]
+    return {finding.path: finding for finding in found}
 
 
 def auroc(trial):
@@ -216,7 +241,14 @@ def test_a_view_shows_the_columns_that_it_names():
         "features": said.stages["last"],
     }
     expected |= {f"features/{stage}": means for stage, means in said.stages.items()}
-    torch.testing.assert_close(views(victim, said), expected, rtol=0, atol=0)
+    expected[STAGES] = torch.cat([*said.stages.values()], 1)
+    told = torch.where(said.known, said.targets.double(), 0.5)[:, [1]]
+    expected[BEYOND] = torch.cat([said.stages["last"], told], 1)
+
+    found = views(victim, said)
+    assert found.keys() == expected.keys()
+    for view, numbers in expected.items():
+        np.testing.assert_array_equal(found[view], numbers.double().numpy(), err_msg=view)
 
 
 def test_what_no_single_direction_tells_is_seen_by_the_perceptron_alone():
@@ -241,13 +273,14 @@ def test_a_label_copied_into_one_feature_is_found_by_both_and_nowhere_else():
     assert min(auroc(found[path]) for path in leaks) > 0.9
 
 
-def tries(victim, deep=True):
+def tries(victim, deep=True, **settings):
     """The attack on the features alone."""
     learnt, judged = (
-        Side(victim.outputs[part], victim.outputs[part].stages["last"])
-        for part in ("validation", "test")
+        Side(said, {"one": said.stages["last"].double().numpy()})
+        for said in (victim.outputs[part] for part in ("validation", "test"))
     )
-    return attacker().attack(victim, "one", learnt, judged, deep)
+    asked = [Reading("one", name) for name in readings.OF_OUTPUT[: 1 + deep]]
+    return attacker(**settings).attack(victim, 0, asked, learnt, judged)
 
 
 def covered(make, truth, simulations, deep=False):
@@ -311,7 +344,7 @@ def test_a_rare_label_is_read_as_well_as_a_frequent_one(path, monkeypatch):
     assert abs(rare(0.5, path)) < 3
     assert abs(rare(0.05, path)) < 3
     # Control: without weights it would seem hidden.
-    monkeypatch.setattr(attribute, "compute_sample_weight", lambda how, truth: np.ones(len(truth)))
+    monkeypatch.setattr(readers, "compute_sample_weight", lambda how, truth: np.ones(len(truth)))
     assert rare(0.05, path) < -3
 
 
@@ -335,16 +368,16 @@ def test_an_inverted_output_hides_nothing(task):
     assert_inversion_hides_nothing(victim)
 
 
-def believed(attacker, fit, asked):
+def believed(make, view, fit, asked):
     """Takes the output at its word."""
-    return Trial(asked.seen[:, 0], asked.truth, asked.persons)
+    return asked.seen[view][:, 0]
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "fault"),
     [
-        (attribute, "attribute_trial", believed),
-        (attribute.Oriented, "transform", lambda self, seen: seen),
+        (attribute, "answers_of", believed),
+        (readers.Oriented, "transform", lambda self, seen: seen),
     ],
     ids=["regression", "perceptron"],
 )
@@ -408,7 +441,7 @@ def test_the_answer_on_one_image_does_not_depend_on_the_other_images_of_its_spli
 def test_training_images_are_never_looked_at():
     victim, none = pair(lambda part: informed(100, part)), {"train": None}
     sealed = replace(victim, outputs={**none, **victim.outputs}, splits={**none, **victim.splits})
-    for attack in (attacker().observe, attacker().without_model):
+    for attack in (observe, told_by_labels):
         assert_same(attack(sealed), attack(victim))
 
 
@@ -462,12 +495,10 @@ def test_judged_on_validation_it_never_sees_the_test_split_nor_a_person_twice():
     persons = set(said.identities[half.numpy()])
 
     assert all(not persons & set(trial.persons) for trial in found.values())
-    proxy = attacker(judged="validation").without_model(blind)
+    proxy = told_by_labels(blind, judged="validation")
     assert_same(
         proxy,
-        attacker().without_model(
-            meeting(victim, validation=said.subset(half), test=said.subset(rest))
-        ),
+        told_by_labels(meeting(victim, validation=said.subset(half), test=said.subset(rest))),
     )
 
 
@@ -494,58 +525,18 @@ def test_unknown_targets_are_ignored():
             assert_same(meets(lambda said: spoilt(said, known=True), part), observe(victim))
 
 
-def side_by_side(seed, first, features, persons=None):
-    """One label with features of its own.
-
-    Next to it a frequent one that one feature tells with noise.
-    """
-    said = told(len(first), 100 + seed)
-    targets = torch.cat([first, said.targets[:, :2]], 1)
-    return showing(targets, torch.cat([features, said.stages["last"]], 1), seed, persons)
-
-
-def seldom(seed):
-    said = told(1500, seed, 2.0, 0.05)
-    return side_by_side(seed, said.targets[:, :1], said.stages["last"])
-
-
-def personal(seed):
-    person = np.arange(60).repeat(5)
-    return side_by_side(seed, labels(60, seed)[person, :1], noise(seed, 60, 40)[person], person)
-
-
-def lonely(seed, persons):
-    """On the validation split the first label is true of so many people."""
-    said = replace(told(400, seed, column=1), identities=np.arange(400) // 20)
-    if seed == 0:
-        said.targets[:, 0] = torch.from_numpy(said.identities < persons).float()
-    return said
-
-
-@pytest.mark.parametrize(
-    ("make", "column"),
-    [
-        pytest.param(lambda part: told(400, part, column=0), 0, id="first"),
-        pytest.param(lambda part: told(400, part, column=1), 1, id="second"),
-        pytest.param(seldom, 0, id="rare, but told better"),
-        pytest.param(personal, 1, id="not one that is read off who somebody is"),
-        pytest.param(lambda part: lonely(part, 0), 1, id="not one that nobody has"),
-        pytest.param(lambda part: lonely(part, 1), 1, id="not one that cannot be tried on others"),
-        pytest.param(lambda part: lonely(part, 19), 1, id="nor one that but one person lacks"),
-    ],
-)
-def test_of_several_forgotten_labels_the_one_is_attacked_that_validation_images_tell_best(
-    make, column
-):
-    victim = pair(make, request=TWO)
-    swapped = changed(victim, "test", targets=victim.outputs["test"].targets[:, [1, 0, 2]])
-    found, other = tries(victim), tries(swapped)
-    assert_same(
-        found, tries(replace(victim, request=ForgetRequest((column,), tuple({0, 1, 2} - {column}))))
-    )
-    for path, trial in found.items():
-        np.testing.assert_array_equal(trial.scores, other[path].scores)
-        assert not np.array_equal(trial.truth, other[path].truth)
+def test_each_forgotten_label_is_read_for_itself():
+    victim = pair(lambda part: informed(200, part), request=TWO)
+    found = attacker().observe(victim)
+    assert {path.split("/")[2] for path in found} == {"a", "b"}
+    for column, label in enumerate("ab"):
+        alone = replace(victim, labels=tuple("abc"), request=ForgetRequest((column,), (2,)))
+        # All logits but the forgotten output are the same as for one label alone.
+        for view in ("outputs", "features", "features/mlp"):
+            path = f"aia/label/{label}/{view}"
+            np.testing.assert_array_equal(
+                found[path].scores, attacker().observe(alone)[path].scores
+            )
 
 
 @pytest.mark.parametrize("rarer", [0, 1])
@@ -580,13 +571,17 @@ def test_where_a_class_does_not_occur_every_figure_is_missing_with_the_reason(pa
 
     found = observe(victim)
     assert found == dict.fromkeys(PATHS, NO_CLASSES)
-    assert attacker().without_model(victim) == {"aia": NO_CLASSES, "aia/mlp": NO_CLASSES}
-    for figures in (attacker().conclude(found), attacker().compare(found, found)):
-        assert {(finding.value, finding.missing) for finding in figures} == {(None, NO_CLASSES)}
+    assert told_by_labels(victim) == {"aia": NO_CLASSES, "aia/mlp": NO_CLASSES}
+    models = {"original", "retrain", "unlearned"}
+    exposure = dict.fromkeys(models, attacker().observe(victim))
+    figures = attacker().findings(exposure | {"proxy": attacker().without_model(victim)})
+    for name, found in figures.items():
+        assert {(finding.value, finding.missing) for finding in found} == {(None, NO_CLASSES)}
+        assert len({finding.path for finding in found}) == len(found), name
 
-    assert list(findings(found)) == [
-        f"{path}/{metric}" for path in PATHS for metric in TRIAL_METRICS
-    ]
+    paths = [finding.path for finding in figures["original"]]
+    for metric in TRIAL_METRICS:
+        assert {f"aia/label/a/features/{metric}", f"aia/features/{metric}"} <= {*paths}
 
 
 def test_without_a_model_the_true_retained_labels_tell_what_they_tell():
@@ -596,7 +591,7 @@ def test_without_a_model_the_true_retained_labels_tell_what_they_tell():
         return torch.where(said.known, said.targets.double(), 0.5)[:, 1:]
 
     victim = pair(lambda part: informed(1500, part))
-    found = attacker().without_model(replace(victim, outputs={}))
+    found = told_by_labels(replace(victim, outputs={}))
     assert_same(
         found,
         {"aia": written_out(victim, look), "aia/mlp": written_out(victim, look, hidden=64)},
@@ -606,12 +601,12 @@ def test_without_a_model_the_true_retained_labels_tell_what_they_tell():
     # Control: next to other images' labels they tell nothing.
     test = victim.outputs["test"]
     moved = torch.cat([test.targets[:, :1].roll(1, 0), test.targets[:, 1:]], 1)
-    assert not tells(attacker().without_model(changed(victim, "test", targets=moved))["aia"])
+    assert not tells(told_by_labels(changed(victim, "test", targets=moved))["aia"])
 
 
 def test_without_a_model_classes_that_exclude_each_other_tell_nothing_new():
     victim = pair(lambda part: informed(60, part, task=SingleLabel()), task=SingleLabel())
-    found = attacker().without_model(victim)
+    found = told_by_labels(victim)
     assert found == {"aia": NO_OTHERS, "aia/mlp": NO_OTHERS}
     figures = findings(found)
     assert list(figures) == [f"{path}/{metric}" for path in found for metric in TRIAL_METRICS]
@@ -633,13 +628,10 @@ def test_answers_that_are_sure_keep_their_order():
         )
 
     victim = pair(apart)
-    learnt, judged = (
-        Side(victim.outputs[part], victim.outputs[part].stages["last"])
-        for part in ("validation", "test")
-    )
-    (trial,) = attacker(strength=1e6).attack(victim, "one", learnt, judged, deep=False).values()
+    (trial,) = tries(victim, deep=False, strength=1e6).values()
+    seen = victim.outputs["test"].stages["last"][:, 0]
     assert np.abs(trial.scores).max() > 100
-    assert np.array_equal(trial.scores.argsort(), judged.seen[:, 0].argsort())
+    assert np.array_equal(trial.scores.argsort(), seen.argsort())
 
 
 class Certain:
@@ -654,29 +646,103 @@ class Certain:
 
 
 def test_a_probability_of_0_or_1_is_a_finite_score():
-    cases = Cases(np.array([[-1.0], [1.0]]), np.array([False, True]), np.array([0, 1]))
-    trial = attribute_trial(Certain(), cases, cases)
+    seen = {"one": np.array([[-1.0], [1.0]])}
+    cases = Cases(seen, np.array([False, True]), np.array([0, 1]))
     sure = math.log((1 - 1e-12) / 1e-12)
-    assert trial.scores == pytest.approx([-sure, sure], abs=1e-4)
+    assert answers_of(Certain, "one", cases, cases) == pytest.approx([-sure, sure], abs=1e-4)
+
+
+def exposure_of(**victims):
+    """Evidence of each model, and of none."""
+    found = {name: attacker().observe(victim) for name, victim in victims.items()}
+    return found | {"proxy": attacker().without_model(next(iter(victims.values())))}
+
+
+def figures_of(exposure):
+    """By model and path."""
+    return {
+        name: {finding.path: finding for finding in found}
+        for name, found in attacker().findings(exposure).items()
+    }
 
 
 def test_what_exceeds_retrain_is_the_difference_of_what_both_tell():
     weak, strong = (
-        observe(pair(lambda part, signal=signal: informed(200, part, signal)))
-        for signal in (0.5, 3.0)
+        pair(lambda part, signal=signal: informed(200, part, signal)) for signal in (0.5, 3.0)
     )
-    for reference in (weak, strong):
-        found = list(attacker().compare(strong, reference))
-        assert [finding.path for finding in found] == [f"{path}/excess" for path in PATHS]
-        for path, finding in zip(PATHS, found, strict=True):
-            folded = [abs(balanced(evidence[path]) - 0.5) for evidence in (strong, reference)]
+    found = figures_of(exposure_of(retrain=weak, unlearned=strong))
+    theirs, ours = (observe(victim) for victim in (weak, strong))
+    for path in PATHS:
+        folded = [abs(balanced(evidence[path]) - 0.5) for evidence in (ours, theirs)]
+        for start in ("aia/label/a", "aia"):
+            finding = found["unlearned"][f"{path.replace('aia', start)}/excess"]
             assert finding.value == pytest.approx(folded[0] - folded[1], abs=1e-12)
             assert finding.low <= finding.value <= finding.high
-            assert reference is weak or finding.low == finding.high == 0
 
-    assert {(finding.value, finding.missing) for finding in attacker().compare(strong, None)} == {
+    none = figures_of(exposure_of(unlearned=strong))["unlearned"]
+    assert {(one.value, one.missing) for path, one in none.items() if path.endswith("/excess")} == {
         (None, NO_REFERENCE)
     }
+
+
+def test_retrain_handed_in_exceeds_itself_by_exactly_nothing():
+    victim = pair(lambda part: informed(200, part), request=TWO)
+    found = figures_of(exposure_of(retrain=victim, unlearned=victim))["unlearned"]
+    excesses = [one for path, one in found.items() if path.endswith("/excess")]
+    assert len(excesses) > 30
+    assert {one.value for one in excesses} == {0.0}
+    assert {(one.low, one.high) for one in excesses} == {(0.0, 0.0), (None, None)}
+
+
+def hiding(column):
+    """Retrain's features tell nothing of two labels; the model's tell one of them."""
+
+    def make(part):
+        targets = labels(400, part)
+        told = noise(part, 400, 3)
+        told[:, 0] += 3 * targets[:, column].double()
+        return showing(targets, told, part)
+
+    return pair(make, request=TWO)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_of_several_labels_the_one_that_leaks_is_the_headline(column):
+    blank = pair(lambda part: showing(labels(400, part), noise(part, 400, 3), part), request=TWO)
+    found = figures_of(exposure_of(retrain=blank, unlearned=hiding(column)))
+    for path in ("aia/features", "aia/strongest/features", "aia/strongest"):
+        finding = found["unlearned"][f"{path}/excess"]
+        of_label = found["unlearned"][f"aia/label/{'ab'[column]}{path[3:]}/excess"]
+        assert finding.chosen["label"] == "ab"[column]
+        assert finding.value == of_label.value > 0.2
+        assert (finding.low, finding.high) == (None, None)
+        assert of_label.low > 0.1
+        # The same label of each model, so that one may be held against the other.
+        beside = found["retrain"][f"{path}/balanced_accuracy"]
+        assert beside.chosen["label"] == "ab"[column]
+
+
+def test_features_tell_beyond_the_true_retained_labels_what_these_do_not():
+    """The second label is the first one's copy in one victim; features are the same in both."""
+
+    def make(copied):
+        def one(part):
+            targets = labels(600, part)
+            if copied:
+                targets[:, 1] = targets[:, 0]
+            features = noise(part, 600, 3)
+            features[:, 0] += 3 * targets[:, 0].double()
+            return showing(targets, features, part)
+
+        return pair(one)
+
+    free, known = (
+        figures_of(exposure_of(unlearned=make(copied)))["unlearned"] for copied in (0, 1)
+    )
+    for metric in ("balanced_accuracy", "bits"):
+        path = f"aia/beyond_retained/{metric}"
+        assert free[path].low > 0.2
+        assert known[path].value == 0
 
 
 @pytest.mark.parametrize("path", ["aia/features", "aia/features/mlp"])

@@ -17,7 +17,7 @@ from mlu.attacks.relearn import RECOVERY_METRICS, Relearning, arrival, endless, 
 from mlu.data.split import Split
 from mlu.metrics.findings import NO_REFERENCE, Recovery
 from mlu.models.backbones import Tiny
-from mlu.models.outputs import outputs_of, respond
+from mlu.models.outputs import Answers, outputs_of, respond
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 
 LABELS, SIZE = 3, 6
@@ -117,13 +117,14 @@ def attacked(knowing):
     def one(task=TASKS[0], done=lambda net, task: net, columns=(0,), seed=0):
         splits = coloured(task)
         outputs = {
-            name: outputs_of(part, respond(knowing[task.name], part)[0])
+            name: outputs_of(part, Answers(respond(knowing[task.name], part)[0]))
             for name, part in splits.items()
         }
         splits["test"].images.asked.clear()
         request = ForgetRequest(columns, tuple({0, 1, 2} - {*columns}))
         net = done(knowing[task.name], task)
-        return Victim(net, task, request, splits, {}, None, outputs, None, seed)
+        names = ("a", "b", "c")
+        return Victim(net, task, names, request, splits, {}, None, outputs, None, seed)
 
     return one
 

@@ -27,7 +27,7 @@ TESTED = ("folded_balanced_accuracy", "folded_auroc", "mutual_information", "inf
 
 
 def forget():
-    for cached in (trials.bootstrapped, trials.drawn_people):
+    for cached in (trials.bootstrapped, trials.balance_drawn, trials.drawn_people):
         cached.cache_clear()
 
 
@@ -688,3 +688,39 @@ def test_where_there_is_no_trial_every_figure_is_missing_with_the_reason():
     assert {
         (finding.value, finding.low, finding.p_value, finding.missing) for finding in findings
     } == {(None, None, None, "why")}
+
+
+@pytest.mark.parametrize(("truth", "added"), TRUTHS.values(), ids=TRUTHS)
+def test_the_balanced_accuracy_alone_is_drawn_as_with_all_figures(truth, added):
+    trial = trial_of(truth=truth, **UNEVEN)
+    with setting(RESAMPLES=200):
+        drawn = trials.bootstrapped(trial).balanced_accuracy
+        np.testing.assert_allclose(trials.balance_drawn(trial), drawn, atol=1e-12)
+
+
+@law
+@given(small_trials(zero=True))
+def test_a_reading_has_two_of_a_trials_figures(trial):
+    with setting(RESAMPLES=30, PERMUTATIONS=19):
+        whole, short = found(trial), [*trials.reading_findings("x", trial)]
+    for finding in short:
+        expected = whole[finding.path.removeprefix("x/")]
+        assert finding.value == pytest.approx(expected.value, abs=1e-12)
+    assert [one.path for one in short] == ["x/balanced_accuracy", "x/auroc"]
+    ends = whole["balanced_accuracy"]
+    np.testing.assert_allclose((short[0].low, short[0].high), (ends.low, ends.high), atol=1e-12)
+
+    missing = [*trials.reading_findings("x", "why")]
+    assert [(one.path, one.missing) for one in missing] == [(one.path, "why") for one in short]
+
+
+def test_bits_gained_are_those_of_one_attacker_less_those_of_the_other():
+    weak, strong = draw(0, distance=0.5), draw(0, distance=3.0)
+    gained = trials.information_gain("x", strong, weak)
+    bits = [found(trial)["mutual_information_corrected"].value for trial in (strong, weak)]
+    assert gained.value == pytest.approx(bits[0] - bits[1], abs=1e-12)
+    assert 0 < gained.low < gained.value < gained.high
+    nothing = trials.information_gain("x", strong, strong)
+    assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+    for pair in (("why", strong), (strong, "why")):
+        assert trials.information_gain("x", *pair).missing == "why"

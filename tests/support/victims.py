@@ -15,6 +15,7 @@ from mlu.models.tasks import ForgetRequest, MultiLabel
 
 REQUEST = ForgetRequest((0,), (1, 2))
 LABELS = 3
+NAMES = ("a", "b", "c")
 
 
 def outputs(targets, logits, features=None, known=None, identities=None):
@@ -45,7 +46,7 @@ def victim_of(
     for name, part in said.items():
         apart[name] = replace(part, identities=part.identities + start)
         start = int(apart[name].identities.max()) + 1
-    fields = {"canaries": None, "matched": shadows, "seed": 0} | others
+    fields = {"canaries": None, "matched": shadows, "seed": 0, "labels": NAMES} | others
     return Victim(
         net=net,
         task=task or MultiLabel(),

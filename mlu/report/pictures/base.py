@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from mlu.report.aggregate import Cell, cell
+from mlu.report.aggregate import STRONGEST, Cell, cell
 from mlu.report.groups import Group, Setting
 from mlu.runs.read import Run
 from mlu.system.errors import printable
@@ -42,7 +42,8 @@ STYLE: dict[Any, Any] = {
 LEADING = "Of several variants of a method the one with most seeds is drawn."
 
 KEPT = "unlearned/test/retained/accuracy"
-EXCESS_READ = "unlearned/attack/aia/features/excess"
+EXCESS_READ = f"unlearned/{STRONGEST}"
+LINEAR_READ = "unlearned/attack/aia/features/excess"
 
 _LONGEST = 28
 """Letters of a name in a picture."""

@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from mlu.report.aggregate import STRONGEST
 from mlu.report.groups import Group, Setting, run_labels
 from mlu.report.pictures.base import (
     EXCESS_READ,
     INK,
     KEPT,
+    LINEAR_READ,
     Picture,
     embedded,
     outer_legend,
@@ -27,8 +27,8 @@ from mlu.runs.read import Run
 from mlu.runs.style import COLOURS, tidy
 
 _READERS = {
-    "logistic regression on the features": EXCESS_READ,
-    "strongest of six readers": f"unlearned/{STRONGEST}",
+    "strongest reader, outputs or features": EXCESS_READ,
+    "logistic regression, features": LINEAR_READ,
 }
 """Panel -> path of what is read above Retrain."""
 
@@ -57,7 +57,7 @@ def trade_off(setting: Setting) -> Picture | None:
     return embedded(
         canvas,
         "What is kept against what can still be read",
-        "Retained accuracy against what an attacker reads from the features above Retrain: "
+        "Retained accuracy against what the strongest reader finds above Retrain: "
         f"{'; '.join(said)}.",
         "Right is better, and at or below the dotted line nothing more is read than from Retrain. "
         "Bars are 95 % intervals. Points of one colour are variants of one method.",

@@ -7,13 +7,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from mlu.report.aggregate import STRONGEST, Cell
+from mlu.report.aggregate import Cell
 from mlu.report.groups import Setting, correlation_of, families, request_families
 from mlu.report.pictures.base import (
     EXCESS_READ,
     HUES,
     INK,
     KEPT,
+    LINEAR_READ,
     MARKERS,
     STYLE,
     Picture,
@@ -27,8 +28,6 @@ from mlu.runs.style import tidy
 
 _APART = 0.06
 """Between the bars of two methods, in labels."""
-
-_STRONGEST = f"unlearned/{STRONGEST}"
 
 
 def correlation_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:
@@ -44,7 +43,7 @@ def residue(family: Sequence[Setting]) -> Picture:
     """One family: a line for each method, by both readers."""
     canvas = Canvas(figsize=(9.2, 3.6), layout="constrained")
     panels = canvas.subplots(1, 2, sharey=True)
-    readers = (("features", EXCESS_READ), ("strongest reader", _STRONGEST))
+    readers = (("strongest reader", EXCESS_READ), ("logistic regression, features", LINEAR_READ))
     for axes, (above, path) in zip(panels, readers, strict=True):
         draw_residue(axes, family, path)
         tidy(axes, "correlation of the labels (1: as in CelebA-HQ)", above)
@@ -89,7 +88,7 @@ def over_time(family: Sequence[Setting]) -> Picture:
     panels = canvas.subplots(1, 2)
     shown = (
         ("retained accuracy (%)", KEPT),
-        ("strongest reader above Retrain (points)", _STRONGEST),
+        ("strongest reader above Retrain (points)", EXCESS_READ),
     )
     for axes, (name, path) in zip(panels, shown, strict=True):
         draw_over_time(axes, family, path)

@@ -1,0 +1,140 @@
+"""Readings: what is looked at, by which reader, and where its figures stand."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mlu.attacks.parts.readers import LINEAR
+from mlu.metrics.findings import part_of_path, split_part
+from mlu.metrics.strongest import NETWORK_READERS, READERS
+
+OUTPUTS, FEATURES, STAGES, BEYOND = "outputs", "features", "stages", "beyond_retained"
+
+PLACES = (OUTPUTS, FEATURES, STAGES)
+"""Where a model is read, and the strongest reader is looked for."""
+
+RELEASED = (OUTPUTS, FEATURES)
+"""The places that a model gives away; stages are read by who holds network and picture."""
+
+NETWORK = "network"
+CONV, TUNED = NETWORK_READERS
+
+_LABEL = "label"
+
+OF_OUTPUT = (LINEAR, "mlp")
+"""Readers of the forgotten output alone; theirs are all figures, in whatever view."""
+_NONLINEAR = ("mlp", "svm", "knn", "trees")
+
+STANDARD = {
+    "output": OF_OUTPUT,
+    "outputs": (LINEAR, *_NONLINEAR),
+    "retained_outputs": (LINEAR, *_NONLINEAR),
+    FEATURES: (LINEAR, "weak", *_NONLINEAR),
+    STAGES: (LINEAR, "weak", "svm"),
+    BEYOND: (LINEAR, "mlp", "trees"),
+}
+"""The readers of each view in the standard panel; each stage has the logistic regression."""
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One view and one reader.
+
+    Attributes:
+        view: What is looked at.
+        reader: Its name; empty for the logistic regression.
+    """
+
+    view: str
+    reader: str
+
+    @property
+    def path(self) -> str:
+        """Of its figures, below the label."""
+        return f"{self.view}/{self.reader}" if self.reader else self.view
+
+    @classmethod
+    def at(cls, path: str) -> "Reading":
+        """The reading whose figures stand at a path.
+
+        >>> Reading.at("features/mlp"), Reading.at("features/block4/svm")
+        (Reading(view='features', reader='mlp'), Reading(view='features/block4', reader='svm'))
+        """
+        view, _, last = path.rpartition("/")
+        known = last in (*READERS, *NETWORK_READERS)
+        return cls(view, last) if known else cls(path, LINEAR)
+
+
+def readings_of(panel: str, stages: Sequence[str]) -> list[Reading]:
+    """All readings of a panel.
+
+    Args:
+        panel: `standard`, or `full` for every reader in every view.
+        stages: Names of the network's stages; the last, which gives the features, is not read anew.
+    """
+    views = {**STANDARD, **{stage_view(stage): (LINEAR,) for stage in stages[:-1]}}
+    found = []
+    for view, readers in views.items():
+        names = READERS if panel == "full" else readers
+        found += [Reading(view, name) for name in names]
+
+    if panel == "full" and stages:
+        found += [Reading(FEATURES, CONV), Reading(NETWORK, TUNED)]
+
+    return found
+
+
+def stage_view(stage: str) -> str:
+    """The view of a stage's means; a stage that is called like a reader stands in quotes.
+
+    >>> stage_view("block4"), stage_view("svm")
+    ('features/block4', 'features/"svm"')
+    """
+    return f"{FEATURES}/{part_of_path(stage, (*READERS, *NETWORK_READERS))}"
+
+
+def place_of(path: str) -> str:
+    """The place in which a reading looks; the view itself, where that lies in no place.
+
+    Args:
+        path: Of its figures, below the label.
+    """
+    view = Reading.at(path).view
+    if view == "retained_outputs":
+        return OUTPUTS
+    deeper = view.startswith(f"{FEATURES}/") or view == NETWORK
+    return STAGES if deeper else view
+
+
+def label_path(start: str, label: str) -> str:
+    """The path of what is read of one label.
+
+    >>> label_path("aia", "Male"), label_path("aia", "yes/no")
+    ('aia/label/Male', 'aia/label/"yes/no"')
+    """
+    return f"{start}/{_LABEL}/{part_of_path(label)}"
+
+
+def of_labels(start: str, found: Mapping[str, Found]) -> dict[str, dict[str, Found]]:
+    """By label, what stands below its path.
+
+    Args:
+        start: What all paths begin with.
+        found: By its whole path; what is of no label is left out.
+    """
+    begin = f"{start}/{_LABEL}/"
+    by_label: dict[str, dict[str, Found]] = {}
+    for path, one in found.items():
+        if path.startswith(begin):
+            label, rest = split_part(path.removeprefix(begin))
+            by_label.setdefault(label, {})[rest] = one
+
+    return by_label
+
+
+def in_places(found: Mapping[str, Found]) -> Iterator[tuple[str, dict[str, Found]]]:
+    """Each place, and what was found in it, by path below the label."""
+    for place in PLACES:
+        yield place, {path: one for path, one in found.items() if place_of(path) == place}
