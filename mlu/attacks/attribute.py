@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from mlu.attacks.parts.conclusions import (
     strongest_findings,
 )
 from mlu.attacks.parts.networks import convolution, last_maps, plain_images, tuned
-from mlu.attacks.parts.readers import Making, answers_of, panel_of
+from mlu.attacks.parts.readers import Making, answers_of, panel_of, side_by_side
 from mlu.attacks.parts.readings import (
     BEYOND,
     CONV,
@@ -37,6 +38,7 @@ from mlu.attacks.parts.readings import (
 )
 from mlu.data.split import Split, people_drawn
 from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
+from mlu.metrics.strongest import NETWORK_READERS
 from mlu.metrics.trials import NO_SUCH, excess_finding, reading_findings, trial_findings
 from mlu.models.outputs import Outputs, joined_outputs, outputs_of, respond_by_stage
 
@@ -235,21 +237,15 @@ class AttributeInference(Attack[Trial]):
         if fit.fewest < FEWEST_TO_LEARN or asked.fewest == 0:
             return dict.fromkeys([one.path for one in readings], NO_CLASSES)
 
-        makers, divided = self.makers(victim), held_out(fit, victim.seed)
-        trials: dict[str, Trial | str] = {}
-        for reading in readings:
-            look, make = looked_at(reading), makers[reading.reader]
-            missing = not_to_be_seen(look, fit)
-            if missing is None:
-                tried = math.nan
-                if divided is not None and place_of(reading.path) in (*PLACES, BEYOND):
-                    tried = tried_on(make, look, *(fit.subset(rows) for rows in divided))
-                scores = answers_of(make, look, fit, asked)
-                trials[reading.path] = Trial(scores, asked.truth, asked.persons, tried)
-            else:
-                trials[reading.path] = missing
+        makers, rows = self.makers(victim), held_out(fit, victim.seed)
+        divided = None if rows is None else (fit.subset(rows[0]), fit.subset(rows[1]))
+        tasks = [
+            partial(trial_of, reading, makers[reading.reader], fit, asked, divided)
+            for reading in readings
+        ]
+        trials = side_by_side(tasks, [one.reader in NETWORK_READERS for one in readings])
 
-        return trials
+        return dict(zip([one.path for one in readings], trials, strict=True))
 
     def makers(self, victim: Victim) -> Mapping[str, Making]:
         """All readers, by name."""
@@ -265,16 +261,36 @@ def looked_at(reading: Reading) -> str:
     return MAPS if reading.reader == CONV else reading.view
 
 
+def trial_of(
+    reading: Reading, make: Making, fit: Cases, asked: Cases, divided: tuple[Cases, Cases] | None
+) -> Trial | str:
+    """The trial of one reading, or why there is none.
+
+    Args:
+        reading: View and reader.
+        make: Makes the reader.
+        fit: To learn from.
+        asked: To be judged by.
+        divided: `fit` in two parts, people to learn from and people held out; None for no such.
+    """
+    look = looked_at(reading)
+    missing = not_to_be_seen(look, fit)
+    if missing is not None:
+        return missing
+
+    tried = math.nan
+    if divided is not None and place_of(reading.path) in (*PLACES, BEYOND):
+        learnt, kept = divided
+        tried = float(roc_auc_score(kept.truth, answers_of(make, look, learnt, kept)))
+
+    return Trial(answers_of(make, look, fit, asked), asked.truth, asked.persons, tried)
+
+
 def not_to_be_seen(look: str, cases: Cases) -> str | None:
     """Why a view shows nothing; None where it does."""
     if look not in cases.seen:
         return NO_MAPS
     return None if cases.seen[look].shape[1] else NO_OTHERS
-
-
-def tried_on(make: Making, look: str, learnt: Cases, kept: Cases) -> float:
-    """AUROC of a reader on people who were kept from it."""
-    return float(roc_auc_score(kept.truth, answers_of(make, look, learnt, kept)))
 
 
 def views(victim: Victim, outputs: Outputs) -> dict[str, np.ndarray]:

@@ -146,10 +146,11 @@ class Attack(ABC, Generic[Kind]):
             exposure: The evidence of each model by its name, and of PROXY.
         """
         reference = exposure.get("retrain")
-        found = {}
-        for name, evidence in exposure.items():
-            found[name] = [*self.conclude(evidence)]
-            if name != PROXY:
-                found[name] += self.compare(evidence, reference)
+        return {name: self.findings_on(name, exposure[name], reference) for name in exposure}
 
-        return found
+    def findings_on(
+        self, name: str, evidence: Evidence[Kind], reference: Evidence[Kind] | None
+    ) -> list[Finding]:
+        """Every figure of one model, with Retrain as the reference; PROXY is held against nothing."""
+        alone = [*self.conclude(evidence)]
+        return alone if name == PROXY else [*alone, *self.compare(evidence, reference)]

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mlu.models.network import Network
 from mlu.models.outputs import Answers, Outputs, outputs_of
 from mlu.models.weight_files import read_weights
@@ -105,7 +107,8 @@ def opened_model(context: Context, entry: Entry) -> Model:
                 f"{tuple(split.targets.shape)} is needed"
             )
 
-        stages, spreads = {}, {}
+        stages: dict[str, Tensor] = {}
+        spreads: dict[str, Tensor] = {}
         for key in sorted(said, key=lambda key: int(key.split()[0])):
             _, stage, *spread = key.split()
             (spreads if spread else stages)[stage] = said[key]

@@ -16,6 +16,7 @@ from mlu.attacks.attribute import (
     NO_CLASSES,
     NO_OTHERS,
     AttributeInference,
+    trial_of,
     views,
 )
 from mlu.attacks.parts import readers, readings
@@ -276,18 +277,20 @@ def test_a_label_copied_into_one_feature_is_found_by_both_and_nowhere_else():
 def tries(victim, deep=True, **settings):
     """The attack on the features alone."""
     learnt, judged = (
-        Side(said, {"one": said.stages["last"].double().numpy()})
+        Side(said, {"one": said.stages["last"].double().numpy()}).cases(0)
         for said in (victim.outputs[part] for part in ("validation", "test"))
     )
+    makers = attacker(**settings).makers(victim)
     asked = [Reading("one", name) for name in readings.OF_OUTPUT[: 1 + deep]]
-    return attacker(**settings).attack(victim, 0, asked, learnt, judged)
+    return {one.path: trial_of(one, makers[one.reader], learnt, judged, None) for one in asked}
 
 
 def covered(make, truth, simulations, deep=False):
     """Share of independent victims whose interval holds what is true, by metric."""
     count = dict.fromkeys(truth, 0)
+    path = "one/mlp" if deep else "one"
     for seed in range(simulations):
-        found = findings({"one": tries(make(seed), deep)["one/mlp" if deep else "one"]})
+        found = findings({"one": tries(make(seed), deep)[path]})
         for metric, value in truth.items():
             count[metric] += found[f"one/{metric}"].low <= value <= found[f"one/{metric}"].high
     return {metric: hits / simulations for metric, hits in count.items()}
@@ -319,8 +322,8 @@ def peeking(seed):
 
 def test_shuffled_labels_are_read_by_chance_alone():
     half = {"balanced_accuracy": 0.5, "auroc": 0.5}
-    for share in covered(shuffled, half, 400).values():
-        assert 0.92 <= share <= 0.98
+    for share in covered(shuffled, half, 200).values():
+        assert fewest(200) <= share
     assert min(covered(shuffled, half, 40, deep=True).values()) >= fewest(40)
     assert max(covered(peeking, half, 60).values()) < fewest(60)
 
@@ -328,8 +331,8 @@ def test_shuffled_labels_are_read_by_chance_alone():
 @pytest.mark.parametrize("distance", [0.5, 1.0, 2.0])
 def test_a_feature_that_tells_the_label_with_noise_is_read_as_well_as_it_can_be(distance):
     best = {"auroc": norm.cdf(distance / math.sqrt(2))}
-    share = covered(lambda seed: pair(lambda part: told(300, part, distance), seed), best, 100)
-    assert share["auroc"] >= fewest(100)
+    share = covered(lambda seed: pair(lambda part: told(300, part, distance), seed), best, 60)
+    assert share["auroc"] >= fewest(60)
 
 
 def rare(prevalence, path):

@@ -1,11 +1,13 @@
 """Readers: classifiers that tell a label from numbers that a model gives of an image."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
+from joblib import Parallel, delayed
 from scipy.special import logit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -18,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_limits
 
 from mlu.attacks.parts.cases import Cases
 from mlu.metrics.strongest import READERS
@@ -41,6 +44,9 @@ _CERTAIN = 1e-12
 """The perceptron's probabilities are kept this far from 0 and 1: their logit is the score."""
 
 
+Found = TypeVar("Found")
+
+
 class Reader(Protocol):
     """A classifier in scikit-learn's manner, whose last step takes the weights of images."""
 
@@ -56,8 +62,8 @@ class Making(Protocol):
 def panel_of(strength: float, weaker: float, hidden: int, seed: int) -> Mapping[str, Making]:
     """The readers of numbers, by name.
 
-    All see standardised or binned numbers and weigh the classes as if they were equally frequent, so that 0
-    is where they say yes:
+    All see standardised or binned numbers and weigh the classes as if they were equally frequent,
+    so that 0 is where they say yes:
 
     - a logistic regression, with no name, and a more strongly penalised one (`weak`);
     - `mlp`: a perceptron with one hidden layer; a tenth of its images tells it when to stop;
@@ -174,6 +180,33 @@ class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return shares
 
 
+def side_by_side(tasks: Sequence[Callable[[], Found]], alone: Sequence[bool]) -> list[Found]:
+    """What each task gives: as many at once as this process has threads, each on one thread.
+
+    So the figures are the same on one thread and on several.
+
+    Args:
+        tasks: Called in this order.
+        alone: Those that may not be at work at the same time: they draw torch's random numbers.
+    """
+    found: list[Any] = [None] * len(tasks)
+    with threadpool_limits(1), warnings.catch_warnings():
+        # A separable view has no finite optimum; its direction is good long before the iterations
+        # end. Filters are one for all threads.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        together = [place for place, by_itself in enumerate(alone) if not by_itself]
+        work = Parallel(torch.get_num_threads(), prefer="threads")
+        answers = work(delayed(tasks[place])() for place in together)
+        for place, answer in zip(together, answers, strict=True):
+            found[place] = answer
+
+    for place, by_itself in enumerate(alone):
+        if by_itself:
+            found[place] = tasks[place]()
+
+    return found
+
+
 def answers_of(make: Making, view: str, fit: Cases, asked: Cases) -> np.ndarray:
     """The scores that a reader gives images after it has learnt from others, shape (images,).
 
@@ -185,11 +218,7 @@ def answers_of(make: Making, view: str, fit: Cases, asked: Cases) -> np.ndarray:
     """
     reader = make()
     weight = compute_sample_weight("balanced", fit.truth)
-    with warnings.catch_warnings():
-        # A separable view has no finite optimum; its direction is good long before the iterations
-        # end.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        reader.fit(fit.seen[view], fit.truth, classify__sample_weight=weight)
+    reader.fit(fit.seen[view], fit.truth, classify__sample_weight=weight)
 
     if hasattr(reader, "decision_function"):
         scores = reader.decision_function(asked.seen[view])
