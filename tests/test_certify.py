@@ -44,9 +44,9 @@ def test_its_numbers_are_those_of_the_results(finished, capsys):
     assert len(questions) == len(set(questions))
     assert {
         "test/retained/accuracy",
-        "attack/aia/features/folded_balanced_accuracy",
+        "attack/aia/label/Male/features/folded_balanced_accuracy",
         "attack/mia/combined/auroc",
-        "attack/aia/features/mlp/folded_balanced_accuracy",
+        "attack/aia/strongest/balanced_accuracy",
     } <= set(questions)
     for row in stated["figures"]:
         for model in COLUMNS:

@@ -18,8 +18,7 @@ from mlu.attacks.parts.conclusions import (
     strongest_findings,
 )
 from mlu.attacks.parts.networks import convolution, last_maps, plain_images, tuned
-from mlu.attacks.parts.readers import Making, answers_of, panel_of, side_by_side
-from mlu.attacks.parts.readings import (
+from mlu.attacks.parts.panel import (
     BEYOND,
     CONV,
     FEATURES,
@@ -29,13 +28,14 @@ from mlu.attacks.parts.readings import (
     PLACES,
     STAGES,
     TUNED,
-    Reading,
+    Look,
     label_path,
     of_labels,
-    place_of,
-    readings_of,
+    panel_looks,
+    panel_place,
     stage_view,
 )
+from mlu.attacks.parts.readers import Making, learnt_scores, panel_of, side_by_side
 from mlu.data.split import Split, people_drawn
 from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.strongest import NETWORK_READERS
@@ -111,11 +111,11 @@ class AttributeInference(Attack[Trial]):
     def observe(self, victim: Victim) -> Evidence[Trial]:
         learnt, judged = self.shown(victim)
         stages = list(victim.outputs["validation"].stages)
-        readings = readings_of(self.panel, stages)
+        looks = panel_looks(self.panel, stages)
 
         found: dict[str, Trial | str] = {}
         for column in victim.request.forgotten:
-            trials = dict(self.attack(victim, column, readings, learnt, judged))
+            trials = dict(self.attack(victim, column, looks, learnt, judged))
             # What the last stage gives is what the head reads: it is attacked once.
             trials[stage_view(stages[-1])] = trials[FEATURES]
             start = label_path(self.name, victim.labels[column])
@@ -130,12 +130,12 @@ class AttributeInference(Attack[Trial]):
             Side(split, {BEYOND: retained_truths(victim, split)})
             for split in (learnt.subset(rows), judged)
         )
-        readings = [one for one in readings_of(self.panel, []) if one.view == BEYOND]
+        looks = [one for one in panel_looks(self.panel, []) if one.view == BEYOND]
 
         found: dict[str, Trial | str] = {}
         for column in victim.request.forgotten:
             start = label_path(self.name, victim.labels[column])
-            for path, trial in self.attack(victim, column, readings, told, asked).items():
+            for path, trial in self.attack(victim, column, looks, told, asked).items():
                 found[f"{start}{path.removeprefix(BEYOND)}"] = trial
 
         return found
@@ -144,9 +144,9 @@ class AttributeInference(Attack[Trial]):
         for label, trials in of_labels(self.name, evidence).items():
             start = label_path(self.name, label)
             for path, trial in trials.items():
-                if place_of(path) == BEYOND:
+                if panel_place(path) == BEYOND:
                     continue
-                whole = Reading.at(path).reader in OF_OUTPUT
+                whole = Look.at(path).reader in OF_OUTPUT
                 report = trial_findings if whole else reading_findings
                 yield from report(f"{start}/{path}" if path else start, trial)
 
@@ -157,14 +157,14 @@ class AttributeInference(Attack[Trial]):
         for label, trials in of_labels(self.name, evidence).items():
             start, theirs = label_path(self.name, label), None if known is None else known[label]
             for path, trial in trials.items():
-                if place_of(path) != BEYOND:
+                if panel_place(path) != BEYOND:
                     other = NO_REFERENCE if theirs is None else theirs.get(path, NO_SUCH)
                     yield excess_finding(f"{start}/{path}", trial, other)
 
             yield from (found.under(start) for found in strongest_findings(trials, theirs))
 
     def findings(self, exposure: Mapping[str, Evidence[Trial]]) -> dict[str, list[Finding]]:
-        """As of every attack; what is beyond the retained labels; and all without a label.
+        """Every figure, by the name of the model; and those of the worst label without a label.
 
         Without a label stands what is read of the one whose excess in the unlearned model is the
         largest, for all models alike.
@@ -180,7 +180,7 @@ class AttributeInference(Attack[Trial]):
         return repeated_for_the_worst(self.name, by_model)
 
     def shown(self, victim: Victim) -> tuple[Side, Side]:
-        """What the attacker sees of the images to learn from, and of those to be judged on."""
+        """Views of the images to learn from, and of those to be judged on."""
         said, pictures = {}, {}
         for name in ("validation", "test"):
             if name in victim.outputs:
@@ -220,7 +220,7 @@ class AttributeInference(Attack[Trial]):
         self,
         victim: Victim,
         column: int,
-        readings: Sequence[Reading],
+        looks: Sequence[Look],
         learnt: Side,
         judged: Side,
     ) -> Evidence[Trial]:
@@ -229,23 +229,22 @@ class AttributeInference(Attack[Trial]):
         Args:
             victim: Whose label is to be told.
             column: The label.
-            readings: Views and readers.
+            looks: Views and readers.
             learnt: Validation images.
             judged: Test images.
         """
         fit, asked = learnt.cases(column), judged.cases(column)
         if fit.fewest < FEWEST_TO_LEARN or asked.fewest == 0:
-            return dict.fromkeys([one.path for one in readings], NO_CLASSES)
+            return dict.fromkeys([one.path for one in looks], NO_CLASSES)
 
         makers, rows = self.makers(victim), held_out(fit, victim.seed)
         divided = None if rows is None else (fit.subset(rows[0]), fit.subset(rows[1]))
         tasks = [
-            partial(trial_of, reading, makers[reading.reader], fit, asked, divided)
-            for reading in readings
+            partial(trial_of, look, makers[look.reader], fit, asked, divided) for look in looks
         ]
-        trials = side_by_side(tasks, [one.reader in NETWORK_READERS for one in readings])
+        trials = side_by_side(tasks, [one.reader in NETWORK_READERS for one in looks])
 
-        return dict(zip([one.path for one in readings], trials, strict=True))
+        return dict(zip([one.path for one in looks], trials, strict=True))
 
     def makers(self, victim: Victim) -> Mapping[str, Making]:
         """All readers, by name."""
@@ -256,51 +255,42 @@ class AttributeInference(Attack[Trial]):
         }
 
 
-def looked_at(reading: Reading) -> str:
-    """The name of what a reading looks at among what is seen of an image."""
-    return MAPS if reading.reader == CONV else reading.view
-
-
 def trial_of(
-    reading: Reading, make: Making, fit: Cases, asked: Cases, divided: tuple[Cases, Cases] | None
+    look: Look, make: Making, fit: Cases, asked: Cases, divided: tuple[Cases, Cases] | None
 ) -> Trial | str:
-    """The trial of one reading, or why there is none.
+    """The trial of one look at a model, or why there is none.
 
     Args:
-        reading: View and reader.
+        look: View and reader.
         make: Makes the reader.
         fit: To learn from.
         asked: To be judged by.
         divided: `fit` in two parts, people to learn from and people held out; None for no such.
     """
-    look = looked_at(reading)
-    missing = not_to_be_seen(look, fit)
-    if missing is not None:
-        return missing
+    view = MAPS if look.reader == CONV else look.view
+    if view not in fit.seen:
+        return NO_MAPS
+    if not fit.seen[view].shape[1]:
+        return NO_OTHERS
 
     tried = math.nan
-    if divided is not None and place_of(reading.path) in (*PLACES, BEYOND):
+    if divided is not None and panel_place(look.path) in (*PLACES, BEYOND):
         learnt, kept = divided
-        tried = float(roc_auc_score(kept.truth, answers_of(make, look, learnt, kept)))
+        tried = float(roc_auc_score(kept.truth, learnt_scores(make, view, learnt, kept)))
 
-    return Trial(answers_of(make, look, fit, asked), asked.truth, asked.persons, tried)
-
-
-def not_to_be_seen(look: str, cases: Cases) -> str | None:
-    """Why a view shows nothing; None where it does."""
-    if look not in cases.seen:
-        return NO_MAPS
-    return None if cases.seen[look].shape[1] else NO_OTHERS
+    return Trial(learnt_scores(make, view, fit, asked), asked.truth, asked.persons, tried)
 
 
 def views(victim: Victim, outputs: Outputs) -> dict[str, np.ndarray]:
     """The numbers that the attacker sees of each image, float64, shape (images, numbers)."""
     features = list(outputs.stages.values())[-1]
+    forgotten, retained = victim.request.forgotten, victim.request.retained
     told = torch.from_numpy(retained_truths(victim, outputs))
+
     shown = {
-        "output": outputs.logits[:, list(victim.request.forgotten)],
+        "output": outputs.logits[:, list(forgotten)],
         OUTPUTS: outputs.logits,
-        "retained_outputs": outputs.logits[:, list(victim.request.retained)],
+        "retained_outputs": outputs.logits[:, list(retained)],
         FEATURES: features,
         STAGES: torch.cat([*outputs.stages.values(), *outputs.spreads.values()], 1),
         # Without retained labels there is nothing beyond them.

@@ -151,6 +151,6 @@ class Attack(ABC, Generic[Kind]):
     def findings_on(
         self, name: str, evidence: Evidence[Kind], reference: Evidence[Kind] | None
     ) -> list[Finding]:
-        """Every figure of one model, with Retrain as the reference; PROXY is held against nothing."""
-        alone = [*self.conclude(evidence)]
+        """Every figure of one model; PROXY is not held against Retrain, the reference."""
+        alone: list[Finding] = [*self.conclude(evidence)]
         return alone if name == PROXY else [*alone, *self.compare(evidence, reference)]

@@ -71,7 +71,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network says of the images of a split, on the CPU.
+    """Answers of a network to the images of a split, on the CPU.
 
     Attributes:
         logits: Of all of them, shape (images, labels).
@@ -152,7 +152,7 @@ def trace(net: Network, split: Split, watched: list[str], traced: Tensor | None 
 
 
 def outputs_of(split: Split, said: Answers, traced: Tensor | None = None) -> Outputs:
-    """What a network says of a split's images, with their targets.
+    """Answers of a network to a split's images, with their targets.
 
     Args:
         split: The images.

@@ -19,10 +19,10 @@ from mlu.attacks.attribute import (
     trial_of,
     views,
 )
-from mlu.attacks.parts import readers, readings
+from mlu.attacks.parts import panel, readers
 from mlu.attacks.parts.cases import Cases, Side
-from mlu.attacks.parts.readers import answers_of
-from mlu.attacks.parts.readings import BEYOND, STAGES, Reading
+from mlu.attacks.parts.panel import BEYOND, STAGES, Look
+from mlu.attacks.parts.readers import learnt_scores
 from mlu.data.base import LabelledImages
 from mlu.data.split import partition, people_drawn
 from mlu.metrics import trials
@@ -53,7 +53,7 @@ def _two_readers(monkeypatch):
 
     The whole panel is tried in tests/attacks/parts.
     """
-    monkeypatch.setattr(readings, "STANDARD", dict.fromkeys((*VIEWS, BEYOND), readings.OF_OUTPUT))
+    monkeypatch.setattr(panel, "STANDARD", dict.fromkeys((*VIEWS, BEYOND), panel.OF_OUTPUT))
 
 
 def attacker(images=10_000, strength=1.0, hidden=64, judged="test", **settings):
@@ -281,7 +281,7 @@ def tries(victim, deep=True, **settings):
         for said in (victim.outputs[part] for part in ("validation", "test"))
     )
     makers = attacker(**settings).makers(victim)
-    asked = [Reading("one", name) for name in readings.OF_OUTPUT[: 1 + deep]]
+    asked = [Look("one", name) for name in panel.OF_OUTPUT[: 1 + deep]]
     return {one.path: trial_of(one, makers[one.reader], learnt, judged, None) for one in asked}
 
 
@@ -379,7 +379,7 @@ def believed(make, view, fit, asked):
 @pytest.mark.parametrize(
     ("owner", "name", "fault"),
     [
-        (attribute, "answers_of", believed),
+        (attribute, "learnt_scores", believed),
         (readers.Oriented, "transform", lambda self, seen: seen),
     ],
     ids=["regression", "perceptron"],
@@ -652,7 +652,7 @@ def test_a_probability_of_0_or_1_is_a_finite_score():
     seen = {"one": np.array([[-1.0], [1.0]])}
     cases = Cases(seen, np.array([False, True]), np.array([0, 1]))
     sure = math.log((1 - 1e-12) / 1e-12)
-    assert answers_of(Certain, "one", cases, cases) == pytest.approx([-sure, sure], abs=1e-4)
+    assert learnt_scores(Certain, "one", cases, cases) == pytest.approx([-sure, sure], abs=1e-4)
 
 
 def exposure_of(**victims):

@@ -29,7 +29,7 @@ SEARCHED = [
 def trial_of(retained, excess, original=0.9, method="wf"):
     metrics = {
         "unlearned/validation/retained/accuracy": retained,
-        "unlearned/attack/aia/features/excess": excess,
+        "unlearned/attack/aia/strongest/excess": excess,
         "original/validation/retained/accuracy": original,
     }
     run = {

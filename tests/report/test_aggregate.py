@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from mlu.report.aggregate import (
     MARGIN,
-    STRONGEST,
     Cell,
     Interval,
     cell,
@@ -16,12 +15,11 @@ from mlu.report.aggregate import (
     has_forgotten,
     mean,
     seed_interval,
-    strongest,
     winner,
 )
 from mlu.runs.read import Figure, collect
 
-from tests.support.made_runs import fail, interval as ends, leave, metrics_of  # isort: skip
+from tests.support.made_runs import fail, interval as ends, leave  # isort: skip
 
 ANY = (-np.inf, np.inf)
 PATH = "unlearned/test/retained/accuracy"
@@ -178,30 +176,3 @@ def test_nobody_has_a_number_for_one_reason():
         for seed in (1, 2)
     ]
     assert cell(runs, PATH).holes == ("why not",)
-
-
-def test_the_strongest_reader_is_the_one_that_finds_most(tmp_path):
-    path = "unlearned/attack/aia/outputs/mlp/excess"
-    metrics = metrics_of() | {path: 0.3, f"{path}/low": 0.1, f"{path}/high": 0.4}
-    # A part of the outputs, and stages, are no readers of their own.
-    metrics["unlearned/attack/aia/retained_outputs/excess"] = 0.9
-    found = cell(collect([leave(tmp_path, metrics)]).runs, f"unlearned/{STRONGEST}")
-    assert (found.value, found.interval) == (0.3, Interval(0.1, 0.4, "run"))
-
-
-def test_a_silent_output_does_not_vouch_for_the_features():
-    # Exactly nothing above Retrain in the output; in the features perhaps a little less, perhaps
-    # much more.
-    found = strongest([bar(-0.01, -0.12, 0.10), bar(0.0, 0.0, 0.0)])
-    assert (found.value, found.interval.low, found.interval.high) == (0.0, 0.0, 0.10)
-    assert has_forgotten(found) is None
-    assert strongest([bar(-0.01, -0.12, 0.10), Cell(0.0)]).interval is None
-
-
-def test_the_strongest_reader_lacks_for_the_headline_readers_reason(tmp_path):
-    metrics = {
-        path: None if path.endswith("/excess") else value for path, value in metrics_of().items()
-    }
-    missing = {"unlearned/attack/aia/features/excess": "reference=none"}
-    found = cell(collect([leave(tmp_path, metrics, missing)]).runs, f"unlearned/{STRONGEST}")
-    assert found.holes == ("reference=none",)

@@ -33,8 +33,8 @@ def test_questions_are_those_of_the_attacks_that_were_run():
         "retained labels, accuracy",
         "forgotten output, balanced accuracy",
     ]
-    assert asked["read from features"].chance == 0.5
-    assert asked["read from features"].excess.value == -0.01
+    assert asked["read by the strongest reader"].chance == 0.5
+    assert asked["read by the strongest reader"].excess.value == -0.01
     assert asked["retained labels, accuracy"].excess is None
     assert not any("member" in question for question in asked)
 

@@ -22,7 +22,7 @@ def test_jobs_without_results_say_why(tmp_path):
     fail(tmp_path / "1", error="UserError: phi is 3", command="python launch.py phi=3", seed=7)
     written(tmp_path / "2" / ".hydra" / "overrides.yaml", "[seed=3]")
     written(tmp_path / "3" / "results.json", '{"schema": 1, "run"')
-    written(tmp_path / "4" / "results.json", '{"schema": 2, "run": {}}')
+    written(tmp_path / "4" / "results.json", '{"schema": 3, "run": {}}')
     written(tmp_path / "5" / "results.json", "[]")
     written(tmp_path / "6" / "failure.json", "{")
     gaps = {gap.folder.name: gap for gap in collect([tmp_path]).gaps}
@@ -33,7 +33,7 @@ def test_jobs_without_results_say_why(tmp_path):
     )
     assert gaps["2"].reason == "no results.json: still running, or ended from outside"
     assert gaps["3"].reason.startswith("results.json cannot be used: ")
-    assert "schema is 2" in gaps["4"].reason
+    assert "schema is 3" in gaps["4"].reason
     assert "does not describe a run" in gaps["5"].reason
     assert "failure.json cannot be read" in gaps["6"].reason
     assert set(gaps) == set("123456")

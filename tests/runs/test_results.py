@@ -24,7 +24,7 @@ def test_a_file_that_is_written_is_the_file_that_was_read():
     assert json.dumps(again) == json.dumps(content)
     assert [*content] == [
         *("schema", "run", "seconds", "speedup", "work", "work_ratio", "measured", "metrics"),
-        "missing",
+        *("missing", "chosen"),
     ]
     for key, value in results_of().items():
         assert content[key] == value or isinstance(value, dict), key
@@ -34,7 +34,7 @@ def test_a_file_that_is_written_is_the_file_that_was_read():
     ("change", "reason"),
     [
         ({"run": None}, "it does not describe a run"),
-        ({"schema": 2}, "its schema is 2, this report reads 1"),
+        ({"schema": 3}, "its schema is 3, this version reads 1 and 2"),
         ({"run": results_of()["run"] | {"seed": "x"}}, "run/seed is 'x'"),
         ({"run": results_of()["run"] | {"requests": ["Male"]}}, r"run/requests is \['Male'\]"),
         ({"run": results_of()["run"] | {"versions": {"a": 1}}}, "run/versions is"),
@@ -45,6 +45,7 @@ def test_a_file_that_is_written_is_the_file_that_was_read():
         ({"work": {"retrain": 5}}, "its work is"),
         ({"measured": {"retrain": {"device": 1}}}, "its measured is"),
         ({"missing": {"a": None}}, "its missing is"),
+        ({"chosen": {"a": "b"}}, "its chosen is"),
     ],
 )
 def test_a_file_of_another_shape_is_refused_with_what_is_wrong(change, reason):
@@ -55,9 +56,9 @@ def test_a_file_of_another_shape_is_refused_with_what_is_wrong(change, reason):
 def test_a_file_may_lack_what_only_later_versions_write():
     facts = {"dataset", "task", "backbone", "method", "forget_label", "seed"}
     old = {key: value for key, value in results_of()["run"].items() if key in facts}
-    found = read(run=old, work=None, measured=None, missing=None, speedup="fast")
+    found = read(schema=1, run=old, work=None, measured=None, missing=None, speedup="fast")
     assert (found.run.device, found.run.requests, found.speedup) == (None, None, None)
-    assert (found.work, found.measured, found.missing) == ({}, {}, {})
+    assert (found.work, found.measured, found.missing, found.chosen) == ({}, {}, {}, {})
 
 
 def test_figures_are_those_of_the_file_and_those_that_follow():

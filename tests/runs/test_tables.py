@@ -28,14 +28,14 @@ def figure(path, value, low=None, high=None):
 
 
 def test_each_attack_that_was_run_has_a_row_beside_its_references():
-    path = "attack/aia/features/folded_balanced_accuracy"
+    path = "attack/aia/strongest/balanced_accuracy"
     metrics = figure("proxy/attack/aia/folded_balanced_accuracy", 0.8214)
     for place, side in enumerate(SIDES):
         metrics |= figure(f"{side}/{path}", 0.6 + place / 10, 0.5, 0.95)
-    metrics |= figure("unlearned/attack/aia/features/excess", 0.1, -0.05, 0.2)
+    metrics |= figure("unlearned/attack/aia/strongest/excess", 0.1, -0.05, 0.2)
     metrics |= figure("unlearned/attack/lira/auroc", None)
     rows = shown(attack_table(run_with(**metrics)))
-    assert rows["read from features"] == [
+    assert rows["read by the strongest reader"] == [
         "0.500",
         "0.821",
         "0.600",
@@ -45,7 +45,7 @@ def test_each_attack_that_was_run_has_a_row_beside_its_references():
         "0.100 [-0.050, 0.200]",
     ]
     assert rows["member, LiRA"] == ["0.500", "", "–", "–", "–", "–", ""]
-    assert set(rows) == {"attack", "read from features", "member, LiRA"}
+    assert set(rows) == {"attack", "read by the strongest reader", "member, LiRA"}
 
 
 def test_steps_to_relearn_say_where_they_were_cut_off():
@@ -68,7 +68,7 @@ def test_columns_of_attacks_are_there_only_where_they_were_run():
     plain = figure("unlearned/test/retained/accuracy", 0.95) | figure(
         "unlearned/test/forgotten/balanced_accuracy", 0.5
     )
-    attacked = plain | figure("unlearned/attack/aia/features/excess", -0.06, -0.09, -0.04)
+    attacked = plain | figure("unlearned/attack/aia/strongest/excess", -0.06, -0.09, -0.04)
     assert shown(run_table(run_with(**plain)))["unlearned (wf)"] == [
         "0.950",
         "0.500",

@@ -10,7 +10,8 @@ from mlu.runs.read import Run
 from mlu.runs.results import Results
 
 LABELS = ("Bald", "Brown_Hair", "Male", "Young")
-READERS = ("output", "output/mlp", "outputs", "outputs/mlp", "features", "features/mlp")
+READINGS = ("output", "outputs", "features", "features/mlp")
+STRONGEST = ("strongest", *(f"strongest/{place}" for place in ("outputs", "features", "stages")))
 SINGLE_LABEL = ("cifar10", "digits", "mnist", "mufac", "svhn")
 
 
@@ -37,16 +38,23 @@ def metrics_of(retained=0.9, forgotten=0.5, excess=-0.01, half=0.02, labels=LABE
             value = output if label == forget else kept
             found |= interval(f"{model}/test/label/{label}/accuracy", value)
             found |= interval(f"{model}/test/label/{label}/balanced_accuracy", value)
-        found |= reading(model, above, half)
-    found |= reading("random", -0.1, half)
+        found |= reading(model, above, half, forget)
+    found |= reading("random", -0.1, half, forget)
     return found | interval("proxy/attack/aia/folded_balanced_accuracy", 0.8)
 
 
-def reading(model, above, half):
+def reading(model, above, half, forget):
+    """What readers find in a model of the only label that was forgotten."""
     found = {}
-    for reader in READERS:
-        found |= interval(f"{model}/attack/aia/{reader}/folded_balanced_accuracy", 0.9 + above)
-        found |= interval(f"{model}/attack/aia/{reader}/excess", above, half)
+    for start in (f"{model}/attack/aia", f"{model}/attack/aia/label/{forget}"):
+        for path in READINGS:
+            found |= interval(f"{start}/{path}/folded_balanced_accuracy", 0.9 + above)
+            found |= interval(f"{start}/{path}/excess", above, half)
+        for path in STRONGEST:
+            found |= interval(f"{start}/{path}/balanced_accuracy", 0.9 + above)
+            found |= interval(f"{start}/{path}/excess", above, half)
+        found |= interval(f"{start}/same_reader/excess", above, half)
+
     return found
 
 
@@ -95,7 +103,7 @@ def results_of(
         "device": device, "date": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
     return {
-        "schema": 1,
+        "schema": 2,
         "run": facts | (run or {}),
         "seconds": {
             "original": 40.0,

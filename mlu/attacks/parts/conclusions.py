@@ -1,10 +1,10 @@
-"""What follows from all readings of the forgotten labels: the strongest reader, the worst label."""
+"""Conclusions from all trials of the forgotten labels: the strongest reader, the worst label."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mlu.attacks.contract import PROXY
-from mlu.attacks.parts.readings import BEYOND, RELEASED, in_places, of_labels, place_of
+from mlu.attacks.parts.panel import BEYOND, RELEASED, in_places, of_labels, panel_place
 from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.strongest import largest_excess, same_reader_excess, strongest_reader
 from mlu.metrics.trials import (
@@ -25,7 +25,7 @@ _EXCESS = "excess"
 def strongest_findings(
     trials: Evidence[Trial], reference: Evidence[Trial] | None
 ) -> Iterator[Finding]:
-    """What the strongest readers find of one label, in each place and in what is released.
+    """Findings of the strongest readers of one label, in each place and in what is released.
 
     `strongest/<place>/...` is of the reader that is best at a model's held-out people, of each
     model its own; `same_reader/<place>/excess` the largest excess of a reader over itself on
@@ -53,7 +53,7 @@ def strongest_findings(
             pairs[place] = trial, other
 
     yield from strongest_released(by_place, pairs)
-    released = {path: one for path, one in trials.items() if place_of(path) in RELEASED}
+    released = {path: one for path, one in trials.items() if panel_place(path) in RELEASED}
     yield same_readers(SAME_READER, released, reference)
 
 
@@ -136,16 +136,16 @@ def excess_of(trial: Trial, reference: Trial) -> float:
 
 
 def beyond_retained(trials: Evidence[Trial], told: Evidence[Trial]) -> list[Finding]:
-    """`beyond_retained/...`: what features tell of one label beyond the true retained labels.
+    """Findings of what features tell of one label beyond the true retained labels.
 
-    Read from both together, less read from the true retained labels alone: each by the reader that
-    is best at held-out people.
+    `beyond_retained/...`: read from both together, less read from the true retained labels alone:
+    each by the reader that is best at held-out people.
 
     Args:
         trials: Of one model and label, by path below the label.
         told: Of the retained labels alone, by path below the label.
     """
-    together = {path: one for path, one in trials.items() if place_of(path) == BEYOND}
+    together = {path: one for path, one in trials.items() if panel_place(path) == BEYOND}
     reader = strongest_reader(together)
     ours, theirs = together[reader], told[strongest_reader(told)]
     found = excess_finding(BEYOND, ours, theirs)
@@ -185,7 +185,7 @@ def repeated_for_the_worst(
 
 
 def worst_labels(start: str, findings: Sequence[Finding]) -> dict[str, str]:
-    """Of each reading, by its path below the label, the label that is worst forgotten."""
+    """The label that is worst forgotten, by the path of a reading below the label."""
     values: dict[str, dict[str, float]] = {}
     for label, found in of_labels(start, {one.path: one for one in findings}).items():
         for rest, one in found.items():

@@ -186,7 +186,7 @@ def batches_of(images: int, epochs: int, random: torch.Generator) -> Iterator[Te
 
 @torch.no_grad()
 def scores_of(net: nn.Module, seen: np.ndarray) -> np.ndarray:
-    """What a network with one output says of each image, float64, shape (images,)."""
+    """Scores that a network with one output gives each image, float64, shape (images,)."""
     device = next(net.parameters()).device
     parts = []
     for start in range(0, len(seen), _AT_ONCE):

@@ -82,15 +82,15 @@ def panel_of(strength: float, weaker: float, hidden: int, seed: int) -> Mapping[
         LINEAR: partial(logistic_regression, strength),
         "weak": partial(logistic_regression, weaker),
         "mlp": partial(perceptron, hidden, seed),
-        "svm": partial(standardised, KernelMachine),
-        "knn": partial(standardised, Neighbours),
+        "svm": partial(on_standardised, KernelMachine),
+        "knn": partial(on_standardised, Neighbours),
         "trees": partial(boosted_trees, seed),
     }
 
 
 def logistic_regression(strength: float) -> Pipeline:
     """A logistic regression on standardised numbers, with this inverse of its L2 penalty."""
-    return standardised(LogisticRegression, C=strength, max_iter=1000)
+    return on_standardised(LogisticRegression, C=strength, max_iter=1000)
 
 
 def perceptron(hidden: int, seed: int) -> Pipeline:
@@ -101,7 +101,7 @@ def perceptron(hidden: int, seed: int) -> Pipeline:
     return Pipeline([("scale", StandardScaler()), ("orient", Oriented()), ("classify", classifier)])
 
 
-def standardised(kind: type[Any], **settings: Any) -> Pipeline:
+def on_standardised(kind: type[Any], **settings: Any) -> Pipeline:
     """A classifier on standardised numbers."""
     return Pipeline([("scale", StandardScaler()), ("classify", kind(**settings))])
 
@@ -181,7 +181,7 @@ class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
 
 
 def side_by_side(tasks: Sequence[Callable[[], Found]], alone: Sequence[bool]) -> list[Found]:
-    """What each task gives: as many at once as this process has threads, each on one thread.
+    """Answers of tasks: as many at once as this process has threads, each on one thread.
 
     So the figures are the same on one thread and on several.
 
@@ -207,7 +207,7 @@ def side_by_side(tasks: Sequence[Callable[[], Found]], alone: Sequence[bool]) ->
     return found
 
 
-def answers_of(make: Making, view: str, fit: Cases, asked: Cases) -> np.ndarray:
+def learnt_scores(make: Making, view: str, fit: Cases, asked: Cases) -> np.ndarray:
     """The scores that a reader gives images after it has learnt from others, shape (images,).
 
     Args:

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from mlu.attacks.parts import networks
 from mlu.attacks.parts.cases import Cases
 from mlu.attacks.parts.networks import convolution, last_maps, plain_images, tuned
-from mlu.attacks.parts.readers import LINEAR, answers_of, panel_of
+from mlu.attacks.parts.readers import LINEAR, learnt_scores, panel_of
 from mlu.data.split import Split
 from tests.support.made_nets import tiny
 
@@ -41,7 +41,7 @@ def read(make, view, change=lambda pictures: pictures, shuffle=False):
             Cases(one.seen, np.random.default_rng(0).permutation(one.truth), one.persons)
             for one in (fit, asked)
         )
-    return roc_auc_score(asked.truth, answers_of(make, view, fit, asked))
+    return roc_auc_score(asked.truth, learnt_scores(make, view, fit, asked))
 
 
 def as_maps(pictures):
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_answers_and_touches_no_other_random_number
     make, change = {"conv": (convolution(0), as_maps), "tuned": (tuned(net, 0), np.asarray)}[name]
     fit, asked = (cases_of_pictures(seed, name, change).subset(np.arange(32)) for seed in (0, 1))
     state = torch.get_rng_state()
-    first, second = (answers_of(make, name, fit, asked) for _ in range(2))
+    first, second = (learnt_scores(make, name, fit, asked) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert torch.equal(torch.get_rng_state(), state)
 

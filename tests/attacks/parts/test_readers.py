@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from mlu.attacks.parts.cases import Cases
-from mlu.attacks.parts.readers import LINEAR, NEIGHBOURS, answers_of, panel_of
+from mlu.attacks.parts.readers import LINEAR, NEIGHBOURS, learnt_scores, panel_of
 
 WEIGHED = {"class_weight": "balanced"}
 
@@ -29,7 +29,7 @@ def panel():
 
 
 def read(name, fit, asked):
-    return answers_of(panel()[name], "one", fit, asked)
+    return learnt_scores(panel()[name], "one", fit, asked)
 
 
 def binned(fit, asked):

@@ -1,4 +1,4 @@
-"""Readings: what is looked at, by which reader, and where its figures stand."""
+"""The panel: what is looked at, by which reader, and where its figures stand."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One view and one reader.
+class Look:
+    """One look at a model: a view and a reader.
 
     Attributes:
         view: What is looked at.
@@ -52,36 +52,37 @@ class Reading:
 
     @property
     def path(self) -> str:
-        """Of its figures, below the label."""
+        """Place of its figures, below the label."""
         return f"{self.view}/{self.reader}" if self.reader else self.view
 
     @classmethod
-    def at(cls, path: str) -> "Reading":
+    def at(cls, path: str) -> "Look":
         """The reading whose figures stand at a path.
 
-        >>> Reading.at("features/mlp"), Reading.at("features/block4/svm")
-        (Reading(view='features', reader='mlp'), Reading(view='features/block4', reader='svm'))
+        >>> Look.at("features/mlp"), Look.at("features/block4/svm")
+        (Look(view='features', reader='mlp'), Look(view='features/block4', reader='svm'))
         """
         view, _, last = path.rpartition("/")
         known = last in (*READERS, *NETWORK_READERS)
         return cls(view, last) if known else cls(path, LINEAR)
 
 
-def readings_of(panel: str, stages: Sequence[str]) -> list[Reading]:
-    """All readings of a panel.
+def panel_looks(panel: str, stages: Sequence[str]) -> list[Look]:
+    """All looks of a panel at a model.
 
     Args:
         panel: `standard`, or `full` for every reader in every view.
         stages: Names of the network's stages; the last, which gives the features, is not read anew.
     """
     views = {**STANDARD, **{stage_view(stage): (LINEAR,) for stage in stages[:-1]}}
+
     found = []
     for view, readers in views.items():
         names = READERS if panel == "full" else readers
-        found += [Reading(view, name) for name in names]
+        found += [Look(view, name) for name in names]
 
     if panel == "full" and stages:
-        found += [Reading(FEATURES, CONV), Reading(NETWORK, TUNED)]
+        found += [Look(FEATURES, CONV), Look(NETWORK, TUNED)]
 
     return found
 
@@ -95,13 +96,13 @@ def stage_view(stage: str) -> str:
     return f"{FEATURES}/{part_of_path(stage, (*READERS, *NETWORK_READERS))}"
 
 
-def place_of(path: str) -> str:
+def panel_place(path: str) -> str:
     """The place in which a reading looks; the view itself, where that lies in no place.
 
     Args:
         path: Of its figures, below the label.
     """
-    view = Reading.at(path).view
+    view = Look.at(path).view
     if view == "retained_outputs":
         return OUTPUTS
     deeper = view.startswith(f"{FEATURES}/") or view == NETWORK
@@ -118,7 +119,7 @@ def label_path(start: str, label: str) -> str:
 
 
 def of_labels(start: str, found: Mapping[str, Found]) -> dict[str, dict[str, Found]]:
-    """By label, what stands below its path.
+    """Everything that stands below the path of a label, by label.
 
     Args:
         start: What all paths begin with.
@@ -137,4 +138,4 @@ def of_labels(start: str, found: Mapping[str, Found]) -> dict[str, dict[str, Fou
 def in_places(found: Mapping[str, Found]) -> Iterator[tuple[str, dict[str, Found]]]:
     """Each place, and what was found in it, by path below the label."""
     for place in PLACES:
-        yield place, {path: one for path, one in found.items() if place_of(path) == place}
+        yield place, {path: one for path, one in found.items() if panel_place(path) == place}

@@ -1,13 +1,13 @@
 import pytest
 
-from mlu.attacks.parts.readings import (
+from mlu.attacks.parts.panel import (
     PLACES,
-    Reading,
+    Look,
     in_places,
     label_path,
     of_labels,
-    place_of,
-    readings_of,
+    panel_looks,
+    panel_place,
     stage_view,
 )
 from mlu.metrics.strongest import NETWORK_READERS, READERS
@@ -17,18 +17,18 @@ STAGES = ["block1", "svm", "a/b", "last"]
 
 @pytest.mark.parametrize("panel", ["standard", "full"])
 def test_every_reading_has_a_path_of_its_own_and_comes_back_from_it(panel):
-    found = readings_of(panel, STAGES)
+    found = panel_looks(panel, STAGES)
     assert len({one.path for one in found}) == len(found)
-    assert [Reading.at(one.path) for one in found] == found
-    assert {place_of(one.path) for one in found} == {*PLACES, "output", "beyond_retained"}
+    assert [Look.at(one.path) for one in found] == found
+    assert {panel_place(one.path) for one in found} == {*PLACES, "output", "beyond_retained"}
 
 
 def test_the_standard_panel_is_about_25_readings_and_the_full_one_has_every_reader_in_every_view():
-    standard, full = (readings_of(panel, STAGES) for panel in ("standard", "full"))
-    assert 20 <= sum(place_of(one.path) in PLACES for one in standard) <= 30
+    standard, full = (panel_looks(panel, STAGES) for panel in ("standard", "full"))
+    assert 20 <= sum(panel_place(one.path) in PLACES for one in standard) <= 30
     views = {one.view for one in standard}
-    expected = {Reading(view, name) for view in views for name in READERS}
-    extra = {Reading("features", "conv"), Reading("network", "tuned")}
+    expected = {Look(view, name) for view in views for name in READERS}
+    extra = {Look("features", "conv"), Look("network", "tuned")}
     assert {*full} == expected | extra
     assert {*standard} < {*full}
 
@@ -53,12 +53,12 @@ def test_the_standard_panel_is_about_25_readings_and_the_full_one_has_every_read
     ],
 )
 def test_each_reading_looks_in_one_place(path, place):
-    assert place_of(path) == place
+    assert panel_place(path) == place
 
 
 @pytest.mark.parametrize("stage", [*READERS[1:], *NETWORK_READERS])
 def test_a_stage_that_is_called_like_a_reader_hides_none(stage):
-    assert Reading.at(stage_view(stage)) == Reading(f'features/"{stage}"', "")
+    assert Look.at(stage_view(stage)) == Look(f'features/"{stage}"', "")
 
 
 @pytest.mark.parametrize("label", ["Male", "yes/no", '"quoted"', "strongest", "a:b", "é ü"])
