@@ -124,7 +124,7 @@ def test_links_lead_to_results_and_say_when_where_and_of_which_commit(page, out)
         assert (out / unquote(attrs["href"])).exists()
     titled = [attrs for attrs in links if "title" in attrs]
     assert all(
-        json.loads((out / unquote(attrs["href"])).read_text())["schema"] == 1 for attrs in titled
+        json.loads((out / unquote(attrs["href"])).read_text())["schema"] == 2 for attrs in titled
     )
     assert titled[0]["title"] == "seed 1, 2026-01-02T03:04:05+00:00, a CPU, commit c0ffee"
     anchors = {

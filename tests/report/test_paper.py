@@ -131,7 +131,7 @@ def test_correlation_has_a_row_for_each_and_needs_two(tmp_path):
         "correlation 0: wf",
         "correlation 0.5: wf",
     ]
-    assert rows(table)["correlation 0: wf"]["features above Retrain"][0] == 0.02
+    assert rows(table)["correlation 0: wf"]["strongest above Retrain"][0] == 0.02
     assert table.best == frozenset()
 
 

@@ -41,7 +41,7 @@ def test_references_come_from_every_run(tmp_path):
     table = rows(general(settings(leave_three_methods(tmp_path))[0]))
     assert table["original"]["retained accuracy"][0] == 0.95
     assert table["retrain"]["time"][0] == 42.0
-    assert table["random weights"]["read from features"][0] == pytest.approx(0.8)
+    assert table["random weights"]["read by the strongest reader"][0] == pytest.approx(0.8)
     assert table["random weights"]["retained accuracy"][0] is None
 
 
