@@ -99,7 +99,7 @@ def victim_of(context: Context, model: Model, models: Models) -> Victim:
         canaries=context.canaries,
         original=models.original.outputs,
         retrain=None if retrain is None else retrain.outputs,
-        seed=context.experiment.seed,
+        seed=context.experiment.seeds.seed,
     )
 
 

@@ -68,7 +68,7 @@ def random_model(context: Context) -> Model:
     """The backbone with random weights: what features are worth before any training."""
 
     def build(_: Path) -> tuple[Network, Meter]:
-        L.seed_everything(context.experiment.seed, verbose=False)
+        L.seed_everything(context.experiment.seeds.train, verbose=False)
         with measure(context.device) as meter:
             return empty_network(context), meter
 
@@ -88,9 +88,10 @@ def from_scratch(
             for nowhere.
     """
     experiment, epochs = context.experiment, context.experiment.training.epochs
-    L.seed_everything(experiment.seed, verbose=False)
+    seed = experiment.seeds.train
+    L.seed_everything(seed, verbose=False)
     net = experiment.backbone.build(len(context.data.labels))
-    module = Classifier(net, context.task, experiment.training, experiment.seed, title)
+    module = Classifier(net, context.task, experiment.training, seed, title)
     log.info("%s: training for %d epochs", title, epochs)
 
     with measure(context.device) as meter:
@@ -100,7 +101,7 @@ def from_scratch(
             done = resumption.epochs_done(title, epochs)
             keeping = {"callbacks": [resumption], "plugins": [Sealed()]}
 
-        batches = context.data.train_batches(train, seed=experiment.seed, epoch=done)
+        batches = context.data.train_batches(train, seed=seed, epoch=done)
         trainer = context.trainer(title, epochs, experiment.training, **keeping)
         trainer.fit(module, batches, ckpt_path=progress if done else None)
 

@@ -18,11 +18,12 @@ ABSENT = "–"
 FORGOTTEN = {True: "forgotten", False: "not forgotten", None: "not shown"}
 """What a row is called by `aggregate.has_forgotten`."""
 RULES = (
-    "A row holds runs that differ in the seed alone. A number is their mean ± standard "
+    "A row holds runs that differ in seeds alone. A number is their mean ± standard "
     "deviation; in brackets its 95 % interval; its seeds are named or counted beside it. Over "
     "two or more seeds the interval is Student's t of the mean over seeds: each seed draws "
     "another split, other initial weights and another order, so their spread holds all of "
-    "that. Where all seeds agree exactly it is the mean of the runs' own intervals; with one "
+    "that, unless it is said to be over split_seed, train_seed or method_seed alone: then it "
+    "holds that alone, and so does the interval. Where all seeds agree exactly it is the mean of the runs' own intervals; with one "
     "seed, that run's own, which knows only the sample of people in its test split. Seeds "
     "share one data set: no interval speaks for another. Those of shares end at 0 and 100 %.",
     "A method counts as forgotten where, with 95 % confidence, none of our readers finds more "
@@ -362,7 +363,7 @@ def csv_cell(
         "low": scaled(ends.low if ends else None),
         "high": scaled(ends.high if ends else None),
         "interval_of": ends.kind if ends else "",
-        "seeds": " ".join(str(run.seed) for run in found.runs),
+        "seeds": " ".join(str(run.seeds).replace(" ", ",") for run in found.runs),
         "at_least": int(found.at_least),
         "paper": paper,
         "missing": "; ".join(found.holes),

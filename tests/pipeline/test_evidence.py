@@ -244,6 +244,10 @@ def test_other_weights_or_settings_are_attacked_anew(spied, change, anew):
     ("override", "anew"),
     [
         ("seed=1", [*NAMES]),
+        ("split_seed=1", [*NAMES]),
+        # Other weights would tell, and these are the same.
+        ("train_seed=1", []),
+        ("method_seed=1", []),
         ("dataset.seed=1", [*NAMES]),
         ("training.epochs=2", [*NAMES]),
         ("canaries.withheld=0.5", [*NAMES]),
@@ -302,7 +306,7 @@ def test_a_victim_is_its_model_among_the_others(spied, made):
         assert victim.splits is context.data.splits
         assert victim.canaries is context.canaries
         assert (victim.request, victim.task) == (context.request, context.task)
-        assert victim.seed == context.experiment.seed
+        assert victim.seed == context.experiment.seeds.seed
         assert victim.shadows == (context, None, 6, 2)
         assert victim.matched == (context, treatments.get(name), 6, 2)
 

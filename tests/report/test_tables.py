@@ -52,4 +52,4 @@ def test_failed_and_missing_seeds_are_holes_with_their_reason(tmp_path):
     fail(tmp_path / "wf2", error="MemoryError: too big", seed=2)
     (row,) = (row for row in general(settings(tmp_path)[0]).rows if row.title == "wf")
     assert row.cells[0].holes == ("seed 2: MemoryError: too big", "seed 3: no run")
-    assert [run.seed for run in row.cells[0].runs] == [1]
+    assert [run.seeds.seed for run in row.cells[0].runs] == [1]
