@@ -118,8 +118,8 @@ class ShadowSupply:
 
     def like(self, name: str) -> Shadows:
         """Shadow models that went through all that the model `name` went through."""
-        # Nobody trains as random weights were: to an attacker they are the original.
-        name = "original" if name == "random" else name
+        # These were not trained on anybody here: to an attacker they are the original.
+        name = "original" if name in ("random", "start") else name
         wanted = self.attack.needs()
         assert wanted is not None
 

@@ -1,4 +1,4 @@
-"""Models that are trained from scratch, the original and Retrain, and random weights."""
+"""Models that are trained, the original and Retrain, and those that have not been: two starts."""
 
 import logging
 from functools import partial
@@ -75,6 +75,26 @@ def random_model(context: Context) -> Model:
     return cached_model(context, "random", model_key(context), build)
 
 
+def start_model(context: Context) -> Model:
+    """The network that training starts from: what features are worth before they saw this data.
+
+    Its body has the weights that the backbone names; its head has theirs where they fit the labels,
+    else random ones.
+    """
+
+    def build(_: Path) -> tuple[Network, Meter]:
+        with measure(context.device) as meter:
+            return first_network(context), meter
+
+    return cached_model(context, "start", model_key(context), build)
+
+
+def first_network(context: Context) -> Network:
+    """The network before the first step of training, the same for the original and Retrain."""
+    L.seed_everything(context.experiment.seeds.train, verbose=False)
+    return context.experiment.backbone.build(len(context.data.labels))
+
+
 def from_scratch(
     context: Context, title: str, train: Split, progress: Path | None = None
 ) -> tuple[Network, Meter]:
@@ -88,9 +108,7 @@ def from_scratch(
             for nowhere.
     """
     experiment, epochs = context.experiment, context.experiment.training.epochs
-    seed = experiment.seeds.train
-    L.seed_everything(seed, verbose=False)
-    net = experiment.backbone.build(len(context.data.labels))
+    seed, net = experiment.seeds.train, first_network(context)
     module = Classifier(net, context.task, experiment.training, seed, title)
     log.info("%s: training for %d epochs", title, epochs)
 

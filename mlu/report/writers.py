@@ -23,9 +23,10 @@ RULES = (
     "two or more seeds the interval is Student's t of the mean over seeds: each seed draws "
     "another split, other initial weights and another order, so their spread holds all of "
     "that, unless it is said to be over split_seed, train_seed or method_seed alone: then it "
-    "holds that alone, and so does the interval. Where all seeds agree exactly it is the mean of the runs' own intervals; with one "
-    "seed, that run's own, which knows only the sample of people in its test split. Seeds "
-    "share one data set: no interval speaks for another. Those of shares end at 0 and 100 %.",
+    "holds that alone, and so does the interval. Where all seeds agree exactly it is the mean "
+    "of the runs' own intervals; with one seed, that run's own, which knows only the sample of "
+    "people in its test split. Seeds share one data set: no interval speaks for another. Those "
+    "of shares end at 0 and 100 %.",
     "A method counts as forgotten where, with 95 % confidence, none of our readers finds more "
     f"than {100 * MARGIN:g} points of balanced accuracy above what it finds on Retrain, as not "
     "forgotten where one surely finds more, else as not shown. Readers are a logistic "
@@ -33,9 +34,9 @@ RULES = (
     "strongest is the one that finds most; the interval beside it ends as high as any "
     "reader's, and choosing the highest errs towards more.",
     "Bold is the best of a column, and only where its interval touches that of no rival. "
-    "Rivals are the methods, not original, Retrain or random weights; for what is kept and "
-    "what it costs only methods that have forgotten, since not to forget is no way to keep "
-    "more. Reading less than Retrain is no merit: below 0 counts as 0. Two intervals may "
+    "Rivals are the methods, not original, Retrain or what has not been trained; for what is "
+    "kept and what it costs only methods that have forgotten, since not to forget is no way to "
+    "keep more. Reading less than Retrain is no merit: below 0 counts as 0. Two intervals may "
     "overlap and the numbers still differ, so what is not bold is undecided, not equal. The "
     "paper's numbers have no intervals and are never bold.",
     "Ours and the paper's stand side by side to be looked at, not subtracted: each side says "

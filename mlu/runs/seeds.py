@@ -7,7 +7,7 @@ from typing import Any
 KEYS = {"split_seed": "split", "train_seed": "train", "method_seed": "method"}
 """Key of a configuration -> the seed that it sets apart from `seed`."""
 
-_UNTOUCHED = ("original", "retrain", "random", "proxy")
+_UNTOUCHED = ("original", "retrain", "random", "start", "proxy")
 """First parts of the paths of figures that no method has a hand in."""
 
 _SAME = {

@@ -1,7 +1,7 @@
 import pytest
 
 from mlu.report.tables import general
-from tests.support.made_runs import fail, leave, metrics_of
+from tests.support.made_runs import fail, leave, metrics_of, reading
 from tests.support.report_tables import best, leave_three_methods, rows, settings
 
 
@@ -43,6 +43,16 @@ def test_references_come_from_every_run(tmp_path):
     assert table["retrain"]["time"][0] == 42.0
     assert table["random weights"]["read from features"][0] == pytest.approx(0.8)
     assert table["random weights"]["retained accuracy"][0] is None
+
+
+def test_the_start_of_training_has_a_row_where_it_was_attacked(tmp_path):
+    leave(tmp_path / "a", method="wp")
+    assert "start of training" not in rows(general(settings(tmp_path)[0]))
+    leave(tmp_path / "a", metrics_of() | reading("start", -0.2, 0.02), method="wp")
+    table = rows(general(settings(tmp_path)[0]))
+    assert table["start of training"]["read from features"][0] == pytest.approx(0.7)
+    assert table["start of training"]["retained accuracy"][0] is None
+    assert table["random weights"]["read from features"][0] == pytest.approx(0.8)
 
 
 def test_failed_and_missing_seeds_are_holes_with_their_reason(tmp_path):
