@@ -216,6 +216,9 @@ def general(setting: Setting) -> Table:
     rows += [method_row(setting, group, columns) for group in setting.methods]
 
     notes = []
+    if setting.spread:
+        notes.append(f"Seeds: {setting.spread}.")
+
     proxy = cell(setting.runs, RETAINED_LABELS, PERCENT.limits)
     if proxy.value is not None:
         notes.append(

@@ -45,6 +45,17 @@ def test_references_come_from_every_run(tmp_path):
     assert table["random weights"]["retained accuracy"][0] is None
 
 
+def test_a_spread_over_a_part_of_the_seed_is_said_below_the_table(tmp_path):
+    for number in (1, 2):
+        leave(tmp_path / str(number), seed=4, run={"method_seed": number})
+    (setting,) = settings(tmp_path)
+    words = "Seeds: spread over method_seed alone: same people, same original."
+    assert words in general(setting).notes
+    leave(tmp_path / "1", seed=5)
+    (setting,) = settings(tmp_path)
+    assert not [note for note in general(setting).notes if note.startswith("Seeds")]
+
+
 def test_the_start_of_training_has_a_row_where_it_was_attacked(tmp_path):
     leave(tmp_path / "a", method="wp")
     assert "start of training" not in rows(general(settings(tmp_path)[0]))
