@@ -20,6 +20,7 @@ from mlu.data.split import Split, partition
 from mlu.data.treatment import TREATMENTS, treated_rows
 from mlu.launch.build import made
 from mlu.launch.dataset_command import dataset_command
+from mlu.runs.seeds import Seeds
 from mlu.system.commands import shell_word
 from mlu.system.errors import printable
 from mlu.system.owned import Owned
@@ -42,7 +43,7 @@ def examined(values: Mapping[str, Any]) -> int:
         1 if there are faults, else 0: the exit code.
     """
     data = made(values, "dataset").load()
-    splits = partition(data, values["seed"])
+    splits = partition(data, Seeds.of(values).split)
     with progress_bar("looking", len(data.images), "images") as bar:
         scan = look_at(data, bar.advance)
 

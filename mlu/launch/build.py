@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 
 from mlu.launch.check import SEARCH, as_names, forgotten_names, requested, value_at
 from mlu.runs.rows import without_declarations
+from mlu.runs.seeds import Seeds
 from mlu.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
         attacks=tuple(attacks.values()),
         forget=forgotten_names(values),
         requests=requested(values),
-        seed=values["seed"],
+        seeds=Seeds.of(values),
         with_reference=values["reference"] == "retrain",
         canaries=CanaryShares(**values["canaries"]),
         original_weights=None if weights is None else Path(weights),

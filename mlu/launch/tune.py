@@ -9,6 +9,7 @@ import yaml
 from mlu.runs.notes import note_in
 from mlu.runs.read import Run, job_of
 from mlu.runs.results import Results
+from mlu.runs.seeds import Seeds
 from mlu.system.commands import run_command
 from mlu.system.errors import UserError
 from mlu.system.owned import Owned
@@ -109,7 +110,7 @@ def leave_best(
     )
 
     forgotten = ", ".join(run.forget_label)
-    where = f"{run.dataset}, {run.backbone}, {forgotten} forgotten, seed {run.seed}"
+    where = f"{run.dataset}, {run.backbone}, {forgotten} forgotten, seed {Seeds.of(vars(run))}"
     cost = f"the search took {seconds:.0f} s of unlearning and attacks"
 
     place = Owned(outputs / TUNED / "method")

@@ -26,6 +26,7 @@ from mlu.methods.parts.scoring import (
     refuse_silence,
     speaking,
 )
+from mlu.methods.parts.selection import SelectName, refuse_selection, selected
 from mlu.models.network import Network, Weights
 from mlu.scores.affinity import affinity
 from mlu.scores.curvature import gauss_newton
@@ -59,6 +60,9 @@ class WeightFilter(Method):
     Attributes:
         reading: See above.
         phi: In [0, 1]: fraction of the weights (`selective`, `above`), or threshold (`printed`).
+        select: Which weights are edited, as many of each tensor in any case: those of highest
+            `score`, or, to see what that choice is worth, drawn at `random` or of lowest score
+            (`worst`). Under `printed` by `score` alone.
         scope: Whether `phi` is meant for each `layer`, or for the whole network (`global`); None:
             `global` under `printed`, else `layer`.
         adaptive: Scale `phi` in each layer by 1 - o, with o the largest affinity of a forgotten
@@ -97,6 +101,7 @@ class WeightFilter(Method):
     name: str
     reading: ReadingName
     phi: float
+    select: SelectName
     scope: Scope | None
     adaptive: bool
     epsilon: float
@@ -115,13 +120,17 @@ class WeightFilter(Method):
     decorrelation: float
     tuning: Tuning
 
+    def __post_init__(self) -> None:
+        refuse_selection(self.select, self.reading)
+
     def edit(self, problem: Problem) -> Edit:
         rule = FILTERING[self.reading]
 
         with phase("score"):
             points = self.points(problem)
             scores = rule.scores(self, problem, points)
-            hit = rule.choose(self, problem, points, scores)
+            chosen = rule.choose(self, problem, points, scores)
+            hit = selected(problem, chosen, scores, self.select)
 
         with phase("edit"):
             return rule.reading.silenced(problem, self.reset(problem, hit))

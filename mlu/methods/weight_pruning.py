@@ -27,6 +27,7 @@ from mlu.methods.parts.scoring import (
     refuse_silence,
     speaking,
 )
+from mlu.methods.parts.selection import SelectName, refuse_selection, selected
 from mlu.models.network import Weights
 from mlu.models.tasks import Groups
 from mlu.scores.curvature import Estimator, diagonal
@@ -104,6 +105,10 @@ class WeightPruning(Method):
     Attributes:
         reading: See above.
         phi: Fraction of the weights that is treated, in [0, 1]; `printed` treats all.
+        select: Which weights are treated, as many of each tensor in any case: those of highest rank
+            (`score`), or, to see what that choice is worth, drawn at `random` or of lowest rank
+            (`worst`). They are divided into zeroed, shrunk and kept as ever. Under `printed` by
+            `score` alone.
         scope: Whether `phi`, or under `printed` the percentiles, are meant for each `layer` or for
             the whole network (`global`); None: `global` under `printed`, else `layer`.
         epsilon: How far a treated weight may drift afterwards, >= 0 (Section 4.3); inf is free.
@@ -129,6 +134,7 @@ class WeightPruning(Method):
     name: str
     reading: ReadingName
     phi: float
+    select: SelectName
     scope: Scope | None
     epsilon: float
     epsilon_mode: Literal["relative", "absolute"]
@@ -143,6 +149,9 @@ class WeightPruning(Method):
     soft: float
     decorrelation: float
     tuning: Tuning
+
+    def __post_init__(self) -> None:
+        refuse_selection(self.select, self.reading)
 
     def edit(self, problem: Problem) -> Edit:
         points = calibration(problem, self.images)
@@ -290,7 +299,7 @@ def by_contrast(
 ) -> dict[str, Division]:
     """Divides the weights that matter more to the forgotten labels than to the retained ones."""
     theirs = method.importances(problem, found["retained"])
-    return of_highest(method, contrast(ours, theirs, method.delta), theirs)
+    return of_highest(method, problem, contrast(ours, theirs, method.delta), theirs)
 
 
 def by_neediest(
@@ -300,15 +309,20 @@ def by_neediest(
     retained = problem.request.retained
     each = [method.importances(problem, found[str(column)]) for column in retained]
     theirs = {name: torch.stack([one[name] for one in each]).amax(0) for name in ours}
-    return of_highest(method, ours, theirs)
+    return of_highest(method, problem, ours, theirs)
 
 
-def of_highest(method: WeightPruning, ranks: Weights, theirs: Weights) -> dict[str, Division]:
-    """Divides the weights of highest rank by quartiles of what the retained labels need."""
-    fractions = dict.fromkeys(ranks, method.phi)
+def of_highest(
+    method: WeightPruning, problem: Problem, ranks: Weights, theirs: Weights
+) -> dict[str, Division]:
+    """Divides the weights of highest rank by quartiles of what the retained labels need.
+
+    Or those that are selected in their place.
+    """
+    chosen = highest(ranks, dict.fromkeys(ranks, method.phi), method.meant_for)
 
     divided = {}
-    for name, hit in highest(ranks, fractions, method.meant_for).items():
+    for name, hit in selected(problem, chosen, ranks, method.select).items():
         low, high = quartiles(theirs[name][hit])
         # What the retained labels do not need at all lies *on* the lowest threshold: it goes as
         # well.

@@ -97,7 +97,7 @@ def context_of(experiment: Experiment, team: Team | None = None) -> Context:
     team = team or team_of_one(wanted_device(experiment))
     data = ImageData(
         experiment.dataset.load(),
-        experiment.seed,
+        experiment.seeds.split,
         experiment.training.batch_size,
         experiment.trainer.workers,
     )

@@ -97,7 +97,7 @@ def victim_of(context: Context, model: Model, models: Models) -> Victim:
         canaries=context.canaries,
         original=models.original.outputs,
         retrain=None if retrain is None else retrain.outputs,
-        seed=context.experiment.seed,
+        seed=context.experiment.seeds.seed,
     )
 
 
@@ -116,8 +116,8 @@ class ShadowSupply:
 
     def like(self, name: str) -> Shadows:
         """Shadow models that went through all that the model `name` went through."""
-        # Nobody trains as random weights were: to an attacker they are the original.
-        name = "original" if name == "random" else name
+        # These were not trained on anybody here: to an attacker they are the original.
+        name = "original" if name in ("random", "start") else name
         wanted = self.attack.needs()
         assert wanted is not None
 

@@ -11,6 +11,7 @@ from mlu.models.backbones import Backbone
 from mlu.pipeline.canaries import CanaryShares
 from mlu.pipeline.subject import Subject
 from mlu.pipeline.tracking import Tracker
+from mlu.runs.seeds import Seeds
 from mlu.training.optimise import Training
 from mlu.unlearning.contract import Method
 
@@ -52,7 +53,7 @@ class Experiment:
         tracker: Where metrics go besides the results.
         forget: Names of the labels to forget.
         requests: Those of each request, in the order in which they come.
-        seed: Initial weights, split, order of images, random choices of the method.
+        seeds: Of all that is drawn at random.
         with_reference: Whether Retrain is trained.
         canaries: Which share of the training images are canaries.
         original_weights: A trained model to unlearn; None trains one.
@@ -74,7 +75,7 @@ class Experiment:
     tracker: Tracker
     forget: tuple[str, ...]
     requests: tuple[tuple[str, ...], ...]
-    seed: int
+    seeds: Seeds
     with_reference: bool
     canaries: CanaryShares
     original_weights: Path | None
@@ -93,13 +94,14 @@ class Experiment:
             if (value := getattr(self.method, key, None)) is not None
         ]
         method = " ".join([self.method.name, *strengths])
-        data, backbone, seed = self.dataset.name, self.backbone.name, f"seed {self.seed}"
+        data, backbone = self.dataset.name, self.backbone.name
 
         forgotten = ", then ".join("+".join(request) for request in self.requests)
-        tags = (self.name, data, backbone, f"forget {forgotten}", seed)
+        seeds = [f"{key} {value}" for key, value in self.seeds.apart.items()]
+        tags = (self.name, data, backbone, f"forget {forgotten}", f"seed {self.seeds.seed}", *seeds)
 
         return Subject(
-            title=f"{method}: {forgotten}, {data}, {backbone}, {seed}",
+            title=f"{method}: {forgotten}, {data}, {backbone}, seed {self.seeds}",
             group=" ".join(filter(None, [self.name, self.group])) or None,
             method=self.method.name,
             tags=tuple(filter(None, tags)),

@@ -45,6 +45,11 @@ EVIDENCE_CODE = (
 
 def model_key(context: Context) -> dict[str, Any]:
     """All that every trained model depends on."""
+    return shared_key(context) | {"train_seed": context.experiment.seeds.train}
+
+
+def shared_key(context: Context) -> dict[str, Any]:
+    """All that every trained model depends on besides what its own training draws."""
     experiment = context.experiment
     planted = list(context.request.forgotten) if context.canaries else []
     start = experiment.backbone.weights
@@ -57,7 +62,7 @@ def model_key(context: Context) -> dict[str, Any]:
         "training": part_key(experiment.training),
         "precision": experiment.trainer.precision,
         "compile": experiment.trainer.compile,
-        "seed": experiment.seed,
+        "split_seed": experiment.seeds.split,
         "canaries": part_key(experiment.canaries),
         "planted": planted,
         "code": code_digest(*MODEL_CODE),
@@ -66,7 +71,7 @@ def model_key(context: Context) -> dict[str, Any]:
 
 
 def method_key(context: Context) -> dict[str, Any]:
-    """All that an unlearned model depends on besides the trained one that it came from."""
+    """All that an unlearned model depends on besides the trained one and what the method draws."""
     return {
         "method": part_key(context.experiment.method),
         "methods": code_digest(*METHOD_CODE),
@@ -75,8 +80,12 @@ def method_key(context: Context) -> dict[str, Any]:
 
 
 def evidence_key(context: Context, attack: Attack[Any]) -> dict[str, Any]:
-    """All that an attack's evidence depends on besides the weights that it looks at."""
-    return model_key(context) | {
+    """All that an attack's evidence depends on besides the weights that it looks at.
+
+    They tell what training and the method have drawn; shadow models draw their own.
+    """
+    return shared_key(context) | {
+        "seed": context.experiment.seeds.seed,
         "forgotten": list(context.request.forgotten),
         "attack": part_key(attack),
         "attacks": code_digest(*EVIDENCE_CODE),

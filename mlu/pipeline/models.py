@@ -1,4 +1,4 @@
-"""The four models of a run."""
+"""The models of a run."""
 
 import logging
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mlu.methods.retrain import Retrain
 from mlu.pipeline.context import Context
 from mlu.pipeline.entries import Model
-from mlu.pipeline.trained import original_model, random_model, retrained_model
+from mlu.pipeline.trained import original_model, random_model, retrained_model, start_model
 from mlu.pipeline.unlearned import unlearned_model
 from mlu.training.meter import Cost
 
@@ -22,19 +22,23 @@ class Models:
         retrain: Never knew the forgotten ones; None where the configuration asks for none.
         unlearned: The original after the method.
         random: Knows nothing: the backbone with random weights.
+        start: Knows what others learnt: the network that training started from, before it saw this
+            data. None where training starts at random weights, or nothing is trained.
     """
 
     original: Model
     retrain: Model | None
     unlearned: Model
     random: Model
+    start: Model | None = None
 
     def by_name(self) -> dict[str, Model]:
         """All models that there are."""
-        return {**self.judged(), "random": self.random}
+        start = {} if self.start is None else {"start": self.start}
+        return {**self.judged(), "random": self.random, **start}
 
     def judged(self) -> dict[str, Model]:
-        """All models that there are, but for random weights."""
+        """All models that there are, but for those that have not seen the data."""
         found = {"original": self.original, "retrain": self.retrain, "unlearned": self.unlearned}
         return {name: model for name, model in found.items() if model is not None}
 
@@ -56,11 +60,15 @@ def models_of(context: Context) -> Models:
     if experiment.with_reference or isinstance(experiment.method, Retrain):
         retrain = retrained_model(context)
 
+    trains = experiment.original_weights is None or retrain is not None
+    from_weights = trains and experiment.backbone.weights is not None
+
     return Models(
         original=original,
         retrain=retrain if experiment.with_reference else None,
         unlearned=treated_model(context, original, retrain),
         random=random_model(context),
+        start=start_model(context) if from_weights else None,
     )
 
 

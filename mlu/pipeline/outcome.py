@@ -70,6 +70,7 @@ def results_of(
 def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) -> RunFacts:
     """The run, its data, and where and when it was made."""
     versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
+    seeds = experiment.seeds
 
     return RunFacts(
         dataset=experiment.dataset.name,
@@ -77,7 +78,10 @@ def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) ->
         method=experiment.method.name,
         forget_label=experiment.forget,
         requests=experiment.requests,
-        seed=experiment.seed,
+        seed=seeds.seed,
+        split_seed=seeds.split,
+        train_seed=seeds.train,
+        method_seed=seeds.method,
         experiment=experiment.name,
         budget=experiment.budget,
         task=data.task,

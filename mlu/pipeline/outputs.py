@@ -53,4 +53,4 @@ def exposed_rows(split: Split, context: Context) -> Tensor | None:
     """Images of an exposed split whose stages are kept, ascending; None for all."""
     if len(split) <= EXPOSED_IMAGES:
         return None
-    return people_drawn(split.identities, [EXPOSED_IMAGES], context.experiment.seed)[0]
+    return people_drawn(split.identities, [EXPOSED_IMAGES], context.experiment.seeds.split)[0]

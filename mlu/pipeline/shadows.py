@@ -67,7 +67,7 @@ def shadows_of(context: Context, treatment: Treatment, count: int, jobs: int) ->
         jobs: How many are trained side by side, in processes of their own that share the processor.
     """
     pool = shadow_pool(context)
-    inside = halves(pool.identities, count, context.experiment.seed)
+    inside = halves(pool.identities, count, context.experiment.seeds.seed)
     # A logger belongs to this process.
     all_but_number = (replace(context, logger=None), treatment, pool, inside)
     lacking = [number for number in range(count) if not recipe(*all_but_number, number).made]
@@ -162,8 +162,11 @@ def recipe(
     else:
         train = pool.withhold(context.request.forgotten, ~chosen)
 
-    seed = int(np.random.SeedSequence([context.experiment.seed, number]).generate_state(1)[0])
-    own = replace(context, experiment=replace(context.experiment, seed=seed), train=train)
+    seeds = context.experiment.seeds
+    drawn = int(np.random.SeedSequence([seeds.seed, number]).generate_state(1)[0])
+    # An attacker's own, whatever the victim's training and its method have drawn.
+    seeds = replace(seeds, train=drawn, method=drawn)
+    own = replace(context, experiment=replace(context.experiment, seeds=seeds), train=train)
     key = model_key(own) | {"images": digest(np.flatnonzero(inside[number]).tolist())}
     if treatment is None:
         return Recipe(own, "shadow", key)
@@ -172,7 +175,9 @@ def recipe(
     if isinstance(treatment, Retrain):
         return Recipe(own, "shadow-retrain", key)
 
-    return Recipe(own, "shadow-unlearned", key | method_key(context))
+    key |= method_key(own) | {"method_seed": own.experiment.seeds.method}
+
+    return Recipe(own, "shadow-unlearned", key)
 
 
 def halves(persons: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Models that are trained from scratch, the original and Retrain, and random weights."""
+"""Models that are trained, the original and Retrain, and those that have not been: two starts."""
 
 import logging
 from functools import partial
@@ -68,11 +68,31 @@ def random_model(context: Context) -> Model:
     """The backbone with random weights: what features are worth before any training."""
 
     def build(_: Path) -> tuple[Network, Meter]:
-        L.seed_everything(context.experiment.seed, verbose=False)
+        L.seed_everything(context.experiment.seeds.train, verbose=False)
         with measure(context.device) as meter:
             return empty_network(context), meter
 
     return cached_model(context, "random", model_key(context), build)
+
+
+def start_model(context: Context) -> Model:
+    """The network that training starts from: what features are worth before they saw this data.
+
+    Its body has the weights that the backbone names; its head has theirs where they fit the labels,
+    else random ones.
+    """
+
+    def build(_: Path) -> tuple[Network, Meter]:
+        with measure(context.device) as meter:
+            return first_network(context), meter
+
+    return cached_model(context, "start", model_key(context), build)
+
+
+def first_network(context: Context) -> Network:
+    """The network before the first step of training, the same for the original and Retrain."""
+    L.seed_everything(context.experiment.seeds.train, verbose=False)
+    return context.experiment.backbone.build(len(context.data.labels))
 
 
 def from_scratch(
@@ -88,9 +108,8 @@ def from_scratch(
             for nowhere.
     """
     experiment, epochs = context.experiment, context.experiment.training.epochs
-    L.seed_everything(experiment.seed, verbose=False)
-    net = experiment.backbone.build(len(context.data.labels))
-    module = Classifier(net, context.task, experiment.training, experiment.seed, title)
+    seed, net = experiment.seeds.train, first_network(context)
+    module = Classifier(net, context.task, experiment.training, seed, title)
     log.info("%s: training for %d epochs", title, epochs)
 
     with measure(context.device) as meter:
@@ -100,7 +119,7 @@ def from_scratch(
             done = resumption.epochs_done(title, epochs)
             keeping = {"callbacks": [resumption], "plugins": [Sealed()]}
 
-        batches = context.data.train_batches(train, seed=experiment.seed, epoch=done)
+        batches = context.data.train_batches(train, seed=seed, epoch=done)
         trainer = context.trainer(title, epochs, experiment.training, **keeping)
         trainer.fit(module, batches, ckpt_path=progress if done else None)
 

@@ -71,5 +71,5 @@ def problem_of(context: Context, source: Network) -> Problem:
         request=context.request,
         train=context.train,
         validation=context.data.splits["validation"],
-        seed=context.experiment.seed,
+        seed=context.experiment.seeds.method,
     )

@@ -1,4 +1,4 @@
-"""From runs that differ in their seed to one number with an interval, and which one is the best."""
+"""From runs that differ in seeds to one number with an interval, and which one is the best."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from scipy.special import stdtrit
 
 from mlu.runs.read import Gap, Run
 from mlu.runs.results import Figure
+from mlu.runs.seeds import Seeds
 
 _LEVEL = 0.95
 MARGIN = 0.05
@@ -17,6 +18,9 @@ STRONGEST = "attack/aia/strongest/excess"
 """Path, after the model's, of what the strongest reader finds above Retrain."""
 _TRAINED = ("original", "retrain")
 """Stages of which the seconds are those of a training."""
+
+Draw = tuple[int, ...]
+"""The seeds that decide a number."""
 
 Better = Literal["high", "low"]
 Kind = Literal["seeds", "run", "runs"]
@@ -39,7 +43,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of runs that differ in their seed alone.
+    """One number of runs that differ in seeds alone.
 
     Attributes:
         value: Mean over seeds; None where no run has it.
@@ -72,7 +76,8 @@ def seed_interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Int
 
     Over two or more seeds Student's t, mean ± t(n - 1) sd / sqrt(n): a seed draws another split,
     other initial weights and another order, so the spread between seeds holds all of that, which a
-    run's own interval (people of its test split alone) does not. Seeds that agree exactly have no
+    run's own interval (people of its test split alone) does not. Where one of the three is drawn
+    anew alone (`runs.seeds`), the spread holds that one alone. Seeds that agree exactly have no
     spread to go by; then the mean of the runs' own ends. One seed has its own interval.
 
     Args:
@@ -109,7 +114,7 @@ def cell(
     runs: Iterable[Run],
     path: str,
     limits: tuple[float, float] = (-np.inf, np.inf),
-    seeds: Iterable[int] = (),
+    seeds: Iterable[Seeds] = (),
     gaps: Iterable[Gap] = (),
 ) -> Cell:
     """The number at `path`, over seeds.
@@ -125,7 +130,7 @@ def cell(
     runs, seeds, gaps = tuple(runs), tuple(seeds), tuple(gaps)
     found = by_seed(runs, path)
     known = [pair for pair in found.values() if pair[1].value is not None]
-    holes = holes_in(found, seeds, gaps)
+    holes = holes_in(found, path, seeds, gaps)
     if not known:
         return Cell(None, holes=shortened(holes))
 
@@ -144,21 +149,31 @@ def cell(
 
 
 def holes_in(
-    found: Mapping[int, tuple[Run, Figure]], seeds: Iterable[int], gaps: Iterable[Gap]
+    found: Mapping[Draw, tuple[Run, Figure]],
+    path: str,
+    seeds: Iterable[Seeds],
+    gaps: Iterable[Gap],
 ) -> tuple[str, ...]:
-    """Seeds that have no number, those that should be there included, and why."""
+    """Seeds that have no number at `path`, those that should be there included, and why."""
     holes = [
-        f"seed {seed}: {figure.reason}"
-        for seed, (_, figure) in found.items()
+        f"seed {run.seeds}: {figure.reason}"
+        for run, figure in found.values()
         if figure.value is None
     ]
-    failed = {gap.seed: gap.reason for gap in gaps}
-    expected = {*seeds, *(seed for seed in failed if seed is not None)}
-    holes += [
-        f"seed {seed}: {failed.get(seed, 'no run')}" for seed in sorted(expected - set(found))
-    ]
 
-    return (*holes, *([failed[None]] if None in failed else []))
+    expected = {one.deciding(path): one for one in seeds}
+    failed, unknown = dict[Draw, str](), list[str]()
+    for gap in gaps:
+        if gap.seeds is None:
+            unknown.append(gap.reason)
+        else:
+            failed[gap.seeds.deciding(path)] = gap.reason
+            expected[gap.seeds.deciding(path)] = gap.seeds
+
+    for draw in sorted(set(expected) - set(found)):
+        holes.append(f"seed {expected[draw]}: {failed.get(draw, 'no run')}")
+
+    return (*holes, *unknown[-1:])
 
 
 def shortened(holes: Sequence[str]) -> tuple[str, ...]:
@@ -167,13 +182,16 @@ def shortened(holes: Sequence[str]) -> tuple[str, ...]:
     return tuple(reasons) if len(reasons) == 1 else tuple(holes)
 
 
-def by_seed(runs: Iterable[Run], path: str) -> dict[int, tuple[Run, Figure]]:
-    """The latest run of each seed that has the number, else the latest; by seed."""
-    found: dict[int, tuple[Run, Figure]] = {}
+def by_seed(runs: Iterable[Run], path: str) -> dict[Draw, tuple[Run, Figure]]:
+    """The latest run of each seed that has the number, else the latest; by seed.
+
+    Runs that share all seeds that decide the number have measured it once.
+    """
+    found: dict[Draw, tuple[Run, Figure]] = {}
     for run in sorted(runs, key=lambda run: run.date):
-        figure = run.figure(path)
-        if run.seed not in found or figure.value is not None:
-            found[run.seed] = run, figure
+        draw, figure = run.seeds.deciding(path), run.figure(path)
+        if draw not in found or figure.value is not None:
+            found[draw] = run, figure
     return dict(sorted(found.items()))
 
 

@@ -1,6 +1,6 @@
 """Runs that belong together.
 
-A setting holds what is compared, a group what differs in the seed alone.
+A setting holds what is compared, a group what differs in seeds alone.
 """
 
 import json
@@ -12,8 +12,9 @@ from typing import Any
 from mlu.runs.layout import PLACES, UNDECISIVE
 from mlu.runs.read import Collection, Gap, Run
 from mlu.runs.rows import DECLARED
+from mlu.runs.seeds import KEYS, Seeds, spread_of
 
-_NOT_OF_A_GROUP = (*UNDECISIVE, "seed", "preset")
+_NOT_OF_A_GROUP = (*UNDECISIVE, "seed", *KEYS, "preset")
 """Keys in which the runs of a group may differ; what a preset means stands under other keys."""
 _OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi")
 """Groups of keys in which the rows of one table may differ."""
@@ -31,13 +32,13 @@ Identity = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one method that differ in the seed alone, and in which attacks were made on it.
+    """Runs of one method that differ in seeds alone, and in which attacks were made on it.
 
     Attributes:
         method: Its name.
         identity: Keys and values that all runs share, and those of every attack that some of them
             made.
-        runs: All of them; of one seed that was run again the latest counts, number by number.
+        runs: All of them; of seeds that were run again the latest counts, number by number.
         gaps: Jobs of this kind that left nothing.
         variant: What tells it from other groups of its method in the same setting.
     """
@@ -51,6 +52,11 @@ class Group:
     @property
     def title(self) -> str:
         return f"{self.method} {self.variant}".strip()
+
+    @property
+    def spread(self) -> str:
+        """Where the spread between its runs comes from; empty where they draw everything anew."""
+        return spread_of(run.seeds for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,8 @@ class Setting:
         return self.runs[0].results.run.task == "singlelabel"
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(sorted({run.seed for run in self.runs}))
+    def seeds(self) -> tuple[Seeds, ...]:
+        return tuple(sorted({run.seeds for run in self.runs}))
 
     @property
     def methods(self) -> tuple[Group, ...]:
@@ -123,12 +129,25 @@ class Setting:
         if training.get("epochs"):
             facts.append(f"{training['epochs']} epochs")
 
-        facts.append(f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}")
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        facts.append(f"{seeds} ({self.spread})" if self.spread else seeds)
         facts.append(f"on {', '.join(sorted({run.device for run in self.runs}))}")
         if not config:
             facts.append(_UNKNOWN)
 
         return ", ".join(facts)
+
+    @property
+    def spread(self) -> str:
+        """Where the spreads of its rows come from, by the rows' titles unless all say the same."""
+        titles: dict[str, list[str]] = defaultdict(list)
+        for group in self.groups:
+            if len({run.seeds for run in group.runs}) > 1:
+                titles[group.spread].append(group.title)
+
+        if len(titles) == 1:
+            return next(iter(titles))
+        return "; ".join(f"{', '.join(names)}: {words}" for words, names in titles.items() if words)
 
     @property
     def description(self) -> str:
@@ -177,12 +196,12 @@ def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
-    """Runs that share all but the seed.
+    """Runs that share all but seeds.
 
     An attack that one made and another did not is no difference between models.
     """
     groups: list[Group] = []
-    for run in sorted(runs, key=lambda run: (run.seed, run.date)):
+    for run in sorted(runs, key=lambda run: (run.seeds, run.date)):
         identity = identity_of(run)
         for number, group in enumerate(groups):
             if agree(identity, group.identity):
@@ -196,7 +215,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def agree(one: Identity, other: Identity) -> bool:
-    """Whether two runs differ in nothing but their seed and attacks that only one of them made."""
+    """Whether two runs differ in nothing but seeds and attacks that only one of them made."""
     common = {attack(name) for name in one} & {attack(name) for name in other}
     for name in {*one, *other}:
         compared = attack(name) is None or attack(name) in common
@@ -230,7 +249,7 @@ def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
 
 
 def identity_of(run: Run) -> Identity:
-    """Everything that decides a run's numbers but its seed: dotted keys, values as JSON."""
+    """Everything that decides a run's numbers but its seeds: dotted keys, values as JSON."""
     facts = run.results.run
     # Of a run without its configuration this is all that is known.
     sure = {
@@ -248,7 +267,7 @@ def identity_of(run: Run) -> Identity:
 
 
 def flattened(config: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted key -> value as JSON, without what decides no number and without the seed."""
+    """Dotted key -> value as JSON, without what decides no number and without seeds."""
     flat: dict[str, str] = {}
 
     def walk(value: Any, path: tuple[str, ...]) -> None:
@@ -265,7 +284,7 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def decides(path: Sequence[str]) -> bool:
-    """Whether a key of a configuration, but the seed, may decide a number."""
+    """Whether a key of a configuration, but a seed, may decide a number."""
     if path[0] in _NOT_OF_A_GROUP or (path[0] == "dataset" and path[-1] in PLACES):
         return False
     declares = path[0] == "attack" and len(path) > 2 and path[2] in DECLARED

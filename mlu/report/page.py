@@ -142,7 +142,7 @@ def address(path: Path, folder: Path) -> str:
 
 def run_title(run: Run) -> str:
     commit = run.results.run.commit
-    facts = [f"seed {run.seed}", run.date, run.device, f"commit {commit}" if commit else ""]
+    facts = [f"seed {run.seeds}", run.date, run.device, f"commit {commit}" if commit else ""]
     return ", ".join(filter(None, facts))
 
 
@@ -218,7 +218,7 @@ def page_cell(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
     """One of our numbers as the template takes it."""
     runs = []
     for run in found.runs:
-        runs.append({"href": link(run, folder), "seed": run.seed, "title": run_title(run)})
+        runs.append({"href": link(run, folder), "seed": str(run.seeds), "title": run_title(run)})
 
     return {
         "sort": "" if found.value is None else repr(found.value * column.unit.scale),
@@ -250,7 +250,7 @@ def run_facts(run: Run, folder: Path) -> dict[str, Any]:
         "method": run.method,
         "forget": ", ".join(facts.forget_label),
         "dataset": f"{facts.dataset}, {facts.backbone}",
-        "seed": run.seed,
+        "seed": str(run.seeds),
         "experiment": run.experiment or ABSENT,
         "date": run.date.replace("T", " ")[:16],
         "device": run.device,

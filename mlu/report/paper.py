@@ -36,6 +36,7 @@ from mlu.report.tables import (
     SECONDS,
     TIME,
     TIMES,
+    UNTRAINED,
     WORK,
     Column,
     Row,
@@ -302,8 +303,8 @@ def order_of(title: str) -> int:
 def attacked(setting: Setting) -> Table:
     """Table 4: the paper's two numbers beside what our attackers find, and their references."""
     table = compared("table4", setting, _ATTACKED, (_NOTE_ATTACKED,))
-    random = reference_row(setting, "random", _ATTACKED)
-    return replace(table, rows=tuple(filter(any_value, (*table.rows, random))))
+    untrained = [reference_row(setting, model, _ATTACKED) for model in UNTRAINED]
+    return replace(table, rows=tuple(filter(any_value, (*table.rows, *untrained))))
 
 
 def sensitivity_tables(setting: Setting) -> list[Table]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mlu.report.aggregate import Better, Cell, cell, has_forgotten, winner, without
-from mlu.report.groups import Group, Setting
+from mlu.report.groups import REFERENCES, Group, Setting
 from mlu.runs.read import Run
 from mlu.runs.results import RETAINED_LABELS
 from mlu.runs.room import without_room
@@ -112,6 +112,8 @@ class Table:
 
 
 NOT_ASKED = "a reference has none"
+UNTRAINED = {"random": "random weights", "start": "start of training"}
+"""References that have not seen the data, and what they are called."""
 RETAINED = "{model}/%s/retained/accuracy"
 FEATURES = "{model}/attack/aia/features"
 OUTPUT = Column(
@@ -207,10 +209,14 @@ def general(setting: Setting) -> Table:
         for column in (KEPT, OUTPUT, *attack_columns(setting), TIME, FASTER, LESS_WORK)
         if column in always or measured(setting, column)
     )
-    rows = [reference_row(setting, model, columns) for model in ("original", "retrain", "random")]
+    references = (*REFERENCES, *UNTRAINED)
+    rows = [reference_row(setting, model, columns) for model in references]
     rows += [method_row(setting, group, columns) for group in setting.methods]
 
     notes = list(without_room(setting.forget, lambda path: lower_end(setting, path)))
+    if setting.spread:
+        notes.append(f"Seeds: {setting.spread}.")
+
     proxy = cell(setting.runs, RETAINED_LABELS, PERCENT.limits)
     if proxy.value is not None:
         notes.append(
@@ -244,7 +250,7 @@ def attack_columns(setting: Setting) -> Iterator[Column]:
 
 
 def any_value(row: Row) -> bool:
-    """Whether there is something to show: random weights have numbers only of attacks."""
+    """Whether there is something to show: untrained models have numbers only of attacks."""
     return not row.reference or any(found.value is not None for found in row.cells)
 
 
@@ -267,7 +273,7 @@ def path_of(column: Column, model: str) -> str:
 def reference_row(
     setting: Setting, model: str, columns: Sequence[Column], paper: Sequence[float | None] = ()
 ) -> Row:
-    """Original, Retrain or random weights, which every run of the setting measures alike."""
+    """A model that is no method's, which every run of the setting measures alike."""
     cells = []
     for column in columns:
         found = without(NOT_ASKED)
@@ -276,14 +282,12 @@ def reference_row(
             found = cell(setting.runs, path, limits, setting.seeds)
         cells.append(found)
 
-    title = "random weights" if model == "random" else model
-
-    return Row(title, tuple(cells), spread(columns, paper), reference=True)
+    return Row(UNTRAINED.get(model, model), tuple(cells), spread(columns, paper), reference=True)
 
 
 def applies(column: Column, model: str) -> bool:
-    """Whether a reference can have such a number: random weights are attacked, and nothing else."""
-    return "{" in column.path and (model != "random" or "/attack/" in column.path)
+    """Whether a reference can have such a number: untrained ones are attacked, and nothing else."""
+    return "{" in column.path and (model not in UNTRAINED or "/attack/" in column.path)
 
 
 def method_row(

@@ -18,13 +18,15 @@ ABSENT = "–"
 FORGOTTEN = {True: "forgotten", False: "not forgotten", None: "not shown"}
 """What a row is called by `aggregate.has_forgotten`."""
 RULES = (
-    "A row holds runs that differ in the seed alone. A number is their mean ± standard "
+    "A row holds runs that differ in seeds alone. A number is their mean ± standard "
     "deviation; in brackets its 95 % interval; its seeds are named or counted beside it. Over "
     "two or more seeds the interval is Student's t of the mean over seeds: each seed draws "
     "another split, other initial weights and another order, so their spread holds all of "
-    "that. Where all seeds agree exactly it is the mean of the runs' own intervals; with one "
-    "seed, that run's own, which knows only the sample of people in its test split. Seeds "
-    "share one data set: no interval speaks for another. Those of shares end at 0 and 100 %.",
+    "that, unless it is said to be over split_seed, train_seed or method_seed alone: then it "
+    "holds that alone, and so does the interval. Where all seeds agree exactly it is the mean "
+    "of the runs' own intervals; with one seed, that run's own, which knows only the sample of "
+    "people in its test split. Seeds share one data set: no interval speaks for another. Those "
+    "of shares end at 0 and 100 %.",
     "A method counts as forgotten where, with 95 % confidence, the strongest reader finds at most "
     f"{100 * MARGIN:g} points of balanced accuracy more than the strongest reader of Retrain, as "
     "not forgotten where it surely finds more, else as not shown. Each model is read by the one "
@@ -32,9 +34,9 @@ RULES = (
     "from outputs or from features, whichever shows more. Of several labels the one counts that "
     "shows most.",
     "Bold is the best of a column, and only where its interval touches that of no rival. "
-    "Rivals are the methods, not original, Retrain or random weights; for what is kept and "
-    "what it costs only methods that have forgotten, since not to forget is no way to keep "
-    "more. Reading less than Retrain is no merit: below 0 counts as 0. Two intervals may "
+    "Rivals are the methods, not original, Retrain or what has not been trained; for what is "
+    "kept and what it costs only methods that have forgotten, since not to forget is no way to "
+    "keep more. Reading less than Retrain is no merit: below 0 counts as 0. Two intervals may "
     "overlap and the numbers still differ, so what is not bold is undecided, not equal. The "
     "paper's numbers have no intervals and are never bold.",
     "Ours and the paper's stand side by side to be looked at, not subtracted: each side says "
@@ -362,7 +364,7 @@ def csv_cell(
         "low": scaled(ends.low if ends else None),
         "high": scaled(ends.high if ends else None),
         "interval_of": ends.kind if ends else "",
-        "seeds": " ".join(str(run.seed) for run in found.runs),
+        "seeds": " ".join(str(run.seeds).replace(" ", ",") for run in found.runs),
         "at_least": int(found.at_least),
         "paper": paper,
         "missing": "; ".join(found.holes),

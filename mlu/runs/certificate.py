@@ -77,7 +77,12 @@ def certificate_of(folder: Path) -> dict[str, Any]:
         "forgotten": list(about.forget_label),
         "labels": facts["labels"],
         "task": facts["task"],
-        "method": {"name": about.method, "settings": settings, "seed": about.seed},
+        "method": {
+            "name": about.method,
+            "settings": settings,
+            "seed": about.seed,
+            **run.seeds.apart,
+        },
         "config_hash": about.config_hash or _NOT_RECORDED,
         "model": about.backbone,
         "data": {"name": about.dataset, "fingerprint": about.data or _NOT_RECORDED},

@@ -1,4 +1,4 @@
-"""Paths that classes had in earlier versions, by which yamls and runs of then name them."""
+"""Paths that classes had in earlier versions, and keys that methods did not have yet."""
 
 from typing import Any
 
@@ -21,6 +21,12 @@ HOMES = {
 }
 """Module of then -> module of now."""
 
+LATER = {
+    "mlu.methods.weight_filter.WeightFilter": {"select": "score"},
+    "mlu.methods.weight_pruning.WeightPruning": {"select": "score"},
+}
+"""Class -> keys that it has got since, with what it did before there was a choice."""
+
 
 def present_path(path: str) -> str:
     """The path of a class or function today, by that of any version.
@@ -35,7 +41,7 @@ def present_path(path: str) -> str:
 
 
 def present_config(config: Any) -> Any:
-    """A configuration of any version with the paths of today, so that runs can be compared.
+    """A configuration of any version with the paths and keys of today, so that runs compare.
 
     >>> present_config({"method": {"_target_": "mlu.optimise.Tuning", "lr": 0.1}})
     {'method': {'_target_': 'mlu.training.optimise.Tuning', 'lr': 0.1}}
@@ -48,5 +54,6 @@ def present_config(config: Any) -> Any:
     found = {key: present_config(value) for key, value in config.items()}
     if isinstance(found.get("_target_"), str):
         found["_target_"] = present_path(found["_target_"])
+        return {**LATER.get(found["_target_"], {}), **found}
 
     return found

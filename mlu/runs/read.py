@@ -15,6 +15,7 @@ from mlu.runs.moved import present_config
 from mlu.runs.notes import ASKED, MARK, note_in
 from mlu.runs.results import Figure, Results
 from mlu.runs.rows import AttackRow, Declaration, declared, rows_among
+from mlu.runs.seeds import Seeds
 from mlu.system.errors import UserError, first_line
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -50,9 +51,9 @@ class Run:
         """All numbers by path, those that follow from others included."""
         return self.results.all_figures
 
-    @property
-    def seed(self) -> int:
-        return self.results.run.seed
+    @cached_property
+    def seeds(self) -> Seeds:
+        return Seeds.of(vars(self.results.run))
 
     @property
     def method(self) -> str:
@@ -107,9 +108,8 @@ class Gap:
     composed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def seed(self) -> int | None:
-        seed = self.composed.get("seed")
-        return seed if isinstance(seed, int) else None
+    def seeds(self) -> Seeds | None:
+        return Seeds.of_any(self.composed)
 
     @property
     def experiment(self) -> str | None:

@@ -23,7 +23,10 @@ _MODELS = ("original", "retrain", "unlearned")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The facts of a run. A field that may be None may be missing in a file."""
+    """The facts of a run. A field that may be None may be missing in a file.
+
+    A seed that is missing is `seed`.
+    """
 
     dataset: str
     backbone: str
@@ -31,6 +34,9 @@ class RunFacts:
     forget_label: tuple[str, ...]
     requests: tuple[tuple[str, ...], ...] | None
     seed: int
+    split_seed: int | None
+    train_seed: int | None
+    method_seed: int | None
     experiment: str | None
     budget: str | None
     task: str

@@ -2,7 +2,13 @@
 
 from matplotlib.axes import Axes
 
-COLOURS = {"original": "#4c72b0", "retrain": "#55a868", "unlearned": "#c44e52", "random": "#999999"}
+COLOURS = {
+    "original": "#4c72b0",
+    "retrain": "#55a868",
+    "unlearned": "#c44e52",
+    "random": "#999999",
+    "start": "#8172b3",
+}
 AXES = {
     "entropy": "log entropy of the retained outputs (nats)",
     "loss": "log loss of the retained outputs (nats)",

@@ -134,10 +134,11 @@ def attack_table(run: Run) -> Table:
     """One row for each attack of one run, one column for each model, with 95 % intervals."""
     table = Table(title=_ATTACK_TABLE, title_justify="left", title_style="bold")
     table.add_column("attack")
+    untrained = untrained_models(run.figures)
     for column in (
         "chance",
         "retained labels",
-        "random",
+        *untrained,
         "original",
         "retrain",
         "unlearned",
@@ -146,7 +147,7 @@ def attack_table(run: Run) -> Table:
         table.add_column(column, justify="right")
 
     for row in run.attack_rows:
-        table.add_row(text_of(row.title), *row_texts(row, run.figures))
+        table.add_row(text_of(row.title), *row_texts(row, run.figures, untrained))
 
     return table
 
@@ -172,12 +173,18 @@ def reading_notes(run: Run) -> list[str]:
     return [*lines, *without_room(*lows)]
 
 
-def row_texts(row: AttackRow, figures: Figures) -> list[str]:
+def untrained_models(figures: Iterable[str]) -> list[str]:
+    """Models that were attacked as they were before any training on the data of the run."""
+    from_weights = any(path.startswith("start/") for path in figures)
+    return ["random", "start"] if from_weights else ["random"]
+
+
+def row_texts(row: AttackRow, figures: Figures, untrained: Sequence[str]) -> list[str]:
     """Chance, what the retained labels tell, each model, and what is beyond Retrain."""
     chance = "" if row.chance is None else f"{row.chance:.3f}"
     known = measured_text(figures, f"proxy/attack/{row.proxy}", ends=False) if row.proxy else ""
 
-    models = [model_text(row, figures, model) for model in ("random", "original")]
+    models = [model_text(row, figures, model) for model in (*untrained, "original")]
     models += [model_text(row, figures, model, ends=True) for model in ("retrain", "unlearned")]
 
     beyond = ""

@@ -56,7 +56,7 @@ def test_a_class_that_is_not_there_is_named_with_where_to_look(experiment):
 
 def test_a_value_of_the_configuration_reaches_its_object(experiment):
     run = experiment("method=wf", "phi=0.3", "seed=7", "canaries.withheld=0.2", group="monday")
-    assert (run.method.phi, run.seed, run.canaries.withheld) == (0.3, 7, 0.2)
+    assert (run.method.phi, run.seeds.seed, run.canaries.withheld) == (0.3, 7, 0.2)
     assert (run.group, run.with_reference) == ("monday", True)
     assert not experiment("reference=none").with_reference
 

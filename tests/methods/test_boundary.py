@@ -252,6 +252,6 @@ def test_neither_the_original_nor_classes_that_may_be_given_back_pass(monkeypatc
 def test_a_multilabel_task_is_refused(experiment):
     """Across a binary label's border lies its inversion."""
     setup = experiment("method=boundary", dataset="faces")
-    data = ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size)
+    data = ImageData(setup.dataset.load(), setup.seeds.split, setup.training.batch_size)
     with pytest.raises(UserError, match="method=boundary serves singlelabel data"):
         request_of(setup, data)

@@ -10,6 +10,7 @@ from mlu.methods.weight_filter import WeightFilter
 from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, sensitivity
 from mlu.scores.influence import influence
+from mlu.system.errors import UserError
 from mlu.training.optimise import Tuning
 from tests.support.planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
 
@@ -21,6 +22,7 @@ def weight_filter(**changes) -> WeightFilter:
         "name": "wf",
         "reading": "selective",
         "phi": 0.5,
+        "select": "score",
         "scope": None,
         "adaptive": False,
         "rounds": 1,
@@ -86,6 +88,41 @@ def test_phi_is_the_fraction_of_each_layer(phi):
     assert hit.sum() == round(phi * hit.numel())
     assert (edit.weights[CONV][hit] == 0).all()
     assert torch.equal(edit.weights[CONV][~hit], problem.net.body.conv.weight[~hit])
+
+
+def test_the_worst_choice_resets_the_other_half_of_a_planted_network():
+    problem = planted_problem()
+    weights = edited(problem, weight_filter(select="worst"))
+    assert (weights[CONV][RETAINED] == 0).all()
+    assert torch.equal(weights[CONV][FORGOTTEN], problem.net.body.conv.weight[FORGOTTEN])
+
+
+@pytest.mark.parametrize("reading", ["selective", "above"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_another_choice_resets_as_many_of_each_layer_and_bounds_just_these(reading, scope):
+    problem = entangled_problem()
+    edits = {
+        select: weight_filter(reading=reading, scope=scope, phi=0.3, select=select).edit(problem)
+        for select in ("score", "random", "worst")
+    }
+    original = dict(problem.net.named_parameters())
+    for name in edits["score"].radius:
+        if reading == "selective" and name.startswith("head"):
+            continue
+        hits = {select: edit.radius[name].isfinite() for select, edit in edits.items()}
+        assert len({int(hit.sum()) for hit in hits.values()}) == 1
+        for select, edit in edits.items():
+            expected = original[name].masked_fill(hits[select], 0)
+            assert torch.equal(edit.weights[name], expected), select
+
+    masks = [edits[select].radius[CONV].isfinite() for select in edits]
+    assert len({tuple(mask.flatten().tolist()) for mask in masks}) == 3
+
+
+@pytest.mark.parametrize("select", ["random", "worst"])
+def test_as_printed_there_is_no_other_choice(select):
+    with pytest.raises(UserError, match=f"method.select={select} has no meaning under"):
+        weight_filter(reading="printed", select=select)
 
 
 def test_a_larger_phi_adds_to_a_smaller_one():

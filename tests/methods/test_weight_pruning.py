@@ -9,6 +9,7 @@ from mlu.methods.parts.scoring import calibration
 from mlu.methods.weight_pruning import GRID, WeightPruning, treated
 from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
+from mlu.system.errors import UserError
 from mlu.training.optimise import Tuning
 from mlu.unlearning.edits import halving_decay
 from tests.support.planted import FORGOTTEN, RETAINED, entangled_problem, planted_problem
@@ -21,6 +22,7 @@ def weight_pruning(**changes) -> WeightPruning:
         "name": "wp",
         "reading": "selective",
         "phi": 0.5,
+        "select": "score",
         "scope": None,
         "curvature": "fisher",
         "epsilon": 0.1,
@@ -97,6 +99,44 @@ def test_selective_equals_the_rule_written_out_weight_by_weight():
     np.testing.assert_allclose(edit.weights[CONV].flatten().numpy(), expected, rtol=1e-4, atol=1e-9)
     np.testing.assert_allclose(edit.rate[CONV].flatten().numpy(), rate, rtol=1e-6)
     assert set(np.flatnonzero(edit.radius[CONV].flatten().isfinite())) == chosen
+
+
+def test_the_worst_choice_treats_the_other_half_of_a_planted_network():
+    """The forgotten label needs nothing there: nothing is shrunk by that, and a quarter goes."""
+    problem = planted_problem()
+    edit, before = weight_pruning(select="worst").edit(problem), problem.net.body.conv.weight
+    assert torch.equal(edit.weights[CONV][FORGOTTEN], before[FORGOTTEN])
+    assert edit.radius[CONV][RETAINED].isfinite().all()
+    assert not edit.radius[CONV][FORGOTTEN].isfinite().any()
+    zeroed = edit.weights[CONV][RETAINED] == 0
+    assert zeroed.sum() == int(np.floor(0.25 * (zeroed.numel() - 1))) + 1
+    assert torch.equal(edit.weights[CONV][RETAINED][~zeroed], before[RETAINED][~zeroed])
+
+
+@pytest.mark.parametrize("reading", ["selective", "above"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_another_choice_treats_as_many_of_each_layer_by_the_same_quartiles(reading, scope):
+    problem = entangled_problem()
+    hits, zeroed = {}, {}
+    for select in ("score", "random", "worst"):
+        method = weight_pruning(reading=reading, scope=scope, phi=0.4, select=select)
+        edit = method.edit(problem)
+        hits[select] = edit.radius[CONV].isfinite()
+        zeroed[select] = edit.weights[CONV] == 0
+        assert not (zeroed[select] & ~hits[select]).any()
+        slowed = edit.rate[CONV] < 1
+        assert not (slowed & ~hits[select]).any()
+        assert torch.equal(edit.weights[CONV][slowed], problem.net.body.conv.weight[slowed])
+
+    assert len({int(hit.sum()) for hit in hits.values()}) == 1
+    assert len({int(zero.sum()) for zero in zeroed.values()}) == 1, "no two needs are equal here"
+    assert len({tuple(hit.flatten().tolist()) for hit in hits.values()}) == 3
+
+
+@pytest.mark.parametrize("select", ["random", "worst"])
+def test_as_printed_there_is_no_other_choice(select):
+    with pytest.raises(UserError, match=f"method.select={select} has no meaning under"):
+        weight_pruning(reading="printed", select=select)
 
 
 def test_printed_equals_the_rule_written_out():

@@ -36,7 +36,7 @@ from mlu.pipeline.models import Models
 from mlu.pipeline.outputs import outputs_by_split
 from mlu.runs.layout import LEFT
 
-NAMES = ("original", "retrain", "unlearned", "random")
+NAMES = ("original", "retrain", "unlearned", "random", "start")
 
 
 def trial(seed=0, images=9):
@@ -195,7 +195,7 @@ def test_every_model_is_attacked_once_and_a_second_call_gathers_nothing(spied, m
         assert list(evidence) == (["spy/floor"] if name == PROXY else ["spy/z", "spy/m", "spy/a"])
         assert_same(evidence, second[name])
 
-    assert len({found["spy/z"].scores[0] for name, found in first.items() if name != PROXY}) == 4
+    assert len({found["spy/z"].scores[0] for name, found in first.items() if name != PROXY}) == 5
     for name, model in spied.models.by_name().items():
         score = model.outputs["test"].logits.double().mean().item()
         np.testing.assert_array_equal(first[name]["spy/z"].scores, trial().scores + score)
@@ -224,7 +224,9 @@ def test_an_attack_that_needs_none_is_given_no_shadow_models(spied, made):
     [
         ({"changed": ["original"]}, [*NAMES]),
         ({"changed": ["retrain"]}, [*NAMES]),
-        ({"absent": ["retrain"]}, ["original", "unlearned", "random"]),
+        ({"absent": ["retrain"]}, ["original", "unlearned", "random", "start"]),
+        ({"absent": ["start"]}, []),
+        ({"changed": ["start"]}, ["start"]),
         ({"changed": ["unlearned"]}, ["unlearned"]),
         ({"changed": ["random"]}, ["random"]),
         ({"config": {"strength": 2}}, [*NAMES]),
@@ -244,6 +246,10 @@ def test_other_weights_or_settings_are_attacked_anew(spied, change, anew):
     ("override", "anew"),
     [
         ("seed=1", [*NAMES]),
+        ("split_seed=1", [*NAMES]),
+        # Other weights would tell, and these are the same.
+        ("train_seed=1", []),
+        ("method_seed=1", []),
         ("dataset.seed=1", [*NAMES]),
         ("training.epochs=2", [*NAMES]),
         ("canaries.withheld=0.5", [*NAMES]),
@@ -302,11 +308,11 @@ def test_a_victim_is_its_model_among_the_others(spied, made):
         assert victim.splits is context.data.splits
         assert victim.canaries is context.canaries
         assert (victim.request, victim.task) == (context.request, context.task)
-        assert victim.seed == context.experiment.seed
+        assert victim.seed == context.experiment.seeds.seed
         assert victim.shadows == (context, None, 6, 2)
         assert victim.matched == (context, treatments.get(name), 6, 2)
 
-    assert len(made) == 3, "those of the original serve all, and random weights"
+    assert len(made) == 3, "those of the original serve all, and what was not trained"
 
 
 def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spied):
@@ -323,7 +329,7 @@ def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spie
 
     assert [(one.path, one.value) for one in findings[PROXY]] == [("attack/spy/floor/size", 3)]
     _, alone = spied(absent=["retrain"])
-    for name in ("original", "unlearned", "random"):
+    for name in ("original", "unlearned", "random", "start"):
         assert findings_of(spied.spy, alone)[name][-1] == Finding(
             "attack/spy/excess", None, missing="none"
         )
@@ -383,6 +389,10 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
         "attack.relearn.samples=[4,16]",
     ]
     overrides += ["attack.aia.hidden=4", "method=wp", "method.tuning.steps=3"]
+    # From weights, so that their start is attacked as well.
+    (tmp_path / "theirs").mkdir()
+    torch.save(Tiny(name="tiny").build(3).state_dict(), tmp_path / "theirs" / "tiny.pt")
+    overrides.append(f"backbone.weights={tmp_path / 'theirs' / 'tiny.pt'}")
     results = pipeline.run(experiment(*overrides)).to_json()
     assert json.loads((tmp_path / "results.json").read_text()) == results
     metrics, missing = results["metrics"], results["missing"]
@@ -396,7 +406,8 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
         }
         for name in NAMES
     }
-    assert paths["original"] == paths["retrain"] == paths["unlearned"] == paths["random"]
+    assert all(paths[name] == paths["original"] for name in NAMES)
+    assert not [path for path in metrics if path.startswith(("random/test", "start/test"))]
     given = {path.split("/")[1] for path in paths["original"]}
     assert given == {"aia", "mia", "label_membership", "lira", "ulira", "rmia", "relearn"}
     assert metrics["original/attack/relearn/16/steps"] == 0

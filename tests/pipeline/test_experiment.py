@@ -14,6 +14,10 @@ from mlu.pipeline.subject import tags_within
         (["method=wp", "phi=0.3", "seed=7"], "wp phi=0.3 epsilon=0.1: Male, faces, tiny, seed 7"),
         (["method=head"], "head: Male, faces, tiny, seed 42"),
         (
+            ["method=head", "method_seed=7", "split_seed=42"],
+            "head: Male, faces, tiny, seed 42 method_seed=7",
+        ),
+        (
             ["method=head", "requests=[[Male,Bald],[Young]]"],
             "head: Male+Bald, then Young, faces, tiny, seed 42",
         ),
@@ -31,6 +35,12 @@ def test_a_tag_is_no_longer_than_wandb_takes(experiment):
     assert max(map(len, tags)) == 64
     assert "faces" in tags
     assert "seed 42" in tags
+
+
+def test_a_seed_that_stands_apart_has_a_tag_of_its_own(experiment):
+    tags = experiment("method=head", "train_seed=7").subject.tags
+    assert {"seed 42", "train_seed 7"} <= {*tags}
+    assert not [tag for tag in experiment("method=head").subject.tags if "_seed" in tag]
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,8 @@ def key(experiment):
 OTHER = {
     "model": [
         "seed=1",
+        "split_seed=1",
+        "train_seed=1",
         "dataset.seed=1",
         "dataset.labels=[Male,Bald]",
         "training.lr=0.01",
@@ -199,6 +201,7 @@ OTHER = {
     ],
     "evidence": [
         "seed=1",
+        "split_seed=1",
         "training.lr=0.01",
         "forget_label.names=[Bald]",
         "attack.lira.shadows=10",
@@ -207,9 +210,15 @@ OTHER = {
     ],
 }
 SAME = {
-    "model": ["method=wf", "forget_label.names=[Bald]", "attack=mia", "trainer.workers=1"],
-    "method": ["seed=1", "attack=mia", "training.lr=0.01"],
-    "evidence": ["attack.lira.jobs=7", "method=wf", "logger=wandb", "attack.lira.gamma=1"],
+    "model": [
+        *("method=wf", "forget_label.names=[Bald]", "attack=mia", "trainer.workers=1"),
+        *("method_seed=1", "split_seed=42", "train_seed=42"),
+    ],
+    "method": ["seed=1", "method_seed=1", "attack=mia", "training.lr=0.01"],
+    "evidence": [
+        *("attack.lira.jobs=7", "method=wf", "logger=wandb", "attack.lira.gamma=1"),
+        *("train_seed=1", "method_seed=1"),
+    ],
 }
 
 
@@ -233,7 +242,8 @@ PARTS = {
         "training": "training.momentum=0.5",
         "precision": "trainer.precision=bf16-mixed",
         "compile": "trainer.compile=aot_eager",
-        "seed": "seed=1",
+        "split_seed": "split_seed=1",
+        "train_seed": "train_seed=1",
         "canaries": "canaries.withheld=0.5",
         "planted": "canaries.withheld=0.5 forget_label.names=[Bald]",
         "code": "MODEL_CODE",
@@ -246,6 +256,7 @@ PARTS = {
         "requests": "requests=[[Male],[Young]]",
     },
     "evidence": {
+        "seed": "seed=1 split_seed=42",
         "forgotten": "forget_label.names=[Bald]",
         "attack": "attack.lira.gamma=2",
         "attacks": "EVIDENCE_CODE",
@@ -258,7 +269,7 @@ def test_every_part_of_a_key_is_in_the_table(key):
     model = {*key()}
     assert model == {*PARTS["model"]}
     assert {*key(of="method")} == {*PARTS["method"]}
-    assert {*key(of="evidence")} == model | {*PARTS["evidence"]}
+    assert {*key(of="evidence")} == model - {"train_seed"} | {*PARTS["evidence"]}
 
 
 @pytest.mark.parametrize(
@@ -295,8 +306,15 @@ ENTRIES = {
     "retrain": {*PARTS["model"], "forgotten"},
     "shadow": {*PARTS["model"], "images"},
     "shadow-retrain": {*PARTS["model"], "images", "forgotten"},
-    "shadow-unlearned": {*PARTS["model"], "images", "forgotten", *PARTS["method"]},
-    "attack-lira": {*PARTS["model"], *PARTS["evidence"], "original", "retrain", "model", "of"},
+    "shadow-unlearned": {
+        *(*PARTS["model"], *PARTS["method"]),
+        *("images", "forgotten", "method_seed"),
+    },
+    "attack-lira": {
+        *(*PARTS["model"], *PARTS["evidence"]),
+        *("original", "retrain", "model", "of"),
+    }
+    - {"train_seed"},
 }
 """By the kind of an entry: what its key must name; evidence of the unlearned names the method."""
 
@@ -312,7 +330,7 @@ def test_every_entry_is_kept_under_all_that_it_depends_on(experiment, monkeypatc
     # One of each model, by the weights of the model itself.
     assert len({key["model"] for key in asked["attack-lira"]}) == len(asked["attack-lira"])
     # And each shadow model with a seed and images of its own.
-    assert len({key["seed"] for key in asked["shadow"]}) == 6
+    assert len({key["train_seed"] for key in asked["shadow"]}) == 6
     assert len({key["images"] for key in asked["shadow"]}) == 6
 
 
@@ -326,6 +344,47 @@ def test_what_is_kept_of_an_attack_depends_on_the_weights_it_looks_at(experiment
         assert found["model"] == digest_of(model.net)
         assert found["original"] == digest_of(models.original.net)
         assert found["retrain"] == digest_of(models.retrain.net)
+
+
+BRIEF = ("method=wf", "attack=none", "method.tuning.steps=1", "method.images=20")
+
+
+@pytest.fixture
+def made(experiment, tmp_path):
+    """What a run of some seeds makes, in one cache: by name, all weights, or rows of a split."""
+
+    def one(*overrides, place="cache"):
+        setup = experiment(*SMALL, *BRIEF, *overrides, f"outputs={tmp_path / place}")
+        context = context_of(setup)
+        models = models_of(context)
+        found = {name: digest_of(model.net) for name, model in models.by_name().items()}
+        found["split"] = digest([split.rows.tolist() for split in context.data.splits.values()])
+        return found, {name for name, cost in models.costs().items() if cost.cached}
+
+    return one
+
+
+@pytest.mark.parametrize(
+    ("other", "same", "cached"),
+    [
+        ("method_seed=1", {"original", "retrain", "random", "split"}, {"original", "retrain"}),
+        ("train_seed=1", {"split"}, set()),
+        ("split_seed=1", {"random"}, set()),
+        ("seed=1", set(), set()),
+        (
+            "seed=1 split_seed=42 train_seed=42 method_seed=42",
+            {"original", "retrain", "random", "split", "unlearned"},
+            {"original", "retrain"},
+        ),
+    ],
+)
+def test_each_seed_decides_its_part_and_no_other(made, other, same, cached):
+    """Weights are compared with those of another cache: what is taken from one must be the same."""
+    first, _ = made()
+    second, found = made(*other.split())
+    assert {name for name in first if first[name] == second[name]} == same
+    assert found == cached
+    assert made(*other.split(), place="alone")[0] == second
 
 
 def test_with_canaries_the_forgotten_label_decides_what_is_trained(key):

@@ -71,7 +71,7 @@ def test_the_saved_weights_are_the_model_that_was_measured(finished, experiment)
     folder = finished("method=wf", "method.tuning.steps=5")
     results = json.loads((folder / "results.json").read_text())
     setup = experiment("method=wf")
-    data = ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size)
+    data = ImageData(setup.dataset.load(), setup.seeds.split, setup.training.batch_size)
     net = setup.backbone.build(len(data.labels))
     net.load_state_dict(load_file(folder / "unlearned.safetensors"))
     predicted, split = respond(net, data.splits["test"])[0] > 0, data.splits["test"]

@@ -1,10 +1,13 @@
 """What a run has measured: its costs, its figures, and what decided them."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from mlu.data.divided import ImageData
 from mlu.metrics.findings import Finding
-from mlu.pipeline.outcome import identity, metrics_of
+from mlu.pipeline.outcome import facts_of_run, identity, metrics_of
+from mlu.runs.seeds import Seeds
 from mlu.system.errors import UserError
 
 
@@ -18,7 +21,8 @@ def test_work_is_counted_by_hand(run, experiment):
     overrides += ["method.tuning.batch_size=64"]
     results = run("method=wf", *overrides)
     setup = experiment()
-    train = ImageData(setup.dataset.load(), setup.seed, setup.training.batch_size).splits["train"]
+    data = ImageData(setup.dataset.load(), setup.seeds.split, setup.training.batch_size)
+    train = data.splits["train"]
     tuned = 3 * 64
     # 20 images with the label and 20 without; two score maps; a teacher at each step; statistics
     # renewed once.
@@ -41,6 +45,15 @@ def test_where_files_lie_does_not_change_the_hash_of_a_configuration(experiment,
         )
     )
     assert first == moved != other
+
+
+def test_the_seeds_of_a_run_are_written_down_as_they_were(experiment):
+    setup = experiment("method=head", "seed=3", "method_seed=5")
+    data = SimpleNamespace(task="multilabel", fingerprint="abc")
+    facts = facts_of_run(setup, data, SimpleNamespace(device="a CPU", date="today"))
+    kept = {name: value for name, value in vars(facts).items() if name.endswith("seed")}
+    assert kept == {"seed": 3, "split_seed": 3, "train_seed": 3, "method_seed": 5}
+    assert Seeds.of(vars(facts)) == setup.seeds
 
 
 def test_without_a_reference_its_figures_are_missing_with_the_reason(run):

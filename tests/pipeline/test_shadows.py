@@ -101,7 +101,7 @@ def trained(monkeypatch):
 
     def watched(context, stage, train, *given):
         net, meter = from_scratch(context, stage, train, *given)
-        seen[-1] |= {"train": train, "seed": context.experiment.seed, "net": net}
+        seen[-1] |= {"train": train, "seeds": context.experiment.seeds, "net": net}
         return net, meter
 
     monkeypatch.setattr(trained_from_scratch, "Classifier", classifier)
@@ -129,7 +129,7 @@ def test_each_learns_from_its_half_of_the_people_with_a_seed_and_weights_of_its_
     assert len(trained) == COUNT
     pool = pool_of(setup)
     np.testing.assert_array_equal(
-        found.inside, halves(pool.identities, COUNT, setup.experiment.seed)
+        found.inside, halves(pool.identities, COUNT, setup.experiment.seeds.seed)
     )
     for number, one in enumerate(trained):
         np.testing.assert_array_equal(one["train"].rows, rows_of(setup, found.inside, number))
@@ -138,7 +138,7 @@ def test_each_learns_from_its_half_of_the_people_with_a_seed_and_weights_of_its_
         )
         assert one["train"].known.all()
 
-    assert len({one["seed"] for one in trained} | {setup.experiment.seed}) == COUNT + 1
+    assert len({one["seeds"].train for one in trained} | {setup.experiment.seeds.seed}) == COUNT + 1
     assert len({one["initial"].numpy().tobytes() for one in trained}) == COUNT
     assert not set(setup.data.splits["validation"].rows) & {
         row for one in trained for row in one["train"].rows
@@ -173,6 +173,8 @@ BALD = "forget_label.names=[Bald]"
     ("overrides", "treatment", "count", "anew"),
     [
         (["seed=1"], None, COUNT, COUNT),
+        (["split_seed=1"], None, COUNT, COUNT),
+        (["train_seed=1", "method_seed=1"], None, COUNT, 0),
         (["training.lr=0.01"], None, COUNT, COUNT),
         (["dataset.seed=5"], None, COUNT, COUNT),
         ([], None, COUNT + 2, COUNT + 2),
@@ -181,7 +183,18 @@ BALD = "forget_label.names=[Bald]"
         (["method.tuning.steps=1"], None, COUNT, 0),
         (CANARIES, None, COUNT, COUNT),
     ],
-    ids=["seed", "training", "data", "count", "retrained", "label", "method", "canaries"],
+    ids=[
+        "seed",
+        "split",
+        "other draws",
+        "training",
+        "data",
+        "count",
+        "retrained",
+        "label",
+        "method",
+        "canaries",
+    ],
 )
 def test_what_they_depend_on_trains_them_anew_and_nothing_else_does(
     context, trained, overrides, treatment, count, anew
@@ -268,7 +281,7 @@ def test_unlearned_ones_are_the_method_applied_to_each(context, trained):
     assert len(trained) == COUNT, "each is the same shadow model as without forgetting"
     for number, one in enumerate(trained):
         own = replace(
-            setup, experiment=replace(setup.experiment, seed=one["seed"]), train=one["train"]
+            setup, experiment=replace(setup.experiment, seeds=one["seeds"]), train=one["train"]
         )
         net, _ = unlearn_in_turn(own, method, one["net"])
         for name, split in setup.data.splits.items():
@@ -311,7 +324,7 @@ def test_what_another_job_is_making_comes_last(context, trained):
     """Here the other one ends without having made it, once all others are there."""
     setup = context()
     inside, held = (
-        halves(pool_of(setup).identities, COUNT, setup.experiment.seed),
+        halves(pool_of(setup).identities, COUNT, setup.experiment.seeds.seed),
         threading.Event(),
     )
     recipes = [
@@ -332,8 +345,8 @@ def test_what_another_job_is_making_comes_last(context, trained):
         found = shadows_of(setup, None, COUNT, jobs=1)
         assert other.result()
 
-    assert [one["seed"] for one in trained] == [
-        recipes[number].context.experiment.seed for number in (0, 2, 3, 1)
+    assert [one["seeds"].train for one in trained] == [
+        recipes[number].context.experiment.seeds.train for number in (0, 2, 3, 1)
     ]
     for number, one in zip((0, 2, 3, 1), trained, strict=True):
         logits = respond(one["net"], setup.data.splits["test"])[0]
@@ -388,7 +401,7 @@ def test_with_canaries_all_learn_from_every_training_image_and_half_from_its_for
     others = [column for column in range(wanted.shape[1]) if column not in columns]
     found = shadows_of(setup, None, COUNT, jobs=1)
     np.testing.assert_array_equal(
-        found.inside, halves(train.identities, COUNT, setup.experiment.seed)
+        found.inside, halves(train.identities, COUNT, setup.experiment.seeds.seed)
     )
     for number, one in enumerate(trained):
         np.testing.assert_array_equal(one["train"].rows, train.rows)

@@ -98,7 +98,7 @@ def test_so_does_a_shadow_model_that_stands_for_it(experiment, begun, tmp_path):
     settings = ("attack=lira", "attack.lira.shadows=6", "attack.lira.jobs=1")
     context = context_of(experiment(*ONCE, *settings, f"outputs={tmp_path}"))
     pool = shadow_pool(context)
-    inside = halves(pool.identities, 6, context.experiment.seed)
+    inside = halves(pool.identities, 6, context.experiment.seeds.seed)
     for treatment in (None, Retrain(name="retrain")):
         shadow(context, treatment, pool, inside, 0)
     first, second = begun
@@ -115,7 +115,10 @@ def test_another_seed_starts_elsewhere_with_other_images(experiment, begun, tmp_
 
 @pytest.mark.parametrize(
     "other",
-    ["seed=43", "dataset.seed=1", "training.lr=0.01", "training.epochs=2", "canaries.withheld=0.3"],
+    [
+        *("seed=43", "train_seed=1", "dataset.seed=1"),
+        *("training.lr=0.01", "training.epochs=2", "canaries.withheld=0.3"),
+    ],
 )
 def test_in_one_cache_whatever_decides_trains_another_original(other, experiment, tmp_path):
     """Not one that is taken for it: the weights are those of a cache of its own."""

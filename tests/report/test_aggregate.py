@@ -18,6 +18,7 @@ from mlu.report.aggregate import (
     winner,
 )
 from mlu.runs.read import Figure, collect
+from mlu.runs.seeds import Seeds
 
 from tests.support.made_runs import fail, interval as ends, leave  # isort: skip
 
@@ -151,10 +152,30 @@ def test_a_cell_counts_each_seed_once_and_names_what_lacks(tmp_path):
     leave(tmp_path / "2", ends(PATH, 0.7), seed=2)
     leave(tmp_path / "3", {PATH: None}, {PATH: "no images"}, seed=3)
     gap = collect([fail(tmp_path / "4", error="UserError: no", seed=4)]).gaps
-    found = cell(collect([tmp_path]).runs, PATH, (0, 1), seeds=[1, 2, 3, 4, 5], gaps=gap)
+    expected = [Seeds.of({"seed": seed}) for seed in range(1, 6)]
+    found = cell(collect([tmp_path]).runs, PATH, (0, 1), seeds=expected, gaps=gap)
     assert found.value == pytest.approx(0.8)
     assert [run.folder.name for run in found.runs] == ["1", "2"]
     assert found.holes == ("seed 3: no images", "seed 4: UserError: no", "seed 5: no run")
+
+
+def test_what_runs_share_counts_once(tmp_path):
+    """Three draws of the method on each of two originals: six models, but two originals."""
+    original = PATH.replace("unlearned", "original")
+    for train, kept in ((1, 0.90), (2, 0.94)):
+        for method in (1, 2, 3):
+            seeds = {"train_seed": train, "method_seed": method}
+            metrics = ends(original, kept) | ends(PATH, kept + method / 100)
+            leave(tmp_path / f"{train}{method}", metrics, run=seeds)
+
+    runs = collect([tmp_path]).runs
+    alone = seed_interval(figures(0.90, 0.94), (0, 1))
+    assert cell(runs, original, (0, 1)).interval == alone
+    assert [len(cell(runs, path).runs) for path in (original, PATH)] == [2, 6]
+    wanted = [run.seeds for run in runs]
+    assert cell(runs[:1], original, (0, 1), wanted).holes == (
+        "seed 1 train_seed=2 method_seed=3: no run",
+    )
 
 
 def test_times_of_different_devices_are_not_averaged(tmp_path):
@@ -172,7 +193,11 @@ def test_times_of_different_devices_are_not_averaged(tmp_path):
 
 def test_nobody_has_a_number_for_one_reason():
     runs = [
-        SimpleNamespace(seed=seed, date="", figure=lambda path: Figure(None, reason="why not"))
+        SimpleNamespace(
+            seeds=Seeds.of({"seed": seed}),
+            date="",
+            figure=lambda path: Figure(None, reason="why not"),
+        )
         for seed in (1, 2)
     ]
     assert cell(runs, PATH).holes == ("why not",)

@@ -124,7 +124,7 @@ def stated():
         "forgotten": ["Male"],
         "labels": ["Male", "Bald"],
         "task": "multilabel",
-        "method": {"name": "wf", "settings": {"phi": "x"}, "seed": 1},
+        "method": {"name": "wf", "settings": {"phi": "x"}, "seed": 1, "method_seed": 2},
         "config_hash": "c",
         "model": "tiny",
         "data": {"name": "faces", "fingerprint": "f"},
@@ -147,6 +147,7 @@ def test_so_does_the_certificate(text, stated):
     assert seen.open == []
     assert shape(seen) == shape(Page(certificate.certificate_page(stated)))
     assert "".join(seen.text).count(text) > 10
+    assert ", seed 1, method_seed 2, configuration" in "".join(seen.text)
 
 
 def test_pictures_are_drawings_whatever_the_names(tmp_path):

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from mlu.report.groups import settings_in
 from mlu.runs.read import collect
-from tests.support.made_runs import fail, leave
+from tests.support.made_runs import composed, config_of, fail, leave
 
 
 def settings(folder):
@@ -18,8 +18,36 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
         leave(tmp_path / str(seed), seed=seed, phi=0.1)
     (setting,) = settings(tmp_path)
     (group,) = setting.groups
-    assert [run.seed for run in group.runs] == [1, 2, 3]
+    assert [run.seeds.seed for run in group.runs] == [1, 2, 3]
     assert group.title == "wf"
+
+
+def test_runs_that_differ_in_a_part_of_the_seed_are_one_group_that_says_so(tmp_path):
+    for number in (1, 2, 3):
+        own = {"method_seed": number}
+        leave(tmp_path / str(number), seed=4, config=own, run=own)
+    # As an earlier version would have left it: the seeds are not in the file.
+    leave(tmp_path / "old", seed=4, method="head")
+
+    (setting,) = settings(tmp_path)
+    assert {group.title: len(group.runs) for group in setting.groups} == {"head": 1, "wf": 3}
+    words = "spread over method_seed alone: same people, same original"
+    assert {group.title: group.spread for group in setting.groups} == {"head": "", "wf": words}
+    listed = "seeds 4 method_seed=1, 4 method_seed=2, 4 method_seed=3, 4"
+    assert f"{listed} ({words})" in setting.budget
+
+    for number in (5, 6):
+        leave(tmp_path / str(number), seed=number, method="head")
+    (setting,) = settings(tmp_path)
+    assert f"(wf: {words})" in setting.budget
+
+
+def test_failed_jobs_of_a_part_of_the_seed_stand_where_they_belong(tmp_path):
+    leave(tmp_path / "0", seed=4, config={"method_seed": 1}, run={"method_seed": 1})
+    written = fail(tmp_path / "1", seed=4)
+    composed(written, config_of(seed=4) | {"method_seed": 2})
+    ((group,),) = (setting.groups for setting in settings(tmp_path))
+    assert [str(gap.seeds) for gap in group.gaps] == ["4 method_seed=2"]
 
 
 def test_where_files_lie_and_who_is_told_is_no_difference(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from mlu.report.tables import general
-from tests.support.made_runs import fail, leave, metrics_of
+from tests.support.made_runs import fail, leave, metrics_of, reading
 from tests.support.report_tables import best, leave_three_methods, rows, settings
 
 
@@ -45,6 +45,27 @@ def test_references_come_from_every_run(tmp_path):
     assert table["random weights"]["retained accuracy"][0] is None
 
 
+def test_a_spread_over_a_part_of_the_seed_is_said_below_the_table(tmp_path):
+    for number in (1, 2):
+        leave(tmp_path / str(number), seed=4, run={"method_seed": number})
+    (setting,) = settings(tmp_path)
+    words = "Seeds: spread over method_seed alone: same people, same original."
+    assert words in general(setting).notes
+    leave(tmp_path / "1", seed=5)
+    (setting,) = settings(tmp_path)
+    assert not [note for note in general(setting).notes if note.startswith("Seeds")]
+
+
+def test_the_start_of_training_has_a_row_where_it_was_attacked(tmp_path):
+    leave(tmp_path / "a", method="wp")
+    assert "start of training" not in rows(general(settings(tmp_path)[0]))
+    leave(tmp_path / "a", metrics_of() | reading("start", -0.2, 0.02), method="wp")
+    table = rows(general(settings(tmp_path)[0]))
+    assert table["start of training"]["read from features"][0] == pytest.approx(0.7)
+    assert table["start of training"]["retained accuracy"][0] is None
+    assert table["random weights"]["read from features"][0] == pytest.approx(0.8)
+
+
 def test_failed_and_missing_seeds_are_holes_with_their_reason(tmp_path):
     for seed in (1, 2, 3):
         leave(tmp_path / f"wp{seed}", method="wp", seed=seed)
@@ -52,4 +73,4 @@ def test_failed_and_missing_seeds_are_holes_with_their_reason(tmp_path):
     fail(tmp_path / "wf2", error="MemoryError: too big", seed=2)
     (row,) = (row for row in general(settings(tmp_path)[0]).rows if row.title == "wf")
     assert row.cells[0].holes == ("seed 2: MemoryError: too big", "seed 3: no run")
-    assert [run.seed for run in row.cells[0].runs] == [1]
+    assert [run.seeds.seed for run in row.cells[0].runs] == [1]

@@ -19,6 +19,8 @@ def plain():
         ("objective=speedup", True),
         ("trainer.workers=3", True),
         ("seed=43", False),
+        ("method_seed=43", False),
+        ("train_seed=42", True),
         ("phi=0.2", False),
         ("training.epochs=1", False),
         ("dataset.images=200", False),

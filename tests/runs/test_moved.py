@@ -2,10 +2,11 @@
 
 from importlib import import_module
 
+import yaml
 from hydra.utils import get_object
 
 from mlu.launch.options import CONF
-from mlu.runs.moved import HOMES, present_config, present_path
+from mlu.runs.moved import HOMES, LATER, present_config, present_path
 from mlu.runs.read import collect
 from tests.support.made_runs import config_of, leave
 
@@ -34,6 +35,25 @@ def test_no_file_of_ours_names_a_path_of_before():
     for file in CONF.rglob("*.yaml"):
         words = file.read_text().split()
         assert not [word for word in words if present_path(word) != word], file
+
+
+def test_a_run_of_before_there_was_a_choice_has_what_it_did(tmp_path):
+    target = {"_target_": "mlu.methods.weight_filter.WeightFilter", "name": "wf"}
+    config = config_of() | {"method": target}
+    assert present_config(config)["method"] == {"select": "score", **target}
+    # What a run says itself counts, and other classes get nothing.
+    chosen = {**target, "select": "worst"}
+    assert present_config(config | {"method": chosen})["method"] == chosen
+    assert present_config(config_of()) == config_of()
+
+
+def test_the_keys_that_came_later_are_there_with_their_defaults():
+    for path, keys in LATER.items():
+        files = [file for file in CONF.glob("method/*.yaml") if path in file.read_text()]
+        assert files
+        for file in files:
+            values = yaml.safe_load(file.read_text())
+            assert {key: values[key] for key in keys} == keys, file
 
 
 def test_a_run_of_before_is_of_the_group_of_one_of_today(tmp_path):

@@ -5,8 +5,11 @@ import yaml
 
 from mlu.runs.notes import Note, leave_mark
 from mlu.runs.read import collect
+from mlu.runs.seeds import Seeds
 from mlu.system.errors import UserError
 from tests.support.made_runs import composed, config_of, fail, leave, metrics_of, written
+
+SEVEN = Seeds(7, 7, 7, 7)
 
 
 def test_runs_are_found_wherever_they_lie_and_each_once(tmp_path):
@@ -26,10 +29,10 @@ def test_jobs_without_results_say_why(tmp_path):
     written(tmp_path / "5" / "results.json", "[]")
     written(tmp_path / "6" / "failure.json", "{")
     gaps = {gap.folder.name: gap for gap in collect([tmp_path]).gaps}
-    assert (gaps["1"].reason, gaps["1"].command, gaps["1"].seed) == (
+    assert (gaps["1"].reason, gaps["1"].command, gaps["1"].seeds) == (
         "UserError: phi is 3",
         "python launch.py phi=3",
-        7,
+        SEVEN,
     )
     assert gaps["2"].reason == "no results.json: still running, or ended from outside"
     assert gaps["3"].reason.startswith("results.json cannot be used: ")
@@ -45,7 +48,7 @@ def test_a_job_without_results_is_found_without_hydras_files(tmp_path):
     leave_mark(note, yaml.safe_dump(config_of(seed=7) | {"epsilon": float("inf")}))
     (gap,) = collect([tmp_path]).gaps
     assert gap.reason == "no results.json: still running, or ended from outside"
-    assert (gap.command, gap.seed, gap.method) == (note.command, 7, "wf")
+    assert (gap.command, gap.seeds, gap.method) == (note.command, SEVEN, "wf")
 
 
 @pytest.mark.parametrize("file", [".mlu/job.json", ".mlu/config.yaml"])
@@ -55,7 +58,7 @@ def test_a_note_that_cannot_be_read_is_no_crash(file, content, tmp_path):
     written(tmp_path / "0" / file, content)
     (gap,) = collect([tmp_path]).gaps
     assert gap.command is None
-    assert gap.seed == (7 if file.endswith("json") else None)
+    assert gap.seeds == (SEVEN if file.endswith("json") else None)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,19 @@ def test_each_attack_that_was_run_has_a_row_beside_its_references():
     assert set(rows) == {"attack", "read by the strongest reader", "member, LiRA"}
 
 
+def test_the_start_of_training_has_a_column_where_it_was_attacked():
+    path = "attack/aia/features/folded_balanced_accuracy"
+    without = {}
+    for place, side in enumerate(SIDES):
+        without |= figure(f"{side}/{path}", 0.6 + place / 10)
+
+    with_start = without | figure(f"start/{path}", 0.55)
+    before, after = (shown(attack_table(run_with(**one))) for one in (without, with_start))
+    assert "start" not in before["attack"]
+    assert after["attack"][2:5] == ["random", "start", "original"]
+    assert after["read from features"][2:5] == ["0.600", "0.550", "0.700"]
+
+
 def test_steps_to_relearn_say_where_they_were_cut_off():
     metrics = {}
     for side, steps, censored in zip(

@@ -180,7 +180,7 @@ def leading(setting: Setting) -> list[Group]:
 
 
 def seed_count(group: Group) -> int:
-    return len({run.seed for run in group.runs})
+    return len({run.seeds for run in group.runs})
 
 
 def titles_of(family: Iterable[Setting]) -> list[str]:

@@ -44,7 +44,7 @@ def entropy_picture(setting: Setting) -> Picture | None:
     panels[0].set_ylabel("density")
     outer_legend(canvas, panels[0])
 
-    drawn = sorted({run.seed for run in first.values()})
+    drawn = sorted({run.seeds for run in first.values()})
 
     return embedded(
         canvas,

@@ -146,7 +146,7 @@ def change(runs: Iterable[Run], label: str) -> float:
         NaN where no run has both.
     """
     path = f"test/label/{label}/balanced_accuracy"
-    latest = {run.seed: run for run in sorted(runs, key=lambda run: run.date)}
+    latest = {run.seeds: run for run in sorted(runs, key=lambda run: run.date)}
 
     found = []
     for run in latest.values():

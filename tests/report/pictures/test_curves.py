@@ -23,7 +23,7 @@ def test_only_rows_of_finite_numbers_are_read(folder):
         "table": np.ones((2, 2)),
     }
     np.savez(folder / "2" / "roc.npz", **rows)
-    run = next(run for run in collect([folder]).runs if run.seed == 2)
+    run = next(run for run in collect([folder]).runs if run.seeds.seed == 2)
     assert list(arrays_of_run(run, "roc.npz")) == ["good"]
     assert arrays_of_run(run, "nothing.npz") == {}
 
