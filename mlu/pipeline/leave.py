@@ -31,7 +31,7 @@ from mlu.runs.layout import (
 )
 from mlu.runs.pictures import distribution_picture, recovery_picture, roc_picture, stage_picture
 from mlu.runs.read import Run
-from mlu.runs.tables import attack_table, run_table, show_table
+from mlu.runs.tables import attack_table, run_table, show_line, show_table, verdict_line
 from mlu.system.disk import write_tensors
 from mlu.system.owned import Owned
 from mlu.system.terminal import spared
@@ -91,6 +91,8 @@ def show(run: Run, histograms: Histograms, exposure: Exposure) -> None:
         show_table(run_table(run))
         if run.attack_rows:
             show_table(attack_table(run))
+        if line := verdict_line(run):
+            show_line(line)
 
     log.info("results in %s", run.folder)
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mlu.report.aggregate import STRONGEST, Better, Cell, cell, has_forgotten, winner, without
+from mlu.metrics.verdict import Verdict
+from mlu.report.aggregate import STRONGEST, Better, Cell, cell, winner, without
 from mlu.report.groups import Group, Setting
 from mlu.runs.read import Run
 from mlu.runs.results import RETAINED_LABELS
 from mlu.runs.rows import STEPS, AttackColumn, declared_by_any, shipped
+from mlu.runs.verdicts import verdict_of_runs
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells in the order of the table's columns, and what the paper prints for the same."""
+    """Cells in the order of the table's columns, and what the paper prints for the same.
+
+    Of a method also the verdict on it; None where its runs have no figures to go by.
+    """
 
     title: str
     cells: tuple[Cell, ...]
     printed: tuple[float | None, ...]
-    forgotten: bool | None = None
+    verdict: Verdict | None = None
     reference: bool = False
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the method is shown to have forgotten."""
+        return self.verdict is not None and self.verdict.word == "shown"
 
 
 @dataclass(frozen=True)
@@ -289,8 +299,7 @@ def method_row(
 ) -> Row:
     """The runs of a group; it lacks the seeds that other groups have."""
     cells = tuple(number_of(setting, group, column) for column in columns)
-    forgotten = has_forgotten(number_of(setting, group, WORST))
-    return Row(group.title, cells, spread(columns, paper), forgotten)
+    return Row(group.title, cells, spread(columns, paper), verdict_of_runs(group.runs))
 
 
 def number_of(setting: Setting, group: Group, column: Column) -> Cell:

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlu.report.aggregate import MARGIN, Cell
+from mlu.metrics.verdict import MAX_EXCESS, Verdict
+from mlu.report.aggregate import Cell
 from mlu.report.published import printed
 from mlu.report.tables import NOT_ASKED, Column, Row, Table, Unit
 from mlu.runs.read import Gap
 
 ABSENT = "–"
-FORGOTTEN = {True: "forgotten", False: "not forgotten", None: "not shown"}
-"""What a row is called by `aggregate.has_forgotten`."""
 RULES = (
     "A row holds runs that differ in the seed alone. A number is their mean ± standard "
     "deviation; in brackets its 95 % interval; its seeds are named or counted beside it. Over "
@@ -25,12 +24,15 @@ RULES = (
     "that. Where all seeds agree exactly it is the mean of the runs' own intervals; with one "
     "seed, that run's own, which knows only the sample of people in its test split. Seeds "
     "share one data set: no interval speaks for another. Those of shares end at 0 and 100 %.",
-    "A method counts as forgotten where, with 95 % confidence, none of our readers finds more "
-    f"than {100 * MARGIN:g} points of balanced accuracy above what it finds on Retrain, as not "
-    "forgotten where one surely finds more, else as not shown. Readers are a logistic "
-    "regression and a perceptron on the forgotten output, all outputs and the features. The "
-    "strongest is the one that finds most; the interval beside it ends as high as any "
-    "reader's, and choosing the highest errs towards more.",
+    "That a method has forgotten is shown where, for each of our readers, the 95 % interval of "
+    "the mean excess over Retrain ends at what policy.max_excess allows, or below "
+    f"({100 * MAX_EXCESS:g} points of balanced accuracy where a run says no other). It is exceeded "
+    "where a reader's interval begins above that, at 1 - 0.05 / k for k readers (Bonferroni), "
+    "else not shown; beside that stands how many seeds it would take, were mean and spread as "
+    "they are. With one seed all of this is of that one model, over test people; other seeds may "
+    "differ. Readers are a logistic regression and a perceptron on the forgotten output, all "
+    "outputs and the features. The strongest is the one that finds most; the interval beside it "
+    "ends as high as any reader's, and choosing the highest errs towards more.",
     "Bold is the best of a column, and only where its interval touches that of no rival. "
     "Rivals are the methods, not original, Retrain or random weights; for what is kept and "
     "what it costs only methods that have forgotten, since not to forget is no way to keep "
@@ -128,7 +130,16 @@ def standing(row: Row) -> str:
     """Whether a row's method has forgotten; nothing for references and for rows without runs."""
     if row.reference or not any(found.runs for found in row.cells):
         return ""
-    return FORGOTTEN[row.forgotten]
+    return "not shown" if row.verdict is None else short_verdict(row.verdict)
+
+
+def short_verdict(verdict: Verdict) -> str:
+    """The word of a verdict, with what it would take, or that it is about a single seed."""
+    if verdict.needed is not None:
+        return f"{verdict.word}: would take {verdict.needed:,} seeds"
+    if verdict.alone:
+        return f"{verdict.word}: {'this model' if verdict.replicates == 1 else 'these models'} only"
+    return verdict.word
 
 
 def holes_of(table: Table) -> list[Hole]:

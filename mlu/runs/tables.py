@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlu.metrics.verdict import verdict_sentence
 from mlu.runs.read import Run
 from mlu.runs.rows import STEPS, AttackRow, declared_by_any
+from mlu.runs.verdicts import verdict_of_runs
 from mlu.system.errors import printable
 
 Figures = Mapping[str, float | None]
@@ -148,6 +150,15 @@ def attack_table(run: Run) -> Table:
         table.add_row(text_of(row.title), *row_texts(row, run.figures))
 
     return table
+
+
+def verdict_line(run: Run) -> str:
+    """The verdict on one run's model; empty where no reader was measured."""
+    judged = verdict_of_runs([run])
+    if judged is None:
+        return ""
+    labels = ", ".join(run.results.run.forget_label)
+    return text_of(f"forgetting {labels}: {verdict_sentence(judged)}")
 
 
 def row_texts(row: AttackRow, figures: Figures) -> list[str]:

@@ -7,13 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlu.report.aggregate import (
-    MARGIN,
     STRONGEST,
     Cell,
     Interval,
     cell,
     deviation,
-    has_forgotten,
     mean,
     seed_interval,
     strongest,
@@ -132,21 +130,6 @@ def test_who_is_best_by_hand(cells, better, floor, best):
     assert winner(cells, better, floor) == best
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (-0.1, 0.0, True),
-        (0.01, MARGIN, True),
-        (-0.1, 0.06, None),
-        (0.04, 0.06, None),
-        (0.051, 0.06, False),
-    ],
-)
-def test_forgetting_must_be_shown_and_not_just_be_undisproved(low, high, verdict):
-    assert has_forgotten(bar((low + high) / 2, low, high)) is verdict
-    assert has_forgotten(Cell(0.0)) is None
-
-
 def test_a_cell_counts_each_seed_once_and_names_what_lacks(tmp_path):
     leave(tmp_path / "0", ends(PATH, 0.8), seed=1)
     leave(tmp_path / "1", ends(PATH, 0.9), seed=1, run={"date": "2026-02-01"})  # made again, later
@@ -194,7 +177,6 @@ def test_a_silent_output_does_not_vouch_for_the_features():
     # much more.
     found = strongest([bar(-0.01, -0.12, 0.10), bar(0.0, 0.0, 0.0)])
     assert (found.value, found.interval.low, found.interval.high) == (0.0, 0.0, 0.10)
-    assert has_forgotten(found) is None
     assert strongest([bar(-0.01, -0.12, 0.10), Cell(0.0)]).interval is None
 
 

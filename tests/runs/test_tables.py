@@ -3,8 +3,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from mlu.runs.tables import attack_table, run_table, show_sweep, sweep_table
-from tests.support.made_runs import made_run
+from mlu.runs.tables import attack_table, run_table, show_sweep, sweep_table, verdict_line
+from tests.support.made_runs import made_run, metrics_of
 
 SIDES = ("random", "original", "retrain", "unlearned")
 
@@ -46,6 +46,13 @@ def test_each_attack_that_was_run_has_a_row_beside_its_references():
     ]
     assert rows["member, LiRA"] == ["0.500", "", "–", "–", "–", "–", ""]
     assert set(rows) == {"attack", "read from features", "member, LiRA"}
+
+
+def test_the_verdict_is_a_line_below_the_table_of_attacks():
+    assert verdict_line(run_with(**metrics_of())).startswith(
+        "forgetting Male: Shown of this one model, over test people; other seeds may differ: "
+    )
+    assert verdict_line(run_with(**figure("unlearned/test/retained/accuracy", 0.9))) == ""
 
 
 def test_steps_to_relearn_say_where_they_were_cut_off():
