@@ -13,13 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlu.data.base import LabelledImages
-from mlu.data.examination import Diagnosis, examine, label_correlations, look_at
+from mlu.data.examination import (
+    Diagnosis,
+    examine,
+    images_by_side,
+    label_correlations,
+    look_at,
+)
 from mlu.data.folder import all_images
 from mlu.data.prepared import PreparedImages, leave_list, refused
 from mlu.data.split import Split, partition
 from mlu.data.treatment import TREATMENTS, treated_rows
 from mlu.launch.build import made
 from mlu.launch.dataset_command import dataset_command
+from mlu.metrics.power import CORRELATION, effective_people, people_needed, showable_excess
 from mlu.runs.seeds import Seeds
 from mlu.system.commands import shell_word
 from mlu.system.errors import printable
@@ -28,6 +35,16 @@ from mlu.system.progress import progress_bar
 
 MOST_NAMED = 16
 """Labels whose correlations are written into the picture."""
+
+NOTHING = "–"
+PLAN = (
+    "A plan, for one model that shows as much as Retrain: half of the 95 % interval of the "
+    "difference of two balanced accuracies of the same people. It takes both readings to be right "
+    f"as often as wrong, which is the widest, and to correlate by {CORRELATION:g} over people "
+    "(by 0 it takes twice as many), and each person to count once on a side; the other side is to "
+    "grow alike. Other seeds add a spread of their own."
+)
+"""What the plan figures assume."""
 
 
 def main() -> None:
@@ -56,7 +73,7 @@ def examined(values: Mapping[str, Any]) -> int:
     draw_examination(data, splits, place.fresh_drafts() / picture)
     place.settle(picture)
     place.drop_drafts()
-    show_examination(data, splits, found)
+    show_examination(data, splits, found, values["policy"]["max_excess"])
     if data.paths is not None:
         refused(scan.unreadable, data.paths, folder)
         leave_lists(found, data.paths, folder)
@@ -74,11 +91,15 @@ def damaged_arrays(data: LabelledImages) -> list[str]:
     return [f"{file} is damaged: delete it and prepare the images again" for file in damaged]
 
 
-def show_examination(data: LabelledImages, splits: Mapping[str, Split], found: Diagnosis) -> None:
-    """The tables, every fault and warning, and what follows."""
+def show_examination(
+    data: LabelledImages, splits: Mapping[str, Split], found: Diagnosis, bound: float
+) -> None:
+    """The tables, every fault and warning, and what follows; `bound` is the excess allowed."""
     console = Console()
     console.print(size_table(data, splits))
     console.print(label_table(data, splits))
+    console.print(power_table(data, splits["test"], bound))
+    console.print(PLAN, soft_wrap=True)
     for line in found.faults:
         console.print(f"[red]fault[/]: {escape(line)}", soft_wrap=True)
 
@@ -114,6 +135,32 @@ def label_table(data: LabelledImages, splits: Mapping[str, Split]) -> Table:
     rates, known = shares(splits)
     for label, row, share in zip(data.labels, rates, known, strict=True):
         table.add_row(escape(label), *(f"{rate:.1%}" for rate in row), f"{share:.1%}")
+
+    return table
+
+
+def power_table(data: LabelledImages, test: Split, bound: float) -> Table:
+    """Which excess over Retrain the test people can show for each label, and how many it takes.
+
+    Args:
+        data: Whose labels they are.
+        test: The split that attackers are judged on.
+        bound: Largest excess allowed, `policy.max_excess`.
+    """
+    table = Table(title="what the test people can show of forgetting", title_justify="left")
+    table.add_column("label")
+    rarer = f"rarer side, for {100 * bound:g} points"
+    for name in ("people with", "without", "excess that can be shown", rarer):
+        table.add_column(name, justify="right")
+
+    for column, label in enumerate(data.labels):
+        images = images_by_side(test, column)
+        people = [len(counts) for counts in images]
+        effective = [effective_people(counts) for counts in images]
+        excess = f"{100 * showable_excess(*effective):.1f} points" if min(people) else NOTHING
+        needed = people_needed(bound, *effective, min(people))
+        counts = (*(f"{count:,}" for count in people), excess)
+        table.add_row(escape(label), *counts, NOTHING if needed is None else f"{needed:,} people")
 
     return table
 

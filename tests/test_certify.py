@@ -66,8 +66,13 @@ def test_its_numbers_are_those_of_the_results(finished, capsys):
                 metrics[f"{path}/low"],
             )
             low, high = metrics[f"{path}/low"], metrics[f"{path}/high"]
-            assert row["verdict"] == ("more" if low > 0 else "less" if high < 0 else "undecided")
+            said = "exceeded" if low > 0.02 else "shown" if high <= 0.02 else "not shown"
+            assert row["verdict"] == said
     assert seen > 20
+    judged = stated["verdict"]
+    readers = [one for one in stated["figures"] if one["path"].split("/")[2] in ("features",)]
+    assert judged["mean"] >= max(one["excess"]["value"] for one in readers)
+    assert (judged["replicates"], judged["alone"], judged["bound"]) == (1, True, 0.02)
     about = results["run"]
     assert stated["forgotten"] == about["forget_label"] == ["Male"]
     assert (stated["method"]["name"], stated["method"]["seed"]) == ("wf", about["seed"])
@@ -95,6 +100,7 @@ def test_the_page_shows_every_figure_and_stands_alone(finished, capsys):
                 assert f"[{row[model]['low']:.3f}, {row[model]['high']:.3f}]" in text
     for line in (
         *stated["not_claimed"],
+        stated["verdict"]["said"],
         stated["files"]["unlearned.safetensors"],
         stated["config_hash"],
         stated["data"]["fingerprint"],

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from PIL import ExifTags, Image
 
@@ -26,6 +28,24 @@ def test_faults_are_said_listed_and_drawn_and_excluding_them_mends_it(root):
     done = photo_command("doctor", root, f"dataset.exclude={listed}")
     assert done.code == 0, done.stdout + done.stderr
     assert "is fit for training and measuring: 0 faults" in done.stdout
+
+
+def test_it_says_what_the_test_people_can_show_and_what_that_assumes(root):
+    done = photo_command("doctor", root, "policy.max_excess=0.05")
+    said = done.stdout.split("what the test people can show of forgetting")[1]
+    rows = {cells[0]: cells[1:] for line in said.splitlines() if (cells := columns_of(line))}
+    having, lacking = (int(count) for count in rows["Bald"][:2])
+    assert 15 < having + lacking < 25
+    half = 1.95996 * (0.25 * (1 / having + 1 / lacking) / 4) ** 0.5
+    assert rows["Bald"][2] == f"{100 * half:.1f} points"
+    needed = math.ceil(min(having, lacking) * (half / 0.05) ** 2)
+    assert rows["Bald"][3] == f"{needed:,} people"
+    assert "correlate by 0.5" in said
+
+
+def columns_of(line):
+    """Cells of a line of a table."""
+    return [cell.strip() for cell in line.strip("│").split("│")] if line.startswith("│") else []
 
 
 def test_prepared_images_whose_bytes_have_changed_are_a_fault(root):

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "attacks": "system data models metrics",
     "methods": "system data models training scores unlearning",
     "runs": "system data models metrics",
-    "report": "system runs",
+    "report": "system metrics runs",
     "pipeline": "system data models training metrics unlearning evaluate attacks methods runs",
     "launch": "system data models training unlearning attacks methods runs pipeline",
     "doors": EVERYTHING,

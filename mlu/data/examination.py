@@ -194,6 +194,21 @@ def examine_labels(data: LabelledImages, splits: Mapping[str, Split], found: Dia
                 found.warnings.append(f"{counts}: too few to say much")
 
 
+def images_by_side(split: Split, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of each person, first of those with a label, then of those without it.
+
+    Only images whose target is known count; who has images of both kinds is on both sides.
+
+    Returns:
+        Two, each of shape (people,).
+    """
+    known, has = split.known[:, column].numpy(), split.targets[:, column].numpy() > 0
+    having, lacking = (
+        np.unique(split.identities[known & side], return_counts=True)[1] for side in (has, ~has)
+    )
+    return having, lacking
+
+
 def examine_duplicates(
     data: LabelledImages, splits: Mapping[str, Split], scan: Scan, found: Diagnosis
 ) -> None:

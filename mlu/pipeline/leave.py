@@ -38,6 +38,7 @@ from mlu.runs.tables import (
     show_line,
     show_table,
     text_of,
+    verdict_line,
 )
 from mlu.system.disk import write_tensors
 from mlu.system.owned import Owned
@@ -100,6 +101,8 @@ def show(run: Run, histograms: Histograms, exposure: Exposure) -> None:
             show_table(attack_table(run))
             for line in reading_notes(run):
                 show_line(text_of(line))
+        if verdict := verdict_line(run):
+            show_line(verdict)
 
     log.info("results in %s", run.folder)
 

@@ -5,22 +5,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
+from mlu.metrics.verdict import student_interval
 from mlu.runs.read import Gap, Run
 from mlu.runs.results import Figure
-from mlu.runs.seeds import Seeds
+from mlu.runs.seeds import Draw, Seeds
+from mlu.runs.verdicts import by_seed, ends_of
 
-_LEVEL = 0.95
-MARGIN = 0.05
-"""Most that the strongest reader may find above Retrain of a method that has forgotten."""
 STRONGEST = "attack/aia/strongest/excess"
 """Path, after the model's, of what the strongest reader finds above Retrain."""
 _TRAINED = ("original", "retrain")
 """Stages of which the seconds are those of a training."""
-
-Draw = tuple[int, ...]
-"""The seeds that decide a number."""
 
 Better = Literal["high", "low"]
 Kind = Literal["seeds", "run", "runs"]
@@ -88,26 +83,13 @@ def seed_interval(figures: Sequence[Figure], limits: tuple[float, float]) -> Int
     if any(figure.censored for figure in figures) or not values:
         return None
 
-    if len(values) > 1 and np.ptp(values) > 1e-12:
-        half = (
-            stdtrit(len(values) - 1, (1 + _LEVEL) / 2)
-            * np.std(values, ddof=1)
-            / np.sqrt(len(values))
-        )
-        low, high = np.clip([mean(values) - half, mean(values) + half], *limits)
+    if spread := student_interval(values):
+        low, high = np.clip(spread, *limits)
         return Interval(float(low), float(high), "seeds")
 
-    ends = [
-        (figure.low, figure.high)
-        for figure in figures
-        if figure.low is not None and figure.high is not None
-    ]
-    if len(ends) < len(values):
-        return None
+    own = ends_of([figure for figure in figures if figure.value is not None])
 
-    low, high = np.mean(ends, axis=0)
-
-    return Interval(float(low), float(high), "run" if len(values) == 1 else "runs")
+    return Interval(*own, "run" if len(values) == 1 else "runs") if own else None
 
 
 def cell(
@@ -182,19 +164,6 @@ def shortened(holes: Sequence[str]) -> tuple[str, ...]:
     return tuple(reasons) if len(reasons) == 1 else tuple(holes)
 
 
-def by_seed(runs: Iterable[Run], path: str) -> dict[Draw, tuple[Run, Figure]]:
-    """The latest run of each seed that has the number, else the latest; by seed.
-
-    Runs that share all seeds that decide the number have measured it once.
-    """
-    found: dict[Draw, tuple[Run, Figure]] = {}
-    for run in sorted(runs, key=lambda run: run.date):
-        draw, figure = run.seeds.deciding(path), run.figure(path)
-        if draw not in found or figure.value is not None:
-            found[draw] = run, figure
-    return dict(sorted(found.items()))
-
-
 def measured_on(run: Run, path: str) -> str | None:
     """The device of a clock's number; None for numbers that do not depend on it."""
     if path.split("/")[0] not in ("seconds", "speedup"):
@@ -243,19 +212,6 @@ def span(found: Cell, better: Better, floor: float | None) -> tuple[float, float
         for end in (found.interval.low, found.interval.high)
     )
     return (low, high) if better == "high" else (-high, -low)
-
-
-def has_forgotten(excess: Cell) -> bool | None:
-    """Whether the strongest reader finds at most MARGIN more than on Retrain.
-
-    Returns:
-        None where the runs cannot tell.
-    """
-    if excess.interval is None:
-        return None
-    if excess.interval.high <= MARGIN:
-        return True
-    return False if excess.interval.low > MARGIN else None
 
 
 def without(reason: str) -> Cell:

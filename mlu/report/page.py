@@ -13,6 +13,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from mlu.metrics.verdict import verdict_sentence
 from mlu.report.aggregate import Cell
 from mlu.report.groups import Setting
 from mlu.report.pictures.base import Picture
@@ -20,7 +21,6 @@ from mlu.report.published import printed
 from mlu.report.tables import Column, Row, Table
 from mlu.report.writers import (
     ABSENT,
-    FORGOTTEN,
     RULES,
     heading,
     holes_of,
@@ -34,8 +34,8 @@ from mlu.runs.layout import RESULTS
 from mlu.runs.read import Collection, Gap, Run
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_MARKS = {FORGOTTEN[True]: "yes", FORGOTTEN[False]: "no"}
-"""Standing of a row -> class of its mark on the page."""
+_MARKS = {"shown": "yes", "exceeded": "no", "not shown": ""}
+"""Word of a verdict -> class of its mark on the page."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +177,16 @@ def page_row(
     if "=" in title:
         title, _, variant = title.partition(" ")
 
+    standing_of = standing(row)
+    judged = row.verdict if standing_of else None
+
     return {
         "title": title,
         "variant": variant,
         "reference": row.reference,
-        "standing": standing(row),
-        "mark": _MARKS.get(standing(row), ""),
+        "standing": standing_of,
+        "mark": _MARKS[judged.word] if judged else "",
+        "verdict": verdict_sentence(judged) if judged else "",
         "cells": list(shown_cells(row, columns, folder, best)),
     }
 

@@ -426,7 +426,7 @@ def correlation_table(family: Sequence[Setting]) -> Table:
         for row in rows_without_paper(setting, columns):
             title = f"correlation {correlation_of(setting):g}: {row.title}"
             cells = (*row.cells, known)
-            rows.append(Row(title, cells, (None,) * len(cells), row.forgotten, reference=True))
+            rows.append(Row(title, cells, (None,) * len(cells), row.verdict, reference=True))
 
     forget = ", ".join(first.forget)
 

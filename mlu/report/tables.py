@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mlu.report.aggregate import Better, Cell, cell, has_forgotten, winner, without
+from mlu.metrics.verdict import Verdict
+from mlu.report.aggregate import Better, Cell, cell, winner, without
 from mlu.report.groups import REFERENCES, Group, Setting
 from mlu.runs.read import Run
 from mlu.runs.results import RETAINED_LABELS
 from mlu.runs.room import without_room
 from mlu.runs.rows import STEPS, AttackColumn, declared_by_any, shipped
+from mlu.runs.verdicts import verdict_of_runs
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells in the order of the table's columns, and what the paper prints for the same."""
+    """Cells in the order of the table's columns, and what the paper prints for the same.
+
+    Of a method also the verdict on it; None where its runs have no figures to go by.
+    """
 
     title: str
     cells: tuple[Cell, ...]
     printed: tuple[float | None, ...]
-    forgotten: bool | None = None
+    verdict: Verdict | None = None
     reference: bool = False
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the method is shown to have forgotten."""
+        return self.verdict is not None and self.verdict.word == "shown"
 
 
 @dataclass(frozen=True)
@@ -295,8 +305,7 @@ def method_row(
 ) -> Row:
     """The runs of a group; it lacks the seeds that other groups have."""
     cells = tuple(number_of(setting, group, column) for column in columns)
-    forgotten = has_forgotten(number_of(setting, group, EXCESS))
-    return Row(group.title, cells, spread(columns, paper), forgotten)
+    return Row(group.title, cells, spread(columns, paper), verdict_of_runs(group.runs))
 
 
 def number_of(setting: Setting, group: Group, column: Column) -> Cell:

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlu.report.aggregate import MARGIN, Cell
+from mlu.metrics.verdict import MAX_EXCESS, Verdict
+from mlu.report.aggregate import Cell
 from mlu.report.published import printed
 from mlu.report.tables import NOT_ASKED, Column, Row, Table, Unit
 from mlu.runs.read import Gap
 
 ABSENT = "–"
-FORGOTTEN = {True: "forgotten", False: "not forgotten", None: "not shown"}
-"""What a row is called by `aggregate.has_forgotten`."""
 RULES = (
     "A row holds runs that differ in seeds alone. A number is their mean ± standard "
     "deviation; in brackets its 95 % interval; its seeds are named or counted beside it. Over "
@@ -27,12 +26,16 @@ RULES = (
     "of the runs' own intervals; with one seed, that run's own, which knows only the sample of "
     "people in its test split. Seeds share one data set: no interval speaks for another. Those "
     "of shares end at 0 and 100 %.",
-    "A method counts as forgotten where, with 95 % confidence, the strongest reader finds at most "
-    f"{100 * MARGIN:g} points of balanced accuracy more than the strongest reader of Retrain, as "
-    "not forgotten where it surely finds more, else as not shown. Each model is read by the one "
-    "of a panel of readers that tells best, of people held out from it, what is to be forgotten: "
-    "from outputs or from features, whichever shows more. Of several labels the one counts that "
-    "shows most.",
+    "That a method has forgotten is shown where the 95 % interval of the mean excess over Retrain "
+    "ends at what policy.max_excess allows, or below "
+    f"({100 * MAX_EXCESS:g} points of balanced accuracy where a run says no other), for each "
+    "forgotten label and in two ways: the strongest reader of the model against the strongest of "
+    "Retrain, and the largest excess of any one reader over itself. It is exceeded where one of "
+    "these intervals begins above that, at 1 - 0.05 / k for k of them (Bonferroni), else not "
+    "shown; beside that stands how many seeds it would take, were mean and spread as they are. "
+    "With one seed all of this is of that one model, over test people; other seeds may differ. "
+    "The strongest reader is the one of a panel that tells best, of people held out from it, what "
+    "is to be forgotten: from outputs or from features, whichever shows more.",
     "Bold is the best of a column, and only where its interval touches that of no rival. "
     "Rivals are the methods, not original, Retrain or what has not been trained; for what is "
     "kept and what it costs only methods that have forgotten, since not to forget is no way to "
@@ -130,7 +133,16 @@ def standing(row: Row) -> str:
     """Whether a row's method has forgotten; nothing for references and for rows without runs."""
     if row.reference or not any(found.runs for found in row.cells):
         return ""
-    return FORGOTTEN[row.forgotten]
+    return "not shown" if row.verdict is None else short_verdict(row.verdict)
+
+
+def short_verdict(verdict: Verdict) -> str:
+    """The word of a verdict, with what it would take, or that it is about a single seed."""
+    if verdict.needed is not None:
+        return f"{verdict.word}: would take {verdict.needed:,} seeds"
+    if verdict.alone:
+        return f"{verdict.word}: {'this model' if verdict.replicates == 1 else 'these models'} only"
+    return verdict.word
 
 
 def holes_of(table: Table) -> list[Hole]:

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors import SafetensorError, safe_open
 
+from mlu.metrics.verdict import Word, verdict_sentence
 from mlu.models.network import ERASER
 from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
 from mlu.runs.model import config_of, label_facts_of, need
@@ -15,6 +16,7 @@ from mlu.runs.read import Run, job_of
 from mlu.runs.results import RETAINED_LABELS, Figure
 from mlu.runs.room import without_room
 from mlu.runs.typed import as_json
+from mlu.runs.verdicts import HEADLINE, max_excess_of, verdict_of_figure, verdict_of_runs
 from mlu.system.errors import UserError, first_line
 from mlu.system.store import checksum, now
 
@@ -44,7 +46,8 @@ class Answer:
         unlearned: The figure afterwards.
         retrain: The figure of a model that never saw the label.
         excess: What is found beyond Retrain.
-        verdict: Whether that is more or less than nothing; None where nobody can tell.
+        verdict: Whether that is shown to be at most what the run's policy allows; None where there
+            is no such figure.
     """
 
     question: str
@@ -54,7 +57,7 @@ class Answer:
     unlearned: Figure
     retrain: Figure
     excess: Figure | None
-    verdict: str | None
+    verdict: Word | None
 
 
 def certificate_of(folder: Path) -> dict[str, Any]:
@@ -87,6 +90,7 @@ def certificate_of(folder: Path) -> dict[str, Any]:
         "model": about.backbone,
         "data": {"name": about.dataset, "fingerprint": about.data or _NOT_RECORDED},
         "files": files,
+        "verdict": verdict_facts(run),
         "figures": [as_json(answer) for answer in answers_of(run)],
         "not_run": not_run(run),
         "seconds": {stage: run.figures.get(f"seconds/{stage}") for stage in _SECONDS},
@@ -133,23 +137,24 @@ def answer(
     """A question with its figures; `excess` is the path of what is found beyond Retrain."""
     figures = {model: run.figure(f"{model}/{path}") for model in _MODELS}
     beyond = run.figure(excess) if excess else None
+    judged = verdict_of_figure(beyond, max_excess_of(run))
+
     return Answer(
         question=question,
         path=path,
         chance=chance,
         **figures,
         excess=beyond,
-        verdict=verdict(beyond) if beyond else None,
+        verdict=judged.word if judged else None,
     )
 
 
-def verdict(excess: Figure) -> str | None:
-    """Whether more or less was read than from Retrain, by the interval of the difference."""
-    if excess.low is None or excess.high is None:
-        return None
-    if excess.low > 0:
-        return "more"
-    return "less" if excess.high < 0 else "undecided"
+def verdict_facts(run: Run) -> dict[str, Any]:
+    """The verdict on the run's model with its numbers, and in a sentence under `said`."""
+    judged = verdict_of_runs([run])
+    if judged is None:
+        return {"word": None, "said": f"No verdict: {run.figure(HEADLINE).reason}."}
+    return {**as_json(judged), "said": verdict_sentence(judged)}
 
 
 def not_run(run: Run) -> list[str]:

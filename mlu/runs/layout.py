@@ -34,12 +34,16 @@ LEFT = (
 )
 """All files that a run, and who certifies it, leave in its folder; Hydra and W&B have theirs."""
 
-UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget")
-"""Keys of a configuration that decide no figure: what a budget means stands under `training`."""
+UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget", "policy")
+"""Keys of a configuration that decide no figure: what a budget means stands under `training`, and
+a policy says what figures are held against."""
 PLACES = ("root", "prepared", "attributes", "download")
 """Keys of a data set that say where its files are, and no more."""
 
-_GROUPS = ("dataset", "backbone", "method", "forget_label", "training", "trainer", "attack")
+_GROUPS = (
+    *("dataset", "backbone", "method", "forget_label", "training", "trainer", "attack"),
+    "policy",
+)
 _MOST_VALUES = 100_000
 """Of a configuration: a few lines of YAML can stand for more than any memory holds."""
 

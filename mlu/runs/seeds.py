@@ -21,6 +21,10 @@ _SAME = {
 """Seeds that all runs share -> what else they have in common, in words."""
 
 
+Draw = tuple[int, ...]
+"""The seeds that decide a number."""
+
+
 @dataclass(frozen=True, order=True)
 class Seeds:
     """The seeds of a run, each in [0, 2^32).

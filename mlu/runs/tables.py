@@ -7,9 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlu.metrics.verdict import verdict_sentence
 from mlu.runs.read import Run
 from mlu.runs.room import PLACES, without_room
 from mlu.runs.rows import STEPS, AttackRow, declared_by_any
+from mlu.runs.verdicts import verdict_of_runs
 from mlu.system.errors import printable
 
 Figures = Mapping[str, float | None]
@@ -171,6 +173,15 @@ def reading_notes(run: Run) -> list[str]:
     lows = run.results.run.forget_label, lambda path: run.figure(path).low
 
     return [*lines, *without_room(*lows)]
+
+
+def verdict_line(run: Run) -> str:
+    """The verdict on one run's model; empty where no reader was measured."""
+    judged = verdict_of_runs([run])
+    if judged is None:
+        return ""
+    labels = ", ".join(run.results.run.forget_label)
+    return text_of(f"forgetting {labels}: {verdict_sentence(judged)}")
 
 
 def untrained_models(figures: Iterable[str]) -> list[str]:

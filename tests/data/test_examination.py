@@ -13,6 +13,7 @@ from mlu.data.examination import (
     NEAR_BITS,
     equal_groups,
     examine,
+    images_by_side,
     label_correlations,
     look_at,
     near_pairs,
@@ -172,6 +173,23 @@ def test_labels_that_do_not_vary_are_a_fault_and_rare_ones_a_warning(faces):
         "Male: test has 4 images with it, 0 without: leave the label out of dataset.labels"
         in diagnosis(data).faults
     )
+
+
+def test_people_of_each_side_are_counted_with_their_known_images(faces):
+    data = replace(
+        faces,
+        targets=faces.targets.copy(),
+        known=np.ones(faces.targets.shape, bool),
+        identities=faces.split * 1000 + np.arange(IMAGES) // 30,
+    )
+    test = faces.split == 2
+    data.targets[test, 0] = np.arange(100) < 45
+    data.known[np.flatnonzero(test)[95:], 0] = False
+    split = partition(data, seed=0)["test"]
+    # Ten images of each: the fifth person has both, the last one five of whom nothing is known.
+    having, lacking = images_by_side(split, 0)
+    assert having.tolist() == [10, 10, 10, 10, 5]
+    assert lacking.tolist() == [5, 10, 10, 10, 10, 5]
 
 
 @given(seed=st.integers(0, 999), close=st.integers(0, 6))

@@ -7,12 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlu.report.aggregate import (
-    MARGIN,
     Cell,
     Interval,
     cell,
     deviation,
-    has_forgotten,
     mean,
     seed_interval,
     winner,
@@ -129,21 +127,6 @@ def test_no_winner_touches_another(rivals, better, floor):
 )
 def test_who_is_best_by_hand(cells, better, floor, best):
     assert winner(cells, better, floor) == best
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (-0.1, 0.0, True),
-        (0.01, MARGIN, True),
-        (-0.1, 0.06, None),
-        (0.04, 0.06, None),
-        (0.051, 0.06, False),
-    ],
-)
-def test_forgetting_must_be_shown_and_not_just_be_undisproved(low, high, verdict):
-    assert has_forgotten(bar((low + high) / 2, low, high)) is verdict
-    assert has_forgotten(Cell(0.0)) is None
 
 
 def test_a_cell_counts_each_seed_once_and_names_what_lacks(tmp_path):

@@ -6,25 +6,31 @@ from mlu.runs.certificate import (
     method_settings,
     not_run,
     reasons_of,
-    verdict,
+    verdict_facts,
 )
 from mlu.runs.results import Figure
 from mlu.runs.typed import as_json
-from tests.support.made_runs import made_run, metrics_of
+from tests.support.made_runs import config_of, made_run, metrics_of
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [
-        (0.01, 0.2, "more"),
-        (-0.2, -0.01, "less"),
-        (-0.1, 0.1, "undecided"),
-        (0.0, 0.1, "undecided"),
-        (None, None, None),
-    ],
+    ("excess", "half", "word"),
+    [(-0.01, 0.02, "shown"), (0.01, 0.02, "not shown"), (0.1, 0.02, "exceeded")],
 )
-def test_the_verdict_is_what_the_interval_of_the_difference_shows(low, high, said):
-    assert verdict(Figure(0.1, low, high)) == said
+def test_the_verdict_is_of_this_model_and_by_what_the_policy_allows(excess, half, word):
+    metrics = metrics_of(excess=excess, half=half)
+    stated = verdict_facts(made_run(metrics))
+    assert (stated["word"], stated["replicates"], stated["bound"]) == (word, 1, 0.02)
+    assert stated["said"].lower().startswith(f"{word} of this one model")
+    assert {answer.verdict for answer in answers_of(made_run(metrics))} == {word, None}
+    lenient = config_of() | {"policy": {"max_excess": 0.5}}
+    assert verdict_facts(made_run(metrics, lenient))["word"] == "shown"
+
+
+def test_without_a_reader_there_is_a_reason_in_place_of_a_verdict():
+    metrics = {path: value for path, value in metrics_of().items() if "/attack/" not in path}
+    stated = verdict_facts(made_run(metrics))
+    assert stated == {"word": None, "said": "No verdict: attack=aia was not run."}
 
 
 def test_questions_are_those_of_the_attacks_that_were_run():

@@ -68,7 +68,7 @@ def test_an_attack_of_somebody_elses_is_shown_like_ours(tmp_path):
     assert "40" in row_of(text.getvalue(), "guessed of {2}, 7")
 
     answer = next(found for found in answers_of(run) if found.question == "guessed right")
-    assert (answer.chance, answer.unlearned.value, answer.verdict) == (0.25, 0.6, "more")
+    assert (answer.chance, answer.unlearned.value, answer.verdict) == (0.25, 0.6, "exceeded")
     assert "guessing" not in not_run(run)
     assert "attack/guess/more/high" in models_table(run)[0]
 

@@ -3,8 +3,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from mlu.runs.tables import attack_table, run_table, show_sweep, sweep_table
-from tests.support.made_runs import made_run
+from mlu.runs.tables import attack_table, run_table, show_sweep, sweep_table, verdict_line
+from tests.support.made_runs import made_run, metrics_of
 
 SIDES = ("random", "original", "retrain", "unlearned")
 
@@ -59,6 +59,13 @@ def test_the_start_of_training_has_a_column_where_it_was_attacked():
     assert "start" not in before["attack"]
     assert after["attack"][2:5] == ["random", "start", "original"]
     assert after["read from features"][2:5] == ["0.600", "0.550", "0.700"]
+
+
+def test_the_verdict_is_a_line_below_the_table_of_attacks():
+    assert verdict_line(run_with(**metrics_of())).startswith(
+        "forgetting Male: Shown of this one model, over test people; other seeds may differ: "
+    )
+    assert verdict_line(run_with(**figure("unlearned/test/retained/accuracy", 0.9))) == ""
 
 
 def test_steps_to_relearn_say_where_they_were_cut_off():

@@ -1,0 +1,254 @@
+"""The verdict on forgetting: whether what attackers find above Retrain is shown to be small.
+
+One rule for terminal, report and certificate. Excesses are in [-1, 1], differences of balanced
+accuracies; in sentences they are points, hundredths of that.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+Word = Literal["shown", "exceeded", "not shown"]
+
+MAX_EXCESS = 0.02
+"""Largest mean excess of a method that has forgotten, where `policy.max_excess` says no other."""
+
+MOST_REPLICATES = 10_000
+"""More replicates than this nobody is told to make."""
+
+_ERROR = 0.05
+"""Share of intervals that may miss the truth."""
+_NO_SPREAD = 1e-12
+"""Replicates that differ by less agree exactly."""
+
+
+@dataclass(frozen=True)
+class Excess:
+    """One reader's excess over Retrain, in one label.
+
+    Attributes:
+        values: Of each replicate: a run with another seed, from its split to its last step.
+        ends: Of a 95 % interval over test people alone; None where there is none. It counts where
+            replicates have no spread to go by: there is one, or they agree exactly.
+    """
+
+    values: tuple[float, ...]
+    ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict, and what it rests on.
+
+    Attributes:
+        word: `shown` where the upper end is at most the bound, `exceeded` where the lower one is
+            above it, else `not shown`.
+        mean: Over replicates; of several readers or labels the highest.
+        low: Lower end of the 95 % interval; of several the highest, corrected for their number.
+            None where there is no interval.
+        high: Upper end; of several the highest. None where one of them has none.
+        replicates: How many there are.
+        needed: How many it would take to show it, were mean and spread as they are. None where it
+            is not `not shown`, where the mean is above the bound, where there is no spread to go
+            by, and above MOST_REPLICATES.
+        bound: Largest excess allowed.
+        alone: Whether it speaks of these very models, over test people, and of no other seed.
+        unread: Labels of which nothing is known: while there are such, nothing is shown.
+    """
+
+    word: Word
+    mean: float
+    low: float | None
+    high: float | None
+    replicates: int
+    needed: int | None
+    bound: float
+    alone: bool
+    unread: tuple[str, ...] = ()
+
+
+def with_unread(verdict: Verdict, labels: Sequence[str]) -> Verdict:
+    """A verdict that knows of labels that could not be read."""
+    word: Word = "exceeded" if verdict.word == "exceeded" else "not shown"
+    return replace(verdict, word=word, needed=None, unread=tuple(labels))
+
+
+def verdict_on(excesses: Sequence[Excess], bound: float = MAX_EXCESS) -> Verdict:
+    """The verdict on all readers and labels together.
+
+    *Shown* where it is shown of each at 95 %: that none is above the bound is wrongly said no more
+    often than of the worst one. *Exceeded* where one is above it, by Bonferroni: of k each lower
+    end is that of a two-sided interval at 1 - 0.05 / k.
+
+    Args:
+        excesses: One for each reader and label, at least one.
+        bound: Largest excess allowed.
+
+    Raises:
+        ValueError: If there is nothing to judge by, or a number is not finite.
+    """
+    if not excesses:
+        raise ValueError("no excess to judge by")
+
+    judged = [verdict_on_one(excess, bound, len(excesses)) for excess in excesses]
+    words = {one.word for one in judged}
+    lows = [one.low for one in judged if one.low is not None]
+    highs = [one.high for one in judged if one.high is not None]
+
+    word: Word = "not shown"
+    if "exceeded" in words:
+        word = "exceeded"
+    elif words == {"shown"}:
+        word = "shown"
+
+    return replace(
+        max(judged, key=lambda one: one.mean),
+        word=word,
+        low=max(lows, default=None),
+        high=max(highs) if len(highs) == len(judged) else None,
+        needed=most_needed(judged, word),
+        alone=any(one.alone for one in judged),
+    )
+
+
+def verdict_on_one(excess: Excess, bound: float, comparisons: int = 1) -> Verdict:
+    """The verdict on one reader in one label, as one of several comparisons."""
+    values = np.array(excess.values, float)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"excesses must be finite numbers, got {excess.values}")
+
+    mean, known = float(values.mean()), excess.ends
+    spread = student_interval(values)
+    if spread is not None:
+        corrected = student_interval(values, _ERROR / comparisons)
+        assert corrected is not None
+        low, high = corrected[0], spread[1]
+    elif known is not None:
+        low, high = widened(mean, known[0], comparisons), known[1]
+    else:
+        return Verdict("not shown", mean, None, None, len(values), None, bound, alone=True)
+
+    word: Word = "not shown"
+    if low > bound:
+        word = "exceeded"
+    elif high <= bound:
+        word = "shown"
+
+    needed = None
+    if word == "not shown" and spread is not None:
+        needed = replicates_needed(bound - mean, float(values.std(ddof=1)))
+
+    return Verdict(word, mean, low, high, len(values), needed, bound, alone=spread is None)
+
+
+def most_needed(judged: Sequence[Verdict], word: Word) -> int | None:
+    """Replicates until each that is not shown would be; None where one never would be."""
+    if word != "not shown":
+        return None
+    needed = [one.needed for one in judged if one.word == "not shown"]
+    known = [count for count in needed if count is not None]
+    return max(known) if len(known) == len(needed) else None
+
+
+def student_interval(
+    values: Sequence[float] | np.ndarray, error: float = _ERROR
+) -> tuple[float, float] | None:
+    """Where the mean of all replicates lies: mean ± t(n - 1) sd / sqrt(n).
+
+    A replicate draws split, initial weights and order anew, so that their spread holds all of it.
+
+    Args:
+        values: Of the replicates that there are.
+        error: Share of such intervals that miss the truth, half of them on each side.
+
+    Returns:
+        Lower and upper end; None for fewer than two replicates and for such that agree exactly.
+    """
+    if len(values) < 2 or np.ptp(values) <= _NO_SPREAD:
+        return None
+    half = half_width(len(values), float(np.std(values, ddof=1)), error)
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
+def half_width(replicates: int, deviation: float, error: float = _ERROR) -> float:
+    """Half of Student's interval of a mean over two or more replicates."""
+    return float(stdtrit(replicates - 1, 1 - error / 2) * deviation / math.sqrt(replicates))
+
+
+def widened(mean: float, low: float, comparisons: int) -> float:
+    """The lower end of one of several comparisons from its 95 % one, as if it were normal."""
+    return mean - (mean - low) * float(ndtri(_ERROR / comparisons / 2) / ndtri(_ERROR / 2))
+
+
+def replicates_needed(distance: float, deviation: float) -> int | None:
+    """The fewest replicates whose 95 % interval reaches no further than a distance.
+
+    Args:
+        distance: From the mean to the bound.
+        deviation: Standard deviation over replicates, > 0.
+
+    Returns:
+        At least 2; None where the mean is not below the bound, and above MOST_REPLICATES.
+    """
+    if distance <= 0:
+        return None
+
+    low, high = 1, MOST_REPLICATES
+    if half_width(high, deviation) > distance:
+        return None
+
+    while high - low > 1:
+        middle = (low + high) // 2
+        if half_width(middle, deviation) > distance:
+            low = middle
+        else:
+            high = middle
+
+    return high
+
+
+def verdict_sentence(verdict: Verdict) -> str:
+    """A verdict in one sentence of plain words, with its numbers in points."""
+    word = verdict.word.capitalize()
+    if verdict.alone:
+        of = "of this one model" if verdict.replicates == 1 else "of these models"
+        word = f"{word} {of}, over test people; other seeds may differ"
+
+    limit = f"{100 * verdict.bound:g} points"
+    side = {
+        "shown": f"at most the {limit} allowed",
+        "exceeded": f"above the {limit} allowed",
+        "not shown": f"where {limit} are allowed",
+    }[verdict.word]
+    parts = [f"{word}: {found_text(verdict)}, {side}", remedy(verdict)]
+
+    return "; ".join(filter(None, parts)) + "."
+
+
+def found_text(verdict: Verdict) -> str:
+    """Mean, replicates and interval of a verdict."""
+    text = f"{100 * verdict.mean:+.1f} points above Retrain"
+    if verdict.replicates > 1:
+        text = f"{text} on average over {verdict.replicates} replicates"
+    if verdict.low is None or verdict.high is None:
+        return f"{text}, without an interval"
+    return f"{text}, 95 % interval [{100 * verdict.low:+.1f}, {100 * verdict.high:+.1f}]"
+
+
+def remedy(verdict: Verdict) -> str:
+    """Ways to show what is not shown yet; empty for what is decided."""
+    if verdict.unread:
+        return f"nothing is known of {', '.join(verdict.unread)}"
+    if verdict.word != "not shown":
+        return ""
+    if verdict.mean >= verdict.bound:
+        return "the mean itself is not below that, and if it is true, no replicates can show it"
+    if verdict.needed is not None:
+        return f"with this spread it would take {verdict.needed:,} replicates"
+    if verdict.alone:
+        return "how many replicates it would take, only several tell"
+    return "no number of replicates that one can make would show it"
