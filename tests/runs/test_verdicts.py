@@ -69,7 +69,8 @@ def of_two_labels(**excess):
         for comparison in COMPARISONS:
             path = f"unlearned/attack/aia/label/{label}/{comparison}/excess"
             metrics |= {path: value, f"{path}/low": value - 0.01, f"{path}/high": value + 0.01}
-    return made_run(metrics, run={"forget_label": ["Male", "Young"]})
+    facts = results_of(metrics)["run"] | {"forget_label": ["Male", "Young"]}
+    return made_run(metrics, run=facts)
 
 
 def test_of_several_labels_each_must_be_shown():
