@@ -143,7 +143,8 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
     `loss_forgotten` and `loss_retained` are mean losses over those labels, in nats; `entropy` and
     `modified_entropy` (nats), `margin` (log odds of what is true) and `correctness` (share of
     labels) speak of all labels. What is smaller for members is negated. In a single-label task they
-    speak of images of the forgotten classes, but for `loss_retained`.
+    speak of images of the forgotten classes, but for `loss_retained`. Of forgotten outputs that are
+    the same for every image the loss follows from the targets alone: it counts as 0.
     """
     logits, targets, known = outputs.logits.double(), outputs.targets.double(), outputs.known
     every = range(targets.shape[1])
@@ -151,8 +152,13 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
     told = task.rows(scope, len(every)).any(1)
     odds, entropy = task.confidences(logits, targets), task.entropy(logits, list(every))
 
+    forgotten = -task.image_loss(logits, targets, known, request.forgotten)
+    said = task.log_odds(logits)[:, list(request.forgotten)]
+    if (said == said[:1]).all():
+        forgotten = 0 * forgotten
+
     return {
-        "loss_forgotten": -task.image_loss(logits, targets, known, request.forgotten),
+        "loss_forgotten": forgotten,
         "loss_retained": -task.image_loss(logits, targets, known, request.retained),
         "entropy": -torch.where(told, entropy, torch.nan),
         "modified_entropy": -mean_of_terms(task.modified_entropy(logits, targets), scope),

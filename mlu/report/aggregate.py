@@ -8,8 +8,8 @@ import numpy as np
 
 from mlu.metrics.verdict import student_interval
 from mlu.runs.read import Gap, Run
-from mlu.runs.results import Figure
-from mlu.runs.verdicts import READERS, by_seed, ends_of
+from mlu.runs.results import SILENT, Figure
+from mlu.runs.verdicts import READERS, by_seed, ends_of, heard
 
 STRONGEST = "attack/aia/strongest/excess"
 """Path, after the model's, of what the strongest reader finds above Retrain: no run knows it, only
@@ -47,6 +47,7 @@ class Cell:
         runs: Those that made it, one for each seed, by seed.
         holes: What is missing, and why.
         at_least: Some run only knows that its number is not below what it gives.
+        silent: In every run the number is chance by construction, and so no evidence.
     """
 
     value: float | None
@@ -55,6 +56,7 @@ class Cell:
     runs: tuple[Run, ...] = ()
     holes: tuple[str, ...] = ()
     at_least: bool = False
+    silent: bool = False
 
 
 def mean(values: Sequence[float]) -> float:
@@ -111,7 +113,7 @@ def cell(
     runs, seeds, gaps = tuple(runs), tuple(seeds), tuple(gaps)
     if path.endswith(STRONGEST):
         paths = [path.replace("strongest", reader) for reader in READERS]
-        return strongest([cell(runs, of_reader, limits, seeds, gaps) for of_reader in paths])
+        return strongest([reader_cell(runs, one, limits, seeds, gaps) for one in paths])
 
     found = by_seed(runs, path)
     known = [pair for pair in found.values() if pair[1].value is not None]
@@ -129,8 +131,28 @@ def cell(
     part = tuple(run for run, _ in known)
 
     return Cell(
-        mean(values), deviation(values), seed_interval(figures, limits), part, holes, at_least
+        mean(values),
+        deviation(values),
+        seed_interval(figures, limits),
+        part,
+        holes,
+        at_least,
+        silent=all(run.is_silent(path) for run in part),
     )
+
+
+def reader_cell(
+    runs: Sequence[Run],
+    path: str,
+    limits: tuple[float, float],
+    seeds: Iterable[int],
+    gaps: Iterable[Gap],
+) -> Cell:
+    """The number of one reader over the runs in which it has something to read; as in `cell`."""
+    told = heard(runs, path)
+    if runs and not told:
+        return without(SILENT)
+    return cell(told, path, limits, seeds if len(told) == len(runs) else (), gaps)
 
 
 def holes_in(

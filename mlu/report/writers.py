@@ -32,7 +32,9 @@ RULES = (
     "they are. With one seed all of this is of that one model, over test people; other seeds may "
     "differ. Readers are a logistic regression and a perceptron on the forgotten output, all "
     "outputs and the features. The strongest is the one that finds most; the interval beside it "
-    "ends as high as any reader's, and choosing the highest errs towards more.",
+    "ends as high as any reader's, and choosing the highest errs towards more. A number with "
+    "(silent) is chance by construction, for an output or an attacker says the same of every "
+    "image: it is no evidence, and no verdict rests on it.",
     "Bold is the best of a column, and only where its interval touches that of no rival. "
     "Rivals are the methods, not original, Retrain or random weights; for what is kept and "
     "what it costs only methods that have forgotten, since not to forget is no way to keep "
@@ -79,7 +81,7 @@ def main_text(found: Cell, unit: Unit) -> str:
     if found.sd is not None:
         text = f"{text} ± {value_text(found.sd, replace(unit, signed=False))}"
 
-    return text
+    return f"{text} (silent)" if found.silent else text
 
 
 def interval_text(found: Cell, unit: Unit) -> str:
@@ -318,7 +320,18 @@ def marked_places(table: Table, row: int, best: Iterable[tuple[int, int]]) -> se
 
 _FIELDS = (
     *("table", "title", "ours", "theirs", "row", "forgotten", "column", "unit", "value", "sd"),
-    *("low", "high", "interval_of", "seeds", "at_least", "best", "paper", "missing", "runs"),
+    *(
+        "low",
+        "high",
+        "interval_of",
+        "seeds",
+        "at_least",
+        "silent",
+        "best",
+        "paper",
+        "missing",
+        "runs",
+    ),
 )
 
 
@@ -375,6 +388,7 @@ def csv_cell(
         "interval_of": ends.kind if ends else "",
         "seeds": " ".join(str(run.seed) for run in found.runs),
         "at_least": int(found.at_least),
+        "silent": int(found.silent),
         "paper": paper,
         "missing": "; ".join(found.holes),
     }

@@ -19,14 +19,15 @@ HEADLINE = f"unlearned/attack/aia/{READERS[0]}/excess"
 def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
     """The verdict on a method, by all READERS of which there are figures.
 
-    Where the runs allow different excesses, by the smallest.
+    Where the runs allow different excesses, by the smallest. What is chance by construction, as of
+    a silent output, counts for nothing.
 
     Args:
         runs: That differ in nothing else than the seed; of each seed the latest with a figure
             counts.
 
     Returns:
-        None where there are no figures.
+        None where there are no figures to go by.
     """
     runs = tuple(runs)
     excesses = [*excesses_of(runs)]
@@ -41,13 +42,19 @@ def verdict_of_figure(excess: Figure | None, bound: float) -> Verdict | None:
 
 
 def excesses_of(runs: Sequence[Run]) -> Iterator[Excess]:
-    """The excess of each reader over the runs that know it."""
+    """The excess of each reader over the runs in which it has something to read."""
     for reader in READERS:
-        found = by_seed(runs, f"unlearned/attack/aia/{reader}/excess")
+        path = f"unlearned/attack/aia/{reader}/excess"
+        found = by_seed(heard(runs, path), path)
         figures = [figure for _, figure in found.values() if figure.value is not None]
         values = tuple(figure.value for figure in figures if figure.value is not None)
         if values:
             yield Excess(values, ends_of(figures))
+
+
+def heard(runs: Iterable[Run], path: str) -> list[Run]:
+    """The runs whose figure at `path` is not chance by construction."""
+    return [run for run in runs if not run.is_silent(path)]
 
 
 def ends_of(figures: Sequence[Figure]) -> tuple[float, float] | None:

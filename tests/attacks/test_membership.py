@@ -182,6 +182,25 @@ def test_the_statistics_are_those_of_plain_formulas(task, request_):
         assert np.isfinite(plain).any()
 
 
+def test_a_silent_output_has_no_loss_and_its_row_is_marked():
+    def silent(logits):
+        logits = logits.clone()
+        logits[:, 0] = -0.75
+        return logits
+
+    victim = world(members=2.0)
+    for asked, marked in ((victim, set()), (changed(victim, silent), SILENT)):
+        findings = [*ATTACK.conclude(ATTACK.observe(asked))]
+        paths = {one.path.removesuffix("/constant") for one in findings if "/constant" in one.path}
+        assert paths == marked
+    # Targets alone must not tell members from others, where these have the label more often.
+    found = statistics(victim.task, changed(victim, silent).outputs["train"], REQUEST)
+    assert (found["loss_forgotten"] == 0).all()
+
+
+SILENT = {"mia/loss_forgotten", "mia/loss_forgotten/logistic"}
+
+
 def test_the_combined_attacker_sees_all_that_speaks_of_the_same_images():
     forgets = {
         task.name: statistics(task, said(task, 40, 0), REQUEST)

@@ -18,8 +18,9 @@ from mlu.report.aggregate import (
     winner,
 )
 from mlu.runs.read import Figure, collect
+from mlu.runs.results import SILENT
 
-from tests.support.made_runs import fail, interval as ends, leave, metrics_of  # isort: skip
+from tests.support.made_runs import READERS, fail, interval as ends, leave, metrics_of  # isort: skip
 
 ANY = (-np.inf, np.inf)
 PATH = "unlearned/test/retained/accuracy"
@@ -178,6 +179,21 @@ def test_a_silent_output_does_not_vouch_for_the_features():
     found = strongest([bar(-0.01, -0.12, 0.10), bar(0.0, 0.0, 0.0)])
     assert (found.value, found.interval.low, found.interval.high) == (0.0, 0.0, 0.10)
     assert strongest([bar(-0.01, -0.12, 0.10), Cell(0.0)]).interval is None
+
+
+def test_readers_of_a_silent_output_are_marked_and_are_no_strongest_reader(tmp_path):
+    path = "unlearned/attack/aia/output/excess"
+    loud = metrics_of() | {path: 0.3, f"{path}/low": 0.1, f"{path}/high": 0.4}
+    silent = loud | {"unlearned/attack/aia/output/constant": 1.0}
+    runs = collect([leave(tmp_path / "1", silent), leave(tmp_path / "2", loud, seed=2)]).runs
+    assert not cell(runs, path).silent
+    assert cell(runs[:1], path).silent
+    assert cell(runs[:1], f"unlearned/{STRONGEST}").value == -0.01
+    assert cell(runs, f"unlearned/{STRONGEST}", seeds=[1, 2]).value == 0.3
+    assert cell(runs, f"unlearned/{STRONGEST}", seeds=[1, 2]).holes == ()
+    mute = {f"unlearned/attack/aia/{reader}/constant": 1.0 for reader in READERS}
+    (run,) = collect([leave(tmp_path / "3", silent | mute)]).runs
+    assert cell([run], f"unlearned/{STRONGEST}").holes == (SILENT,)
 
 
 def test_the_strongest_reader_lacks_for_the_headline_readers_reason(tmp_path):

@@ -61,6 +61,21 @@ def test_any_reader_can_tell_that_a_method_has_not_forgotten(reader):
     assert verdict_of_runs([run_of(metrics=stage)]).word == "shown"
 
 
+def silent_of(*readers):
+    return {f"unlearned/attack/aia/{reader}/constant": 1.0 for reader in readers}
+
+
+def test_a_silent_output_is_no_evidence():
+    path = "unlearned/attack/aia/output/excess"
+    nothing = {path: 0.2, f"{path}/low": 0.15, f"{path}/high": 0.25}
+    assert verdict_of_runs([run_of(metrics=nothing)]).word == "exceeded"
+    assert verdict_of_runs([run_of(metrics=nothing | silent_of("output"))]).word == "shown"
+    assert verdict_of_runs([run_of(metrics=silent_of(*READERS))]) is None
+    # Where it is silent in one run, the others tell.
+    runs = [run_of(1, metrics=nothing), run_of(2, metrics=nothing | silent_of("output"))]
+    assert verdict_of_runs(runs).word == "exceeded"
+
+
 def test_without_readers_there_is_no_verdict():
     metrics = {path: value for path, value in metrics_of().items() if "/attack/" not in path}
     assert verdict_of_runs([made_run(metrics)]) is None
