@@ -156,9 +156,9 @@ def power_table(data: LabelledImages, test: Split, bound: float) -> Table:
     for column, label in enumerate(data.labels):
         images = images_by_side(test, column)
         people = [len(counts) for counts in images]
-        effective = [effective_people(counts) for counts in images]
-        excess = f"{100 * showable_excess(*effective):.1f} points" if min(people) else NOTHING
-        needed = people_needed(bound, *effective, min(people))
+        having, lacking = (effective_people(counts) for counts in images)
+        excess = f"{100 * showable_excess(having, lacking):.1f} points" if min(people) else NOTHING
+        needed = people_needed(bound, having, lacking, min(people))
         counts = (*(f"{count:,}" for count in people), excess)
         table.add_row(escape(label), *counts, NOTHING if needed is None else f"{needed:,} people")
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.special import ndtri
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -20,6 +23,11 @@ from mlu.models.outputs import Outputs, joined_outputs
 from mlu.models.tasks import ForgetRequest, Task, mean_of_terms
 
 LABEL_MEMBERSHIP = "label_membership"
+
+TOO_FEW = f"fewer than {FEWEST_ASKED} members or non-members to learn from or to be judged by"
+
+FOLDS = 5
+"""Parts of the people that an attacker learns from, each held out in turn to choose by."""
 
 Attacker = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Scores of images asked about: from numbers to learn from, (images, numbers), their membership,
@@ -53,9 +61,10 @@ class MembershipInference(Attack[Trial]):
     Members are training images. The attacker knows some of them, and the validation images, which
     the model was not trained on; it is judged on other people, as many training images as there are
     in the test split, and these. `mia/<statistic>` says member beyond a threshold,
-    `mia/<statistic>/logistic` by a logistic regression, both in the direction that they learn,
-    `mia/combined` by a logistic regression on all statistics. In a single-label task, what speaks
-    of the forgotten class compares images of that class alone.
+    `mia/<statistic>/logistic` by a logistic regression, both in the direction that they learn.
+    `mia/combined` has all statistics: it takes the one, or the logistic regression on all, that is
+    best on held-out people of those that it learns from. In a single-label task, what speaks of the
+    forgotten class compares images of that class alone.
 
     Where forgotten targets were withheld from the original (canaries), members are the training
     images whose target it learnt, and the others those whose target it did not: what differs, the
@@ -79,9 +88,7 @@ class MembershipInference(Attack[Trial]):
                     attacker, game, values[:, None], victim.seed
                 )
 
-        evidence[f"{self.name}/combined"] = membership_trial(
-            logistic, game, combined(found), victim.seed
-        )
+        evidence[f"{self.name}/combined"] = combined_trial(game, combined(found), victim.seed)
         if victim.canaries is not None:
             evidence[f"{self.name}/flipped"] = flipped_trial(victim, victim.canaries)
 
@@ -136,7 +143,8 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
     `loss_forgotten` and `loss_retained` are mean losses over those labels, in nats; `entropy` and
     `modified_entropy` (nats), `margin` (log odds of what is true) and `correctness` (share of
     labels) speak of all labels. What is smaller for members is negated. In a single-label task they
-    speak of images of the forgotten classes, but for `loss_retained`.
+    speak of images of the forgotten classes, but for `loss_retained`. Of forgotten outputs that are
+    the same for every image the loss follows from the targets alone: it counts as 0.
     """
     logits, targets, known = outputs.logits.double(), outputs.targets.double(), outputs.known
     every = range(targets.shape[1])
@@ -144,8 +152,13 @@ def statistics(task: Task, outputs: Outputs, request: ForgetRequest) -> dict[str
     told = task.rows(scope, len(every)).any(1)
     odds, entropy = task.confidences(logits, targets), task.entropy(logits, list(every))
 
+    forgotten = -task.image_loss(logits, targets, known, request.forgotten)
+    said = task.log_odds(logits)[:, list(request.forgotten)]
+    if (said == said[:1]).all():
+        forgotten = 0 * forgotten
+
     return {
-        "loss_forgotten": -task.image_loss(logits, targets, known, request.forgotten),
+        "loss_forgotten": forgotten,
         "loss_retained": -task.image_loss(logits, targets, known, request.retained),
         "entropy": -torch.where(told, entropy, torch.nan),
         "modified_entropy": -mean_of_terms(task.modified_entropy(logits, targets), scope),
@@ -173,16 +186,125 @@ def membership_trial(attacker: Attacker, game: Game, seen: Tensor, seed: int) ->
         seed: Of the choice among members, or among others, where these are more.
     """
     numbers = seen.double().numpy()
-    defined = np.isfinite(numbers).all(1)
-    learning, asked = (
-        balanced(game.member, side & defined, seed) for side in (game.learning, game.asked)
-    )
+    learning, asked = balanced_sides(game, numbers, seed)
     if min(len(learning), len(asked)) < 2 * FEWEST_ASKED:
-        return f"fewer than {FEWEST_ASKED} members or non-members to learn from or to be judged by"
+        return TOO_FEW
 
     scores = attacker(numbers[learning], game.member[learning], numbers[asked])
 
     return Trial(scores, game.member[asked], game.outputs.identities[asked])
+
+
+def combined_trial(game: Game, seen: Tensor, seed: int) -> Trial | str:
+    """The answers of the attacker that is best on people that it has not learnt from.
+
+    Arguments are as in `membership_trial`.
+    """
+    numbers, persons = seen.double().numpy(), game.outputs.identities
+    learning, _ = balanced_sides(game, numbers, seed)
+    if len(learning) < 2 * FEWEST_ASKED:
+        return TOO_FEW
+
+    best = best_attacker(numbers[learning], game.member[learning], persons[learning], seed)
+
+    return membership_trial(best, game, seen, seed)
+
+
+def best_attacker(seen: np.ndarray, member: np.ndarray, persons: np.ndarray, seed: int) -> Attacker:
+    """The attacker with the highest mean AUROC over held-out folds of people.
+
+    Each number alone is a candidate, and three logistic regressions on all of them: on the numbers,
+    on their ranks, and on these with squares. Who then asks about other people than these takes no
+    advantage of the choice.
+
+    Args:
+        seen: Numbers to learn from, shape (images, numbers).
+        member: Bool, shape (images,).
+        persons: Shape (images,).
+        seed: Of the folds.
+
+    Returns:
+        The regression on ranks where people are too few to hold some of them out.
+    """
+    together: list[Attacker] = [logistic_of_ranks, logistic, logistic_of_squares]
+    alone: list[Attacker] = [partial(one_number, column) for column in range(seen.shape[1])]
+    fold = folds_of_people(member, persons, seed)
+
+    areas = []
+    for number in range(FOLDS):
+        rest, own = fold != number, fold == number
+        if both_sides(member[rest]) and both_sides(member[own]):
+            said = [one(seen[rest], member[rest], seen[own]) for one in together]
+            signs = np.where(areas_under(member[rest], seen[rest]) >= 0.5, 1, -1)
+            scores = np.column_stack([*said, signs * seen[own]])
+            areas.append(areas_under(member[own], scores))
+
+    candidates = [*together, *alone]
+
+    return candidates[int(np.argmax(np.mean(areas, axis=0)))] if areas else logistic_of_ranks
+
+
+def areas_under(member: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """AUROC of each column of scores, shape (columns,), from the ranks of members."""
+    yes, no = member.sum(), (~member).sum()
+    above = rankdata(scores, axis=0)[member].sum(0) - yes * (yes + 1) / 2
+    return np.asarray(above / (yes * no))
+
+
+def both_sides(member: np.ndarray) -> bool:
+    return bool(member.any() and not member.all())
+
+
+def folds_of_people(member: np.ndarray, persons: np.ndarray, seed: int) -> np.ndarray:
+    """Fold of each image, in [0, FOLDS): people as a whole, members and others spread evenly."""
+    _, person = np.unique(persons, return_inverse=True)
+    share = np.bincount(person, member) / np.bincount(person)
+    mixed = np.random.default_rng(seed).permutation(len(share))
+    order = mixed[np.argsort(share[mixed], kind="stable")]
+
+    fold = np.empty(len(share), int)
+    fold[order] = np.arange(len(share)) % FOLDS
+
+    return fold[person]
+
+
+def one_number(column: int, seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """The threshold attack on one of several numbers."""
+    return threshold(seen[:, [column]], member, asked[:, [column]])
+
+
+def logistic_of_ranks(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """The logistic attack on normal scores of ranks, so that a few large numbers do not rule it."""
+    return logistic(normal_scores(seen, seen), member, normal_scores(seen, asked))
+
+
+def logistic_of_squares(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """The same with squares: members may lie in the middle, or on both sides."""
+    learnt, scores = normal_scores(seen, seen), normal_scores(seen, asked)
+    return logistic(np.hstack([learnt, learnt**2]), member, np.hstack([scores, scores**2]))
+
+
+def normal_scores(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Normal quantiles of the ranks of numbers among known ones, shape (images, numbers)."""
+    scores = np.empty_like(asked)
+    for column, values in enumerate(np.sort(known, axis=0).T):
+        below, upto = (
+            np.searchsorted(values, asked[:, column], side) for side in ("left", "right")
+        )
+        scores[:, column] = ndtri(((below + upto) / 2 + 0.5) / (len(values) + 1))
+    return scores
+
+
+def balanced_sides(game: Game, numbers: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and to be judged on, each with as many members as others.
+
+    Those with a number that is not finite are left out.
+    """
+    defined = np.isfinite(numbers).all(1)
+    learning, asked = (
+        balanced(game.member, side & defined, seed) for side in (game.learning, game.asked)
+    )
+    return learning, asked
 
 
 def balanced(member: np.ndarray, chosen: np.ndarray, seed: int) -> np.ndarray:

@@ -10,6 +10,9 @@ import numpy as np
 
 NO_REFERENCE = "there is no Retrain (reference=none)"
 
+CONSTANT = "constant"
+"""End of the path of the 1 that stands where an attacker said the same of every image."""
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
+from mlu.metrics.findings import CONSTANT, NO_REFERENCE, Evidence, Finding, Trial
 from mlu.metrics.intervals import CONFIDENCE
 from mlu.metrics.labels import mutual_information
 
@@ -80,6 +80,9 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
     Percentile intervals of a strong attacker's AUROC are a little narrow where people are few
     (about 92 % of them hold the true value with 120 people, of whom few have the label).
 
+    Who says the same of every image is right by chance, by construction: then `path/constant` is 1,
+    and the other figures are no evidence.
+
     Args:
         path: Prefix of the findings.
         trial: Or why there is none.
@@ -97,6 +100,14 @@ def trial_findings(path: str, trial: Trial | str) -> Iterator[Finding]:
         information_bound(folded[0]),
     ]
     yield from (finding.under(path) for finding in found)
+    if says_the_same(trial):
+        yield Finding(f"{path}/{CONSTANT}", 1.0)
+
+
+def says_the_same(trial: Trial) -> bool:
+    """Whether all scores are equal, but for rounding."""
+    least, most = trial.scores.min(), trial.scores.max()
+    return bool(least == most or most - least <= ROUNDING * max(1.0, abs(most)))
 
 
 def rate_finding(metric: str, seen: Sample, drawn: Sample) -> Finding:

@@ -47,6 +47,7 @@ class Cell:
         runs: Those that made it, one for each seed, by seed.
         holes: What is missing, and why.
         at_least: Some run only knows that its number is not below what it gives.
+        silent: In every run the number is chance by construction, and so no evidence.
     """
 
     value: float | None
@@ -55,6 +56,7 @@ class Cell:
     runs: tuple[Run, ...] = ()
     holes: tuple[str, ...] = ()
     at_least: bool = False
+    silent: bool = False
 
 
 def mean(values: Sequence[float]) -> float:
@@ -126,7 +128,13 @@ def cell(
     part = tuple(run for run, _ in known)
 
     return Cell(
-        mean(values), deviation(values), seed_interval(figures, limits), part, holes, at_least
+        mean(values),
+        deviation(values),
+        seed_interval(figures, limits),
+        part,
+        holes,
+        at_least,
+        silent=all(run.is_silent(path) for run in part),
     )
 
 

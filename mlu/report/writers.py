@@ -35,7 +35,9 @@ RULES = (
     "shown; beside that stands how many seeds it would take, were mean and spread as they are. "
     "With one seed all of this is of that one model, over test people; other seeds may differ. "
     "The strongest reader is the one of a panel that tells best, of people held out from it, what "
-    "is to be forgotten: from outputs or from features, whichever shows more.",
+    "is to be forgotten: from outputs or from features, whichever shows more. A "
+    "number with (silent) is chance by construction, for an output or an attacker says the same of "
+    "every image: it is no evidence.",
     "Bold is the best of a column, and only where its interval touches that of no rival. "
     "Rivals are the methods, not original, Retrain or what has not been trained; for what is "
     "kept and what it costs only methods that have forgotten, since not to forget is no way to "
@@ -82,7 +84,7 @@ def main_text(found: Cell, unit: Unit) -> str:
     if found.sd is not None:
         text = f"{text} ± {value_text(found.sd, replace(unit, signed=False))}"
 
-    return text
+    return f"{text} (silent)" if found.silent else text
 
 
 def interval_text(found: Cell, unit: Unit) -> str:
@@ -321,7 +323,18 @@ def marked_places(table: Table, row: int, best: Iterable[tuple[int, int]]) -> se
 
 _FIELDS = (
     *("table", "title", "ours", "theirs", "row", "forgotten", "column", "unit", "value", "sd"),
-    *("low", "high", "interval_of", "seeds", "at_least", "best", "paper", "missing", "runs"),
+    *(
+        "low",
+        "high",
+        "interval_of",
+        "seeds",
+        "at_least",
+        "silent",
+        "best",
+        "paper",
+        "missing",
+        "runs",
+    ),
 )
 
 
@@ -378,6 +391,7 @@ def csv_cell(
         "interval_of": ends.kind if ends else "",
         "seeds": " ".join(str(run.seeds).replace(" ", ",") for run in found.runs),
         "at_least": int(found.at_least),
+        "silent": int(found.silent),
         "paper": paper,
         "missing": "; ".join(found.holes),
     }

@@ -13,7 +13,7 @@ from mlu.models.network import ERASER
 from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
 from mlu.runs.model import config_of, label_facts_of, need
 from mlu.runs.read import Run, job_of
-from mlu.runs.results import RETAINED_LABELS, Figure
+from mlu.runs.results import RETAINED_LABELS, SILENT, Figure
 from mlu.runs.room import without_room
 from mlu.runs.typed import as_json
 from mlu.runs.verdicts import HEADLINE, max_excess_of, verdict_of_figure, verdict_of_runs
@@ -47,7 +47,8 @@ class Answer:
         retrain: The figure of a model that never saw the label.
         excess: What is found beyond Retrain.
         verdict: Whether that is shown to be at most what the run's policy allows; None where there
-            is no such figure.
+            is no such figure, or it is no evidence.
+        silent: Whether the figure afterwards is chance by construction, and so no evidence.
     """
 
     question: str
@@ -58,6 +59,7 @@ class Answer:
     retrain: Figure
     excess: Figure | None
     verdict: Word | None
+    silent: bool
 
 
 def certificate_of(folder: Path) -> dict[str, Any]:
@@ -137,7 +139,8 @@ def answer(
     """A question with its figures; `excess` is the path of what is found beyond Retrain."""
     figures = {model: run.figure(f"{model}/{path}") for model in _MODELS}
     beyond = run.figure(excess) if excess else None
-    judged = verdict_of_figure(beyond, max_excess_of(run))
+    silent = run.is_silent(f"unlearned/{path}")
+    judged = None if silent else verdict_of_figure(beyond, max_excess_of(run))
 
     return Answer(
         question=question,
@@ -146,6 +149,7 @@ def answer(
         **figures,
         excess=beyond,
         verdict=judged.word if judged else None,
+        silent=silent,
     )
 
 
@@ -153,7 +157,8 @@ def verdict_facts(run: Run) -> dict[str, Any]:
     """The verdict on the run's model with its numbers, and in a sentence under `said`."""
     judged = verdict_of_runs([run])
     if judged is None:
-        return {"word": None, "said": f"No verdict: {run.figure(HEADLINE).reason}."}
+        reason = run.figure(HEADLINE).reason or SILENT
+        return {"word": None, "said": f"No verdict: {reason}."}
     return {**as_json(judged), "said": verdict_sentence(judged)}
 
 
@@ -284,5 +289,5 @@ def certificate_page(certificate: Mapping[str, Any]) -> str:
         return figure_text(figure, digits), note
 
     return environment.get_template("certificate.html").render(
-        **certificate, models=_MODELS, cell=cell, reasons=reasons, weights=WEIGHTS
+        **certificate, models=_MODELS, cell=cell, reasons=reasons, weights=WEIGHTS, silent=SILENT
     )

@@ -90,6 +90,10 @@ class Run:
         """The number at `path`, or the reason why there is none."""
         return self.results.figure(path)
 
+    def is_silent(self, path: str) -> bool:
+        """Whether the number at `path` is chance by construction, and so no evidence."""
+        return self.results.is_silent(path)
+
 
 @dataclass(frozen=True, eq=False)
 class Gap:

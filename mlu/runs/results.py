@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mlu.metrics.findings import CONSTANT
 from mlu.runs.rows import attack_of
 from mlu.runs.typed import as_json, can_be, field_types, typed
 from mlu.system.errors import UserError, did_you_mean
@@ -15,6 +16,9 @@ READABLE = (1, SCHEMA)
 
 RETAINED_LABELS = "proxy/attack/aia/folded_balanced_accuracy"
 """Path of how well the true retained labels tell the forgotten one, without any model."""
+
+SILENT = "silent by construction: no evidence"
+"""What stands beside figures that are chance by construction."""
 
 _LARGEST = 1e15
 """No run measures as much of anything, in seconds or images."""
@@ -185,6 +189,20 @@ class Results:
         censored = path != beside and (figures.get(f"{beside}/censored") or 0) > 0
 
         return Figure(value, low, high, censored=censored)
+
+    def is_silent(self, path: str) -> bool:
+        """Whether the figure at `path` is chance by construction, and so no evidence.
+
+        An attacker said the same of every image, or the forgotten output does: its AUROC is then
+        exactly one half, and it predicts the label of all images or of none.
+        """
+        start, figures = path.rpartition("/")[0], self.all_figures
+        if figures.get(f"{start}/{CONSTANT}") == 1:
+            return True
+        if not start.endswith("/test/forgotten"):
+            return False
+        rate = figures.get(f"{start}/positive_rate")
+        return figures.get(f"{start}/auroc") == 0.5 and rate in (0, 1)
 
 
 def objective_of(results: Results, paths: str | Sequence[str] | None) -> Any:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mlu.metrics.verdict import verdict_sentence
 from mlu.runs.read import Run
+from mlu.runs.results import SILENT
 from mlu.runs.room import PLACES, without_room
 from mlu.runs.rows import STEPS, AttackRow, declared_by_any
 from mlu.runs.verdicts import verdict_of_runs
@@ -29,6 +30,7 @@ _ATTACK_TABLE = (
     "what an attacker learns: balanced accuracy of reading, AUROC of membership, steps to relearn"
 )
 _NOTHING = "–"
+_MODEL = "unlearned/attack/"
 
 
 def run_table(run: Run) -> Table:
@@ -129,7 +131,12 @@ def headed(title: str, first: str, columns: Columns) -> Table:
 
 
 def figure_texts(run: Run, model: str, columns: Columns) -> list[str]:
-    return [measured_text(run.figures, f"{model}/{path}") for _, path in columns]
+    """Figures of one model; what is chance by construction is marked so."""
+    texts = []
+    for path in (f"{model}/{path}" for _, path in columns):
+        mark = f" ({SILENT.partition(' ')[0]})" if run.is_silent(path) else ""
+        texts.append(measured_text(run.figures, path) + mark)
+    return texts
 
 
 def attack_table(run: Run) -> Table:
@@ -149,7 +156,7 @@ def attack_table(run: Run) -> Table:
         table.add_column(column, justify="right")
 
     for row in run.attack_rows:
-        table.add_row(text_of(row.title), *row_texts(row, run.figures, untrained))
+        table.add_row(text_of(row.title), *row_texts(row, run, untrained))
 
     return table
 
@@ -190,8 +197,9 @@ def untrained_models(figures: Iterable[str]) -> list[str]:
     return ["random", "start"] if from_weights else ["random"]
 
 
-def row_texts(row: AttackRow, figures: Figures, untrained: Sequence[str]) -> list[str]:
+def row_texts(row: AttackRow, run: Run, untrained: Sequence[str]) -> list[str]:
     """Chance, what the retained labels tell, each model, and what is beyond Retrain."""
+    figures = run.figures
     chance = "" if row.chance is None else f"{row.chance:.3f}"
     known = measured_text(figures, f"proxy/attack/{row.proxy}", ends=False) if row.proxy else ""
 
@@ -199,10 +207,12 @@ def row_texts(row: AttackRow, figures: Figures, untrained: Sequence[str]) -> lis
     models += [model_text(row, figures, model, ends=True) for model in ("retrain", "unlearned")]
 
     beyond = ""
-    if row.excess:
-        beyond = measured_text(figures, f"unlearned/attack/{row.excess}")
+    if run.is_silent(f"{_MODEL}{row.figure}"):
+        beyond = SILENT
+    elif row.excess:
+        beyond = measured_text(figures, f"{_MODEL}{row.excess}")
     elif row.ratio:
-        beyond = number_text(figures.get(f"unlearned/attack/{row.ratio}"), "×")
+        beyond = number_text(figures.get(f"{_MODEL}{row.ratio}"), "×")
 
     return [chance, known, *models, beyond]
 

@@ -29,7 +29,7 @@ def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
             latest with a figure counts.
 
     Returns:
-        None where there are no figures.
+        None where there are no figures to go by.
     """
     runs = tuple(runs)
     excesses, unread = [], []

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from mlu.attacks.contract import Canaries, Shadows, ShadowsWanted
@@ -15,7 +15,7 @@ from mlu.attacks.membership import MembershipInference
 from mlu.attacks.shadow import FEW, Evaluated, ShadowModels, evaluated, offline, online, trial
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE
-from mlu.metrics.trials import FALSE_POSITIVE_RATES, TRIAL_METRICS, trial_findings
+from mlu.metrics.trials import FALSE_POSITIVE_RATES, TRIAL_METRICS
 from mlu.models.tasks import MultiLabel, SingleLabel
 from mlu.pipeline.shadows import halves
 from tests.support.victims import REQUEST, outputs, victim_of
@@ -303,21 +303,88 @@ def test_what_shadow_models_were_surer_of_is_found_and_pool_and_truth_are_the_sp
         assert auroc(found) > 0.5 + 3 * null_spread(found.truth.sum()), path
 
 
-REPEATS = 400
+REPEATS = 250
 
 
-@pytest.mark.parametrize("name", SCORES)
+def as_often_as_promised(hits, repeats=REPEATS):
+    """Whether so many of so many 95 % intervals may hold the truth by chance."""
+    return binom.ppf(5e-5, repeats, 0.95) <= hits <= binom.ppf(1 - 5e-5, repeats, 0.95)
+
+
+def ignorant(seed, per_person=1, delta=0.0, strange=False):
+    """80 images of whose training a victim says nothing, among 8 shadow models that say `delta`.
+
+    What is random of a person's images is half the person's. To a `strange` victim images are not
+    as hard as to shadow models.
+    """
+    random = np.random.default_rng(1000 + seed)
+    seen = gaussian(seed, 8, images=80, delta=delta)
+    person = np.arange(80) // per_person
+    seen = replace(seen, inside=halves(person, 8, seed))
+    mean = 0 if strange else seen.shadows.mean(0) - delta / 2
+    noise = random.normal(size=(9, 80, 2)) + random.normal(size=(9, 80, 2))[:, person]
+    learnt = delta * seen.inside[:, :, None]
+    return replace(
+        seen,
+        own=mean + noise[0] / math.sqrt(2),
+        shadows=seen.shadows.mean(0) - delta / 2 + learnt + noise[1:] / math.sqrt(2),
+    )
+
+
+def of_people(victim, per_person):
+    """The victim with so many images of each person."""
+    parts, start = {}, 0
+    for name, part in victim.outputs.items():
+        parts[name] = replace(part, identities=start + np.arange(len(part)) // per_person)
+        start += len(part)
+    return replace(victim, outputs=parts)
+
+
+def held(found):
+    """Whether the intervals of a trial hold one half."""
+    drawn = trials.bootstrapped(found)
+    ends = [trials.percentile_interval(one) for one in (drawn.balanced_accuracy, drawn.auroc)]
+    return np.array([low <= 0.5 <= high for low, high in ends])
+
+
+NULLS = {
+    "one image each": {},
+    "two images each": {"per_person": 2},
+    "shadows that know": {"delta": 1.0},
+    "another network": {"strange": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "null"),
+    [*((name, "one image each") for name in SCORES), *(("rmia", null) for null in list(NULLS)[1:])],
+)
 def test_shadow_models_that_know_nothing_have_an_interval_around_one_half_as_often_as_it_promises(
-    name, monkeypatch
+    name, null, monkeypatch
 ):
-    monkeypatch.setattr(trials, "PERMUTATIONS", 1)
-    hits, victim = dict.fromkeys(("balanced_accuracy", "auroc"), 0), world()
+    monkeypatch.setattr(trials, "RESAMPLES", 300)
+    trials.drawn_people.cache_clear()
+    fields = NULLS[null]
+    victim = of_people(world(), fields.get("per_person", 1))
+    hits = np.zeros(2)
     for seed in range(REPEATS):
-        seen = gaussian(seed, 16, images=80, delta=0.0)
-        for finding in trial_findings("", trial(victim, range(LABELS), seen, SCORES[name])):
-            if (metric := finding.path.removeprefix("/")) in hits:
-                hits[metric] += finding.low <= 0.5 <= finding.high
-    assert all(0.92 <= hit / REPEATS <= 0.98 for hit in hits.values()), hits
+        hits += held(trial(victim, range(LABELS), ignorant(seed, **fields), SCORES[name]))
+    trials.drawn_people.cache_clear()
+    assert all(map(as_often_as_promised, hits)), hits / REPEATS
+
+
+def test_a_threshold_that_is_chosen_on_the_judged_people_would_be_noticed(monkeypatch):
+    monkeypatch.setattr(trials, "RESAMPLES", 300)
+    trials.drawn_people.cache_clear()
+    victim, hits = world(), np.zeros(2)
+    for seed in range(REPEATS):
+        found = trial(victim, range(LABELS), ignorant(seed), relative)
+        own = found.scores - trials.best_threshold(found.scores, found.truth)
+        hits += held(replace(found, scores=own))
+    trials.drawn_people.cache_clear()
+    balanced, area = hits
+    assert not as_often_as_promised(balanced)
+    assert as_often_as_promised(area)
 
 
 def best_cut(scores, truth):

@@ -135,7 +135,8 @@ def test_every_figure_equals_scikit_learns(trial):
     np.testing.assert_allclose(stacked(trials.observed(trial)), [expected], atol=1e-12)
     with setting(RESAMPLES=50, PERMUTATIONS=9):
         findings = found(trial)
-    assert tuple(findings) == TRIAL_METRICS
+    same = ("constant",) if np.ptp(trial.scores) == 0 else ()
+    assert tuple(findings) == (*TRIAL_METRICS, *same)
     np.testing.assert_allclose([findings[figure].value for figure in FIGURES], expected, atol=1e-12)
     for rate, value in zip(RATES, expected, strict=False):
         assert findings[f"folded_{rate}"].value == pytest.approx(max(value, 1 - value), abs=1e-12)
@@ -272,7 +273,7 @@ def test_every_interval_contains_its_value(answer):
         assert (
             (finding.low is None)
             == (finding.high is None)
-            == (metric == "mutual_information_corrected")
+            == (metric in ("mutual_information_corrected", "constant"))
         )
         assert (
             finding.low is None or finding.low - 1e-12 <= finding.value <= finding.high + 1e-12
@@ -623,6 +624,21 @@ def test_an_excess_is_the_difference_of_folded_rates_whichever_side_is_inverted(
         # One half has no side to be folded to.
         if value != 0.5:
             np.testing.assert_allclose((one.low, one.high), (finding.low, finding.high), atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, -2.5, 1e6, np.inf, -np.inf])
+def test_who_says_the_same_of_every_image_is_marked_and_nobody_else(value):
+    trial = draw(0)
+    same = trial_of(np.full(len(trial.truth), value), trial.truth, trial.persons)
+    with setting(RESAMPLES=20, PERMUTATIONS=20):
+        marked, plain = (found(one) for one in (same, trial))
+        almost = same.scores.copy()
+        almost[3] += 1e-3
+        other = found(trial_of(almost, trial.truth, trial.persons))
+    assert marked["constant"].value == 1
+    assert marked["balanced_accuracy"].value == marked["auroc"].value == 0.5
+    assert "constant" not in plain
+    assert ("constant" in other) == np.isinf(value)
 
 
 def test_nothing_exceeds_itself():

@@ -18,7 +18,7 @@ from mlu.report.aggregate import (
 from mlu.runs.read import Figure, collect
 from mlu.runs.seeds import Seeds
 
-from tests.support.made_runs import fail, interval as ends, leave  # isort: skip
+from tests.support.made_runs import fail, interval as ends, leave, metrics_of  # isort: skip
 
 ANY = (-np.inf, np.inf)
 PATH = "unlearned/test/retained/accuracy"
@@ -184,3 +184,12 @@ def test_nobody_has_a_number_for_one_reason():
         for seed in (1, 2)
     ]
     assert cell(runs, PATH).holes == ("why not",)
+
+
+def test_a_number_that_is_chance_by_construction_is_marked_where_all_runs_have_it_so(tmp_path):
+    path = "unlearned/attack/aia/output/excess"
+    loud = metrics_of()
+    silent = loud | {"unlearned/attack/aia/output/constant": 1.0}
+    runs = collect([leave(tmp_path / "1", silent), leave(tmp_path / "2", loud, seed=2)]).runs
+    assert not cell(runs, path).silent
+    assert cell(runs[:1], path).silent

@@ -75,6 +75,25 @@ def test_figures_are_those_of_the_file_and_those_that_follow():
     assert found.figure("unlearned/test/forgotten/error").high == 1 - low
 
 
+@pytest.mark.parametrize(
+    ("metrics", "path", "silent"),
+    [
+        ({"unlearned/attack/aia/output/constant": 1.0}, "unlearned/attack/aia/output/excess", True),
+        ({"unlearned/attack/aia/output/constant": 1.0}, "unlearned/attack/aia/outputs/x", False),
+        ({"unlearned/attack/aia/output/constant": 1.0}, "retrain/attack/aia/output/x", False),
+        ({"u/test/forgotten/auroc": 0.5, "u/test/forgotten/positive_rate": 0.0}, "x", True),
+        ({"u/test/forgotten/auroc": 0.5, "u/test/forgotten/positive_rate": 1.0}, "x", True),
+        # One that says the label of some and knows nothing is not silent, nor one that ranks them.
+        ({"u/test/forgotten/auroc": 0.5, "u/test/forgotten/positive_rate": 0.4}, "x", False),
+        ({"u/test/forgotten/auroc": 0.6, "u/test/forgotten/positive_rate": 0.0}, "x", False),
+        ({}, "x", False),
+    ],
+)
+def test_what_is_chance_by_construction_is_told_from_what_knows_nothing(metrics, path, silent):
+    path = "u/test/forgotten/balanced_accuracy" if path == "x" else path
+    assert read(metrics=metrics).is_silent(path) is silent
+
+
 @given(st.floats() | st.integers())
 def test_a_figure_is_finite_or_none(value):
     found = finite_number(value)

@@ -61,6 +61,20 @@ def test_the_start_of_training_has_a_column_where_it_was_attacked():
     assert after["read from features"][2:5] == ["0.600", "0.550", "0.700"]
 
 
+def test_what_is_chance_by_construction_is_marked():
+    metrics = metrics_of() | {"unlearned/attack/aia/output/constant": 1.0}
+    rows = shown(attack_table(run_with(**metrics)))
+    assert rows["read from the output"][-1] == "silent by construction: no evidence"
+    assert rows["read from features"][-1] == "-0.010 [-0.030, 0.010]"
+    muted = {
+        "unlearned/test/forgotten/auroc": 0.5,
+        "unlearned/test/forgotten/positive_rate": 1.0,
+    }
+    rows = shown(run_table(run_with(**metrics, **muted)))
+    assert rows["unlearned (wf)"][1].endswith(" (silent)")
+    assert not rows["original"][1].endswith(" (silent)")
+
+
 def test_the_verdict_is_a_line_below_the_table_of_attacks():
     assert verdict_line(run_with(**metrics_of())).startswith(
         "forgetting Male: Shown of this one model, over test people; other seeds may differ: "
