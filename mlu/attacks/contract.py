@@ -1,7 +1,7 @@
 """The contract of an attack: what it is given, and what it must give."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic
 
@@ -77,6 +77,9 @@ class Victim:
         shadows: Shadow models of the original, where the attack needs them.
         matched: Shadow models that went through all that the victim went through, forgetting
             included; where the attack needs them.
+        labels: Names of all columns.
+        original_net: The original itself, whose weights an attack may mix with the model's. Never
+            written to; None where it is not at hand.
     """
 
     net: Network
@@ -90,6 +93,8 @@ class Victim:
     seed: int
     shadows: Shadows | None = None
     matched: Shadows | None = None
+    labels: Sequence[str] = ()
+    original_net: Network | None = None
 
 
 class Attack(ABC, Generic[Kind]):
