@@ -81,6 +81,8 @@ class Victim:
         shadows: Shadow models of the original, where the attack needs them.
         matched: Shadow models that went through all that the victim went through, forgetting
             included; where the attack needs them.
+        original_net: The original itself, whose weights an attack may mix with the model's. Never
+            written to; None where it is not at hand.
     """
 
     net: Network
@@ -95,6 +97,7 @@ class Victim:
     seed: int
     shadows: Shadows | None = None
     matched: Shadows | None = None
+    original_net: Network | None = None
 
 
 class Attack(ABC, Generic[Kind]):

@@ -98,6 +98,7 @@ def victim_of(context: Context, model: Model, models: Models) -> Victim:
         original=models.original.outputs,
         retrain=None if retrain is None else retrain.outputs,
         seed=context.experiment.seeds.seed,
+        original_net=models.original.net,
     )
 
 
@@ -198,8 +199,9 @@ def evidence_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The inverse of `arrays_of`."""
     parts: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name in arrays:
-        kind, rest = name.split(":", 1)
-        path, field = rest.rsplit(":", 1)
+        # A label's name, which a path may hold, may have a colon in it.
+        kind, _, rest = name.partition(":")
+        path, _, field = rest.rpartition(":")
         parts.setdefault((kind, path), {})[field] = arrays[name]
     return {path: _KINDS[kind](**part) for (kind, path), part in parts.items()}
 

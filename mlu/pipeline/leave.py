@@ -18,6 +18,7 @@ from mlu.runs.layout import (
     CONFIG,
     DISTRIBUTION_PICTURE,
     DISTRIBUTIONS,
+    DURABILITY_PICTURE,
     LABELS,
     LEFT,
     RECOVERY_PICTURE,
@@ -29,7 +30,13 @@ from mlu.runs.layout import (
     Histograms,
     write_json,
 )
-from mlu.runs.pictures import distribution_picture, recovery_picture, roc_picture, stage_picture
+from mlu.runs.pictures import (
+    distribution_picture,
+    durability_picture,
+    recovery_picture,
+    roc_picture,
+    stage_picture,
+)
 from mlu.runs.read import Run
 from mlu.runs.tables import (
     attack_table,
@@ -86,10 +93,13 @@ def leave(
 
 def show(run: Run, histograms: Histograms, exposure: Exposure) -> None:
     """Draw the pictures of a run and show its tables; what cannot be shown is told, and no more."""
-    place, curves = Owned(run.folder), roc_curves(exposure)
+    place, curves, metrics = Owned(run.folder), roc_curves(exposure), run.results.metrics
     leave_picture(place, DISTRIBUTION_PICTURE, lambda file: distribution_picture(histograms, file))
-    leave_picture(place, STAGE_PICTURE, lambda file: stage_picture(run.results.metrics, file))
+    leave_picture(place, STAGE_PICTURE, lambda file: stage_picture(metrics, file))
     leave_picture(place, RECOVERY_PICTURE, lambda file: recovery_picture(exposure, file))
+    leave_picture(
+        place, DURABILITY_PICTURE, lambda file: durability_picture(metrics, exposure, file)
+    )
     if curves:
         leave_picture(place, ROC_PICTURE, lambda file: roc_picture(curves, file))
 

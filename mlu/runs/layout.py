@@ -18,7 +18,14 @@ WEIGHTS = "unlearned.safetensors"
 DISTRIBUTIONS, ROC = "distributions.npz", "roc.npz"
 DISTRIBUTION_PICTURE, ROC_PICTURE = "distributions.png", "roc.png"
 STAGE_PICTURE, RECOVERY_PICTURE = "stages.png", "relearn.png"
-PICTURES = (DISTRIBUTION_PICTURE, ROC_PICTURE, STAGE_PICTURE, RECOVERY_PICTURE)
+DURABILITY_PICTURE = "durability.png"
+PICTURES = (
+    DISTRIBUTION_PICTURE,
+    ROC_PICTURE,
+    STAGE_PICTURE,
+    RECOVERY_PICTURE,
+    DURABILITY_PICTURE,
+)
 CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.html"
 LEFT = (
     RESULTS,

@@ -8,12 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from mlu.metrics.findings import Recovery
+from mlu.metrics.findings import Recovery, Trial
 from mlu.metrics.strongest import NETWORK_READERS, READERS
+from mlu.metrics.trials import observed
 from mlu.runs.layout import Histograms
-from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, tidy
+from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, step_axis, tidy
+from mlu.runs.treatments import treatments_in
 
 _STAGES, _PROXY = "attack/aia/features", "proxy/attack/aia/balanced_accuracy"
+_RELEASED, _MIXED = "durability/untreated", "durability/interpolated_"
 _DPI = 120
 
 _ROOM = 65
@@ -217,3 +220,113 @@ def draw_recoveries(axes: Axes, recoveries: Mapping[str, Recovery | None]) -> No
 
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(left=0)
+
+
+def durability_picture(
+    metrics: Mapping[str, float | None], exposure: Mapping[str, Mapping[str, Any]], path: Path
+) -> None:
+    """What is read of the treated model beyond the equally treated Retrain, with intervals.
+
+    A panel is for steps of fine-tuning, one for all other treatments, and one shows what is read of
+    mixtures with the original.
+
+    Args:
+        metrics: Those of a run; nothing is drawn where its model was not treated.
+        exposure: Evidence by model and path: of the mixtures there are no metrics.
+        path: PNG file to write.
+    """
+    found = treatments_in(metrics)
+    mixed = {model: mixtures_of(model, exposure) for model in ("retrain", "unlearned")}
+    mixed = {model: readings for model, readings in mixed.items() if readings}
+    if not found.tuned and not found.others:
+        return
+
+    widths = (3, 2, 3) if mixed else (3, 2)
+    canvas = Canvas(figsize=(1.4 * sum(widths), 3.6), layout="constrained")
+    panels = canvas.subplots(1, len(widths), width_ratios=widths)
+    panels[1].sharey(panels[0])
+    draw_excesses(panels[0], metrics, found.tuned, "o-")
+    step_axis(panels[0], list(found.tuned))
+    tidy(panels[0], "steps on the retained labels", "fine-tuned after release")
+
+    draw_excesses(panels[1], metrics, dict(enumerate(found.others.values())), "o")
+    panels[1].set_xticks(range(len(found.others)), list(found.others))
+    panels[1].margins(x=0.25)
+    tidy(panels[1], "weights", "rounded or pruned")
+
+    panels[0].set_ylabel("read above the treated Retrain")
+    panels[0].legend(frameon=False, fontsize="small")
+    if mixed:
+        draw_mixtures(panels[2], mixed)
+        tidy(panels[2], "share of the original", "mixed with the original")
+
+    canvas.savefig(path, dpi=_DPI)
+
+
+def draw_excesses(
+    axes: Axes, metrics: Mapping[str, float | None], paths: Mapping[int, str], style: str
+) -> None:
+    """Points at the numbers that go with their paths, and where Retrain is."""
+    axes.axhline(0, linestyle=":", color="black", linewidth=1, label="Retrain, treated alike")
+    points = []
+    for place, path in paths.items():
+        if metrics.get(path) is not None:
+            points.append((place, *(metrics[f"{path}{end}"] for end in ("", "/low", "/high"))))
+
+    if points:
+        place, value, low, high = np.array(points, float).T
+        # The largest of several excesses has the interval of its own trial.
+        reach = np.maximum((value - low, high - value), 0)
+        axes.errorbar(
+            place,
+            value,
+            reach,
+            fmt=style,
+            label="unlearned",
+            color=COLOURS["unlearned"],
+            capsize=2,
+            markersize=4,
+            linewidth=1.5,
+        )
+
+
+def mixtures_of(model: str, exposure: Mapping[str, Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Share of the original and what is read, from the model itself to the original, ascending.
+
+    Nothing where no mixture was read.
+    """
+    own, found = exposure.get(model, {}), {}
+    for path in own:
+        if path.startswith(_MIXED):
+            share = float(path.removeprefix(_MIXED).split("/")[0]) / 100
+            start = "/".join(path.split("/")[:2])
+            found[share] = best_reading(own, start)
+
+    if not found:
+        return []
+
+    found |= {0.0: best_reading(own, _RELEASED)}
+    found |= {1.0: best_reading(exposure.get("original", {}), _RELEASED)}
+
+    return sorted((share, value) for share, value in found.items() if value is not None)
+
+
+def best_reading(evidence: Mapping[str, Any], start: str) -> float | None:
+    """The largest folded balanced accuracy of the trials below a path; None where there is none."""
+    trials = [found for path, found in evidence.items() if path.startswith(f"{start}/")]
+    rates = [
+        observed(trial).folded("balanced_accuracy").item()
+        for trial in trials
+        if isinstance(trial, Trial)
+    ]
+    return max(rates, default=None)
+
+
+def draw_mixtures(axes: Axes, mixed: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """A thin line for each model, from itself to the original."""
+    for model, readings in mixed.items():
+        share, value = np.array(readings).T
+        axes.plot(share, value, ".-", label=model, color=COLOURS[model], linewidth=0.9)
+    axes.set_xlim(0, 1)
+    axes.set_ylabel("balanced accuracy")
+    axes.legend(frameon=False, fontsize="small")

@@ -64,7 +64,9 @@ class AttackRow:
 
         for path in figures:
             if path.startswith(f"{_MODEL}{start}") and path.endswith(end):
-                yield self.of(path[len(_MODEL) + len(start) : len(path) - len(end)])
+                part = path[len(_MODEL) + len(start) : len(path) - len(end)]
+                if "/" not in part:
+                    yield self.of(part)
 
     def of(self, part: str) -> "AttackRow":
         """The row with a part of a path in place of each `*`."""

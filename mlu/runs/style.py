@@ -1,5 +1,7 @@
 """Colours and axes that pictures of one run and of many share."""
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 
 COLOURS = {
@@ -21,3 +23,11 @@ LOWEST_RATE = 1e-3
 def tidy(axes: Axes, below: str, above: str) -> None:
     axes.set(xlabel=below, title=above)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def step_axis(axes: Axes, steps: Sequence[int]) -> None:
+    """A logarithmic axis of steps, with a tick at each; 0 stands a decade before the first."""
+    first = next((step for step in steps if step > 0), 1)
+    axes.set_xscale("symlog", linthresh=first)
+    axes.set_xticks(steps, [f"{step:d}" for step in steps])
+    axes.set_xticks([], minor=True)

@@ -12,121 +12,19 @@ from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 
 from mlu.attacks import relearn
-from mlu.attacks.contract import Victim
 from mlu.attacks.relearn import RECOVERY_METRICS, Relearning, arrival, endless, look_steps
-from mlu.data.split import Split
 from mlu.metrics.findings import NO_REFERENCE, Recovery
-from mlu.models.backbones import Tiny
-from mlu.models.outputs import Answers, outputs_of, respond
-from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
+from mlu.models.outputs import respond
+from tests.support.coloured import LABELS, SPLITS, TASKS, blind, coloured_victim, silenced
 
-LABELS, SIZE = 3, 6
 UNREACHABLE = 2.0
 """Share of the original's balanced accuracy that keeps the attacker learning to the cap."""
-SPLITS = {"train": range(40), "validation": range(40, 160), "test": range(160, 240)}
-TASKS = (MultiLabel(), SingleLabel())
 by_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 
-class Watched:
-    """Images that remember which were asked for, and whether to learn from them."""
-
-    def __init__(self, pixels):
-        self.pixels, self.asked = pixels, []
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def __getitem__(self, rows):
-        self.asked.append((np.array(rows), torch.is_grad_enabled()))
-        return self.pixels[rows]
-
-    def learnt_from(self):
-        return [rows for rows, learning in self.asked if learning]
-
-
-def coloured(task, seed=0):
-    """Splits of noisy images: label c adds to colour c, so that it can be seen at once."""
-    random = np.random.default_rng(seed)
-    images = sum(map(len, SPLITS.values()))
-    targets = random.random((images, LABELS)) < 0.5
-    if task.name == "singlelabel":
-        targets = np.eye(LABELS)[random.integers(0, LABELS, images)]
-
-    pixels = random.normal(70, 25, (images, 3, SIZE, SIZE)) + 90 * targets[:, :, None, None]
-    pixels = Watched(pixels.clip(0, 255).astype(np.uint8))
-    targets = torch.from_numpy(np.asarray(targets)).float()
-
-    return {
-        name: Split(
-            pixels,
-            np.array(rows),
-            targets[list(rows)],
-            targets[list(rows)] >= 0,
-            np.array(rows) // 2,
-        )
-        for name, rows in SPLITS.items()
-    }
-
-
-@pytest.fixture(scope="module")
-def knowing():
-    """A trained network of each task."""
-    nets = {}
-    for task in TASKS:
-        torch.manual_seed(0)
-        net = Tiny(name="tiny", widths=(8, 8)).build(LABELS).train()
-        batch = coloured(task)["train"][range(40)]
-        optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
-        for _ in range(150):
-            loss = task.loss(
-                net(batch.images),
-                batch.targets,
-                torch.ones(40, *[LABELS] * (task.name == "multilabel")),
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-        nets[task.name] = net.eval()
-
-    return nets
-
-
-def silenced(net, task, columns=(0,)):
-    net = copy.deepcopy(net)
-    task.silence(net.head, columns, torch.tensor([0.2, 0.5, 0.5]))
-    return net
-
-
-def blind(net, task, columns=(0,)):
-    """Silent, and red is not seen (of classes, whose absence tells as much, no colour).
-
-    It really lacks the label.
-    """
-    net = silenced(net, task, columns)
-    with torch.no_grad():
-        net.body.block1.conv.weight[:, columns if task.name == "multilabel" else slice(None)] = 0
-    return net
-
-
 @pytest.fixture
-def attacked(knowing):
-    """A victim whose original is the trained network, by task and by what was done to that."""
-
-    def one(task=TASKS[0], done=lambda net, task: net, columns=(0,), seed=0):
-        splits = coloured(task)
-        outputs = {
-            name: outputs_of(part, Answers(respond(knowing[task.name], part)[0]))
-            for name, part in splits.items()
-        }
-        splits["test"].images.asked.clear()
-        request = ForgetRequest(columns, tuple({0, 1, 2} - {*columns}))
-        net = done(knowing[task.name], task)
-        names = ("a", "b", "c")
-        return Victim(net, task, names, request, splits, {}, None, outputs, None, seed)
-
-    return one
+def attacked():
+    return coloured_victim
 
 
 @pytest.fixture

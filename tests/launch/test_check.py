@@ -40,6 +40,31 @@ def test_an_impossible_attack_is_refused_before_anything_is_trained(override, ex
         experiment("attack=all", override)
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "steps=50",
+        "steps=[50,0]",
+        "steps=[]",
+        "lr=0",
+        "batch_size=1",
+        "images=1",
+        "bits=[8,1]",
+        "bits=[17]",
+        "pruned=0",
+        "pruned=1",
+        "interpolated=[1]",
+        "learnt=19",
+        "strength=0",
+        "judged=train",
+    ],
+)
+def test_an_impossible_treatment_is_refused_before_anything_is_trained(override, experiment):
+    key = override.split("=")[0]
+    with pytest.raises(UserError, match=rf"^attack\.durability\.{key} must be"):
+        experiment("attack=durability", f"attack.durability.{override}")
+
+
 def test_fine_tuning_without_an_end_is_refused(experiment):
     with pytest.raises(UserError, match="both null"):
         experiment("method=finetune", "method.tuning.epochs=null")

@@ -16,6 +16,7 @@ from mlu.runs.rows import DECLARED
 from mlu.system.errors import UserError
 
 ATTACKS = ("aia", "lira", "mia", "relearn")
+"""Those of `attack=all`."""
 
 
 def own(file: Path):
@@ -83,6 +84,7 @@ def test_a_method_without_a_preset_says_who_has_one(experiment):
         ("none", ()),
         ("all", ATTACKS),
         ("[mia,aia]", ("aia", "mia")),
+        ("durability", ("durability",)),
         *((name, (name,)) for name in ATTACKS),
     ],
 )

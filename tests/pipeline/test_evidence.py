@@ -35,6 +35,7 @@ from mlu.pipeline.evidence import (
 from mlu.pipeline.models import Models
 from mlu.pipeline.outputs import outputs_by_split
 from mlu.runs.layout import LEFT
+from mlu.runs.treatments import treatments_in
 
 NAMES = ("original", "retrain", "unlearned", "random", "start")
 
@@ -81,7 +82,7 @@ FOUND = {
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(
     st.dictionaries(
-        st.from_regex(r"[a-z]+(/[a-z0-9 .]+){0,3}", fullmatch=True),
+        st.from_regex(r"[a-z]+(/[a-z0-9 .:]+){0,3}", fullmatch=True),
         st.sampled_from([*FOUND, "why"]),
     )
 )
@@ -308,6 +309,8 @@ def test_a_victim_is_its_model_among_the_others(spied, made):
         assert victim.splits is context.data.splits
         assert victim.canaries is context.canaries
         assert (victim.request, victim.task) == (context.request, context.task)
+        assert victim.labels == context.data.labels
+        assert victim.original_net is models.original.net
         assert victim.seed == context.experiment.seeds.seed
         assert victim.shadows == (context, None, 6, 2)
         assert victim.matched == (context, treatments.get(name), 6, 2)
@@ -377,7 +380,7 @@ def test_a_digest_is_that_of_every_weight_and_statistic():
     assert len(seen) == sum(1 + (value.numel() > 1) for value in net.state_dict().values())
 
 
-NOT_LEFT = {"failure.json", "certificate.json", "certificate.html"}
+NOT_LEFT = {"failure.json", "certificate.json", "certificate.html", "durability.png"}
 
 
 def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
@@ -427,3 +430,26 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
             assert (
                 np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).shape[0] > 50
             ), "it is blank"
+
+
+def test_treatments_after_release_leave_figures_and_a_picture(experiment, tmp_path):
+    overrides = ["attack=durability", "attack.durability.steps=[1,3]", "method=leace"]
+    metrics = pipeline.run(experiment(*overrides)).metrics
+    treatments = ("untreated", "finetune_1", "finetune_3", "int8", "int4", "pruned")
+    start = "attack/durability"
+    wanted = {
+        f"{name}/{start}/{treatment}{place}/{metric}{end}"
+        for name in NAMES
+        for treatment in treatments
+        for place in ("", "/outputs", "/features")
+        for metric in ("balanced_accuracy", "excess")
+        for end in ("", "/low", "/high")
+    }
+    assert {path for path in metrics if start in path} == wanted
+    assert {metrics[f"retrain/{start}/{treatment}/excess"] for treatment in treatments} == {0}
+    with Image.open(tmp_path / "durability.png") as image:
+        assert image.width > 900, "mixtures with the original are drawn as well"
+
+    figures = dict.fromkeys(metrics)
+    found = treatments_in(figures)
+    assert (list(found.tuned), list(found.others)) == ([0, 1, 3], ["int8", "int4", "pruned"])

@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mlu.metrics.findings import Recovery
-from mlu.runs.pictures import distribution_picture, recovery_picture, roc_picture, stage_picture
+from mlu.metrics.findings import Recovery, Trial
+from mlu.runs.pictures import (
+    distribution_picture,
+    durability_picture,
+    recovery_picture,
+    roc_picture,
+    stage_picture,
+)
 from mlu.runs.style import COLOURS
 
 MODELS = tuple(COLOURS)
@@ -90,3 +96,53 @@ def test_nothing_is_drawn_of_what_was_not_attacked(drawn, tmp_path):
     stage_picture({"unlearned/test/retained/accuracy": 0.9}, tmp_path / "any.png")
     recovery_picture({"unlearned": {"aia/output": "why not"}}, tmp_path / "any.png")
     assert drawn == []
+
+
+def treated():
+    """Excesses of a model after treatments, and trials of mixtures with the original."""
+    metrics = {}
+    names = ("untreated", "finetune_800", "finetune_50", "int8", "pruned")
+    for place, name in enumerate(names):
+        path = f"unlearned/attack/durability/{name}/excess"
+        metrics |= {path: place / 10, f"{path}/low": place / 10 - 0.1, f"{path}/high": 1.0}
+
+    def answers(right):
+        truth = np.arange(20) % 2 == 0
+        wrong = np.arange(20) // 2 >= 10 * right
+        return Trial(np.where(truth ^ wrong, 1.0, -1.0), truth, np.arange(20))
+
+    exposure = {"original": {"durability/untreated/outputs": answers(1.0)}}
+    for model, start in (("retrain", 0.6), ("unlearned", 0.7)):
+        exposure[model] = {
+            "durability/untreated/outputs": answers(0.5),
+            "durability/untreated/features": answers(start),
+            "durability/interpolated_50/outputs": "why",
+            # Who is mostly wrong is turned round.
+            "durability/interpolated_50/features": answers(0.1),
+            "durability/interpolated_25/features": answers(0.8),
+        }
+    return metrics, exposure
+
+
+def test_treatments_have_their_excesses_by_steps_and_mixtures_end_at_the_original(drawn, tmp_path):
+    metrics, exposure = treated()
+    durability_picture(metrics, exposure, tmp_path / "any.png")
+    tuned, others, mixed = drawn[0].axes
+    assert set(labels(tuned)) == {"Retrain, treated alike", "unlearned"}
+    curve, _, (bars,) = tuned.containers[0].lines
+    np.testing.assert_allclose(curve.get_xydata(), [(0, 0.0), (50, 0.2), (800, 0.1)])
+    np.testing.assert_allclose(bars.get_segments()[1], [(50, 0.1), (50, 1.0)])
+    assert [text.get_text() for text in others.get_xticklabels()] == ["int8", "pruned"]
+
+    assert labels(mixed) == ["retrain", "unlearned"]
+    for line, start in zip(mixed.lines, (0.6, 0.7), strict=True):
+        wanted = [(0, start), (0.25, 0.8), (0.5, 0.9), (1, 1)]
+        np.testing.assert_allclose(line.get_xydata(), wanted)
+
+
+def test_without_mixtures_there_is_no_panel_of_them(drawn, tmp_path):
+    metrics, _ = treated()
+    durability_picture(metrics, {}, tmp_path / "any.png")
+    assert len(drawn[0].axes) == 2
+    durability_picture({}, treated()[1], tmp_path / "any.png")
+    assert len(drawn) == 1

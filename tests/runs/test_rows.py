@@ -31,7 +31,7 @@ MINE = {
 
 
 def test_every_attack_that_ships_says_what_it_is_and_has_rows():
-    assert list(shipped()) == ["aia", "mia", "lira", "relearn"]
+    assert list(shipped()) == ["aia", "mia", "lira", "relearn", "durability"]
     for attack in shipped().values():
         assert attack.about != attack.name
         assert attack.rows
@@ -90,6 +90,13 @@ def test_rows_stand_by_their_place_and_only_where_there_are_figures():
     found = declaration_of("x", {"rows": {**rows, "c": "x/c", "d": "x/d"}})
     figures = [f"unlearned/attack/x/{name}" for name in "abd"]
     assert [row.title for row in rows_among({"x": found}, figures)] == ["b", "d", "a"]
+
+
+def test_a_star_is_one_part_of_a_path():
+    found = declaration_of("x", {"rows": {"after * steps": {"figure": "x/tuned_*/rate"}}})
+    figures = [f"unlearned/attack/x/tuned_{part}/rate" for part in ("5", "5/outputs", "70")]
+    titles = [row.title for row in rows_among({"x": found}, figures)]
+    assert titles == ["after 5 steps", "after 70 steps"]
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,11 @@ SMALL_ATTACKS = {
     "aia": {"attack.aia.hidden": "2"},
     "lira": {"attack.lira.shadows": "6", "attack.lira.jobs": "1"},
     "relearn": {"attack.relearn.samples": "[8]", "attack.relearn.cap": "2"},
+    "durability": {"attack.durability.steps": "[1,2]"},
 }
 """Settings of attacks, where they are carried out."""
+APART = ("durability",)
+"""Attacks that `attack=all` leaves out."""
 DRAWN = {"faces": 120, "multidigits": 120, "digits": 200}
 """Images of the data sets that have as many as one asks for."""
 JUDGED = "400"
@@ -232,7 +235,8 @@ def settings_for(words: Sequence[str]) -> list[str]:
         del settings["logger"]
 
     for attack, more in SMALL_ATTACKS.items():
-        if attack in given.get("attack", "") or given.get("attack") == "all":
+        chosen = given.get("attack", "")
+        if attack in chosen or (chosen == "all" and attack not in APART):
             settings |= more
 
     return [f"{key}={value}" for key, value in settings.items() if key not in given]

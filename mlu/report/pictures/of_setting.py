@@ -8,10 +8,19 @@ from mlu.report.groups import Setting
 from mlu.report.pictures.base import STYLE, Picture
 from mlu.report.pictures.costs import run_time
 from mlu.report.pictures.curves import entropy_picture, rates
+from mlu.report.pictures.durability import excess_after_release
 from mlu.report.pictures.forgetting import spill_over, trade_off
 from mlu.report.pictures.strengths import response_picture
 
-_PICTURES = (trade_off, spill_over, run_time, entropy_picture, rates, response_picture)
+_PICTURES = (
+    trade_off,
+    spill_over,
+    excess_after_release,
+    run_time,
+    entropy_picture,
+    rates,
+    response_picture,
+)
 
 
 def pictures_of(setting: Setting) -> Iterator[Picture]:
