@@ -22,7 +22,7 @@ from mlu.launch.workplace import close_sweep, open_sweep, refusal_ends
 from mlu.runs.layout import FAILURE
 from mlu.runs.notes import Note, Noticeboard
 from mlu.runs.read import Gap, Run, job_of
-from mlu.system.commands import folder_flags, run_command
+from mlu.system.commands import folder_flags, run_command, shell_word
 from mlu.system.errors import FAILED, UserError, first_line, plain_fault, printable, stop
 from mlu.system.owned import HIDDEN, Owned
 from mlu.system.terminal import spared
@@ -315,9 +315,10 @@ def conclude(sweep: Sweep, runs: Mapping[int, Run]) -> None:
     notes = [note for note in sweep.board.notes() if note.number in runs]
     methods = sorted({str(note.choices["method"]) for note in notes})
     if len(methods) > 1:
+        one = shell_word("method", methods[0])
         raise UserError(
             f"experiment=tune looks for the settings of one method, and its trials are of "
-            f"{' and '.join(methods)}: nothing is written; give one, such as method={methods[0]}"
+            f"{' and '.join(methods)}: nothing is written; give one, such as {one}"
         )
 
     trials = earlier_trials()
