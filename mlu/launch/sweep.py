@@ -15,6 +15,7 @@ from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from mlu.launch.controllers import LOCAL, end_jobs, start_apart
 from mlu.launch.options import config_folders, files_of
 from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
 from mlu.launch.tune import earlier_trials, leave_best
@@ -117,6 +118,8 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         refuse_missing_launcher(config)
         refuse_hopeless(config)
+        if config.hydra.launcher._target_ == LOCAL:
+            start_apart()
         # What cannot be composed Hydra tells a moment later.
         with suppress(*UNPLANNED):
             self.board = new_board(config)
@@ -290,7 +293,11 @@ def broken_off(sweep: Sweep, fault: Exception, of_a_job: bool = False) -> str:
 
 
 def show_what_is_done() -> None:
-    """Show what there is of the sweep that this process has begun and not ended, if any."""
+    """Show what there is of the sweep that this process has begun and not ended, if any.
+
+    Jobs on this machine end first.
+    """
+    end_jobs()
     sweep = sweep_under_way()
     if sweep is not None:
         show_failures(sweep, show_results(sweep))
