@@ -60,7 +60,8 @@ class OtherKind:
 
     Attributes:
         name: As people call it.
-        remedy: A way out, with {source} and {target} for the file and for the picture it becomes.
+        remedy: A way out, with {source} and {target} for the file and for the picture it becomes,
+            and {first} for the first picture in the file.
         ending: Of the picture that it becomes.
     """
 
@@ -70,8 +71,9 @@ class OtherKind:
 
     def line(self, file: Path) -> str:
         """`it is HEIC: convert it with heif-convert a.heic a.jpg`, with names for a shell."""
-        source, target = shlex.quote(str(file)), shlex.quote(str(file.with_suffix(self.ending)))
-        return f"it is {self.name}: {self.remedy.format(source=source, target=target)}"
+        names = {"source": file, "first": f"{file}[0]", "target": file.with_suffix(self.ending)}
+        words = {kind: shlex.quote(str(name)) for kind, name in names.items()}
+        return f"it is {self.name}: {self.remedy.format(**words)}"
 
 
 HEIC = OtherKind(
@@ -101,11 +103,11 @@ POSTSCRIPT = OtherKind(
 )
 JPEG_XL = OtherKind("JPEG XL", "convert it with djxl {source} {target}", ".png")
 MAGICK = "convert it with magick {source} {target}"
-FIRST_LAYER = "convert it with magick {source}[0] {target}"
+FIRST_LAYER = "convert it with magick {first} {target}"
 
 BEGINNINGS: Mapping[bytes, OtherKind] = {
     b"8BPS": OtherKind("a drawing of Photoshop (PSD)", FIRST_LAYER, ".png"),
-    b"%PDF": OtherKind("PDF", "draw it with magick -density 150 {source}[0] {target}", ".png"),
+    b"%PDF": OtherKind("PDF", "draw it with magick -density 150 {first} {target}", ".png"),
     b"%!": POSTSCRIPT,
     b"\xc5\xd0\xd3\xc6": POSTSCRIPT,
     b"\xff\x0a": JPEG_XL,

@@ -400,7 +400,7 @@ def forgotten_names(values: Values) -> tuple[str, ...]:
     if names is None:
         raise UserError(
             f"{values['dataset']['name']} has no default label to forget: "
-            "set forget_label.names=[...]"
+            "set 'forget_label.names=[...]'"
         )
 
     names = as_list(names)

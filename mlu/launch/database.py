@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
+from mlu.system.commands import shell_word
 from mlu.system.errors import UserError, first_line
 from mlu.system.home import at_home
 
@@ -90,8 +91,9 @@ def text_of_url(url: URL) -> str:
 def journal(file: Path) -> BaseStorage:
     """A journal by its path."""
     if file.suffix not in JOURNALS:
+        word = shell_word(STORAGE, f"sqlite:///{file}")
         raise UserError(
-            f"{STORAGE}={file} is no database: write sqlite:///{file}, another URL of a database, "
+            f"{STORAGE}={file} is no database: write {word}, another URL of a database, "
             f"or the path of a journal, which ends in {' or '.join(JOURNALS)}"
         )
 

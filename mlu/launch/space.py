@@ -202,8 +202,9 @@ def values_in(key: str, distribution: BaseDistribution) -> list[Any]:
             return [low + number * step for number in range(int(count))]  # type: ignore[operator]
 
     raise UserError(
-        f"hydra/sweeper/sampler=grid: {key} has too many values to try all: "
-        "write choice(...) or range(start,stop,step), or take another sampler"
+        f"hydra/sweeper/sampler=grid: {key} has too many values to try all: write "
+        f"those to try, as in '{key}=choice(0.1, 0.2)' or '{key}=range(1, 6)', or take another "
+        "sampler"
     )
 
 

@@ -108,7 +108,7 @@ def directions_of(direction: Any, figures: Sequence[str]) -> list[str]:
         raise UserError(
             f"hydra.sweeper.direction={','.join(directions)} is for {len(directions)} figures and "
             f"objective has {len(figures)}: set one direction for each, such as "
-            f"hydra.sweeper.direction=[{','.join(['maximize'] * len(figures))}]"
+            f"'hydra.sweeper.direction=[{','.join(['maximize'] * len(figures))}]'"
         )
 
     return directions

@@ -15,6 +15,7 @@ from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from mlu.launch.controllers import LOCAL, end_jobs, start_apart
 from mlu.launch.options import config_folders, files_of
 from mlu.launch.plan import UNPLANNED, as_written, check_folders, check_search, planned
 from mlu.launch.tune import earlier_trials, leave_best
@@ -22,7 +23,7 @@ from mlu.launch.workplace import close_sweep, open_sweep, refusal_ends
 from mlu.runs.layout import FAILURE
 from mlu.runs.notes import Note, Noticeboard
 from mlu.runs.read import Gap, Run, job_of
-from mlu.system.commands import folder_flags, run_command
+from mlu.system.commands import folder_flags, run_command, shell_word
 from mlu.system.errors import FAILED, UserError, first_line, plain_fault, printable, stop
 from mlu.system.owned import HIDDEN, Owned
 from mlu.system.terminal import spared
@@ -117,6 +118,8 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         refuse_missing_launcher(config)
         refuse_hopeless(config)
+        if config.hydra.launcher._target_ == LOCAL:
+            start_apart()
         # What cannot be composed Hydra tells a moment later.
         with suppress(*UNPLANNED):
             self.board = new_board(config)
@@ -290,7 +293,11 @@ def broken_off(sweep: Sweep, fault: Exception, of_a_job: bool = False) -> str:
 
 
 def show_what_is_done() -> None:
-    """Show what there is of the sweep that this process has begun and not ended, if any."""
+    """Show what there is of the sweep that this process has begun and not ended, if any.
+
+    Jobs on this machine end first.
+    """
+    end_jobs()
     sweep = sweep_under_way()
     if sweep is not None:
         show_failures(sweep, show_results(sweep))
@@ -315,9 +322,10 @@ def conclude(sweep: Sweep, runs: Mapping[int, Run]) -> None:
     notes = [note for note in sweep.board.notes() if note.number in runs]
     methods = sorted({str(note.choices["method"]) for note in notes})
     if len(methods) > 1:
+        one = shell_word("method", methods[0])
         raise UserError(
             f"experiment=tune looks for the settings of one method, and its trials are of "
-            f"{' and '.join(methods)}: nothing is written; give one, such as method={methods[0]}"
+            f"{' and '.join(methods)}: nothing is written; give one, such as {one}"
         )
 
     trials = earlier_trials()

@@ -10,7 +10,7 @@ from mlu.runs.notes import note_in
 from mlu.runs.read import Run, job_of
 from mlu.runs.results import Results
 from mlu.runs.seeds import Seeds
-from mlu.system.commands import run_command
+from mlu.system.commands import override, run_command
 from mlu.system.errors import UserError
 from mlu.system.owned import Owned
 
@@ -118,7 +118,8 @@ def leave_best(
     name = place.free_name(f"{source.stem}_tuned.yaml")
     header = "".join(f"# {line}\n" for line in (found, where, f"{cost}, {run.date}, {run.device}"))
     place.write(name, header + yaml.safe_dump(settings, sort_keys=False))
-    command = run_command("--config-dir", str(outputs / TUNED), f"method={Path(name).stem}")
+    chosen = override("method", Path(name).stem)
+    command = run_command("--config-dir", str(outputs / TUNED), chosen)
 
     return [f"{run.method}, {found}", f"{cost}; use it: {command}"]
 

@@ -23,9 +23,9 @@ one."""
 _FLAG = "--config-dir"
 """Flag that is followed by a folder of a user's own configurations."""
 
-_PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.-]*")
+_PLAIN = re.compile(r"([a-z]+://)?[A-Za-z_/.][A-Za-z0-9_/.-]*")
 """What Hydra takes for text, whatever it says, unless it is one of the words below."""
-_WORDS = ("true", "false", "null", "nan", "inf")
+_WORDS = ("true", "false", "null", "none", "nan", "inf")
 
 _OF_IMAGES = ("dataset", "experiment", "budget", "outputs")
 """Keys and groups on which images depend."""
@@ -130,9 +130,12 @@ def shell_word(key: str, value: object) -> str:
     """`key=value` as it is typed on the command line of a run.
 
     >>> print(shell_word("dataset.exclude", "my photos/list.txt"))
-    'dataset.exclude='"'"'my photos/list.txt'"'"''
+    "dataset.exclude='my photos/list.txt'"
     """
-    return shlex.quote(override(key, str(value)))
+    word = override(key, str(value))
+    # In double quotes Hydra's single ones stay as they are, and so does all but these.
+    calm = "'" in word and not set(word) & set('"$`\\!')
+    return f'"{word}"' if calm else shlex.quote(word)
 
 
 def override(key: str, value: str) -> str:

@@ -1,9 +1,11 @@
 """Names, labels and parts in several spellings: joined and counted, or told apart and counted."""
 
+import shlex
 import unicodedata
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mlu.data.sets.csv import Csv
 from mlu.data.split import OPEN
@@ -160,12 +162,13 @@ def test_a_sign_is_known_however_it_is_spelt(cell, known, target, tmp_path):
     assert (data.known is None) is known
 
 
-@pytest.mark.parametrize("cell", ["-", "?", "2", "maybe", "yes"])
+@pytest.mark.parametrize("cell", ["-", "?", "2", "maybe", "not sure", "it's", "$x", "[1]", "a;b"])
 def test_a_sign_that_says_nothing_known_is_told_with_a_setting_that_works(cell, tmp_path):
     message = refusal(table(tmp_path, "Bald", cell, "1", "0"))
-    setting = message.partition("set dataset.unknown=")[2].partition(";")[0]
-    assert setting == cell
-    data = table(tmp_path, "Bald", cell, "1", "0", unknown=setting).read()
+    (word,) = shlex.split(message.partition("unknown, set ")[2].partition("; if")[0])
+    setting = OverridesParser.create().parse_override(word)
+    assert (setting.key_or_group, setting.value()) == ("dataset.unknown", cell)
+    data = table(tmp_path, "Bald", cell, "1", "0", unknown=setting.value()).read()
     assert data.known.tolist() == [[False], [True], [True]]
 
 

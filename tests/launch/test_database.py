@@ -37,7 +37,7 @@ def test_a_password_is_known_as_it_is_meant_too():
 @pytest.mark.parametrize(
     ("storage", "line"),
     [
-        ("o.db", "=o.db is no database: write sqlite:///o.db"),
+        ("o.db", "=o.db is no database: write hydra.sweeper.storage=sqlite:///o.db"),
         ("mysql://me:pw1@host/o", "=mysql://me:***@host/o: No module named 'MySQLdb': install"),
         ("postgres://me:pw1@host/o", "Can't load plugin: sqlalchemy.dialects:postgres: URLs begin"),
         ("nonsense://x", "=nonsense://x: Can't load plugin"),

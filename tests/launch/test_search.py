@@ -294,7 +294,7 @@ def test_a_function_may_draw_more(jobs, capsys):
         ([*ONE, "hydra.sweeper.direction=[maximize,maximize]"], "is for 2 figures"),
         ([*ONE, "hydra.sweeper.sampler.seed=x"], "hydra.sweeper.sampler.seed must be"),
         ([*ONE, "hydra/sweeper/sampler=grid"], "phi has too many values to try all"),
-        ([*ONE, "hydra.sweeper.storage=o.db"], "write sqlite:///o.db"),
+        ([*ONE, "hydra.sweeper.storage=o.db"], "write hydra.sweeper.storage=sqlite:///o.db"),
         ([*ONE, "hydra.sweeper.storage=mysql://me:pw1@h/o"], "install the driver"),
         ([*ONE, "phi=interval(1, 0)"], "phi=interval(1, 0): there is nothing to draw"),
         ([*ONE, "hydra.sweeper.custom_search_space=a.b"], "hydra.sweeper.custom_search_space=a.b"),

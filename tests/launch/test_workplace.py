@@ -161,6 +161,31 @@ def test_results_stay_until_there_are_new_ones(tmp_path):
     assert content_below(folder) == edited
 
 
+def test_a_run_that_fails_at_work_leaves_what_is_somebody_s_and_may_be_tried_again(tmp_path):
+    """What it has written stays, to see why: its configuration and its log, listed as its own."""
+    folder = tmp_path / "mine"
+    own(folder, "photos/a.jpg", "notes.txt", "model.pt", ".mine/config.yaml")
+    mine, run = content_below(folder), (*SMALL, f"hydra.run.dir={folder}", "hydra.job.name=app")
+
+    for _ in range(2):
+        diverged = launch(tmp_path / "out", *run, "training.lr=1e30")
+        assert diverged.returncode == 2
+        assert "training diverged" in diverged.stderr.splitlines()[-1]
+        after = content_below(folder)
+        assert {name: after[name] for name in mine} == mine
+        came = {name for name in after.keys() - mine.keys() if (folder / name).is_file()}
+        came -= {name for name in came if name.startswith(".mlu/")}
+        assert came == {*HYDRAS}
+        assert came <= Owned(folder).known().keys()
+        assert Owned(folder).foreign(came) == []
+        assert not Owned(folder).drafts.exists()
+
+    assert launch(tmp_path / "out", *run).returncode == 0
+    after = content_below(folder)
+    assert (folder / "results.json").is_file()
+    assert {name: after[name] for name in mine} == mine
+
+
 TAKEN = {
     "the sweep's own file": ("${hydra.job.num}", "multirun.yaml"),
     "a job's results": ("${hydra.job.num}", "1/results.json"),

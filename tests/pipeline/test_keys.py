@@ -1,4 +1,5 @@
 import ast
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -248,7 +249,7 @@ PARTS = {
         "planted": "canaries.withheld=0.5 forget_label.names=[Bald]",
         "code": "MODEL_CODE",
         "torch": "torch",
-        "dataset": "a class from outside",
+        "dataset": "the code of a class from outside",
     },
     "method": {
         "method": "method.tuning.lr=0.5",
@@ -418,6 +419,24 @@ def test_a_file_of_weights_counts_by_its_content(key_with, tmp_path):
     first = with_weights("one.pt", b"1")
     assert with_weights("two.pt", b"1") == first
     assert with_weights("one.pt", b"2") != first
+
+
+def test_a_data_set_of_one_s_own_counts_by_its_code(experiment, tmp_path, monkeypatch):
+    """What its images are is in their fingerprint; what batches and splits it makes is not."""
+    source = tmp_path / "own_faces.py"
+    source.write_text("from mlu.data.sets.faces.dataset import Faces\n\nclass Own(Faces): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("mlu.system.store.code_digest", code_digest.__wrapped__)
+    plain = context_of(experiment(*SMALL))
+    dataset = importlib.import_module("own_faces").Own(**vars(plain.experiment.dataset))
+    own = replace(plain, experiment=replace(plain.experiment, dataset=dataset))
+
+    found = [model_key(plain), model_key(own)]
+    source.write_text(source.read_text() + "# changed\n")
+    found.append(model_key(own))
+    assert found[0]["dataset"] is None
+    assert len({digest(key) for key in found}) == 3
+    assert all({**key, "dataset": None} == found[0] for key in found)
 
 
 @pytest.mark.parametrize("code", ["MODEL_CODE", "METHOD_CODE", "EVIDENCE_CODE"])

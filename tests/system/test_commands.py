@@ -29,7 +29,7 @@ VALUES = [
     *("a[1]", "{a}", "(a)", "a,b", "a=b", "a:b", "a'b", 'a"b', "'a'", "a\\b", "a\\", "a\\'b", "\\"),
     *("$HOME", "${outputs}", "a${b}c", "\\${a}", "`id`", "a;b", "a&b", "a|b", "*.png", "a?", "#a"),
     *("1", "1.5", "-3", "1e5", "true", "False", "null", "NULL", "nan", "inf", ".inf", "-inf", ""),
-    *("Äpfel", "写真", "a%b", "a@b", "a+b", "<time>", "!", "a\tb", "-", ".", "..", "/", "_", "a^b"),
+    *("Äpfel", "写真", "None", "a%b", "a@b", "a+b", "<time>", "!", "a\tb", "-", ".", "..", "/", "_", "a^b"),
 ]
 
 
@@ -52,6 +52,7 @@ def test_so_does_any_text(value):
 
 def test_a_plain_value_stays_plain():
     assert shell_word("dataset.exclude", "/a/b-c_1.txt") == "dataset.exclude=/a/b-c_1.txt"
+    assert shell_word("a.storage", "sqlite:///a/o.db") == "a.storage=sqlite:///a/o.db"
 
 
 SCRIPT = "import sys; sys.argv[0] = {name!r}; from mlu.__main__ import main; main()"

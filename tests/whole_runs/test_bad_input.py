@@ -110,7 +110,7 @@ CONFIG = {
     ),
     "no label to forget": (
         ["dataset=csv"],
-        ["csv has no default label to forget: set forget_label.names=[...]"],
+        ["csv has no default label to forget: set 'forget_label.names=[...]'"],
     ),
     "nothing to forget": (
         ["forget_label.names=[]"],

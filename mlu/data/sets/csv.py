@@ -25,6 +25,7 @@ from mlu.data.labels import chosen_labels, plain_cell
 from mlu.data.spelling import one_spelling, plain_text, same_name
 from mlu.data.split import OPEN
 from mlu.data.tables import read_table, refuse_doubles
+from mlu.system.commands import shell_word
 from mlu.system.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -216,12 +217,13 @@ class Csv(ImageFolder):
         for number, value in enumerate(values):
             if value is None:
                 row = int(np.flatnonzero(index == number)[0])
+                unknown = shell_word("dataset.unknown", plain[number])
                 raise UserError(
                     f"{file}, row {row + 1} ({paths[row]}), column {label!r}: "
                     f"{cells.dictionary[number].as_py()!r} is neither {self.positive} "
                     f"(dataset.positive) nor {self.negative} (dataset.negative) nor empty; "
-                    f"if it means unknown, set dataset.unknown={plain[number]}; if the column "
-                    "is no label, name those that are: dataset.labels=[...]"
+                    f"if it means unknown, set {unknown}; if the column is no label, "
+                    "name those that are: 'dataset.labels=[...]'"
                 )
 
         found: np.ndarray = np.array([*values, -1], np.int8)[index]

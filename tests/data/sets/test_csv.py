@@ -186,7 +186,7 @@ GOOD = "image,Bald,Young"
         (
             [GOOD, f"{PATHS[0]},1,0", f"{PATHS[1]},-,0"],
             {},
-            ["row 2", "'Bald'", "dataset.unknown=-"],
+            ["row 2", "'Bald'", "\"dataset.unknown='-'\""],
         ),
         ([GOOD, f"{PATHS[0]},1,0", f"{PATHS[0]},1,0"], {}, [f"row {PATHS[0]} is there twice"]),
         ([GOOD, ",1,0"], {}, ["row 1", "'image' is empty"]),
