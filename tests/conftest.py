@@ -1,6 +1,7 @@
 """Small data, and how each test builds an experiment on it."""
 
 import copy
+import gc
 import os
 import shutil
 import sys
@@ -10,13 +11,13 @@ from typing import Any
 
 import hypothesis
 import pytest
-from hydra import compose, initialize_config_dir
 
 from mlu.launch.build import build
 from mlu.launch.check import check_config
-from mlu.launch.compose import register_resolvers, values_of
+from mlu.launch.compose import values_of
 from mlu.launch.options import CONF
 from mlu.system.process import Unheard, tune_process
+from tests.support.composing import composed_in_parts
 from tests.support.killing import server
 
 # Before torch is imported anywhere: nothing above does.
@@ -73,6 +74,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ranks.get(item.path, len(LONG)))
 
 
+def pytest_collection_finish():
+    # What all tests import stays: else it is searched for garbage again and again.
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """What is drawn without a seed of its own is the same, whichever tests came before."""
@@ -105,10 +116,7 @@ def quick_processes():
 @cache
 def checked(*overrides: str) -> dict[str, Any]:
     """The values of a configuration: many tests want the same."""
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", list(overrides))
-    values = values_of(config)
+    values = values_of(composed_in_parts(overrides))
     check_config(values)
     return values
 

@@ -9,11 +9,13 @@ from hydra.utils import get_class
 from omegaconf import ListConfig, OmegaConf
 
 from mlu.launch.check import SEARCH
-from mlu.launch.compose import explain, register_resolvers, values_of
+from mlu.launch.compose import composed, explain, register_resolvers, values_of
 from mlu.launch.keys import all_keys
 from mlu.launch.options import CONF
 from mlu.runs.rows import DECLARED
 from mlu.system.errors import UserError
+from tests.conftest import BRIEF, TINY
+from tests.support.composing import composed_in_parts
 
 ATTACKS = ("aia", "lira", "mia", "relearn")
 """Those of `attack=all`."""
@@ -120,3 +122,19 @@ def test_a_preset_that_would_change_nothing_is_refused(case, tmp_path):
     name = PRESETS[case][0].removeprefix("method=")
     with pytest.raises(UserError, match=f"preset=source: there is none for method={name}, only"):
         values_of(config, (tmp_path, CONF))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["method=wf", "method.tuning.steps=3", "epsilon=inf"],
+        ["training.epochs=2", "budget=paper", "dataset=digits", "dataset.images=3"],
+        ["attack=[mia,relearn]", "attack.relearn.cap=2", "+training.clip=1", "forget_label=bald"],
+        ["experiment=tune", "method=scrub", "requests=[[Male],[Young]]"],
+    ],
+)
+def test_what_tests_compose_in_parts_is_what_hydra_composes(more):
+    for _ in range(2):  # the second takes the files from the first
+        found = composed_in_parts([*TINY["faces"], *BRIEF, *more])
+        assert found == composed([*TINY["faces"], *BRIEF, *more])
+        found.seed = 1

@@ -10,6 +10,7 @@ libraries the command had imported.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -127,6 +128,9 @@ def serve() -> None:
     # our files.
     Plugins.instance()
     check_config(values_of(composed(["method=wp"])))
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)
     for line in sys.stdin:
         case = json.loads(line)
         folder = Path(case["folder"])

@@ -4,6 +4,9 @@ one that has imported this: seconds of every start.
 Nothing here may start a thread, since a process with threads cannot be forked safely.
 """
 
+import atexit
+import gc
+
 import sklearn.linear_model
 import sklearn.neural_network  # noqa: F401
 from hydra.core.plugins import Plugins
@@ -28,3 +31,7 @@ from mlu.launch.compose import composed, values_of
 Image.init()
 Plugins.instance()
 check_config(values_of(composed(["method=wf"])))
+# Else every fork would search it for garbage, and copy its memory to do so.
+gc.collect()
+gc.freeze()
+atexit.register(gc.unfreeze)
