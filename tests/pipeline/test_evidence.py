@@ -322,7 +322,7 @@ def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spie
     _, found = spied()
     findings = findings_of(spied.spy, found)
     assert list(findings) == [*NAMES, PROXY]
-    own = [("attack/spy/z/size", 3), ("attack/spy/a/size", 3)]
+    own = [("attack/spy/z/size", 4), ("attack/spy/a/size", 4)]
     for name in NAMES:
         excess = found[name]["spy/z"].scores[0] - found["retrain"]["spy/z"].scores[0]
         assert [(one.path, one.value) for one in findings[name]] == [
@@ -330,7 +330,7 @@ def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spie
             ("attack/spy/excess", excess),
         ]
 
-    assert [(one.path, one.value) for one in findings[PROXY]] == [("attack/spy/floor/size", 3)]
+    assert [(one.path, one.value) for one in findings[PROXY]] == [("attack/spy/floor/size", 4)]
     _, alone = spied(absent=["retrain"])
     for name in ("original", "unlearned", "random", "start"):
         assert findings_of(spied.spy, alone)[name][-1] == Finding(

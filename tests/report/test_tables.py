@@ -59,11 +59,11 @@ def test_a_spread_over_a_part_of_the_seed_is_said_below_the_table(tmp_path):
 def test_the_start_of_training_has_a_row_where_it_was_attacked(tmp_path):
     leave(tmp_path / "a", method="wp")
     assert "start of training" not in rows(general(settings(tmp_path)[0]))
-    leave(tmp_path / "a", metrics_of() | reading("start", -0.2, 0.02), method="wp")
+    leave(tmp_path / "a", metrics_of() | reading("start", -0.2, 0.02, "Male"), method="wp")
     table = rows(general(settings(tmp_path)[0]))
-    assert table["start of training"]["read from features"][0] == pytest.approx(0.7)
+    assert table["start of training"]["read by the strongest reader"][0] == pytest.approx(0.7)
     assert table["start of training"]["retained accuracy"][0] is None
-    assert table["random weights"]["read from features"][0] == pytest.approx(0.8)
+    assert table["random weights"]["read by the strongest reader"][0] == pytest.approx(0.8)
 
 
 def test_failed_and_missing_seeds_are_holes_with_their_reason(tmp_path):

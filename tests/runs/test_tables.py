@@ -58,14 +58,14 @@ def test_the_start_of_training_has_a_column_where_it_was_attacked():
     before, after = (shown(attack_table(run_with(**one))) for one in (without, with_start))
     assert "start" not in before["attack"]
     assert after["attack"][2:5] == ["random", "start", "original"]
-    assert after["read from features"][2:5] == ["0.600", "0.550", "0.700"]
+    assert after["read by the strongest reader"][2:5] == ["0.600", "0.550", "0.700"]
 
 
 def test_what_is_chance_by_construction_is_marked():
     metrics = metrics_of() | {"unlearned/attack/aia/output/constant": 1.0}
     rows = shown(attack_table(run_with(**metrics)))
     assert rows["read from the output"][-1] == "silent by construction: no evidence"
-    assert rows["read from features"][-1] == "-0.010 [-0.030, 0.010]"
+    assert rows["read by the strongest reader"][-1] == "-0.010 [-0.030, 0.010]"
     muted = {
         "unlearned/test/forgotten/auroc": 0.5,
         "unlearned/test/forgotten/positive_rate": 1.0,
