@@ -90,7 +90,7 @@ def test_a_search_outlives_a_failed_trial_and_goes_on_with_the_same_command(tmp_
         "hydra.sweeper.sampler.seed=0",
         "objective=unlearned/validation/retained/accuracy",
     ]
-    command = ("-m", *SMALL, *search, "method=wf", "phi=choice(0.0, 0.3, 2.0)")
+    command = ("-m", *SMALL, *search, "attack=none", "method=wf", "phi=choice(0.0, 0.3, 2.0)")
     first, second = (launch(tmp_path, *command, "method.tuning.steps=1") for _ in range(2))
     assert sorted((first.returncode, second.returncode)) == [0, 1]
     assert "2 trials are there" in second.stdout
@@ -116,6 +116,7 @@ def test_a_path_that_is_no_figure_is_named_with_the_nearest(tmp_path):
         tmp_path,
         *SMALL,
         "method=head",
+        "attack=none",
         "reference=none",
         "objective=unlearned/test/retained/acuracy",
     )

@@ -14,9 +14,10 @@ from tests.support.command_line import launch
 from tests.support.made_runs import results_of, written
 
 SMALL = [
-    "dataset.images=300",
-    "dataset.image_size=32",
+    "dataset.images=120",
+    "dataset.image_size=16",
     "training.epochs=1",
+    "attack=none",
     "trainer.accelerator=cpu",
     "logger=none",
 ]
@@ -72,7 +73,7 @@ def test_jobs_are_found_wherever_they_are(words, tmp_path):
 
 
 def test_a_sweep_is_summed_up_by_its_own_jobs(tmp_path):
-    small = [*SMALL, "attack=none", "reference=none", f"hydra.sweep.dir={tmp_path}/s"]
+    small = [*SMALL, "reference=none", f"hydra.sweep.dir={tmp_path}/s"]
     first = launch(tmp_path, "-m", "method=head", "phi=2,3,4", *small)
     assert first.returncode == 1
     assert "job 2 failed" in first.stdout

@@ -180,8 +180,8 @@ def test_no_weight_leaves_its_ball(method, experiment):
 @pytest.mark.parametrize("method", OURS)
 def test_without_its_radius_a_weight_would_leave_the_ball(method, experiment):
     """The negative control of the test above."""
-    context, original, _, unlearned = walk(experiment(f"method={method}", "epsilon=inf", *HARSH))
-    tight = experiment(f"method={method}", "epsilon=0.1", *HARSH).method
+    context, original, _, unlearned = walk(experiment(*brief(method), "epsilon=inf", *HARSH))
+    tight = experiment(*brief(method), "epsilon=0.1", *HARSH).method
     edit = tight.edit(problem_of(context, original.net))
     start, end = (
         dict(original.net.named_parameters()) | dict(edit.weights),
@@ -362,7 +362,7 @@ def test_a_second_round_scores_what_the_first_one_silenced(reading, experiment):
     once, twice = (
         walk(
             experiment(
-                "method=wp",
+                *brief("wp"),
                 f"method.reading={reading}",
                 f"method.rounds={rounds}",
                 "method.tuning.steps=0",

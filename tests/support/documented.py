@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -205,7 +205,7 @@ def small(words: Sequence[str]) -> list[str]:
         if not any(re.fullmatch(pattern, word) for pattern in LEFT_OUT):
             kept += SMALLER.get(word, [word])
 
-    return narrowed([*kept, *settings_for(kept)])
+    return narrowed([*kept, *settings_for(narrowed(kept))])
 
 
 def filled(word: str) -> str:
@@ -231,6 +231,8 @@ def settings_for(words: Sequence[str]) -> list[str]:
     if given.get("experiment") == "tune":
         del settings["attack"]
         settings["dataset.images"] = JUDGED
+    if has_steps(settings | given):
+        settings["method.tuning.steps"] = "1"
     if any(key.startswith("logger") for key in given):
         del settings["logger"]
 
@@ -240,6 +242,16 @@ def settings_for(words: Sequence[str]) -> list[str]:
             settings |= more
 
     return [f"{key}={value}" for key, value in settings.items() if key not in given]
+
+
+def has_steps(given: Mapping[str, str]) -> bool:
+    """Whether the methods of these settings are all of ours and fine-tune for some steps."""
+    methods = given.get("method", "wp").split(",")
+    files = [CONF / "method" / f"{name.removesuffix('_tuned')}.yaml" for name in methods]
+    return all(
+        file.is_file() and "steps" in yaml.safe_load(file.read_text()).get("tuning", {})
+        for file in files
+    )
 
 
 def swept_by(experiment: str | None, budget: str) -> dict[str, str]:

@@ -113,7 +113,8 @@ def state(number: int) -> str:
 
 
 def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> None:
-    """`launch.py` with these overrides, on one thread, its output in a file.
+    """`launch.py` with these overrides, on one thread, its output in a file, its pictures blank: to
+    draw them takes as long as a model.
 
     Args:
         outputs: Where everything goes.
@@ -121,6 +122,7 @@ def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> 
         last: Number of the write, from 0, before which the process kills itself; None to live.
     """
     import torch
+    from matplotlib.figure import Figure
 
     from mlu.launch.cli import main
     from mlu.system.process import tune_process
@@ -131,11 +133,17 @@ def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> 
     os.dup2(said, 2)
     tune_process(threads=1)
     torch.set_num_threads(1)
+    Figure.savefig = left_blank
     # W&B's process of the tests' own, if they have one, is not the run's.
     os.environ.pop("WANDB_SERVICE", None)
     sys.argv = ["launch.py", *overrides, f"outputs={outputs}"]
     sys.addaudithook(recorder(outputs, last))
     main()
+
+
+def left_blank(figure: object, path: Path, **settings: object) -> None:
+    """In the place of matplotlib's `savefig`: a file of that name."""
+    path.touch()
 
 
 def recorder(outputs: Path, last: int | None) -> Callable[[str, tuple[Any, ...]], None]:

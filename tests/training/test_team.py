@@ -210,6 +210,7 @@ def test_a_sweep_makes_one_folder_for_each_job_and_the_figures_of_one_process(tm
             tmp_path,
             "method=head,leace",
             "training.epochs=1",
+            "dataset.images=200",
             f"trainer={trainer}",
             f"hydra.sweep.dir={tmp_path / trainer}",
         )

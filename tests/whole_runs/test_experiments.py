@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from mlu.launch.check import check_config
 from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
+from tests.support.composing import composed_in_parts
 
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 GRIDS = [name for name in EXPERIMENTS if name not in ("tune",)]
@@ -50,9 +51,8 @@ def test_every_job_of_an_experiment_composes_and_is_accepted(name, budget):
     firsts = {key: choices[0] for key, choices in values.items()}
     jobs = [firsts | {key: value} for key, choices in values.items() for value in choices]
     for job in {tuple(job.items()) for job in jobs}:
-        config = composed(
-            f"experiment={name}", f"budget={budget}", *(f"{key}={value}" for key, value in job)
-        )
+        words = [f"{key}={value}" for key, value in job]
+        config = composed_in_parts([f"experiment={name}", f"budget={budget}", *words])
         check_config(values_of(config))
         assert config.experiment == name
         assert config.budget == budget

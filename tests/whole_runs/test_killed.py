@@ -35,8 +35,14 @@ PHASES: dict[str, Callable[[str], bool]] = {
     "results": lambda path: path.startswith("run/.mlu/new/"),
 }
 """Which writes belong to a phase."""
-ALONE = ("start", "data", "training", "models", "attacks", "unlearning", "results")
-"""Phases that W&B has no part in: there it is left out, which makes a run a quarter shorter."""
+KINDS: dict[str, tuple[str, ...]] = {
+    "tracked": ("attack=mia",),
+    "read": ("attack=aia", "logger=none"),
+    "alone": ("attack=mia", "logger=none"),
+}
+"""Runs that are killed: with W&B, with the attack that takes longest, and with neither."""
+KIND = {"attacks": "read", "tracking": "tracked", "finishing": "tracked"}
+"""Kind of run by phase, alone otherwise: what has no part in a phase is left out."""
 OF_EACH, OF_TRAINING = 3, 5
 BETWEEN = {
     "unlearning": ("cache/random", "cache/attack"),
@@ -55,12 +61,12 @@ class Kill:
     Attributes:
         write: Number of the write that happens last, or of the one that does not (`after` None).
         after: Seconds from that write on; None to end just before it.
-        tracked: Whether W&B is told of the run.
+        kind: Of the run.
     """
 
     write: int
-    after: float | None = None
-    tracked: bool = True
+    after: float | None
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -83,53 +89,50 @@ class Outcome:
     folder: Path
 
 
-def command(outputs, tracked=True):
-    logger = [] if tracked else ["logger=none"]
-    return outputs, (*RUN, *logger, f"hydra.run.dir={outputs}/run")
+def command(outputs, kind):
+    return outputs, (*RUN, *KINDS[kind], f"hydra.run.dir={outputs}/run")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The outputs of a run that nobody disturbs."""
-    outputs = tmp_path_factory.mktemp("whole")
-    assert ended(started(launch, *command(outputs))) == 0, (outputs / SAID).read_text()
-    return outputs
+    """The outputs of runs that nobody disturbs, by kind."""
+    found = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
+    for kind, outputs in found.items():
+        assert ended(started(launch, *command(outputs, kind))) == 0, (outputs / SAID).read_text()
+    return found
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The same without W&B."""
-    outputs = tmp_path_factory.mktemp("alone")
-    assert ended(started(launch, *command(outputs, tracked=False))) == 0
-    return outputs
-
-
-def kills(whole: Path, alone: Path) -> list[Kill]:
+def kills(whole: dict[str, Path]) -> list[Kill]:
     """Points of every phase, and moments drawn evenly over the whole run."""
     draw = random.Random(0)
     chosen = []
     for phase, belongs in PHASES.items():
-        tracked = phase not in ALONE
-        done = writes(whole if tracked else alone)
-        own = [number for number, write in enumerate(done) if belongs(write.path)]
+        kind = KIND.get(phase, "alone")
+        done = writes(whole[kind])
+        taken = {kill.write for kill in chosen if kill.kind == kind}
+        own = [
+            number
+            for number, write in enumerate(done)
+            if belongs(write.path) and number not in taken
+        ]
         assert len(own) >= OF_EACH, phase
         chosen += [
-            Kill(number, tracked=tracked)
+            Kill(number, None, kind)
             for number in draw.sample(own, OF_TRAINING if phase == "training" else OF_EACH)
         ]
     for phase, (before, behind) in BETWEEN.items():
-        tracked = phase not in ALONE
-        done = writes(whole if tracked else alone)
+        kind = KIND.get(phase, "alone")
+        done = writes(whole[kind])
         first = next(number for number, write in enumerate(done) if write.path.startswith(behind))
         assert done[first - 1].path.startswith(before)
         gap = done[first].at - done[first - 1].at
-        chosen += [Kill(first - 1, gap * share, tracked) for share in (0.2, 0.7)]
+        chosen += [Kill(first - 1, gap * share, kind) for share in (0.2, 0.7)]
 
-    done = writes(whole)
+    done = writes(whole["tracked"])
     for _ in range(MOMENTS):
         at = draw.uniform(done[0].at, done[-1].at)
         number = max(number for number, write in enumerate(done) if write.at <= at)
-        chosen.append(Kill(number, at - done[number].at))
+        chosen.append(Kill(number, at - done[number].at, "tracked"))
     return chosen
 
 
@@ -161,7 +164,7 @@ def end_it(process, outputs: Path, kill: Kill) -> None:
 def killed(outputs: Path, kill: Kill) -> int:
     """Exit code of a run that is killed."""
     inside = kill.write if kill.after is None else None
-    process = started(launch, *command(outputs, kill.tracked), inside)
+    process = started(launch, *command(outputs, kill.kind), inside)
     if kill.after is not None:
         end_it(process, outputs, kill)
     return ended(process)
@@ -179,14 +182,14 @@ def outcome_of(outputs: Path, kill: Kill) -> Outcome:
     file = outputs / "run" / "results.json"
     early = json.loads(file.read_text()) if file.is_file() else None
     kept = {stage: kept_epochs(outputs, stage) for stage in TRAINED}
-    again = ended(started(launch, *command(outputs, kill.tracked)))
+    again = ended(started(launch, *command(outputs, kill.kind)))
     return Outcome(code, early, kept, again, epochs_of(outputs), outputs)
 
 
 @pytest.fixture(scope="module")
-def outcomes(whole, alone, tmp_path_factory):
+def outcomes(whole, tmp_path_factory):
     """Of all kills, two at a time."""
-    points = kills(whole, alone)
+    points = kills(whole)
     folders = [tmp_path_factory.mktemp(f"kill{number}") for number in range(len(points))]
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(points, pool.map(outcome_of, folders, points), strict=True))
@@ -198,14 +201,15 @@ def test_the_run_is_killed_in_every_phase_and_in_30_places(outcomes):
 
 
 def test_a_killed_run_leaves_no_results_or_whole_ones(outcomes, whole):
-    expected = results_of(whole)["metrics"]
     for kill, outcome in outcomes.items():
+        expected = results_of(whole[kill.kind])["metrics"]
         assert outcome.early is None or outcome.early["metrics"] == expected, kill
 
 
 def test_the_second_run_leaves_what_an_undisturbed_one_does_to_the_last_bit(outcomes, whole):
-    expected, weights = results_of(whole), (whole / "run" / "unlearned.safetensors").read_bytes()
     for kill, outcome in outcomes.items():
+        expected = results_of(whole[kill.kind])
+        weights = (whole[kill.kind] / "run" / "unlearned.safetensors").read_bytes()
         assert outcome.again == 0, (kill, (outcome.folder / SAID).read_text())
         found = results_of(outcome.folder)
         assert found["metrics"] == expected["metrics"], kill

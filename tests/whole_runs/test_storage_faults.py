@@ -15,6 +15,7 @@ import pytest
 
 from mlu.pipeline import keys
 from mlu.system import disk
+from tests.support import command_line
 from tests.support.command_line import ROOT
 from tests.support.killing import CHANGES, SAID, SMALL, ended, launch, started, writes
 
@@ -23,6 +24,7 @@ RUN = (
     "dataset.images=120",
     "method=wf",
     "training.epochs=2",
+    "attack=mia",
     "logger=none",
 )
 NO_ROOM = (
@@ -153,7 +155,7 @@ DAMAGE = {
     "original/*/weights.safetensors": flip,
     "retrain/*/test.safetensors": cut,
     "random/*/manifest.json": cut,
-    "attack-aia/*/evidence.npz": flip,
+    "attack-mia/*/evidence.npz": flip,
     "datasets/faces/*/images.npy": flip,
 }
 
@@ -223,9 +225,7 @@ def test_a_folder_that_may_not_be_written_to_is_one_line(sweep, tmp_path):
 
 def test_a_file_in_the_way_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    outputs = tmp_path / "file" / "outputs"
-    words = [sys.executable, str(ROOT / "launch.py"), *RUN, f"outputs={outputs}"]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    done = command_line.launch(tmp_path / "file" / "outputs", *RUN)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Not a directory; give the right to, or name another file or folder" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
