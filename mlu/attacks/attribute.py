@@ -14,6 +14,8 @@ from mlu.attacks.contract import PROXY, Attack, Victim
 from mlu.attacks.parts.cases import Cases, Side, held_out
 from mlu.attacks.parts.conclusions import (
     beyond_retained,
+    released_findings,
+    released_place,
     repeated_for_the_worst,
     strongest_findings,
 )
@@ -167,15 +169,22 @@ class AttributeInference(Attack[Trial]):
         """Every figure, by the name of the model; and those of the worst label without a label.
 
         Without a label stands what is read of the one whose excess in the unlearned model is the
-        largest, for all models alike.
+        largest, and without a place what is read at the one with the larger: for all models alike.
         """
         by_model = super().findings(exposure)
-        told = of_labels(self.name, exposure[PROXY])
-        for name, evidence in exposure.items():
-            if name != PROXY:
-                for label, trials in of_labels(self.name, evidence).items():
-                    found = beyond_retained(trials, told[label])
-                    by_model[name] += [one.under(label_path(self.name, label)) for one in found]
+        trials = {name: of_labels(self.name, evidence) for name, evidence in exposure.items()}
+        told = trials.pop(PROXY)
+        judged = trials["unlearned"] if "unlearned" in trials else next(iter(trials.values()))
+        theirs = trials.get("retrain", {})
+        places = {label: released_place(judged[label], theirs.get(label)) for label in judged}
+
+        for name, by_label in trials.items():
+            for label, ours in by_label.items():
+                found = [
+                    *released_findings(ours, theirs.get(label), places[label]),
+                    *beyond_retained(ours, told[label]),
+                ]
+                by_model[name] += [one.under(label_path(self.name, label)) for one in found]
 
         return repeated_for_the_worst(self.name, by_model)
 

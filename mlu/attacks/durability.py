@@ -172,7 +172,7 @@ class Durability(Attack[Trial]):
         if isinstance(net, str):
             return dict.fromkeys(paths, net)
 
-        learnt, judged = (shown(net, images) for images in self.sides(victim))
+        learnt, judged = (released_views(net, images) for images in self.sides(victim))
         seen = [*learnt.seen.values(), *judged.seen.values()]
         if not all(np.isfinite(numbers).all() for numbers in seen):
             return dict.fromkeys(paths, f"{NOT_FINITE}, lower attack.{self.name}.lr={self.lr:g}")
@@ -211,7 +211,7 @@ class Durability(Attack[Trial]):
         )
 
 
-def shown(net: Network, images: Split) -> Side:
+def released_views(net: Network, images: Split) -> Side:
     """Images with the outputs and the features that a network gives of them."""
     views = zip(PLACES, respond(net, images), strict=True)
     return Side(images, {place: numbers.double().numpy() for place, numbers in views})

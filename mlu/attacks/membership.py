@@ -233,7 +233,7 @@ def best_attacker(seen: np.ndarray, member: np.ndarray, persons: np.ndarray, see
     areas = []
     for number in range(FOLDS):
         rest, own = fold != number, fold == number
-        if both_sides(member[rest]) and both_sides(member[own]):
+        if occurs_both_ways(member[rest]) and occurs_both_ways(member[own]):
             said = [one(seen[rest], member[rest], seen[own]) for one in together]
             signs = np.where(areas_under(member[rest], seen[rest]) >= 0.5, 1, -1)
             scores = np.column_stack([*said, signs * seen[own]])
@@ -251,7 +251,7 @@ def areas_under(member: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.asarray(above / (yes * no))
 
 
-def both_sides(member: np.ndarray) -> bool:
+def occurs_both_ways(member: np.ndarray) -> bool:
     return bool(member.any() and not member.all())
 
 

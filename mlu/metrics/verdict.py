@@ -34,10 +34,12 @@ class Excess:
         values: Of each replicate: a run with another seed, from its split to its last step.
         ends: Of a 95 % interval over test people alone; None where there is none. It counts where
             replicates have no spread to go by: there is one, or they agree exactly.
+        of: Its label and its reader, in words.
     """
 
     values: tuple[float, ...]
     ends: tuple[float, float] | None = None
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Verdict:
         bound: Largest excess allowed.
         alone: Whether it speaks of these very models, over test people, and of no other seed.
         unread: Labels of which nothing is known: while there are such, nothing is shown.
+        of: Label and reader of the mean, in words.
     """
 
     word: Word
@@ -69,6 +72,7 @@ class Verdict:
     bound: float
     alone: bool
     unread: tuple[str, ...] = ()
+    of: str = ""
 
 
 def with_unread(verdict: Verdict, labels: Sequence[str]) -> Verdict:
@@ -130,7 +134,9 @@ def verdict_on_one(excess: Excess, bound: float, comparisons: int = 1) -> Verdic
     elif known is not None:
         low, high = widened(mean, known[0], comparisons), known[1]
     else:
-        return Verdict("not shown", mean, None, None, len(values), None, bound, alone=True)
+        return Verdict(
+            "not shown", mean, None, None, len(values), None, bound, alone=True, of=excess.of
+        )
 
     word: Word = "not shown"
     if low > bound:
@@ -142,7 +148,9 @@ def verdict_on_one(excess: Excess, bound: float, comparisons: int = 1) -> Verdic
     if word == "not shown" and spread is not None:
         needed = replicates_needed(bound - mean, float(values.std(ddof=1)))
 
-    return Verdict(word, mean, low, high, len(values), needed, bound, alone=spread is None)
+    return Verdict(
+        word, mean, low, high, len(values), needed, bound, alone=spread is None, of=excess.of
+    )
 
 
 def most_needed(judged: Sequence[Verdict], word: Word) -> int | None:
@@ -232,6 +240,8 @@ def verdict_sentence(verdict: Verdict) -> str:
 def found_text(verdict: Verdict) -> str:
     """Mean, replicates and interval of a verdict."""
     text = f"{100 * verdict.mean:+.1f} points above Retrain"
+    if verdict.of:
+        text = f"{text} ({verdict.of})"
     if verdict.replicates > 1:
         text = f"{text} on average over {verdict.replicates} replicates"
     if verdict.low is None or verdict.high is None:
@@ -243,6 +253,7 @@ def remedy(verdict: Verdict) -> str:
     """Ways to show what is not shown yet; empty for what is decided."""
     if verdict.unread:
         return f"nothing is known of {', '.join(verdict.unread)}"
+
     if verdict.word != "not shown":
         return ""
     if verdict.mean >= verdict.bound:

@@ -13,8 +13,10 @@ from mlu.runs.seeds import Draw
 
 HEADLINE = "unlearned/attack/aia/strongest/excess"
 
-COMPARISONS = ("strongest", "same_reader")
-"""Of each forgotten label: the strongest reader against Retrain's strongest, and the largest excess
+COMPARISONS = {"strongest": "strongest reader", "same_reader": "one reader against itself"}
+"""Comparisons by a part of their path, and what they are called.
+
+Of each forgotten label: the strongest reader against Retrain's strongest, and the largest excess
 of a reader over itself, both from outputs and features."""
 
 
@@ -55,13 +57,13 @@ def verdict_of_figure(excess: Figure | None, bound: float) -> Verdict | None:
 
 def excesses_of(runs: Sequence[Run], label: str) -> Iterator[Excess]:
     """The excess in each of COMPARISONS over the runs that know it."""
-    for comparison in COMPARISONS:
+    for comparison, called in COMPARISONS.items():
         start = f"unlearned/attack/aia/label/{part_of_path(label)}"
         found = by_seed(runs, f"{start}/{comparison}/excess")
         figures = [figure for _, figure in found.values() if figure.value is not None]
         values = tuple(figure.value for figure in figures if figure.value is not None)
         if values:
-            yield Excess(values, ends_of(figures))
+            yield Excess(values, ends_of(figures), f"{label}, {called}")
 
 
 def ends_of(figures: Sequence[Figure]) -> tuple[float, float] | None:

@@ -25,36 +25,31 @@ _EXCESS = "excess"
 def strongest_findings(
     trials: Evidence[Trial], reference: Evidence[Trial] | None
 ) -> Iterator[Finding]:
-    """Findings of the strongest readers of one label, in each place and in what is released.
+    """Findings of the strongest readers of one label, in each place.
 
     `strongest/<place>/...` is of the reader that is best at a model's held-out people, of each
     model its own; `same_reader/<place>/excess` the largest excess of a reader over itself on
-    Retrain. Without a place they are of outputs and features together, which a model gives away.
+    Retrain, and without a place of outputs and features together, which a model gives away.
 
     Args:
         trials: Of one model and label, by path below the label.
         reference: Of Retrain; None where there is none.
     """
     theirs = dict(in_places(reference)) if reference is not None else {}
-    pairs: dict[str, tuple[Trial, Trial]] = {}
-    by_place: dict[str, list[Finding]] = {}
     for place, ours in in_places(trials):
-        reader = strongest_reader(ours)
-        other: Trial | str = NO_REFERENCE
-        if reference is not None:
-            other = theirs[place][strongest_reader(theirs[place])]
-
-        by_place[place] = [*strongest_of(place, reader, ours[reader], other)]
-        yield from by_place[place]
+        reader, trial = strongest_in(ours)
+        other = strongest_in(theirs[place])[1] if reference is not None else NO_REFERENCE
+        yield from strongest_of(place, reader, trial, other)
         yield same_readers(f"{SAME_READER}/{place}", ours, theirs.get(place))
 
-        trial = ours[reader]
-        if place in RELEASED and isinstance(trial, Trial) and isinstance(other, Trial):
-            pairs[place] = trial, other
-
-    yield from strongest_released(by_place, pairs)
     released = {path: one for path, one in trials.items() if panel_place(path) in RELEASED}
     yield same_readers(SAME_READER, released, reference)
+
+
+def strongest_in(trials: Evidence[Trial]) -> tuple[str, Trial | str]:
+    """The path of the strongest reader of a place, and its trial."""
+    reader = strongest_reader(trials)
+    return reader, trials[reader]
 
 
 def strongest_of(
@@ -80,34 +75,58 @@ def strongest_of(
     yield replace(excess_finding(path, trial, reference), chosen=chosen)
 
 
-def strongest_released(
-    by_place: Mapping[str, list[Finding]], pairs: Mapping[str, tuple[Trial, Trial]]
-) -> Iterator[Finding]:
-    """`strongest/...` without a place: of the place that is released and exceeds Retrain most.
+def released_place(trials: Evidence[Trial], reference: Evidence[Trial] | None) -> str:
+    """The place that is released in which the strongest reader exceeds Retrain's most.
 
     Without Retrain it is the place where the balanced accuracy is the highest.
 
     Args:
-        by_place: The findings of each place.
-        pairs: By place the strongest trial and that of Retrain, where there are both.
+        trials: Of the unlearned model and one label, by path below the label.
+        reference: Of Retrain; None where there is none.
     """
-    excess = Finding(f"{STRONGEST}/{_EXCESS}", None, missing=NO_REFERENCE)
-    if pairs:
-        excess = largest_excess(STRONGEST, list(pairs.values()))
+    theirs = dict(in_places(reference)) if reference is not None else {}
+    worth: dict[str, float] = {}
+    for place, ours in in_places(trials):
+        trial = strongest_in(ours)[1]
+        other = strongest_in(theirs[place])[1] if reference is not None else None
+        if place in RELEASED and isinstance(trial, Trial):
+            worth[place] = balanced_accuracy_of(trial)
+            if isinstance(other, Trial):
+                worth[place] = excess_of(trial, other)
 
-    values = {place: by_place[place][2 if pairs else 0].value for place in RELEASED}
-    known = {place: value for place, value in values.items() if value is not None}
-    if not known:
-        reason = by_place[RELEASED[0]][0].missing
-        for name in (*_RATES, _EXCESS):
-            yield Finding(f"{STRONGEST}/{name}", None, missing=reason)
-        return
+    return max(worth, key=worth.__getitem__) if worth else RELEASED[0]
 
-    place = max(known, key=known.__getitem__)
-    rates, chosen = by_place[place][:2], dict(by_place[place][0].chosen or {})
-    for found in (*rates, excess):
-        name = found.path.rpartition("/")[2]
-        yield replace(found, path=f"{STRONGEST}/{name}", chosen={"place": place, **chosen})
+
+def released_findings(
+    trials: Evidence[Trial], reference: Evidence[Trial] | None, place: str
+) -> Iterator[Finding]:
+    """`strongest/...` without a place, of the one place that is the same for all models.
+
+    Where its excess is the larger of both places', the ends hold for the larger one.
+
+    Args:
+        trials: Of one model and label, by path below the label.
+        reference: Of Retrain; None where there is none.
+        place: As the unlearned model has it.
+    """
+    ours = dict(in_places(trials))
+    theirs = dict(in_places(reference)) if reference is not None else {}
+    pairs = []
+    for one in RELEASED:
+        trial = strongest_in(ours[one])[1]
+        other = strongest_in(theirs[one])[1] if reference is not None else None
+        if isinstance(trial, Trial) and isinstance(other, Trial):
+            pairs.append((trial, other))
+
+    reader, trial = strongest_in(ours[place])
+    other = strongest_in(theirs[place])[1] if reference is not None else NO_REFERENCE
+    for found in strongest_of(place, reader, trial, other):
+        metric = found.path.rpartition("/")[2]
+        if metric == _EXCESS and found.value is not None:
+            largest = largest_excess(STRONGEST, pairs)
+            found = largest if largest.value == found.value else found
+        chosen = None if found.missing else {"place": place, "reader": reader}
+        yield replace(found, path=f"{STRONGEST}/{metric}", chosen=chosen)
 
 
 def same_readers(path: str, trials: Evidence[Trial], reference: Evidence[Trial] | None) -> Finding:

@@ -31,7 +31,7 @@ STANDARD = {
     "retained_outputs": (LINEAR, *_NONLINEAR),
     FEATURES: (LINEAR, "weak", *_NONLINEAR),
     STAGES: (LINEAR, "weak", "svm"),
-    BEYOND: (LINEAR, "mlp", "trees"),
+    BEYOND: (LINEAR, "trees"),
 }
 """The readers of each view in the standard panel; each stage has the logistic regression."""
 

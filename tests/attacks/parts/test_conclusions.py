@@ -3,6 +3,8 @@ import pytest
 
 from mlu.attacks.parts.conclusions import (
     beyond_retained,
+    released_findings,
+    released_place,
     repeated_for_the_worst,
     strongest_findings,
 )
@@ -63,11 +65,22 @@ def test_what_is_released_are_outputs_and_features_and_the_larger_excess_counts(
     found = by_path(strongest_findings(OURS, THEIRS))
     places = {place: found[f"strongest/{place}/excess"] for place in ("outputs", "features")}
     larger = max(places, key=lambda place: places[place].value)
-    whole = found["strongest/excess"]
-    assert whole.value == places[larger].value
-    assert whole.chosen["place"] == larger
-    assert whole.high == max(one.high for one in places.values())
-    assert found["strongest/auroc"].value == found[f"strongest/{larger}/auroc"].value
+    assert released_place(OURS, THEIRS) == larger
+
+    whole = by_path(released_findings(OURS, THEIRS, larger))
+    assert whole["strongest/excess"].value == places[larger].value
+    assert whole["strongest/excess"].chosen["place"] == larger
+    assert whole["strongest/excess"].high == max(one.high for one in places.values())
+    assert whole["strongest/auroc"].value == found[f"strongest/{larger}/auroc"].value
+
+    # Another model's place is taken as it is, with the ends that it has there.
+    (other,) = {"outputs", "features"} - {larger}
+    beside = by_path(released_findings(OURS, THEIRS, other))["strongest/excess"]
+    assert (beside.value, beside.low, beside.high) == (
+        places[other].value,
+        places[other].low,
+        places[other].high,
+    )
 
 
 def test_the_same_reader_is_held_against_itself_wherever_it_finds_most():
@@ -85,15 +98,25 @@ def test_the_same_reader_is_held_against_itself_wherever_it_finds_most():
 def test_without_retrain_there_is_no_excess_and_the_place_that_shows_most_counts():
     found = by_path(strongest_findings(OURS, None))
     assert {one.missing for path, one in found.items() if path.endswith("excess")} == {NO_REFERENCE}
-    rates = [
-        found[f"strongest/{place}/balanced_accuracy"].value for place in ("outputs", "features")
-    ]
-    assert found["strongest/balanced_accuracy"].value == max(rates)
+    rates = {
+        place: found[f"strongest/{place}/balanced_accuracy"].value
+        for place in ("outputs", "features")
+    }
+    place = released_place(OURS, None)
+    assert place == max(rates, key=rates.get)
+    whole = by_path(released_findings(OURS, None, place))
+    assert whole["strongest/balanced_accuracy"].value == rates[place]
+    assert whole["strongest/excess"].missing == NO_REFERENCE
 
 
 def test_a_label_that_cannot_be_read_has_no_figure_and_the_reason():
     none = dict.fromkeys(OURS, "why")
-    for found in (strongest_findings(none, none), beyond_retained(none, {"": "why"})):
+    place = released_place(none, none)
+    for found in (
+        strongest_findings(none, none),
+        released_findings(none, none, place),
+        beyond_retained(none, {"": "why"}),
+    ):
         assert {(one.value, one.missing) for one in found} == {(None, "why")}
 
 
