@@ -28,7 +28,9 @@ from mlu.data.split import partition, people_drawn
 from mlu.metrics import trials
 from mlu.metrics.findings import NO_REFERENCE, Trial
 from mlu.metrics.trials import TRIAL_METRICS, trial_findings
+from mlu.models.outputs import joined_outputs, outputs_of, respond_by_stage
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
+from tests.support.coloured import SPLITS, blind, coloured_victim
 from tests.support.victims import LABELS, outputs, split_of, victim_of
 
 VIEWS = ("output", "outputs", "retained_outputs", "features")
@@ -768,3 +770,63 @@ def test_who_knows_the_persons_reads_them_again_unless_no_person_is_in_both_spli
         found[name] = findings(observe(victim))[f"{path}/balanced_accuracy"]
 
     assert found["disjoint"].low <= 0.5 <= found["disjoint"].high < found["overlapping"].low
+
+
+def whole_victim(**others):
+    """A victim with a network, images and all that its stages say."""
+    victim = coloured_victim(**others)
+    said = {
+        name: outputs_of(split, respond_by_stage(victim.net, split))
+        for name, split in victim.splits.items()
+    }
+    return replace(victim, outputs=said, original=said)
+
+
+def test_the_full_panel_has_the_readers_that_are_networks_and_learns_nothing_from_training_images():
+    victim = whole_victim()
+    images = victim.splits["test"].images
+    images.asked.clear()
+    found = attacker(panel="full").observe(victim)
+    for path in ("features/conv", "network/tuned", "outputs/svm", "stages/trees"):
+        assert auroc(found[f"aia/label/Red/{path}"]) > 0.9, path
+
+    asked = np.concatenate([rows for rows, _ in images.asked])
+    assert not {*asked} & {*SPLITS["train"]}
+
+
+def test_an_insider_also_learns_from_the_training_images():
+    victim = whole_victim()
+    outsider, insider = (attacker(insider=inside).observe(victim) for inside in (False, True))
+    path = "aia/label/Red/features"
+    assert not np.array_equal(outsider[path].scores, insider[path].scores)
+
+    # The same as an outsider whose validation people are all of these.
+    both = joined_outputs(victim.outputs["validation"], victim.outputs["train"])
+    said = {**victim.outputs, "validation": both}
+    told = {
+        name: replace(
+            split_of(one), images=victim.splits["test"].images, rows=victim.splits["test"].rows
+        )
+        for name, one in said.items()
+    }
+    alike = attacker().observe(replace(victim, outputs=said, splits=told))
+    np.testing.assert_allclose(insider[path].scores, alike[path].scores, atol=1e-6)
+
+
+def test_the_original_handed_in_is_read_as_far_beyond_retrain_as_there_is_room():
+    found = figures_of(
+        {
+            name: attacker().observe(whole_victim(done=done))
+            for name, done in (
+                ("original", lambda net, task: net),
+                ("retrain", blind),
+                ("unlearned", lambda net, task: net),
+            )
+        }
+        | {"proxy": attacker().without_model(whole_victim())}
+    )
+    for place in ("outputs", "features"):
+        path = f"aia/label/Red/strongest/{place}/excess"
+        room, left = found["original"][path], found["unlearned"][path]
+        assert room.value == left.value
+        assert room.low > 0.1
