@@ -787,7 +787,7 @@ def test_the_full_panel_has_the_readers_that_are_networks_and_learns_nothing_fro
     images = victim.splits["test"].images
     images.asked.clear()
     found = attacker(panel="full").observe(victim)
-    for path in ("features/conv", "network/tuned", "outputs/svm", "stages/trees"):
+    for path in ("features/conv", "network/tuned", "outputs/svm", "features/trees"):
         assert auroc(found[f"aia/label/Red/{path}"]) > 0.9, path
 
     asked = np.concatenate([rows for rows, _ in images.asked])
