@@ -67,11 +67,10 @@ def test_its_numbers_are_those_of_the_results(finished, capsys):
             )
             low, high = metrics[f"{path}/low"], metrics[f"{path}/high"]
             said = "exceeded" if low > 0.02 else "shown" if high <= 0.02 else "not shown"
-            assert row["verdict"] == said
+            assert row["verdict"] == (None if row["silent"] else said)
     assert seen > 20
     judged = stated["verdict"]
-    readers = [one for one in stated["figures"] if one["path"].split("/")[2] in ("features",)]
-    assert judged["mean"] >= max(one["excess"]["value"] for one in readers)
+    assert judged["mean"] >= metrics["unlearned/attack/aia/strongest/excess"]
     assert (judged["replicates"], judged["alone"], judged["bound"]) == (1, True, 0.02)
     about = results["run"]
     assert stated["forgotten"] == about["forget_label"] == ["Male"]

@@ -6,11 +6,12 @@ from torch import nn
 from mlu.evaluate import reassignment
 from mlu.evaluate.reassignment import (
     MULTILABEL,
+    NEIGHBOUR,
     NO_FORGOTTEN_IMAGES,
-    class_part,
     neighbours,
     reassignment_findings,
 )
+from mlu.metrics.findings import part_of_path
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 
@@ -200,7 +201,7 @@ def test_a_class_that_is_called_like_a_path_hides_no_share(name):
     for path in ("neighbour", "fox", "bat"):
         assert values(odd)[f"reassigned/{path}"] == values(plain)[f"reassigned/{path}"]
 
-    assert values(odd)[f"reassigned/{class_part(name)}"] == 0.5
+    assert values(odd)[f"reassigned/{part_of_path(name, (NEIGHBOUR,))}"] == 0.5
     ends = [f"reassigned/{one}/{end}" for one in ("fox", "neighbour") for end in ("low", "high")]
     assert not set(ends) & set(values(odd))
 

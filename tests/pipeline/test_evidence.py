@@ -322,7 +322,7 @@ def test_findings_are_those_of_each_model_and_none_of_the_proxy_is_compared(spie
     _, found = spied()
     findings = findings_of(spied.spy, found)
     assert list(findings) == [*NAMES, PROXY]
-    own = [("attack/spy/z/size", 4), ("attack/spy/a/size", 4)]
+    own = [("attack/spy/z/size", 4), ("attack/spy/a/size", 3)]
     for name in NAMES:
         excess = found[name]["spy/z"].scores[0] - found["retrain"]["spy/z"].scores[0]
         assert [(one.path, one.value) for one in findings[name]] == [
@@ -409,7 +409,10 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
         }
         for name in NAMES
     }
-    assert all(paths[name] == paths["original"] for name in NAMES)
+    for name in NAMES:
+        # Which figures are chance by construction differs.
+        lone = paths[name] ^ paths["original"]
+        assert all(path.endswith("/constant") for path in lone), name
     assert not [path for path in metrics if path.startswith(("random/test", "start/test"))]
     given = {path.split("/")[1] for path in paths["original"]}
     assert given == {"aia", "mia", "label_membership", "lira", "ulira", "rmia", "relearn"}
@@ -439,7 +442,7 @@ def test_treatments_after_release_leave_figures_and_a_picture(experiment, tmp_pa
     start = "attack/durability"
     wanted = {
         f"{name}/{start}/{treatment}{place}/{metric}{end}"
-        for name in NAMES
+        for name in NAMES[:-1]
         for treatment in treatments
         for place in ("", "/outputs", "/features")
         for metric in ("balanced_accuracy", "excess")

@@ -10,7 +10,7 @@ from mlu.runs.certificate import (
 )
 from mlu.runs.results import Figure
 from mlu.runs.typed import as_json
-from tests.support.made_runs import READERS, config_of, made_run, metrics_of
+from tests.support.made_runs import config_of, made_run, metrics_of
 
 
 @pytest.mark.parametrize(
@@ -28,17 +28,17 @@ def test_the_verdict_is_of_this_model_and_by_what_the_policy_allows(excess, half
 
 
 def test_what_is_silent_is_marked_and_has_no_verdict():
-    silent = {f"unlearned/attack/aia/{reader}/constant": 1.0 for reader in READERS}
-    run = made_run(metrics_of() | silent | {
-        "unlearned/test/forgotten/auroc": 0.5,
-        "unlearned/test/forgotten/positive_rate": 0.0,
-    })  # fmt: skip
-    answers = {answer.path: answer for answer in answers_of(run)}
+    silent = {"unlearned/attack/aia/label/Male/output/constant": 1.0}
+    answers = {one.path: one for one in answers_of(made_run(metrics_of() | silent))}
     marked = {path for path, answer in answers.items() if answer.silent}
-    assert marked == set(answers) - {"test/retained/accuracy"}
-    assert {answer.verdict for answer in answers.values()} == {None}
-    assert verdict_facts(run)["said"] == "No verdict: silent by construction: no evidence."
+    assert marked == {"attack/aia/label/Male/output/folded_balanced_accuracy"}
+    assert {answers[path].verdict for path in marked} == {None}
     assert not any(answer.silent for answer in answers_of(made_run(metrics_of())))
+
+
+def test_the_verdict_waits_for_readers():
+    metrics = {path: value for path, value in metrics_of().items() if "/attack/" not in path}
+    assert verdict_facts(made_run(metrics))["said"].startswith("No verdict: ")
 
 
 def test_without_a_reader_there_is_a_reason_in_place_of_a_verdict():

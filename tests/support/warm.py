@@ -9,8 +9,6 @@ import gc
 
 import sklearn.linear_model
 import sklearn.neural_network  # noqa: F401
-import wandb.apis.public
-import wandb.sdk.launch  # noqa: F401
 from hydra.core.plugins import Plugins
 from lightning.pytorch.loggers import WandbLogger  # noqa: F401
 from matplotlib.backends import backend_agg  # noqa: F401

@@ -47,11 +47,13 @@ LAUNCHERS = {
 }
 
 
-def set_environment(monkeypatch, **more):
+def environment(**more):
     """Where nothing says how many threads to use, and tables are not cut."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    for name, value in ({"COLUMNS": "200"} | more).items():
-        monkeypatch.setenv(name, value)
+    return (
+        {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        | {"COLUMNS": "200"}
+        | more
+    )
 
 
 def decided(results):
@@ -76,10 +78,9 @@ def one_after_the_other(tmp_path_factory):
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_jobs_at_once_train_nothing_twice_and_find_the_same(
-    launcher, one_after_the_other, tmp_path, monkeypatch
+    launcher, one_after_the_other, tmp_path
 ):
     write_slurm(tmp_path / "bin")
-    set_environment(monkeypatch, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     meeting = f"folder: '{tmp_path}', jobs: [1, 2]"
     done = launch(
         tmp_path,
@@ -87,6 +88,7 @@ def test_two_jobs_at_once_train_nothing_twice_and_find_the_same(
         f"hydra/launcher={launcher}",
         f"+hydra.callbacks.meeting={{_target_: tests.support.meeting.Meeting, {meeting}}}",
         *LAUNCHERS[launcher],
+        env=environment(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}"),
     )
     assert done.returncode == 1, done.stderr
     (sweep,) = tmp_path.glob("sweeps/*")
@@ -140,11 +142,7 @@ def test_a_launcher_that_is_not_installed_says_what_to_install(tmp_path):
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "__init__.py").touch()
     done = launch(
-        tmp_path,
-        "-m",
-        "seed=1,2",
-        "hydra/launcher=ray",
-        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(tmp_path)},
+        tmp_path, "-m", "seed=1,2", "hydra/launcher=ray", env=environment(PYTHONPATH=str(tmp_path))
     )
     assert done.returncode == 2
     assert done.stderr == "hydra/launcher=ray needs pip install 'mlu[cluster]'\n"
@@ -165,9 +163,14 @@ def test_a_sweep_that_breaks_off_says_what_is_left_to_do(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_launcher_that_finds_no_cluster_is_one_line(tmp_path, monkeypatch):
-    set_environment(monkeypatch, PATH="/nowhere")
-    done = launch(tmp_path, "-m", "seed=1,2", "hydra/launcher=submitit_slurm")
+def test_a_launcher_that_finds_no_cluster_is_one_line(tmp_path):
+    done = launch(
+        tmp_path,
+        "-m",
+        "seed=1,2",
+        "hydra/launcher=submitit_slurm",
+        env=environment(PATH="/nowhere"),
+    )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(
