@@ -364,4 +364,5 @@ def legibility(trial: Trial | str) -> float:
     """Folded balanced accuracy of a trial, to be compared; less than any where there is none."""
     if isinstance(trial, str):
         return -math.inf
-    return observed(trial).folded("balanced_accuracy").item()
+    rate: float = observed(trial).folded("balanced_accuracy").item()
+    return rate

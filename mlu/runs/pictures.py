@@ -221,7 +221,7 @@ def draw_recoveries(axes: Axes, recoveries: Mapping[str, Recovery | None]) -> No
 def durability_picture(
     metrics: Mapping[str, float | None], exposure: Mapping[str, Mapping[str, Any]], path: Path
 ) -> None:
-    """What is read of the treated model beyond the equally treated Retrain, with intervals.
+    """Excess of the treated model over the equally treated Retrain, with intervals.
 
     A panel is for steps of fine-tuning, one for all other treatments, and one shows what is read of
     mixtures with the original.
@@ -323,6 +323,5 @@ def draw_mixtures(axes: Axes, mixed: Mapping[str, Sequence[tuple[float, float]]]
     for model, readings in mixed.items():
         share, value = np.array(readings).T
         axes.plot(share, value, ".-", label=model, color=COLOURS[model], linewidth=0.9)
-    axes.set_xlim(0, 1)
     axes.set_ylabel("balanced accuracy")
     axes.legend(frameon=False, fontsize="small")

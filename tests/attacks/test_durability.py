@@ -30,14 +30,7 @@ from mlu.metrics.findings import NO_REFERENCE, Trial
 from mlu.metrics.trials import observed
 from mlu.models.outputs import respond
 from mlu.system.seeding import generator
-from tests.support.coloured import (
-    LABELS,
-    TASKS,
-    blind,
-    coloured_victim,
-    knowing,
-    silenced,
-)
+from tests.support.coloured import LABELS, TASKS, blind, coloured_victim, silenced
 from tests.support.made_nets import tiny
 
 by_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -398,9 +391,10 @@ def test_an_eraser_fades_away_towards_the_original():
 
 def read_again(victim, net, column, place):
     """The logistic regression from its parts, on inputs that are standardised by hand."""
-    (fit, told), (asked, said) = (
-        (part, respond(net, part)[PLACES.index(place)].double().numpy())
-        for part in (victim.splits["validation"], victim.splits["test"])
+    fit = victim.splits["validation"]
+    told, said = (
+        respond(net, part)[PLACES.index(place)].double().numpy()
+        for part in (fit, victim.splits["test"])
     )
     spread = told.std(0)
     spread[spread < 1e-12] = 1
@@ -549,9 +543,7 @@ def test_of_several_labels_each_has_figures_and_the_largest_excess_stands_for_al
     victim, reference = (coloured_victim(done=done, columns=(0, 1)) for done in (silenced, blind))
     evidence = attack().observe(victim)
     assert [path for path in evidence if "int8" in path] == [
-        f"durability/int8/label/{label}/{place}"
-        for label in ("Red", "Green")
-        for place in PLACES
+        f"durability/int8/label/{label}/{place}" for label in ("Red", "Green") for place in PLACES
     ]
     for column, label in enumerate(("Red", "Green")):
         wanted = read_again(victim, victim.net, column, "features")
@@ -561,7 +553,10 @@ def test_of_several_labels_each_has_figures_and_the_largest_excess_stands_for_al
     found = figures(evidence, attack().observe(reference))
     for start in ("durability/int8", "durability/int8/outputs", "durability/int8/features"):
         place = start.removeprefix("durability/int8")
-        labelled = [finding.value for path, finding in found.items() if "/label/" in path
-                    and path.startswith("durability/int8/") and path.endswith(f"{place}/excess")]
+        labelled = []
+        for path, finding in found.items():
+            ours = path.startswith("durability/int8/label/")
+            if ours and path.endswith(f"{place}/excess"):
+                labelled.append(finding.value)
         assert len(labelled) == (4 if not place else 2)
         assert found[f"{start}/excess"].value == max(labelled)
