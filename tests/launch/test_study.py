@@ -95,7 +95,7 @@ def test_a_number_is_the_same_however_it_is_written():
         ("maximise", "a", "must be minimize or maximize, or a list of these, got 'maximise'"),
         (None, "a", "must be minimize or maximize"),
         ("minimize", ["a", "b"], "is for 1 figures and objective has 2: set one direction for"),
-        (["minimize", "maximize"], "a", r"such as hydra.sweeper.direction=\[maximize\]"),
+        (["minimize", "maximize"], "a", r"such as 'hydra.sweeper.direction=\[maximize\]"),
         ("minimize", None, "nothing to look at: set objective="),
         ("minimize", [], "nothing to look at: set objective="),
     ],

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import mlu
 from mlu.attacks.shadow import ShadowModels
@@ -367,6 +368,7 @@ def test_a_data_set_of_one_s_own_counts_by_its_code(experiment, tmp_path, monkey
     source = tmp_path / "own_faces.py"
     source.write_text("from mlu.data.sets.faces.dataset import Faces\n\nclass Own(Faces): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_faces", raising=False)
     monkeypatch.setattr("mlu.system.store.code_digest", code_digest.__wrapped__)
     plain = context_of(experiment(*SMALL))
     dataset = importlib.import_module("own_faces").Own(**vars(plain.experiment.dataset))
@@ -390,6 +392,14 @@ def test_other_code_gives_another_key(key, monkeypatch, code):
 
     monkeypatch.setattr(keys, "code_digest", another)
     assert key(of=of) != before
+
+
+def test_another_version_of_torch_gives_another_key(experiment, monkeypatch):
+    context = context_of(experiment(*SMALL))
+    before = model_key(context)
+    monkeypatch.setattr(torch, "__version__", "2.0.0")
+    assert model_key(context) == before | {"torch": "2.0.0"}
+    assert model_key(context) != before
 
 
 def test_the_configuration_decides_nothing(experiment):
