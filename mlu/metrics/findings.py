@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -99,7 +100,20 @@ def split_part(path: str) -> tuple[str, str]:
     (('cat', 'low'), ('yes/no', 'low'))
     """
     if path.startswith('"'):
-        name, end = json.JSONDecoder().raw_decode(path)
-        return str(name), path[end + 1 :]
+        # In a file that somebody else wrote the quotes may stand for nothing.
+        with suppress(json.JSONDecodeError):
+            name, end = json.JSONDecoder().raw_decode(path)
+            return str(name), path[end + 1 :]
+
     name, _, rest = path.partition("/")
+
     return name, rest
+
+
+def is_one_part(path: str) -> bool:
+    """Whether a piece of a path is one part of it: no slash, or all of it in quotes.
+
+    >>> is_one_part("cat"), is_one_part("cat/low"), is_one_part('"yes/no"')
+    (True, False, True)
+    """
+    return "/" not in path or part_of_path(split_part(path)[0]) == path

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from mlu.metrics.findings import is_one_part
 from mlu.runs.typed import can_be, field_types
 from mlu.system.conf import CONF
 from mlu.system.errors import UserError, did_you_mean
@@ -65,7 +66,7 @@ class AttackRow:
         for path in figures:
             if path.startswith(f"{_MODEL}{start}") and path.endswith(end):
                 part = path[len(_MODEL) + len(start) : len(path) - len(end)]
-                if "/" not in part:
+                if is_one_part(part):
                     yield self.of(part)
 
     def of(self, part: str) -> "AttackRow":

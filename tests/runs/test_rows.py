@@ -3,6 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from mlu.metrics.findings import part_of_path
 from mlu.report.groups import settings_in
 from mlu.report.tables import general
 from mlu.report.writers import markdown
@@ -97,6 +98,20 @@ def test_a_star_is_one_part_of_a_path():
     figures = [f"unlearned/attack/x/tuned_{part}/rate" for part in ("5", "5/outputs", "70")]
     titles = [row.title for row in rows_among({"x": found}, figures)]
     assert titles == ["after 5 steps", "after 70 steps"]
+
+
+@pytest.mark.parametrize("label", ["Male", "yes/no", '"quoted"', "a/b/c", "é"])
+def test_a_label_of_any_name_has_its_row(label):
+    found = declaration_of("x", {"rows": {"read, *": {"figure": "x/label/*/rate"}}})
+    part = part_of_path(label)
+    figures = [f"unlearned/attack/x/label/{part}{rest}/rate" for rest in ("", "/outputs")]
+    assert [row.title for row in rows_among({"x": found}, figures)] == [f"read, {part}"]
+
+
+@pytest.mark.parametrize("part", ['"open/', '"a" b/c', "a/", "/a", "a//b", '"yes/no" or'])
+def test_several_parts_of_a_path_whatever_they_are_have_no_row(part):
+    found = declaration_of("x", {"rows": {"read, *": {"figure": "x/label/*/rate"}}})
+    assert rows_among({"x": found}, [f"unlearned/attack/x/label/{part}/rate"]) == []
 
 
 @pytest.mark.parametrize(
