@@ -27,7 +27,7 @@ from mlu.attacks.parts.panel import (
     NETWORK,
     OF_OUTPUT,
     OUTPUTS,
-    PLACES,
+    PANEL_PLACES,
     STAGES,
     TUNED,
     Look,
@@ -39,9 +39,9 @@ from mlu.attacks.parts.panel import (
 )
 from mlu.attacks.parts.readers import Making, learnt_scores, panel_of, side_by_side
 from mlu.data.split import Split, people_drawn
-from mlu.metrics.findings import NO_REFERENCE, Evidence, Finding, Trial
+from mlu.metrics.findings import Evidence, Finding, Trial
 from mlu.metrics.strongest import NETWORK_READERS
-from mlu.metrics.trials import NO_SUCH, excess_finding, reading_findings, trial_findings
+from mlu.metrics.trials import excesses, reading_findings, trial_findings
 from mlu.models.outputs import Outputs, joined_outputs, outputs_of, respond_by_stage
 
 MAPS = "maps"
@@ -157,13 +157,10 @@ class AttributeInference(Attack[Trial]):
     ) -> Iterable[Finding]:
         known = None if reference is None else of_labels(self.name, reference)
         for label, trials in of_labels(self.name, evidence).items():
-            start, theirs = label_path(self.name, label), None if known is None else known[label]
-            for path, trial in trials.items():
-                if panel_place(path) != BEYOND:
-                    other = NO_REFERENCE if theirs is None else theirs.get(path, NO_SUCH)
-                    yield excess_finding(f"{start}/{path}", trial, other)
-
-            yield from (found.under(start) for found in strongest_findings(trials, theirs))
+            theirs = None if known is None else known[label]
+            own = {path: one for path, one in trials.items() if panel_place(path) != BEYOND}
+            found = [*excesses(own, theirs), *strongest_findings(trials, theirs)]
+            yield from (one.under(label_path(self.name, label)) for one in found)
 
     def findings(self, exposure: Mapping[str, Evidence[Trial]]) -> dict[str, list[Finding]]:
         """Every figure, by the name of the model; and those of the worst label without a label.
@@ -283,7 +280,7 @@ def trial_of(
         return NO_OTHERS
 
     tried = math.nan
-    if divided is not None and panel_place(look.path) in (*PLACES, BEYOND):
+    if divided is not None and panel_place(look.path) in (*PANEL_PLACES, BEYOND):
         learnt, kept = divided
         tried = float(roc_auc_score(kept.truth, learnt_scores(make, view, learnt, kept)))
 

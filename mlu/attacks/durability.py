@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mlu.attacks.attribute import AttributeInference
 from mlu.attacks.contract import Attack, Victim
 from mlu.attacks.parts.cases import Side
-from mlu.attacks.parts.panel import Look
+from mlu.attacks.parts.panel import RELEASED, Look
 from mlu.attacks.parts.readers import LINEAR
 from mlu.data.augment import augmented
 from mlu.data.divided import ShuffledBatches
@@ -34,9 +34,6 @@ FINE_TUNED = "finetune_"
 
 MIXED = "interpolated_"
 """Beginning of the names of mixtures with the original; the share of this, in percent, follows."""
-
-PLACES = ("outputs", "features")
-"""Where a treated model is read: all logits, and what the head reads."""
 
 READ_BY = (LINEAR, "svm", "trees")
 """Readers of which the strongest counts at each place."""
@@ -213,7 +210,7 @@ class Durability(Attack[Trial]):
 
 def released_views(net: Network, images: Split) -> Side:
     """Images with the outputs and the features that a network gives of them."""
-    views = zip(PLACES, respond(net, images), strict=True)
+    views = zip(RELEASED, respond(net, images), strict=True)
     return Side(images, {place: numbers.double().numpy() for place, numbers in views})
 
 
@@ -226,7 +223,7 @@ def trial_paths(victim: Victim, start: str) -> dict[str, tuple[int, str]]:
     for column in columns:
         label = part_of_path(victim.labels[column])
         part = f"label/{label}/" if len(columns) > 1 else ""
-        for place in PLACES:
+        for place in RELEASED:
             paths[f"{start}/{part}{place}"] = column, place
     return paths
 

@@ -177,16 +177,20 @@ def excess_finding(path: str, trial: Trial | str, reference: Trial | str) -> Fin
     return Finding(f"{path}/excess", value, *percentile_interval(draws))
 
 
+def observed_excess(trial: Trial, reference: Trial) -> float:
+    """Folded balanced accuracy of one trial less that of another."""
+    ours, theirs = (abs(balanced_accuracy_of(side) - 0.5) for side in (trial, reference))
+    return ours - theirs
+
+
 def drawn_excess(trial: Trial, reference: Trial) -> tuple[float, np.ndarray]:
     """The excess of one trial over another, and in each draw of people, shape (RESAMPLES,)."""
-    values, draws = [], []
+    draws = []
     for side in (trial, reference):
-        value = balanced_accuracy_of(side)
-        sign = 1 if value >= 0.5 else -1
-        values.append(sign * (value - 0.5))
+        sign = 1 if balanced_accuracy_of(side) >= 0.5 else -1
         draws.append(sign * (balance_drawn(side) - 0.5))
 
-    return values[0] - values[1], draws[0] - draws[1]
+    return observed_excess(trial, reference), draws[0] - draws[1]
 
 
 def balanced_accuracy_of(trial: Trial) -> float:

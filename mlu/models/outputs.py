@@ -1,6 +1,6 @@
 """A model's answers for every image, computed once and read by every metric and attack."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -87,7 +87,7 @@ class Answers:
 def respond(net: Network, split: Split) -> tuple[Tensor, Tensor]:
     """Logits and features of all images of a split, without augmentation, on the CPU. One pass."""
     last = list(net.stages)[-1]
-    said = trace(net, split, [last])
+    said = trace(net, split, [last], spreads=False)
     return said.logits, said.stages[last]
 
 
@@ -97,7 +97,13 @@ def respond_by_stage(net: Network, split: Split, traced: Tensor | None = None) -
 
 
 @torch.no_grad()
-def trace(net: Network, split: Split, watched: list[str], traced: Tensor | None = None) -> Answers:
+def trace(
+    net: Network,
+    split: Split,
+    watched: list[str],
+    traced: Tensor | None = None,
+    spreads: bool = True,
+) -> Answers:
     """Logits, and of each stage that is watched the means, deviations and maxima of its channels.
 
     Leaves the network in evaluation mode.
@@ -107,6 +113,7 @@ def trace(net: Network, split: Split, watched: list[str], traced: Tensor | None 
         split: All its images are passed through.
         watched: Names of stages.
         traced: Rows of the images of which that is kept, ascending; None for all.
+        spreads: Whether deviations and maxima are wanted, besides the means.
     """
     device = next(net.parameters()).device
     net.eval()
@@ -119,7 +126,7 @@ def trace(net: Network, split: Split, watched: list[str], traced: Tensor | None 
     def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         axis = net.stages[name].axis
         seen[f"{name} {_MEANS}"] = channel_means(output, axis)
-        maps = maps_of(inputs[0], output, axis)
+        maps = maps_of(inputs[0], output, axis) if spreads else None
         if maps is not None:
             seen[f"{name} {_SPREAD}"] = channel_spread(*maps)
 
@@ -172,17 +179,9 @@ def outputs_of(split: Split, said: Answers, traced: Tensor | None = None) -> Out
 
 def joined_outputs(*parts: Outputs) -> Outputs:
     """One after another, with the stages that all of them have of all their images."""
-    whole = [
-        part if part.traced is None else replace(part, stages={}, spreads={}) for part in parts
-    ]
-    stages, spreads = (
-        {
-            name: torch.cat([getattr(part, kind)[name] for part in whole])
-            for name in getattr(whole[0], kind)
-            if all(name in getattr(part, kind) for part in whole)
-        }
-        for kind in ("stages", "spreads")
-    )
+    whole = all(part.traced is None for part in parts)
+    stages = joined_by_name([part.stages for part in parts]) if whole else {}
+    spreads = joined_by_name([part.spreads for part in parts]) if whole else {}
 
     return Outputs(
         torch.cat([part.logits for part in parts]),
@@ -192,3 +191,12 @@ def joined_outputs(*parts: Outputs) -> Outputs:
         stages,
         spreads,
     )
+
+
+def joined_by_name(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """One after another, of each name that all parts have, in the order of the first."""
+    joined = {}
+    for name in parts[0]:
+        if all(name in part for part in parts):
+            joined[name] = torch.cat([part[name] for part in parts])
+    return joined

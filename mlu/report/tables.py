@@ -155,9 +155,6 @@ def shipped_column(figure: str) -> Column:
 EXCESS = replace(shipped_column("aia/strongest/excess"), better="low", floor=0, open_to_all=True)
 """What the strongest reader finds above Retrain, from outputs or features."""
 
-SAME_READER = shipped_column("aia/same_reader/excess")
-"""The largest excess of any one reader over itself."""
-
 LINEAR = shipped_column("aia/features/excess")
 """What the logistic regression of the paper finds above Retrain, from features."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mlu.metrics.findings import part_of_path
 
-PLACES = {"outputs": "outputs", "features": "features", "stages": "all stages"}
+READ_PLACES = {"outputs": "outputs", "features": "features", "stages": "all stages"}
 """Part of the path of each place where models are read -> what it is called."""
 
 Lower = Callable[[str], float | None]
@@ -24,7 +24,7 @@ def without_room(labels: Iterable[str], measured: Lower) -> Iterator[str]:
         measured: What is known of the original.
     """
     for label in labels:
-        lows = {called: measured(room_path(label, place)) for place, called in PLACES.items()}
+        lows = {called: measured(room_path(label, place)) for place, called in READ_PLACES.items()}
         shut = [called for called, low in lows.items() if low is not None and low <= 0]
         if shut:
             yield (

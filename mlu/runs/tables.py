@@ -10,7 +10,7 @@ from rich.table import Table
 from mlu.metrics.verdict import verdict_sentence
 from mlu.runs.read import Run
 from mlu.runs.results import SILENT
-from mlu.runs.room import PLACES, without_room
+from mlu.runs.room import READ_PLACES, without_room
 from mlu.runs.rows import STEPS, AttackRow, declared_by_any
 from mlu.runs.verdicts import verdict_of_runs
 from mlu.system.errors import printable
@@ -168,7 +168,7 @@ def reading_notes(run: Run) -> list[str]:
     """
     chosen = run.results.chosen
     lines = []
-    for place, called in PLACES.items():
+    for place, called in READ_PLACES.items():
         named = []
         for model in ("retrain", "unlearned"):
             found = chosen.get(f"{model}/attack/aia/strongest/{place}", {})

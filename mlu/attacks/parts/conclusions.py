@@ -1,7 +1,7 @@
 """Conclusions from all trials of the forgotten labels: the strongest reader, the worst label."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mlu.attacks.contract import PROXY
 from mlu.attacks.parts.panel import BEYOND, RELEASED, in_places, of_labels, panel_place
@@ -13,11 +13,11 @@ from mlu.metrics.trials import (
     excess_finding,
     information_gain,
     observed,
+    observed_excess,
     rate_finding,
 )
 
-STRONGEST, SAME_READER = "strongest", "same_reader"
-
+_STRONGEST, _SAME_READER = "strongest", "same_reader"
 _RATES = ("balanced_accuracy", "auroc")
 _EXCESS = "excess"
 
@@ -36,34 +36,55 @@ def strongest_findings(
         reference: Of Retrain; None where there is none.
     """
     theirs = dict(in_places(reference)) if reference is not None else {}
+    contests = contests_of(trials, reference)
     for place, ours in in_places(trials):
-        reader, trial = strongest_in(ours)
-        other = strongest_in(theirs[place])[1] if reference is not None else NO_REFERENCE
-        yield from strongest_of(place, reader, trial, other)
-        yield same_readers(f"{SAME_READER}/{place}", ours, theirs.get(place))
+        yield from strongest_of(place, contests[place])
+        yield same_readers(f"{_SAME_READER}/{place}", ours, theirs.get(place))
 
     released = {path: one for path, one in trials.items() if panel_place(path) in RELEASED}
-    yield same_readers(SAME_READER, released, reference)
+    yield same_readers(_SAME_READER, released, reference)
 
 
-def strongest_in(trials: Evidence[Trial]) -> tuple[str, Trial | str]:
-    """The path of the strongest reader of a place, and its trial."""
-    reader = strongest_reader(trials)
-    return reader, trials[reader]
+@dataclass(frozen=True)
+class Contest:
+    """The strongest reader of a model in one place, and the strongest one of Retrain there.
 
-
-def strongest_of(
-    place: str, reader: str, trial: Trial | str, reference: Trial | str
-) -> Iterator[Finding]:
-    """`strongest/<place>/...` of one place.
-
-    Args:
-        place: Where is read.
-        reader: Path of the strongest reader's figures, below the label.
+    Attributes:
+        reader: Path of the model's reader, below the label.
         trial: Its trial, or why there is none.
-        reference: Of the strongest reader of Retrain, or why there is none.
+        reference: That of Retrain's reader, or why there is none.
     """
-    path, chosen = f"{STRONGEST}/{place}", {"reader": reader}
+
+    reader: str
+    trial: Trial | str
+    reference: Trial | str
+
+    @property
+    def pair(self) -> tuple[Trial, Trial] | None:
+        """Both trials; None where one is missing."""
+        if isinstance(self.trial, Trial) and isinstance(self.reference, Trial):
+            return self.trial, self.reference
+        return None
+
+
+def contests_of(trials: Evidence[Trial], reference: Evidence[Trial] | None) -> dict[str, Contest]:
+    """The contest in each place; arguments are as in `strongest_findings`."""
+    theirs = dict(in_places(reference)) if reference is not None else {}
+    found = {}
+    for place, ours in in_places(trials):
+        other: Trial | str = NO_REFERENCE
+        if reference is not None:
+            other = theirs[place][strongest_reader(theirs[place])]
+
+        reader = strongest_reader(ours)
+        found[place] = Contest(reader, ours[reader], other)
+
+    return found
+
+
+def strongest_of(place: str, contest: Contest) -> Iterator[Finding]:
+    """`strongest/<place>/...` of one place."""
+    path, chosen, trial = f"{_STRONGEST}/{place}", {"reader": contest.reader}, contest.trial
     if isinstance(trial, str):
         for name in (*_RATES, _EXCESS):
             yield Finding(f"{path}/{name}", None, missing=trial)
@@ -72,7 +93,7 @@ def strongest_of(
     seen, drawn = observed(trial), bootstrapped(trial)
     for name in _RATES:
         yield replace(rate_finding(name, seen, drawn).under(path), chosen=chosen)
-    yield replace(excess_finding(path, trial, reference), chosen=chosen)
+    yield replace(excess_finding(path, trial, contest.reference), chosen=chosen)
 
 
 def released_place(trials: Evidence[Trial], reference: Evidence[Trial] | None) -> str:
@@ -84,15 +105,14 @@ def released_place(trials: Evidence[Trial], reference: Evidence[Trial] | None) -
         trials: Of the unlearned model and one label, by path below the label.
         reference: Of Retrain; None where there is none.
     """
-    theirs = dict(in_places(reference)) if reference is not None else {}
+    contests = contests_of(trials, reference)
     worth: dict[str, float] = {}
-    for place, ours in in_places(trials):
-        trial = strongest_in(ours)[1]
-        other = strongest_in(theirs[place])[1] if reference is not None else None
-        if place in RELEASED and isinstance(trial, Trial):
-            worth[place] = balanced_accuracy_of(trial)
-            if isinstance(other, Trial):
-                worth[place] = excess_of(trial, other)
+    for place in RELEASED:
+        contest = contests[place]
+        if contest.pair is not None:
+            worth[place] = observed_excess(*contest.pair)
+        elif isinstance(contest.trial, Trial):
+            worth[place] = balanced_accuracy_of(contest.trial)
 
     return max(worth, key=worth.__getitem__) if worth else RELEASED[0]
 
@@ -109,24 +129,16 @@ def released_findings(
         reference: Of Retrain; None where there is none.
         place: As the unlearned model has it.
     """
-    ours = dict(in_places(trials))
-    theirs = dict(in_places(reference)) if reference is not None else {}
-    pairs = []
-    for one in RELEASED:
-        trial = strongest_in(ours[one])[1]
-        other = strongest_in(theirs[one])[1] if reference is not None else None
-        if isinstance(trial, Trial) and isinstance(other, Trial):
-            pairs.append((trial, other))
+    contests = contests_of(trials, reference)
+    pairs = [pair for one in RELEASED if (pair := contests[one].pair) is not None]
 
-    reader, trial = strongest_in(ours[place])
-    other = strongest_in(theirs[place])[1] if reference is not None else NO_REFERENCE
-    for found in strongest_of(place, reader, trial, other):
+    for found in strongest_of(place, contests[place]):
         metric = found.path.rpartition("/")[2]
         if metric == _EXCESS and found.value is not None:
-            largest = largest_excess(STRONGEST, pairs)
+            largest = largest_excess(_STRONGEST, pairs)
             found = largest if largest.value == found.value else found
-        chosen = None if found.missing else {"place": place, "reader": reader}
-        yield replace(found, path=f"{STRONGEST}/{metric}", chosen=chosen)
+        chosen = None if found.missing else {"place": place, "reader": contests[place].reader}
+        yield replace(found, path=f"{_STRONGEST}/{metric}", chosen=chosen)
 
 
 def same_readers(path: str, trials: Evidence[Trial], reference: Evidence[Trial] | None) -> Finding:
@@ -143,15 +155,10 @@ def same_readers(path: str, trials: Evidence[Trial], reference: Evidence[Trial] 
         reason = next((one for one in trials.values() if isinstance(one, str)), NO_REFERENCE)
         return Finding(f"{path}/{_EXCESS}", None, missing=reason)
 
-    excess = {name: excess_of(*pair) for name, pair in pairs.items()}
+    excess = {name: observed_excess(*pair) for name, pair in pairs.items()}
     found = same_reader_excess(path, list(pairs.values()))
 
     return replace(found, chosen={"reader": max(excess, key=excess.__getitem__)})
-
-
-def excess_of(trial: Trial, reference: Trial) -> float:
-    ours, theirs = (abs(balanced_accuracy_of(one) - 0.5) for one in (trial, reference))
-    return ours - theirs
 
 
 def beyond_retained(trials: Evidence[Trial], told: Evidence[Trial]) -> list[Finding]:

@@ -97,7 +97,7 @@ class MapNetwork(nn.Module):
         return scores[:, 0]
 
 
-class TunedReader(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class TunedReader(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # no types
     """A copy of a model with a head of its own: see `tuned`."""
 
     def __init__(self, net: Network, seed: int) -> None:

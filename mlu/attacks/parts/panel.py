@@ -10,7 +10,7 @@ from mlu.metrics.strongest import NETWORK_READERS, READERS
 
 OUTPUTS, FEATURES, STAGES, BEYOND = "outputs", "features", "stages", "beyond_retained"
 
-PLACES = (OUTPUTS, FEATURES, STAGES)
+PANEL_PLACES = (OUTPUTS, FEATURES, STAGES)
 """Where a model is read, and the strongest reader is looked for."""
 
 RELEASED = (OUTPUTS, FEATURES)
@@ -137,5 +137,5 @@ def of_labels(start: str, found: Mapping[str, Found]) -> dict[str, dict[str, Fou
 
 def in_places(found: Mapping[str, Found]) -> Iterator[tuple[str, dict[str, Found]]]:
     """Each place, and what was found in it, by path below the label."""
-    for place in PLACES:
+    for place in PANEL_PLACES:
         yield place, {path: one for path, one in found.items() if panel_place(path) == place}

@@ -1,7 +1,7 @@
 import pytest
 
 from mlu.attacks.parts.panel import (
-    PLACES,
+    PANEL_PLACES,
     Look,
     in_places,
     label_path,
@@ -20,12 +20,12 @@ def test_every_reading_has_a_path_of_its_own_and_comes_back_from_it(panel):
     found = panel_looks(panel, STAGES)
     assert len({one.path for one in found}) == len(found)
     assert [Look.at(one.path) for one in found] == found
-    assert {panel_place(one.path) for one in found} == {*PLACES, "output", "beyond_retained"}
+    assert {panel_place(one.path) for one in found} == {*PANEL_PLACES, "output", "beyond_retained"}
 
 
 def test_the_standard_panel_is_about_25_readings_and_the_full_one_has_every_reader_in_every_view():
     standard, full = (panel_looks(panel, STAGES) for panel in ("standard", "full"))
-    assert 20 <= sum(panel_place(one.path) in PLACES for one in standard) <= 30
+    assert 20 <= sum(panel_place(one.path) in PANEL_PLACES for one in standard) <= 30
     views = {one.view for one in standard}
     expected = {Look(view, name) for view in views for name in READERS}
     extra = {Look("features", "conv"), Look("network", "tuned")}
