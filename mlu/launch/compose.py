@@ -31,9 +31,10 @@ REFUSED = {("trainer", "fsdp"): _NO_FSDP}
 
 
 def register_resolvers() -> None:
-    """Let configurations call `either`, `by_budget`, `environ`, `described` and `run`.
+    """Let configurations call `either`, `sum`, `by_budget`, `environ`, `described` and `run`.
 
-    `${either:a,b}` is a, or b where a is null; `${by_budget:a,b}` is a, or b under budget=paper;
+    `${either:a,b}` is a, or b where a is null; `${sum:a,b}` is both together; `${by_budget:a,b}` is
+    a, or b under budget=paper;
     `${environ:A,b}` is the variable A of the environment, or b where there is none or an empty one;
     `${described:}` is the configuration as text, with what each key may be; `${run:}` is the
     command that starts a run.
@@ -52,6 +53,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver(
         "either", lambda first, second: second if first is None else first, replace=True
     )
+    OmegaConf.register_new_resolver("sum", lambda first, second: first + second, replace=True)
     OmegaConf.register_new_resolver("by_budget", by_budget, replace=True)
     OmegaConf.register_new_resolver(
         "environ", lambda name, default: os.environ.get(name) or default, replace=True

@@ -151,6 +151,24 @@ class Store:
 
             return open_entry(self.get(kind, key, build))
 
+    def drop(self, kind: str, unwanted: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Remove entries, but for those that another process reads or builds at the moment.
+
+        Args:
+            kind: As in `get`.
+            unwanted: Says of an entry's key whether it shall go. A damaged entry, whose key nobody
+                knows, stays.
+        """
+        for folder in sorted((self.root / kind).glob("*/")):
+            if damage(folder) is not None:
+                continue
+            key = read_manifest(folder)["key"]
+            if not unwanted(key):
+                continue
+            with self.claim(kind, key) as ours:
+                if ours and self.folder(kind, key) == folder:
+                    remove(folder)
+
 
 def of_the_machine(fault: BaseException | None) -> bool:
     """Whether a fault, or what it came of, is no file's own.

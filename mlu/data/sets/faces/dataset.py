@@ -7,9 +7,9 @@ Nothing is downloaded. A person has labels, cues that show them, and traits of t
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Faces(Dataset):
             or between.
         noise: Standard deviation of each pixel, where black is 0 and white 1.
         images_per_identity: Mean number of images of a person, 1 + Poisson.
+        keep_draws: Whether draws of other seeds stay in the folder; else they are removed as soon
+            as this one is there, and drawn anew when they are asked for.
     """
 
     images: int = 10_000
@@ -63,6 +65,7 @@ class Faces(Dataset):
     correlation: float = 1.0
     noise: float = 0.05
     images_per_identity: int = 4
+    keep_draws: bool = field(default=True, compare=False)
 
     def load(self) -> LabelledImages:
         """The images, drawn on the first call.
@@ -73,7 +76,10 @@ class Faces(Dataset):
         check_faces(self)
         key = content_key(self)
         files = partial(arrays_in, ("images", "targets", "identities"))
-        drawn = Store(Path(self.root)).read("faces", key, lambda draft: draw(self, draft), files)
+        store = Store(Path(self.root))
+        drawn = store.read("faces", key, lambda draft: draw(self, draft), files)
+        if not self.keep_draws:
+            store.drop("faces", lambda other: is_other_draw(other, key))
 
         labels = face_labels(self.labels)
         columns = [PAPER.index(label) for label in labels]
@@ -101,6 +107,11 @@ def content_key(faces: Faces) -> dict[str, Any]:
         "statistics": STATISTICS.read_text(),
         "code": code,
     }
+
+
+def is_other_draw(other: Mapping[str, Any], key: Mapping[str, Any]) -> bool:
+    """Whether two keys of drawn files differ in their seed, and in nothing else."""
+    return other["seed"] != key["seed"] and {**other, "seed": key["seed"]} == key
 
 
 def face_labels(labels: Sequence[str]) -> tuple[str, ...]:
