@@ -3,6 +3,7 @@
 Ctrl-C ends a command with 130, SIGTERM (of SLURM, docker stop, kill) with 143, as shells have it.
 """
 
+import _thread
 import logging
 import multiprocessing
 import os
@@ -42,12 +43,23 @@ class Interruption(KeyboardInterrupt):
         return ending_line(self.number, self.during)
 
 
+AGAIN = 0.02
+"""Seconds after which an interruption comes again that was swallowed."""
+
+
 class Listener:
-    """The ear of one process: the first signal ends it in order, the next at once."""
+    """The ear of one process: the first signal ends it in order, the next at once.
+
+    Attributes:
+        process: Its number.
+        heard: Whether the first signal has come.
+        passed_on: What Python calls with whatever else was swallowed.
+    """
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.heard = False
+        self.passed_on = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:
@@ -58,6 +70,21 @@ class Listener:
 
         self.heard = True
         raise Interruption(number, under_way())
+
+    def swallowed(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """In the place of `sys.unraisablehook`: an interruption comes again.
+
+        Python drops whatever is raised in a finaliser, an interruption that comes just then too.
+        """
+        found = unraisable.exc_value
+        if not isinstance(found, Interruption) or os.getpid() != self.process:
+            self.passed_on(unraisable)
+            return
+
+        self.heard = False
+        again = threading.Timer(AGAIN, _thread.interrupt_main, [found.number])
+        again.daemon = True
+        again.start()
 
 
 def end_fork(number: int) -> None:
@@ -80,6 +107,7 @@ def interruptible(conclude: Callable[[], object] = lambda: None) -> Iterator[Non
         conclude: What is still to be told before that.
     """
     before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in NAMES}
+    passed_on = sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
         listen()
 
@@ -90,14 +118,17 @@ def interruptible(conclude: Callable[[], object] = lambda: None) -> Iterator[Non
         end_in_order(found, conclude)
     except BaseException:
         restore(before)
+        sys.unraisablehook = passed_on
         raise
     else:
         restore(before)
+        sys.unraisablehook = passed_on
 
 
 def listen() -> None:
     """Hear the signals that end a command, but for those that this process was told to ignore."""
     listener = Listener()
+    sys.unraisablehook = listener.swallowed
     for number in heard_signals():
         signal.signal(number, listener)
 

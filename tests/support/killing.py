@@ -2,6 +2,7 @@
 before."""
 
 import atexit
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -79,12 +80,20 @@ def in_environment(
         del os.environ[name]
 
     os.environ |= environment
+    faulthandler.register(signal.SIGUSR1)
     function(*arguments)
 
 
 def ended(process: BaseProcess) -> int:
-    """Its exit code."""
-    until(lambda: code_of(process) is not None)
+    """Its exit code; one that is stuck says to its standard error where."""
+    try:
+        until(lambda: code_of(process) is not None)
+    except AssertionError:
+        os.kill(process.pid, signal.SIGUSR1)
+        time.sleep(1)
+        process.kill()
+        raise
+
     code = code_of(process)
     assert code is not None
     return code

@@ -77,6 +77,38 @@ def through_another(folder):
         busy(folder)
 
 
+class Finaliser:
+    """What Python drops at once, and with it whatever is raised meanwhile."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __del__(self):
+        busy(self.folder, seconds=1)
+
+
+def within_a_finaliser(folder):
+    begin(folder)
+    with interruptible():
+        Finaliser(folder)
+        (folder / "after").touch()
+        time.sleep(60)
+
+
+def swallow_another(folder):
+    """Another fault of a finaliser is told as ever."""
+    begin(folder)
+
+    class Faulty:
+        def __del__(self):
+            raise ValueError("of a finaliser")
+
+    with interruptible():
+        Faulty()
+        (folder / "busy").touch()
+        time.sleep(60)
+
+
 def interrupted(work, folder, number):
     """Exit code of some work that gets a signal when it is busy, and what it said."""
     process = started(work, folder)
@@ -103,6 +135,24 @@ def test_a_signal_ends_a_command_with_one_line(name, work, says, tmp_path):
     code, said = interrupted(work, tmp_path, BOTH[name])
     assert code == 128 + BOTH[name]
     assert said == says.replace("NAME", name)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_signal_that_comes_in_a_finaliser_is_not_lost(name, tmp_path):
+    code, said = interrupted(within_a_finaliser, tmp_path, BOTH[name])
+    assert code == 128 + BOTH[name]
+    assert said == f"ended by {name}; to go on: {COMMAND}\n"
+    assert (tmp_path / "after").exists()
+
+
+def test_other_faults_of_a_finaliser_are_told(tmp_path):
+    code, said = interrupted(swallow_another, tmp_path, signal.SIGINT)
+    assert code == 130
+    assert "ValueError: of a finaliser" in said
+    before = sys.unraisablehook
+    with interruptible():
+        assert sys.unraisablehook != before
+    assert sys.unraisablehook == before
 
 
 @pytest.mark.parametrize("name", BOTH)

@@ -45,7 +45,10 @@ def interrupted(outputs, words, when, number=signal.SIGINT):
     until(lambda: when(outputs) or code_of(process) is not None)
     assert code_of(process) is None, said(outputs)
     os.killpg(process.pid, number)
-    return ended(process), said(outputs)
+    try:
+        return ended(process), said(outputs)
+    except AssertionError as stuck:
+        raise AssertionError(said(outputs)) from stuck
 
 
 def says(text, outputs):
