@@ -122,8 +122,20 @@ def checked(*overrides: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def experiment(outputs, tmp_path):
+def pictures_drawn():
+    """Asked for by tests that look at the pictures of a run: those of others have one pixel."""
+
+
+@pytest.fixture
+def experiment(outputs, tmp_path, monkeypatch, request):
     """Builds an experiment on small data from overrides, as the command line does."""
+    # Not above: `tune_process` comes before matplotlib.
+    from matplotlib.figure import Figure
+
+    from tests.support.blank import saved_blank
+
+    if pictures_drawn.__name__ not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", saved_blank)
 
     def from_overrides(
         *overrides: str,
@@ -143,7 +155,7 @@ def _finished_runs(tmp_path_factory):
 
 
 @pytest.fixture
-def finished(_finished_runs, experiment, tmp_path):
+def finished(_finished_runs, experiment, tmp_path, request):
     """The folder of a run of these overrides, the test's own: such a run is carried out once."""
 
     def from_overrides(*overrides: str, dataset: str = "faces") -> Path:
@@ -151,13 +163,14 @@ def finished(_finished_runs, experiment, tmp_path):
         from mlu.pipeline.run import run
 
         known, root = _finished_runs
-        if (dataset, overrides) not in known:
+        key = (dataset, overrides, pictures_drawn.__name__ in request.fixturenames)
+        if key not in known:
             folder = root / str(len(known))
             folder.mkdir()
             run(experiment(*overrides, dataset=dataset, folder=folder))
-            known[dataset, overrides] = folder
+            known[key] = folder
 
         copies = len(list(tmp_path.glob("run *")))
-        return shutil.copytree(known[dataset, overrides], tmp_path / f"run {copies}")
+        return shutil.copytree(known[key], tmp_path / f"run {copies}")
 
     return from_overrides

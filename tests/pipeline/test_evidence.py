@@ -383,11 +383,12 @@ def test_a_digest_is_that_of_every_weight_and_statistic():
 NOT_LEFT = {"failure.json", "certificate.json", "certificate.html", "durability.png"}
 
 
-def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
+def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path, pictures_drawn):
     overrides = [
         "attack=all",
         "attack.lira.shadows=6",
         "attack.lira.jobs=1",
+        "training.epochs=2",
         "attack.relearn.cap=6",
         "attack.relearn.samples=[4,16]",
     ]
@@ -435,7 +436,7 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path):
             ), "it is blank"
 
 
-def test_treatments_after_release_leave_figures_and_a_picture(experiment, tmp_path):
+def test_treatments_after_release_leave_figures_and_a_picture(experiment, tmp_path, pictures_drawn):
     overrides = ["attack=durability", "attack.durability.steps=[1,3]", "method=leace"]
     metrics = pipeline.run(experiment(*overrides)).metrics
     treatments = ("untreated", "finetune_1", "finetune_3", "int8", "int4", "pruned")

@@ -20,7 +20,7 @@ from mlu.system.owned import Owned
 MODELS, SPLITS = ("original", "retrain", "unlearned"), ("train", "validation", "test")
 
 
-def test_a_run_leaves_what_it_promises(run, tmp_path):
+def test_a_run_leaves_what_it_promises(run, tmp_path, pictures_drawn):
     results = run("method=wp", "method.tuning.steps=5")
     folder = tmp_path / "run"
     assert json.loads((folder / "results.json").read_text()) == results

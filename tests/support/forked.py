@@ -83,7 +83,16 @@ def warm(module: str, words: Sequence[str], folder: Path) -> Done:
 def carry_out_there(
     place: Path, environment: Mapping[str, str], module: str, words: Sequence[str], folder: Path
 ) -> None:
-    """In the child: `carry_out` in a folder, with more of an environment; does not return."""
+    """In the child: `carry_out` in a folder, with more of an environment; does not return.
+
+    The pictures of a run are blank.
+    """
+    from matplotlib.figure import Figure
+
+    from tests.support.blank import saved_blank
+
+    if module.endswith("launch.py"):
+        Figure.savefig = saved_blank
     os.chdir(place)
     os.environ.update(environment)
     sys.path[:0] = [str(place / one) for one in environment.get("PYTHONPATH", "").split(":") if one]

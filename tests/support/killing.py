@@ -135,6 +135,7 @@ def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> 
 
     from mlu.launch.cli import main
     from mlu.system.process import tune_process
+    from tests.support.blank import saved_blank
 
     outputs.mkdir(parents=True, exist_ok=True)
     said = os.open(outputs / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -142,17 +143,12 @@ def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> 
     os.dup2(said, 2)
     tune_process(threads=1)
     torch.set_num_threads(1)
-    Figure.savefig = left_blank
+    Figure.savefig = saved_blank
     # W&B's process of the tests' own, if they have one, is not the run's.
     os.environ.pop("WANDB_SERVICE", None)
     sys.argv = ["launch.py", *overrides, f"outputs={outputs}"]
     sys.addaudithook(recorder(outputs, last))
     main()
-
-
-def left_blank(figure: object, path: Path, **settings: object) -> None:
-    """In the place of matplotlib's `savefig`: a file of that name."""
-    path.touch()
 
 
 def recorder(outputs: Path, last: int | None) -> Callable[[str, tuple[Any, ...]], None]:

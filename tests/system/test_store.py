@@ -293,6 +293,21 @@ def test_a_claim_is_one_s_own_or_refused_at_once_and_ends_with_its_block(store):
     assert entry.facts["claimed"] is False
 
 
+def test_what_is_dropped_is_unwanted_sound_and_in_nobodys_hands(store):
+    keys = [KEY | {"seed": seed} for seed in range(5)]
+    folders = [store.get("faces", key, Build()).folder for key in keys]
+    (folders[1] / "weights.txt").write_text("spoilt")
+    # Of another place, though it says that it is of this.
+    shutil.copytree(folders[2], folders[2].with_name("copy"))
+
+    held = store.lock("faces", keys[0])
+    with held:
+        in_a_thread(lambda: store.drop("faces", lambda key: key["seed"] < 4))
+    assert [folder.is_dir() for folder in folders] == [True, True, False, False, True]
+    assert folders[2].with_name("copy").is_dir()
+    store.drop("no such kind", lambda key: True)
+
+
 def test_code_digest_of_a_module_is_that_of_its_file():
     source = Path(mlu.system.errors.__file__).read_bytes()
     named = f"errors.py {len(source)}\n".encode() + source

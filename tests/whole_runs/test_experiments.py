@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mlu.launch.check import check_config
+from mlu.launch.check import check_config, value_at
 from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
 from tests.support.composing import composed_in_parts
@@ -58,7 +58,7 @@ def test_every_job_of_an_experiment_composes_and_is_accepted(name, budget):
         assert config.budget == budget
 
 
-@pytest.mark.parametrize("name", [name for name in GRIDS if name != "compare"])
+@pytest.mark.parametrize("name", [name for name in GRIDS if name not in ("compare", "evidence")])
 def test_three_seeds_are_the_default_of_every_table(name):
     assert swept(name, "small")["seed"] == swept(name, "paper")["seed"] == SEEDS
 
@@ -69,6 +69,38 @@ def test_the_command_line_wins(name, budget):
     values = swept(name, budget, "dataset=digits", "seed=range(5,9)", "method=wp")
     assert (values["dataset"], values["method"]) == (["digits"], ["wp"])
     assert values["seed"] == ["5", "6", "7", "8"]
+
+
+ABLATIONS = {
+    "head": {"method.name": "head"},
+    "wf": {"method.name": "wf", "method.phi": 0.02, "method.select": "score"},
+    "wp": {"method.name": "wp", "method.select": "score"},
+    "wf_no_weights": {"method.name": "wf", "method.phi": 0.0},
+    "wf_random_weights": {"method.name": "wf", "method.phi": 0.02, "method.select": "random"},
+    "wf_worst_weights": {"method.name": "wf", "method.phi": 0.02, "method.select": "worst"},
+    "wf_no_decorrelation": {"method.name": "wf", "method.phi": 0.02, "method.decorrelation": 0.0},
+}
+
+
+def test_evidence_is_of_twenty_draws_that_no_other_setting_has_seen():
+    values = swept("evidence", "small")
+    assert values["seed"] == [str(seed) for seed in range(1, 21)]
+    assert set(values["ablation"]) == set(ABLATIONS)
+    config = values_of(composed_in_parts(["experiment=evidence", "seed=7"]))
+    assert (config["dataset"]["seed"], config["dataset"]["correlation"]) == (1007, 1.0)
+    assert config["dataset"]["default_forget"] == "Male"
+    assert not config["dataset"]["keep_draws"]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_its_method_but_for_one_part(name):
+    whole = values_of(composed_in_parts([f"method={ABLATIONS[name]['method.name']}"]))["method"]
+    config = values_of(composed_in_parts([f"ablation={name}"]))
+    changed = {f"method.{key}" for key, value in config["method"].items() if value != whole[key]}
+    assert len(changed) <= 1
+    assert changed <= set(ABLATIONS[name])
+    for key, value in ABLATIONS[name].items():
+        assert value_at(config, key) == value
 
 
 def test_the_small_form_needs_no_files_and_the_papers_form_takes_the_papers_data():

@@ -11,6 +11,7 @@ from mlu.data.labels import PAPER
 from mlu.data.sets.faces import dataset as module
 from mlu.data.sets.faces.drawing import render
 from mlu.system.errors import UserError
+from mlu.system.store import Store
 
 
 def test_load_gives_uint8_images_and_the_chosen_labels(faces):
@@ -77,6 +78,28 @@ def test_what_was_drawn_is_found_again(faces, monkeypatch):
     monkeypatch.setattr(module, "render", lambda looks, size: pytest.fail("drawn again"))
     again = dataclasses.replace(faces, labels=PAPER[:3]).load()
     np.testing.assert_array_equal(first.images, again.images)
+
+
+def test_only_draws_of_other_seeds_are_removed_and_only_if_asked(faces):
+    drawn = [faces, dataclasses.replace(faces, seed=1), dataclasses.replace(faces, noise=0.1)]
+    for one in drawn:
+        one.load()
+    places = [folder_of(one) for one in drawn]
+    assert all(place.is_dir() for place in places)
+    foreign = places[0].parent / "my photographs"
+    foreign.mkdir()
+
+    alone = dataclasses.replace(faces, seed=2, keep_draws=False)
+    data = alone.load()
+    assert [place.is_dir() for place in places] == [False, False, True]
+    assert foreign.is_dir()
+    assert folder_of(alone).is_dir()
+    # It decides nothing else.
+    assert data.fingerprint == dataclasses.replace(alone, keep_draws=True).load().fingerprint
+
+
+def folder_of(faces):
+    return Store(faces.root).folder("faces", module.content_key(faces))
 
 
 @pytest.mark.parametrize(
