@@ -39,8 +39,7 @@ from mlu.attacks.parts.panel import (
 )
 from mlu.attacks.parts.readers import Making, learnt_scores, panel_of, side_by_side
 from mlu.data.split import Split, people_drawn
-from mlu.metrics.findings import Evidence, Finding, Trial
-from mlu.metrics.strongest import NETWORK_READERS
+from mlu.metrics.findings import NETWORK_READERS, Evidence, Finding, Trial
 from mlu.metrics.trials import excesses, reading_findings, trial_findings
 from mlu.models.outputs import Outputs, joined_outputs, outputs_of, respond_by_stage
 

@@ -14,6 +14,13 @@ NO_REFERENCE = "there is no Retrain (reference=none)"
 CONSTANT = "constant"
 """End of the path of the 1 that stands where an attacker said the same of every image."""
 
+READERS = ("", "weak", "mlp", "svm", "knn", "trees")
+"""Readers of numbers: what their figures' paths end in, below the view; the logistic regression's
+stand under the view itself."""
+
+NETWORK_READERS = ("conv", "tuned")
+"""Readers that are networks."""
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -10,13 +10,6 @@ from mlu.metrics.findings import Finding, Trial
 from mlu.metrics.intervals import CONFIDENCE
 from mlu.metrics.trials import drawn_excess
 
-READERS = ("", "weak", "mlp", "svm", "knn", "trees")
-"""Readers of numbers: what their figures' paths end in, below the view; the logistic regression's
-stand under the view itself."""
-
-NETWORK_READERS = ("conv", "tuned")
-"""Readers that are networks."""
-
 Name = TypeVar("Name")
 
 

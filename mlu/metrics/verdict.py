@@ -35,11 +35,16 @@ class Excess:
         ends: Of a 95 % interval over test people alone; None where there is none. It counts where
             replicates have no spread to go by: there is one, or they agree exactly.
         of: Its label and its reader, in words.
+        shared: What the replicates have in common, in words; empty where all is drawn anew.
+        independent: Whether each has people and models of its own. Else their spread says too
+            little, and the wider of both intervals counts.
     """
 
     values: tuple[float, ...]
     ends: tuple[float, float] | None = None
     of: str = ""
+    shared: str = ""
+    independent: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Verdict:
         alone: Whether it speaks of these very models, over test people, and of no other seed.
         unread: Labels of which nothing is known: while there are such, nothing is shown.
         of: Label and reader of the mean, in words.
+        shared: What the replicates have in common, in words; empty where all is drawn anew.
     """
 
     word: Word
@@ -73,6 +79,7 @@ class Verdict:
     alone: bool
     unread: tuple[str, ...] = ()
     of: str = ""
+    shared: str = ""
 
 
 def with_unread(verdict: Verdict, labels: Sequence[str]) -> Verdict:
@@ -125,32 +132,51 @@ def verdict_on_one(excess: Excess, bound: float, comparisons: int = 1) -> Verdic
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(f"excesses must be finite numbers, got {excess.values}")
 
-    mean, known = float(values.mean()), excess.ends
-    spread = student_interval(values)
-    if spread is not None:
-        corrected = student_interval(values, _ERROR / comparisons)
-        assert corrected is not None
-        low, high = corrected[0], spread[1]
-    elif known is not None:
-        low, high = widened(mean, known[0], comparisons), known[1]
-    else:
-        return Verdict(
-            "not shown", mean, None, None, len(values), None, bound, alone=True, of=excess.of
-        )
-
+    mean, (low, high) = float(values.mean()), limits_of(excess, comparisons)
     word: Word = "not shown"
-    if low > bound:
+    if low is not None and low > bound:
         word = "exceeded"
-    elif high <= bound:
+    elif high is not None and high <= bound:
         word = "shown"
 
+    alone = not excess.independent or student_interval(values) is None
     needed = None
-    if word == "not shown" and spread is not None:
+    if word == "not shown" and not alone:
         needed = replicates_needed(bound - mean, float(values.std(ddof=1)))
 
     return Verdict(
-        word, mean, low, high, len(values), needed, bound, alone=spread is None, of=excess.of
+        word,
+        mean,
+        low,
+        high,
+        len(values),
+        needed,
+        bound,
+        alone,
+        of=excess.of,
+        shared=excess.shared,
     )
+
+
+def limits_of(excess: Excess, comparisons: int) -> tuple[float | None, float | None]:
+    """Ends of the interval of one reader in one label, the lower one of several comparisons.
+
+    Student's over replicates; over test people where replicates have no spread; the wider of both
+    where they are not independent. None where there is none.
+    """
+    mean = float(np.mean(excess.values))
+    spread = student_interval(excess.values)
+    corrected = student_interval(excess.values, _ERROR / comparisons)
+    lows = [] if corrected is None else [corrected[0]]
+    highs = [] if spread is None else [spread[1]]
+
+    if excess.ends is not None and (spread is None or not excess.independent):
+        lows.append(widened(mean, excess.ends[0], comparisons))
+        highs.append(excess.ends[1])
+    elif not excess.independent:
+        return None, None
+
+    return min(lows, default=None), max(highs, default=None)
 
 
 def most_needed(judged: Sequence[Verdict], word: Word) -> int | None:
@@ -244,6 +270,7 @@ def found_text(verdict: Verdict) -> str:
         text = f"{text} ({verdict.of})"
     if verdict.replicates > 1:
         text = f"{text} on average over {verdict.replicates} replicates"
+        text = f"{text} ({verdict.shared})" if verdict.shared else text
     if verdict.low is None or verdict.high is None:
         return f"{text}, without an interval"
     return f"{text}, 95 % interval [{100 * verdict.low:+.1f}, {100 * verdict.high:+.1f}]"

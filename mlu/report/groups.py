@@ -12,7 +12,7 @@ from typing import Any
 from mlu.runs.layout import PLACES, UNDECISIVE
 from mlu.runs.read import Collection, Gap, Run
 from mlu.runs.rows import DECLARED
-from mlu.runs.seeds import KEYS, Seeds, spread_of
+from mlu.runs.seeds import IMAGES, KEYS, Seeds, seeds_text, spread_of
 
 _NOT_OF_A_GROUP = (*UNDECISIVE, "seed", *KEYS, "preset")
 """Keys in which the runs of a group may differ; what a preset means stands under other keys."""
@@ -129,7 +129,7 @@ class Setting:
         if training.get("epochs"):
             facts.append(f"{training['epochs']} epochs")
 
-        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        seeds = seeds_text(self.seeds)
         facts.append(f"{seeds} ({self.spread})" if self.spread else seeds)
         facts.append(f"on {', '.join(sorted({run.device for run in self.runs}))}")
         if not config:
@@ -157,8 +157,9 @@ class Setting:
 def settings_in(collection: Collection) -> list[Setting]:
     """All settings of a collection; jobs that left nothing stand in the groups they belong to."""
     together: dict[str, list[Run]] = defaultdict(list)
-    for run in collection.runs:
-        together[key(shared_identity(identity_of(run)))].append(run)
+    for runs in of_one_kind(collection.runs):
+        for run in runs:
+            together[key(shared_identity(identity_of(run, of_images=has_twins(runs))))].append(run)
 
     places = {
         composed_key(run.composed, of_group=False): name
@@ -171,6 +172,22 @@ def settings_in(collection: Collection) -> list[Setting]:
             lost[place].append(gap)
 
     return distinguished([setting_of(runs, lost[place]) for place, runs in together.items()])
+
+
+def of_one_kind(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs of the same configuration but for methods, attacks and seeds."""
+    found: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        found[key(shared_identity(identity_of(run, of_images=False)))].append(run)
+    return list(found.values())
+
+
+def has_twins(runs: Iterable[Run]) -> bool:
+    """Whether one seed stands for different images, as where others were drawn once than today."""
+    contents: dict[int, set[str | None]] = defaultdict(set)
+    for run in runs:
+        contents[run.seeds.images].add(run.results.run.data)
+    return any(len(found) > 1 for found in contents.values())
 
 
 def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
@@ -192,7 +209,10 @@ def setting_of(runs: Sequence[Run], gaps: Sequence[Gap]) -> Setting:
 
     found = sorted([*varied(groups), *without_runs(lost[None], runs)], key=order)
 
-    return Setting(shared_identity(identity_of(runs[0])), tuple(found), tuple(runs))
+    one_set = len({run.results.run.data for run in runs}) == 1
+    identity = identity_of(runs[0], of_images=one_set)
+
+    return Setting(shared_identity(identity), tuple(found), tuple(runs))
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
@@ -202,7 +222,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
     """
     groups: list[Group] = []
     for run in sorted(runs, key=lambda run: (run.seeds, run.date)):
-        identity = identity_of(run)
+        identity = identity_of(run, of_images=False)
         for number, group in enumerate(groups):
             if agree(identity, group.identity):
                 together = {**group.identity, **identity}
@@ -248,8 +268,13 @@ def without_runs(gaps: Iterable[Gap], runs: Sequence[Run]) -> list[Group]:
     return groups
 
 
-def identity_of(run: Run) -> Identity:
-    """Everything that decides a run's numbers but its seeds: dotted keys, values as JSON."""
+def identity_of(run: Run, of_images: bool) -> Identity:
+    """Everything that decides a run's numbers but its seeds: dotted keys, values as JSON.
+
+    Args:
+        run: Whose.
+        of_images: Whether its images count, and not only what they are drawn from.
+    """
     facts = run.results.run
     # Of a run without its configuration this is all that is known.
     sure = {
@@ -257,7 +282,7 @@ def identity_of(run: Run) -> Identity:
         "backbone.name": facts.backbone,
         "method.name": facts.method,
         "forget_label.names": sorted(facts.forget_label),
-        "data": facts.data,
+        "data": facts.data if of_images else None,
     }
     config = {name: value for name, value in run.config.items() if name not in ("epsilon", "phi")}
 
@@ -285,7 +310,9 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
 
 def decides(path: Sequence[str]) -> bool:
     """Whether a key of a configuration, but a seed, may decide a number."""
-    if path[0] in _NOT_OF_A_GROUP or (path[0] == "dataset" and path[-1] in PLACES):
+    if path[0] in _NOT_OF_A_GROUP or ".".join(path) == IMAGES:
+        return False
+    if path[0] == "dataset" and path[-1] in PLACES:
         return False
     declares = path[0] == "attack" and len(path) > 2 and path[2] in DECLARED
     return not declares and tuple(path) != ("trainer", "workers")
@@ -326,18 +353,45 @@ def reads_as_number(text: str) -> bool:
 
 
 def varied(groups: Sequence[Group]) -> list[Group]:
-    """Each group with what tells it from the others of its method."""
+    """Each group with what tells it from the others of its method.
+
+    Where all others are one and the same group but for a key each, as when its parts are taken out
+    one by one, that group has the method's bare name, and they have one key.
+    """
     named: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         named[group.method].append(group)
 
-    return [
-        replace(
-            group,
-            variant=difference(group.identity, [other.identity for other in named[group.method]]),
-        )
-        for group in groups
+    found = []
+    for group in groups:
+        others = [other.identity for other in named[group.method]]
+        base = centre_of(others)
+        if group.identity is base:
+            variant = ""
+        else:
+            variant = difference(group.identity, others if base is None else [group.identity, base])
+        found.append(replace(group, variant=variant))
+
+    return found
+
+
+def centre_of(identities: Sequence[Identity]) -> Identity | None:
+    """The one from which each of at least two others differs in one key alone; None without it."""
+    if len(identities) < 3:
+        return None
+
+    centres = [
+        one
+        for one in identities
+        if all(len(keys_apart(one, other)) == 1 for other in identities if other is not one)
     ]
+
+    return centres[0] if len(centres) == 1 else None
+
+
+def keys_apart(one: Identity, other: Identity) -> set[str]:
+    """Keys that both have, with values of their own."""
+    return {name for name in one.keys() & other.keys() if one[name] != other[name]}
 
 
 def distinguished(settings: Sequence[Setting]) -> list[Setting]:

@@ -44,8 +44,8 @@ LEFT = (
 UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget", "policy")
 """Keys of a configuration that decide no figure: what a budget means stands under `training`, and
 a policy says what figures are held against."""
-PLACES = ("root", "prepared", "attributes", "download")
-"""Keys of a data set that say where its files are, and no more."""
+PLACES = ("root", "prepared", "attributes", "download", "keep_draws")
+"""Keys of a data set that say where its files are and how long they stay, and no more."""
 
 _GROUPS = (
     *("dataset", "backbone", "method", "forget_label", "training", "trainer", "attack"),

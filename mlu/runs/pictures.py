@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from mlu.metrics.findings import Recovery, Trial
-from mlu.metrics.strongest import NETWORK_READERS, READERS
+from mlu.metrics.findings import NETWORK_READERS, READERS, Recovery, Trial
 from mlu.metrics.trials import observed
 from mlu.runs.layout import Histograms
 from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, step_axis, tidy

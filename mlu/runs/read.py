@@ -53,7 +53,7 @@ class Run:
 
     @cached_property
     def seeds(self) -> Seeds:
-        return Seeds.of(vars(self.results.run))
+        return Seeds.of({**vars(self.results.run), "dataset": self.config.get("dataset")})
 
     @property
     def method(self) -> str:

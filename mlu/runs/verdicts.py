@@ -1,27 +1,48 @@
 """The verdict on runs that differ in their seed, by what attackers read above Retrain."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mlu.metrics.findings import part_of_path
+from mlu.metrics.findings import NETWORK_READERS, READERS, part_of_path
 from mlu.metrics.verdict import MAX_EXCESS, Excess, Verdict, verdict_on, with_unread
 from mlu.runs.read import Run
 from mlu.runs.results import Figure, finite_number
-from mlu.runs.seeds import Draw
+from mlu.runs.seeds import Draw, are_replicates, spread_of
 
 HEADLINE = "unlearned/attack/aia/strongest/excess"
 
 COMPARISONS = {"strongest": "strongest reader", "same_reader": "one reader against itself"}
-"""Comparisons by a part of their path, and what they are called.
+"""Comparisons of one run by a part of their path, and what they are called.
 
 Of each forgotten label: the strongest reader against Retrain's strongest, and the largest excess
 of a reader over itself, both from outputs and features."""
 
+PLACES = ("outputs", "features")
+"""What a model gives away, each read by the strongest reader of there."""
+VIEWS = ("outputs", "retained_outputs", "features")
+"""What is looked at there."""
+
+READER_WORDS = {
+    "": "logistic regression",
+    "weak": "penalised regression",
+    "mlp": "perceptron",
+    "svm": "support vectors",
+    "knn": "neighbours",
+    "trees": "boosted trees",
+    "conv": "convolutions",
+    "tuned": "the tuned network",
+}
+"""Readers by the end of their path, in words."""
+
 
 def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
-    """The verdict on a method, by all COMPARISONS of each forgotten label.
+    """The verdict on a method, by the strongest reader and by each reader, of each forgotten label.
+
+    One run knows the largest excess of a reader over itself, with limits that hold for all readers.
+    Over replicates each reader has a mean of its own: the mean of what is the largest each time
+    would be above nothing even between two Retrains.
 
     Where the runs allow different excesses, by the smallest. Of a label that could not be read
     nothing is shown.
@@ -34,11 +55,11 @@ def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
         None where there are no figures to go by.
     """
     runs = tuple(runs)
-    excesses, unread = [], []
+    excesses: list[Excess] = []
+    unread = []
     for label in runs[0].results.run.forget_label if runs else ():
-        found = [*excesses_of(runs, label)]
-        excesses += found
-        if len(found) < len(COMPARISONS):
+        excesses += excesses_of(runs, label)
+        if len(whole_excesses(runs, label)) < len(COMPARISONS):
             unread.append(label)
 
     if not excesses:
@@ -55,15 +76,87 @@ def verdict_of_figure(excess: Figure | None, bound: float) -> Verdict | None:
     return verdict_on([Excess((excess.value,), ends_of([excess]))], bound)
 
 
-def excesses_of(runs: Sequence[Run], label: str) -> Iterator[Excess]:
-    """The excess in each of COMPARISONS over the runs that know it."""
-    for comparison, called in COMPARISONS.items():
-        start = f"unlearned/attack/aia/label/{part_of_path(label)}"
-        found = by_seed(runs, f"{start}/{comparison}/excess")
-        figures = [figure for _, figure in found.values() if figure.value is not None]
-        values = tuple(figure.value for figure in figures if figure.value is not None)
-        if values:
-            yield Excess(values, ends_of(figures), f"{label}, {called}")
+def excesses_of(runs: Sequence[Run], label: str) -> list[Excess]:
+    """All excesses by which one label is judged: over replicates those of each reader."""
+    start, whole = start_of(label), whole_excesses(runs, label)
+    apart = [
+        excess_at(runs, f"{start}/strongest/{place}", f"{label}, strongest reader of {place}")
+        for place in PLACES
+    ]
+    apart += [
+        excess_at(runs, f"{start}/{path}", f"{label}, {reader_words(path)} against itself")
+        for path in readings_of(runs, start)
+    ]
+    replicated = [one for one in apart if one is not None and len(one.values) > 1]
+    independent = all(one.independent for one in whole)
+    chosen = replicated if replicated and independent else whole
+
+    # Where the forgotten output is muted, all outputs say what the retained ones say.
+    distinct = {one.values: one for one in reversed(chosen)}
+
+    return list(reversed(distinct.values()))
+
+
+def whole_excesses(runs: Sequence[Run], label: str) -> list[Excess]:
+    """The excess of one label in each of COMPARISONS that the runs have made."""
+    found = [
+        excess_at(runs, f"{start_of(label)}/{comparison}", f"{label}, {called}")
+        for comparison, called in COMPARISONS.items()
+    ]
+    return [one for one in found if one is not None]
+
+
+def start_of(label: str) -> str:
+    """The beginning of the paths of all that is read of one label."""
+    return f"unlearned/attack/aia/label/{part_of_path(label)}"
+
+
+def readings_of(runs: Sequence[Run], start: str) -> list[str]:
+    """Paths, below the label's, of all readings of VIEWS that some run has made.
+
+    Those that are chance by construction are none.
+    """
+    readers = (*READERS, *NETWORK_READERS)
+    paths = [f"{view}/{reader}".rstrip("/") for view in VIEWS for reader in readers]
+
+    def is_made(path: str) -> bool:
+        figure = f"{start}/{path}/excess"
+        return any(figure in run.figures and not run.is_silent(figure) for run in runs)
+
+    return [path for path in paths if is_made(path)]
+
+
+def reader_words(path: str) -> str:
+    """A reading in words.
+
+    >>> reader_words("features/svm"), reader_words("outputs")
+    ('support vectors of features', 'logistic regression of outputs')
+    """
+    view, _, reader = path.partition("/")
+    return f"{READER_WORDS.get(reader, reader)} of {view.replace('_', ' ')}"
+
+
+def excess_at(runs: Sequence[Run], path: str, of: str) -> Excess | None:
+    """The excess below a path over the runs that know it; None where none does.
+
+    Args:
+        runs: Of one method.
+        path: Without the last part, `excess`.
+        of: Label and reader, in words.
+    """
+    known = [
+        (run.seeds, figure)
+        for run, figure in by_seed(runs, f"{path}/excess").values()
+        if figure.value is not None
+    ]
+    if not known:
+        return None
+
+    seeds, figures = [seed for seed, _ in known], [figure for _, figure in known]
+    values = tuple(figure.value for figure in figures if figure.value is not None)
+    independent = len(values) == 1 or are_replicates(seeds)
+
+    return Excess(values, ends_of(figures), of, spread_of(seeds), independent)
 
 
 def ends_of(figures: Sequence[Figure]) -> tuple[float, float] | None:

@@ -3,7 +3,6 @@
 Ctrl-C ends a command with 130, SIGTERM (of SLURM, docker stop, kill) with 143, as shells have it.
 """
 
-import _thread
 import logging
 import multiprocessing
 import os
@@ -82,7 +81,9 @@ class Listener:
             return
 
         self.heard = False
-        again = threading.Timer(AGAIN, _thread.interrupt_main, [found.number])
+        # To the thread itself, so that it does not sleep on.
+        main = threading.main_thread().ident
+        again = threading.Timer(AGAIN, signal.pthread_kill, [main, found.number])
         again.daemon = True
         again.start()
 

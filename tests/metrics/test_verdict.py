@@ -110,6 +110,26 @@ def test_replicates_that_agree_have_no_spread_and_speak_of_themselves():
     assert student_interval([0.01]) is None
 
 
+def test_replicates_that_share_people_or_models_have_the_wider_of_both_intervals():
+    values = (0.0, 0.001, 0.002)
+    spread, own = student_interval(values), (-0.03, 0.018)
+    assert own[0] < spread[0] < spread[1] < own[1]
+    apart, together = (
+        verdict_on([Excess(values, own, shared="same people", independent=independent)])
+        for independent in (True, False)
+    )
+    assert (apart.low, apart.high, apart.alone) == (*spread, False)
+    assert (together.low, together.high, together.alone) == (*own, True)
+    assert "over 3 replicates (same people), 95 %" in verdict_sentence(together)
+    assert "of these models, over test people" in verdict_sentence(together)
+    # The spread counts as well, where it is the wider one.
+    wide = verdict_on([Excess((0.0, 0.03, -0.03), (-0.001, 0.001), independent=False)])
+    assert (wide.low, wide.high) == student_interval([0.0, 0.03, -0.03])
+    assert (wide.word, wide.needed) == ("not shown", None)
+    unknown = verdict_on([Excess(values, None, independent=False)])
+    assert (unknown.word, unknown.low, unknown.high) == ("not shown", None, None)
+
+
 @law
 @given(st.floats(1e-3, 0.3), st.floats(1e-3, 0.3))
 def test_so_many_replicates_are_enough_and_one_less_is_not(distance, deviation):

@@ -388,7 +388,7 @@ def test_every_attack_at_once_leaves_figures_and_pictures(experiment, tmp_path, 
         "attack=all",
         "attack.lira.shadows=6",
         "attack.lira.jobs=1",
-        "training.epochs=2",
+        "training.epochs=4",
         "attack.relearn.cap=6",
         "attack.relearn.samples=[4,16]",
     ]

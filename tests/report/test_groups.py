@@ -39,7 +39,7 @@ def test_runs_that_differ_in_a_part_of_the_seed_are_one_group_that_says_so(tmp_p
     for number in (5, 6):
         leave(tmp_path / str(number), seed=number, method="head")
     (setting,) = settings(tmp_path)
-    assert f"(wf: {words})" in setting.budget
+    assert f"(head: same images, divided anew; wf: {words})" in setting.budget
 
 
 def test_failed_jobs_of_a_part_of_the_seed_stand_where_they_belong(tmp_path):
@@ -72,6 +72,25 @@ def test_variants_are_told_apart_by_what_differs_and_in_the_order_of_their_value
     assert titles(setting) == ["head", "wf phi=0.02", "wf phi=0.1", "wf phi=0.3", "wp"]
 
 
+def test_what_parts_are_taken_out_of_has_the_bare_name(tmp_path):
+    for number, changes in enumerate(({}, {"select": "random"}, {"decorrelation": 0})):
+        whole = {"select": "score", "decorrelation": 0.1}
+        leave(
+            tmp_path / str(number),
+            config={"method": config_of(phi=0.1)["method"] | whole | changes},
+        )
+    assert titles(settings(tmp_path)[0]) == ["wf", "wf decorrelation=0", "wf select=random"]
+    # One that differs twice: no run stands in the middle of all.
+    other = config_of(phi=0.2)["method"] | whole | {"select": "random"}
+    leave(tmp_path / "3", config={"method": other})
+    assert titles(settings(tmp_path)[0]) == [
+        "wf decorrelation=0 phi=0.1 select=score",
+        "wf decorrelation=0.1 phi=0.1 select=random",
+        "wf decorrelation=0.1 phi=0.1 select=score",
+        "wf decorrelation=0.1 phi=0.2 select=random",
+    ]
+
+
 def test_an_attack_that_only_one_run_made_divides_nothing_but_another_attacker_does(tmp_path):
     leave(tmp_path / "0", seed=1, attacks=("aia",))
     leave(tmp_path / "1", seed=1, attacks=("aia", "mia"))
@@ -95,6 +114,40 @@ def test_data_network_training_and_labels_make_a_setting(tmp_path):
         "faces, tiny, forget Male, correlation=0.5": ["wf"],
         "faces, tiny, forget Bald": ["wf"],
     }
+
+
+def leave_draw(folder, seed, images, data, **more):
+    """A run on faces that were drawn by a seed of their own."""
+    changes = {"dataset": {**config_of()["dataset"], "seed": images, "keep_draws": False}}
+    leave(folder, seed=seed, config=changes, run={"data": data}, **more)
+
+
+def test_other_drawn_images_are_another_replicate(tmp_path):
+    for seed in (1, 2, 3):
+        for method in ("wf", "head"):
+            leave_draw(tmp_path / f"{method}{seed}", seed, 1000 + seed, f"d{seed}", method=method)
+    (setting,) = settings(tmp_path)
+    assert [(group.title, len(group.runs)) for group in setting.groups] == [("head", 3), ("wf", 3)]
+    assert "seeds 1 to 3, dataset.seed 1001 to 1003" in setting.budget
+    assert setting.spread == ""
+
+
+def test_images_that_one_seed_draws_otherwise_today_are_not_the_same_setting(tmp_path):
+    leave_draw(tmp_path / "0", 1, 1001, "once")
+    leave_draw(tmp_path / "1", 1, 1001, "today")
+    leave_draw(tmp_path / "2", 2, 1002, "another")
+    found = settings(tmp_path)
+    assert sorted(setting.distinction for setting in found) == [
+        "data=another",
+        "data=once",
+        "data=today",
+    ]
+
+
+def test_images_that_nobody_draws_are_told_apart_by_what_they_are(tmp_path):
+    for number, data in enumerate(("mine", "yours")):
+        leave(tmp_path / str(number), seed=number, dataset="csv", run={"data": data})
+    assert [setting.distinction for setting in settings(tmp_path)] == ["data=mine", "data=yours"]
 
 
 def test_failed_jobs_stand_where_they_belong(tmp_path):

@@ -226,8 +226,8 @@ def test_lost_jobs_are_listed_with_the_command_that_repeats_them(page):
 def test_the_two_sides_and_the_errata_are_named(page):
     text = " ".join(" ".join(page.text).split())
     assert (
-        "Ours faces, tiny, forget Male; 2,000 images, 64 pixels, 8 epochs, seeds 1, 2, on a CPU"
-        in text
+        "Ours faces, tiny, forget Male; 2,000 images, 64 pixels, 8 epochs, "
+        "seeds 1, 2 (same images, divided anew), on a CPU" in text
     )
     assert "Paper CelebA, ResNet-18, forget Gender" in text
     assert "311 s and 329 s" in text

@@ -1,7 +1,7 @@
 import pytest
 
 from mlu.report.tables import general
-from tests.support.made_runs import fail, leave, metrics_of, reading
+from tests.support.made_runs import config_of, fail, leave, metrics_of, reading
 from tests.support.report_tables import best, leave_three_methods, rows, settings
 
 
@@ -52,6 +52,14 @@ def test_a_spread_over_a_part_of_the_seed_is_said_below_the_table(tmp_path):
     words = "Seeds: spread over method_seed alone: same people, same original."
     assert words in general(setting).notes
     leave(tmp_path / "1", seed=5)
+    (setting,) = settings(tmp_path)
+    assert "Seeds: same images, divided anew." in general(setting).notes
+    for number in (1, 2):
+        leave(
+            tmp_path / str(number),
+            seed=number,
+            config={"dataset": {**config_of()["dataset"], "seed": number}},
+        )
     (setting,) = settings(tmp_path)
     assert not [note for note in general(setting).notes if note.startswith("Seeds")]
 

@@ -1,11 +1,17 @@
+import numpy as np
 import pytest
 from scipy import stats
 
+from mlu.attacks.parts.panel import RELEASED, panel_looks, panel_place
+from mlu.metrics.findings import NETWORK_READERS, READERS
 from mlu.metrics.verdict import MAX_EXCESS, verdict_sentence
 from mlu.runs.results import Figure
 from mlu.runs.verdicts import (
     COMPARISONS,
     HEADLINE,
+    PLACES,
+    READER_WORDS,
+    VIEWS,
     by_seed,
     ends_of,
     max_excess_of,
@@ -15,10 +21,13 @@ from mlu.runs.verdicts import (
 from tests.support.made_runs import config_of, made_run, metrics_of, results_of
 
 
-def run_of(seed=1, excess=-0.01, half=0.02, metrics=None, policy=None, date="2026-01-02"):
+def run_of(
+    seed=1, excess=-0.01, half=0.02, metrics=None, policy=None, date="2026-01-02", images=0, **apart
+):
     found = metrics_of(excess=excess, half=half) | (metrics or {})
-    config = config_of(seed=seed) | ({} if policy is None else {"policy": policy})
-    facts = results_of(found, seed=seed)["run"] | {"date": date}
+    config = config_of(seed=seed) | ({} if policy is None else {"policy": policy}) | apart
+    config["dataset"] = {**config["dataset"], "seed": images}
+    facts = results_of(found, seed=seed)["run"] | {"date": date} | apart
     return made_run(found, config, run=facts)
 
 
@@ -43,6 +52,28 @@ def test_several_seeds_are_judged_by_their_spread():
     assert found.needed > 3
 
 
+def test_it_is_said_what_replicates_share():
+    values = (0.0, 0.01, 0.015)
+    same, own = (
+        verdict_of_runs(
+            [run_of(seed, value, images=seed * drawn) for seed, value in enumerate(values)]
+        )
+        for drawn in (0, 1)
+    )
+    assert (same.shared, own.shared) == ("same images, divided anew", "")
+    assert (same.low, same.high, same.alone) == (own.low, own.high, False)
+
+
+def test_draws_of_a_method_alone_are_no_replicates():
+    runs = [run_of(1, value, method_seed=seed) for seed, value in enumerate((0.0, 0.001, 0.002))]
+    found = verdict_of_runs(runs)
+    assert found.alone
+    assert found.shared == "spread over method_seed alone: same people, same original"
+    # What test people say of each is wider than what the method draws.
+    assert found.high == pytest.approx(0.021)
+    assert found.word == "not shown"
+
+
 def test_a_seed_that_was_run_again_counts_once_and_by_its_latest_run():
     first, again, other = run_of(1, 0.2), run_of(1, 0.0, date="2026-02-01"), run_of(2, 0.01)
     runs = [again, first, other]
@@ -60,6 +91,66 @@ def test_each_comparison_can_tell_that_a_method_has_not_forgotten(comparison):
     # Who holds network and picture reads what the picture shows: stages stand beside the verdict.
     stages = {key.replace(comparison, "strongest/stages"): value for key, value in more.items()}
     assert verdict_of_runs([run_of(metrics=stages)]).word == "shown"
+
+
+READINGS = ("features", "features/svm", "features/trees", "outputs", "retained_outputs/knn")
+
+
+def read_by(seed, excesses, **more):
+    """One replicate and the excess of each reader over itself; its strongest finds nothing."""
+    start, metrics = "unlearned/attack/aia/label/Male", {}
+    for path, value in excesses.items():
+        metrics |= {f"{start}/{path}/excess": value}
+    return run_of(seed, 0.001 * (seed % 2), metrics=metrics | more, images=seed)
+
+
+def test_over_replicates_readers_count_and_not_what_was_largest_each_time():
+    """Readers that find nothing on average: the mean of the largest lies far above the bound."""
+    random = np.random.default_rng(0)
+    largest = "unlearned/attack/aia/label/Male/same_reader/excess"
+    runs = []
+    for seed in range(1, 41):
+        values = dict(zip(READINGS, 0.03 * random.normal(size=len(READINGS)) - 0.005, strict=True))
+        runs.append(read_by(seed, values, **{largest: max(values.values())}))
+    low, _ = stats.t.interval(0.95, 39, *mean_and_error([run.figures[largest] for run in runs]))
+    assert low > 0.02
+    assert verdict_of_runs(runs).word == "shown"
+    # One of them all that finds something is enough.
+    for seed, run in enumerate(runs, 1):
+        found = dict.fromkeys(READINGS, 0.0) | {"features/trees": 0.05 + 0.001 * (seed % 3)}
+        runs[seed - 1] = read_by(seed, found, **{largest: run.figures[largest]})
+    found = verdict_of_runs(runs)
+    assert found.word == "exceeded"
+    assert found.of == "Male, boosted trees of features against itself"
+    assert found.replicates == 40
+
+
+def mean_and_error(values):
+    return np.mean(values), stats.sem(values)
+
+
+def test_a_reading_that_is_chance_by_construction_is_no_evidence_of_replicates():
+    start = "unlearned/attack/aia/label/Male/outputs"
+    excess = {seed: {"outputs": 0.5 + 0.001 * seed} for seed in range(1, 9)}
+    runs = [read_by(seed, one, **{f"{start}/constant": 1.0}) for seed, one in excess.items()]
+    assert verdict_of_runs(runs).word == "shown"
+    heard = [read_by(seed, one) for seed, one in excess.items()]
+    assert verdict_of_runs(heard).word == "exceeded"
+
+
+def test_each_place_of_the_strongest_can_tell_over_replicates():
+    for place in PLACES:
+        path = f"unlearned/attack/aia/label/Male/strongest/{place}/excess"
+        runs = [read_by(seed, {}, **{path: 0.1 + 0.001 * seed}) for seed in range(1, 6)]
+        found = verdict_of_runs(runs)
+        assert (found.word, found.of) == ("exceeded", f"Male, strongest reader of {place}")
+
+
+def test_what_is_given_away_is_read_in_the_views_of_the_panel():
+    looks = [look for look in panel_looks("full", []) if panel_place(look.path) in RELEASED]
+    assert {look.view for look in looks} == set(VIEWS)
+    assert PLACES == RELEASED
+    assert set(READER_WORDS) == {*READERS, *NETWORK_READERS}
 
 
 def of_two_labels(**excess):

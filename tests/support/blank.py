@@ -1,4 +1,4 @@
-"""Pictures of one pixel, for tests that do not look at them: to draw one takes as long as a model."""
+"""Pictures of one pixel, for tests that look at none: to draw one takes as long as a model."""
 
 from pathlib import Path
 from typing import Any

@@ -38,10 +38,16 @@ PHASES: dict[str, Callable[[str], bool]] = {
 KINDS: dict[str, tuple[str, ...]] = {
     "tracked": ("attack=mia",),
     "read": ("attack=aia", "logger=none"),
-    "alone": ("attack=mia", "logger=none"),
+    "attacked": ("attack=mia", "logger=none"),
+    "alone": ("attack=none", "logger=none"),
 }
-"""Runs that are killed: with W&B, with the attack that takes longest, and with neither."""
-KIND = {"attacks": "read", "tracking": "tracked", "finishing": "tracked"}
+"""Runs that are killed: with W&B, with the attack that takes longest, with one, with neither."""
+KIND = {
+    "attacks": "read",
+    "unlearning": "attacked",
+    "tracking": "tracked",
+    "finishing": "tracked",
+}
 """Kind of run by phase, alone otherwise: what has no part in a phase is left out."""
 OF_EACH, OF_TRAINING = 3, 5
 BETWEEN = {

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mlu.attacks.parts.readers import LINEAR
-from mlu.metrics.findings import part_of_path, split_part
-from mlu.metrics.strongest import NETWORK_READERS, READERS
+from mlu.metrics.findings import NETWORK_READERS, READERS, part_of_path, split_part
 
 OUTPUTS, FEATURES, STAGES, BEYOND = "outputs", "features", "stages", "beyond_retained"
 

@@ -23,7 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 from mlu.attacks.parts.cases import Cases
-from mlu.metrics.strongest import READERS
+from mlu.metrics.findings import READERS
 
 LINEAR, *_ = READERS
 

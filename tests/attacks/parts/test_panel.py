@@ -10,7 +10,7 @@ from mlu.attacks.parts.panel import (
     panel_place,
     stage_view,
 )
-from mlu.metrics.strongest import NETWORK_READERS, READERS
+from mlu.metrics.findings import NETWORK_READERS, READERS
 
 STAGES = ["block1", "svm", "a/b", "last"]
 

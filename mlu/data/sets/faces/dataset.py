@@ -6,10 +6,11 @@ Nothing is downloaded. A person has labels, cues that show them, and traits of t
 `python -m mlu.data.sets.faces.preview --output faces.png` draws a labelled sheet.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Faces(Dataset):
     correlation: float = 1.0
     noise: float = 0.05
     images_per_identity: int = 4
-    keep_draws: bool = field(default=True, compare=False)
+    keep_draws: bool = dataclasses.field(default=True, compare=False)
 
     def load(self) -> LabelledImages:
         """The images, drawn on the first call.
