@@ -162,8 +162,11 @@ def explain(fault: Exception, folders: Sequence[Path] = (CONF,)) -> str:
         return f"{moved.group(1)} has moved: write {present_path(moved.group(1))}"
 
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
-        key = unknown.group(1)
-        return f"there is no key {key!r}{did_you_mean(key, all_keys(folders)) or '.'} {help_line()}"
+        key, known = unknown.group(1), all_keys(folders)
+        if key in known:
+            group = key.partition(".")[0]
+            return f"there is no key {key!r} with this choice of {group}. {help_line()}"
+        return f"there is no key {key!r}{did_you_mean(key, known) or '.'} {help_line()}"
 
     if first.startswith("Ambiguous value"):
         return f"{first}: add -m for a job with each of them, or write [...] for a list"

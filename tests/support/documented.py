@@ -246,7 +246,9 @@ def settings_for(words: Sequence[str]) -> list[str]:
 
 def has_steps(given: Mapping[str, str]) -> bool:
     """Whether the methods of these settings are all of ours and fine-tune for some steps."""
-    methods = given.get("method", "wp").split(",")
+    # Of an ablation the method is what its name begins with.
+    ablated = given.get("ablation", "wp").partition("_")[0]
+    methods = given.get("method", ablated).split(",")
     files = [CONF / "method" / f"{name.removesuffix('_tuned')}.yaml" for name in methods]
     return all(
         file.is_file() and "steps" in yaml.safe_load(file.read_text()).get("tuning", {})

@@ -105,6 +105,7 @@ def carry_out(module: str, words: Sequence[str], folder: Path) -> None:
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     # W&B's process of the tests' own, if they have one, is not the command's.
     os.environ.pop("WANDB_SERVICE", None)
+    unregister_inherited_coverage()
     sys.argv = [module, *words]
     try:
         if module.endswith(".py"):
@@ -122,6 +123,13 @@ def carry_out(module: str, words: Sequence[str], folder: Path) -> None:
     (folder / "heavy").write_text(json.dumps([name for name in HEAVY if name in sys.modules]))
     atexit._run_exitfuncs()
     os._exit(code)
+
+
+def unregister_inherited_coverage() -> None:
+    """Under coverage: the process that was forked measures by itself, and ends nobody else's."""
+    if "coverage" in sys.modules:
+        for inherited in sys.modules["coverage"].Coverage._instances[:-1]:
+            atexit.unregister(inherited._atexit)
 
 
 def serve() -> None:

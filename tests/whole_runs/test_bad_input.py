@@ -56,6 +56,10 @@ CONFIG = {
     ),
     "added key": (["+sede=1"], ["there is no key 'sede', did you mean 'seed'?"]),
     "key added to a method": (["+method.foo=1"], ["there is no key 'method.foo' of method=wp"]),
+    "key that another method has": (
+        ["method=head", "method.tuning.steps=1"],
+        ["there is no key 'method.tuning.steps' with this choice of method."],
+    ),
     "key of another method": (["+method.k=1"], ["there is no key 'method.k' of method=wp"]),
     "key added to the trainer": (
         ["+trainer.max_epochs=1"],
