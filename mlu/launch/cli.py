@@ -40,7 +40,7 @@ from mlu.launch.sweep import (
 from mlu.launch.workplace import Workplace, open_run, put_back, refusal_ends
 from mlu.system.commands import compose_by, program, remember_start
 from mlu.system.errors import FAILED, USAGE_ERROR, Arguments, UserError, plain_fault, stop
-from mlu.system.interruption import interruptible
+from mlu.system.interruption import interruptible, raise_if_heard
 from mlu.system.process import tune_process
 from mlu.system.terminal import last_words, replace_lacking_signs, tolerant_streams
 
@@ -120,6 +120,7 @@ def job(config: DictConfig) -> JobOutcome:
             return JobOutcome(carried_out(values, folder, group))
 
     except Exception as fault:
+        raise_if_heard()
         found = plain_fault(fault)
         if not isinstance(found, UserError):
             traceback.print_exc()
@@ -173,6 +174,7 @@ def main() -> None:
         check_overrides(given.overrides, folders)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     except Exception as fault:
+        raise_if_heard()
         ending = ending_of(fault, folders)
         if ending.code == USAGE_ERROR:
             put_back()

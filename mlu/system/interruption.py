@@ -42,8 +42,9 @@ class Interruption(KeyboardInterrupt):
         return ending_line(self.number, self.during)
 
 
-AGAIN = 0.02
-"""Seconds after which an interruption comes again that was swallowed."""
+AGAIN, LATER = 0.02, 30.0
+"""Seconds after which an interruption comes again: that was seen to be swallowed, and that has led
+to no end."""
 
 
 class Listener:
@@ -51,24 +52,27 @@ class Listener:
 
     Attributes:
         process: Its number.
-        heard: Whether the first signal has come.
+        found: The interruption of the first signal, once that has come.
+        ends: Whether the command is ending, or has done its work.
         passed_on: What Python calls with whatever else was swallowed.
     """
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self.heard = False
+        self.found: Interruption | None = None
+        self.ends = False
         self.passed_on = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:
             end_fork(number)
             return
-        if self.heard:
+        if self.found is not None:
             os._exit(code_of_signal(number))
 
-        self.heard = True
-        raise Interruption(number, under_way())
+        self.found = Interruption(number, under_way())
+        self.come_again(number, LATER)
+        raise self.found
 
     def swallowed(self, unraisable: "sys.UnraisableHookArgs") -> None:
         """In the place of `sys.unraisablehook`: an interruption comes again.
@@ -80,10 +84,19 @@ class Listener:
             self.passed_on(unraisable)
             return
 
-        self.heard = False
-        # To the thread itself, so that it does not sleep on.
-        main = threading.main_thread().ident
-        again = threading.Timer(AGAIN, signal.pthread_kill, [main, found.number])
+        self.come_again(found.number, AGAIN)
+
+    def come_again(self, number: int, seconds: float) -> None:
+        """Repeat a signal after some seconds, as if it were the first, unless the command ends."""
+
+        def repeat() -> None:
+            main = threading.main_thread().ident
+            if not self.ends and main is not None:
+                self.found = None
+                # To the thread itself, so that it does not sleep on.
+                signal.pthread_kill(main, number)
+
+        again = threading.Timer(seconds, repeat)
         again.daemon = True
         again.start()
 
@@ -108,30 +121,51 @@ def interruptible(conclude: Callable[[], object] = lambda: None) -> Iterator[Non
         conclude: What is still to be told before that.
     """
     before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in NAMES}
-    passed_on = sys.unraisablehook
+    listener = Listener()
     if threading.current_thread() is threading.main_thread():
-        listen()
+        listen(listener)
 
     try:
         yield
-    except KeyboardInterrupt as found:
+    except BaseException as fault:
+        # What is raised while something is cleared up takes the place of an interruption.
+        found = fault if isinstance(fault, KeyboardInterrupt) else listener.found
+        if found is None:
+            stop_listening(listener, before)
+            raise
         # Signals stay as they are: the second one counts until the process has ended.
+        listener.ends = True
         end_in_order(found, conclude)
-    except BaseException:
-        restore(before)
-        sys.unraisablehook = passed_on
-        raise
     else:
-        restore(before)
-        sys.unraisablehook = passed_on
+        stop_listening(listener, before)
 
 
-def listen() -> None:
+_LISTENERS: list[Listener] = []
+"""Those of this process, the innermost last."""
+
+
+def listen(listener: Listener) -> None:
     """Hear the signals that end a command, but for those that this process was told to ignore."""
-    listener = Listener()
+    _LISTENERS.append(listener)
     sys.unraisablehook = listener.swallowed
     for number in heard_signals():
         signal.signal(number, listener)
+
+
+def stop_listening(listener: Listener, handlers: dict[signal.Signals, Any]) -> None:
+    """Have signals handled as they were before."""
+    listener.ends = True
+    if listener in _LISTENERS:
+        _LISTENERS.remove(listener)
+
+    sys.unraisablehook = listener.passed_on
+    restore(handlers)
+
+
+def raise_if_heard() -> None:
+    """Raise the interruption that has been heard, where a fault of clearing up has replaced it."""
+    if _LISTENERS and (found := _LISTENERS[-1].found) is not None:
+        raise found
 
 
 def restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from mlu.system.interruption import Interruption, interruptible, unheard
+from mlu.system import interruption
+from mlu.system.interruption import Interruption, interruptible, raise_if_heard, unheard
 from mlu.system.progress import progress_bar
 from tests.support.killing import ended, hear_ctrl_c, started, until
 
@@ -109,6 +110,45 @@ def swallow_another(folder):
         time.sleep(60)
 
 
+def clear_up_wrongly(folder):
+    begin(folder)
+    with interruptible():
+        try:
+            busy(folder)
+        finally:
+            raise ValueError("cleared up wrongly")
+
+
+def end_by_another(folder):
+    """As Lightning does: it takes Ctrl-C for itself and ends the process."""
+    begin(folder)
+    with interruptible():
+        try:
+            busy(folder)
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+
+def overlook(folder):
+    """Some library takes the interruption for a fault that it can do without."""
+    begin(folder)
+    interruption.LATER = 0.5
+    with interruptible():
+        try:
+            busy(folder)
+        except BaseException:
+            (folder / "overlooked").touch()
+        time.sleep(60)
+
+
+def end_slowly(folder):
+    """What takes longer than an interruption waits is no reason to end twice."""
+    begin(folder)
+    interruption.LATER = 0.1
+    with interruptible(lambda: time.sleep(0.5)):
+        busy(folder)
+
+
 def interrupted(work, folder, number):
     """Exit code of some work that gets a signal when it is busy, and what it said."""
     process = started(work, folder)
@@ -129,6 +169,10 @@ def interrupted(work, folder, number):
             f"cannot say what is done: division by zero\nended by NAME; to go on: {COMMAND}\n",
         ),
         (through_another, f"ended by NAME; to go on: {COMMAND}\n"),
+        (clear_up_wrongly, f"ended by NAME; to go on: {COMMAND}\n"),
+        (end_by_another, f"ended by NAME; to go on: {COMMAND}\n"),
+        (overlook, f"ended by NAME; to go on: {COMMAND}\n"),
+        (end_slowly, f"ended by NAME; to go on: {COMMAND}\n"),
     ],
 )
 def test_a_signal_ends_a_command_with_one_line(name, work, says, tmp_path):
@@ -169,6 +213,16 @@ def test_a_second_one_ends_it_at_once(name, tmp_path):
 
 def test_what_a_process_was_told_to_ignore_it_ignores(tmp_path):
     assert interrupted(in_the_background, tmp_path, signal.SIGINT) == (0, "")
+
+
+def test_a_fault_after_no_signal_is_a_fault():
+    with interruptible():
+        raise_if_heard()
+    with pytest.raises(ValueError, match="a fault"), interruptible():
+        raise ValueError("a fault")
+    with pytest.raises(SystemExit, match="3"), interruptible():
+        sys.exit(3)
+    raise_if_heard()
 
 
 def handlers():

@@ -106,6 +106,28 @@ def test_sigterm_is_told_and_the_same_command_goes_on(tmp_path):
     assert "original: going on after epoch" in text
 
 
+def cleared_up_wrongly(outputs, words):
+    """A run of which something else fails while it is ended by Ctrl-C."""
+    from mlu.launch import cli
+
+    def carried_out(*arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise ValueError("cleared up wrongly")
+
+    cli.carried_out = carried_out
+    hear_ctrl_c()
+    killing.launch(outputs, words)
+
+
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=1,2")])
+def test_a_fault_of_clearing_up_takes_no_place_of_ctrl_c(sweep, tmp_path):
+    assert ended(started(cleared_up_wrongly, tmp_path, (*sweep, *TINY))) == 130, said(tmp_path)
+    assert "cleared up wrongly" not in said(tmp_path)
+    assert said(tmp_path).splitlines()[-1].startswith("ended by Ctrl-C")
+
+
 def test_the_run_that_wandb_has_of_it_was_killed(tmp_path):
     words = (*(word for word in LONG if "logger" not in word), f"hydra.run.dir={tmp_path}/run")
     code, text = interrupted(tmp_path, words, partial(exists, "cache/original/*/progress"))
