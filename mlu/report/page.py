@@ -220,9 +220,13 @@ def printed_cell(value: float | None) -> dict[str, Any]:
 
 def page_cell(found: Cell, column: Column, folder: Path) -> dict[str, Any]:
     """One of our numbers as the template takes it."""
+    # Where `seed` tells them apart it is enough: the whole stands in the title.
+    short = len({run.seeds.seed for run in found.runs}) == len(found.runs)
+
     runs = []
     for run in found.runs:
-        runs.append({"href": link(run, folder), "seed": str(run.seeds), "title": run_title(run)})
+        seed = str(run.seeds.seed if short else run.seeds)
+        runs.append({"href": link(run, folder), "seed": seed, "title": run_title(run)})
 
     return {
         "sort": "" if found.value is None else repr(found.value * column.unit.scale),

@@ -2,6 +2,7 @@ import base64
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from mlu.report.__main__ import main
-from tests.support.made_runs import draw, fail, leave, metrics_of, written
+from tests.support.made_runs import config_of, draw, fail, leave, metrics_of, written
 from tests.support.reading_page import Page
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}$x_{"
@@ -266,6 +267,18 @@ def test_the_command_starts_without_torch(tmp_path):
     assert done.stdout.split() == [
         str(tmp_path / "out" / f"report.{end}") for end in ("html", "md", "tex", "csv")
     ]
+
+
+@pytest.mark.parametrize(("seeds", "folded"), [(6, False), (7, True)])
+def test_many_seeds_of_a_number_are_folded(seeds, folded, tmp_path):
+    for seed in range(1, seeds + 1):
+        changes = {"dataset": {**config_of()["dataset"], "seed": 1000 + seed}}
+        leave(tmp_path / "runs" / str(seed), method="wp", seed=seed, config=changes)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert (f"<summary>{seeds} seeds</summary>" in text) == folded
+    # By the number that tells them apart; all of it is in the title.
+    assert re.search(r'title="seed 1 dataset.seed=1001, [^"]*">1</a>', text)
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md", "report.tex", "report.csv"])
