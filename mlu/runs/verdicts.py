@@ -58,8 +58,9 @@ def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
     excesses: list[Excess] = []
     unread = []
     for label in runs[0].results.run.forget_label if runs else ():
-        excesses += excesses_of(runs, label)
-        if len(whole_excesses(runs, label)) < len(COMPARISONS):
+        whole = whole_excesses(runs, label)
+        excesses += excesses_of(runs, label, whole)
+        if len(whole) < len(COMPARISONS):
             unread.append(label)
 
     if not excesses:
@@ -76,9 +77,18 @@ def verdict_of_figure(excess: Figure | None, bound: float) -> Verdict | None:
     return verdict_on([Excess((excess.value,), ends_of([excess]))], bound)
 
 
-def excesses_of(runs: Sequence[Run], label: str) -> list[Excess]:
-    """All excesses by which one label is judged: over replicates those of each reader."""
-    start, whole = start_of(label), whole_excesses(runs, label)
+def excesses_of(runs: Sequence[Run], label: str, whole: Sequence[Excess]) -> list[Excess]:
+    """All excesses by which one label is judged: over replicates those of each reader.
+
+    Args:
+        runs: Of one method.
+        label: Name of the label.
+        whole: Its excess in each of COMPARISONS, by which it is judged where there is no replicate.
+    """
+    if not all(one.independent and len(one.values) > 1 for one in whole):
+        return list(whole)
+
+    start = start_of(label)
     apart = [
         excess_at(runs, f"{start}/strongest/{place}", f"{label}, strongest reader of {place}")
         for place in PLACES
@@ -88,13 +98,13 @@ def excesses_of(runs: Sequence[Run], label: str) -> list[Excess]:
         for path in readings_of(runs, start)
     ]
     replicated = [one for one in apart if one is not None and len(one.values) > 1]
-    independent = all(one.independent for one in whole)
-    chosen = replicated if replicated and independent else whole
 
     # Where the forgotten output is muted, all outputs say what the retained ones say.
-    distinct = {one.values: one for one in reversed(chosen)}
+    distinct: dict[object, Excess] = {}
+    for one in replicated:
+        distinct.setdefault((one.values, one.ends), one)
 
-    return list(reversed(distinct.values()))
+    return list(distinct.values()) or list(whole)
 
 
 def whole_excesses(runs: Sequence[Run], label: str) -> list[Excess]:

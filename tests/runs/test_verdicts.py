@@ -153,6 +153,17 @@ def test_what_is_given_away_is_read_in_the_views_of_the_panel():
     assert set(READER_WORDS) == {*READERS, *NETWORK_READERS}
 
 
+@pytest.mark.parametrize("wide", COMPARISONS)
+def test_comparisons_that_say_the_same_still_have_intervals_of_their_own(wide):
+    start, metrics = "unlearned/attack/aia/label/Male", {}
+    for comparison in COMPARISONS:
+        half = 0.05 if comparison == wide else 0.01
+        path = f"{start}/{comparison}/excess"
+        metrics |= {path: 0.0, f"{path}/low": -half, f"{path}/high": half}
+    found = verdict_of_runs([run_of(metrics=metrics)])
+    assert (found.word, found.high) == ("not shown", 0.05)
+
+
 def of_two_labels(**excess):
     """One run that forgot Male and Young, with the excess in each that was read."""
     metrics = {}
