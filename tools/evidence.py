@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mlu.attacks.parts.panel import STANDARD, Look
 from mlu.metrics.verdict import Excess, Verdict, student_interval, verdict_on
-from mlu.report.groups import Group, Setting, settings_in
+from mlu.report.groups import Setting, settings_in
 from mlu.runs.read import Run, collect
-from mlu.runs.verdicts import PLACES, reader_words
+from mlu.runs.verdicts import HEADLINE, PLACES, VIEWS, by_seed, reader_words
 
 FILE = Path(__file__).parents[1] / "docs" / "results" / "evidence.csv"
 
@@ -23,12 +24,7 @@ WHOLE = "wf"
 """The method of which parts are taken out."""
 RETAINED = "retained accuracy"
 STRONGEST = ("features", "outputs", "stages")
-READINGS = (
-    *("features", "features/weak", "features/mlp", "features/svm", "features/knn"),
-    *("features/trees", "outputs", "outputs/mlp", "outputs/svm", "outputs/knn", "outputs/trees"),
-    *("retained_outputs", "retained_outputs/mlp", "retained_outputs/svm", "retained_outputs/knn"),
-    "retained_outputs/trees",
-)
+READINGS = tuple(Look(view, reader).path for view in VIEWS for reader in STANDARD[view])
 COLUMNS = {
     RETAINED: "test/retained/accuracy",
     **{f"strongest {place}": f"attack/aia/strongest/{place}/excess" for place in STRONGEST},
@@ -47,14 +43,8 @@ def lines_of(setting: Setting) -> Iterator[Line]:
         ("retrain", "retrain", first),
         *((group.title, "unlearned", group) for group in setting.methods),
     ):
-        for run in of_each_draw(group):
+        for run, _ in by_seed(group.runs, HEADLINE).values():
             yield line_of(name, model, run)
-
-
-def of_each_draw(group: Group) -> list[Run]:
-    """The latest run of each draw, in the order of draws."""
-    latest = {run.seeds: run for run in sorted(group.runs, key=lambda run: run.date)}
-    return [latest[seeds] for seeds in sorted(latest)]
 
 
 def line_of(name: str, model: str, run: Run) -> Line:

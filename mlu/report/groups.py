@@ -158,8 +158,9 @@ def settings_in(collection: Collection) -> list[Setting]:
     """All settings of a collection; jobs that left nothing stand in the groups they belong to."""
     together: dict[str, list[Run]] = defaultdict(list)
     for runs in of_one_kind(collection.runs):
+        twins = has_twins(runs)
         for run in runs:
-            together[key(shared_identity(identity_of(run, of_images=has_twins(runs))))].append(run)
+            together[key(shared_identity(identity_of(run, of_images=twins)))].append(run)
 
     places = {
         composed_key(run.composed, of_group=False): name

@@ -101,6 +101,10 @@ class Listener:
         again.start()
 
 
+_LISTENERS: list[Listener] = []
+"""Those of this process, the innermost last."""
+
+
 def end_fork(number: int) -> None:
     """End a process that was forked from one that listens, which tells what there is to tell.
 
@@ -140,10 +144,6 @@ def interruptible(conclude: Callable[[], object] = lambda: None) -> Iterator[Non
         stop_listening(listener, before)
 
 
-_LISTENERS: list[Listener] = []
-"""Those of this process, the innermost last."""
-
-
 def listen(listener: Listener) -> None:
     """Hear the signals that end a command, but for those that this process was told to ignore."""
     _LISTENERS.append(listener)
@@ -157,8 +157,8 @@ def stop_listening(listener: Listener, handlers: dict[signal.Signals, Any]) -> N
     listener.ends = True
     if listener in _LISTENERS:
         _LISTENERS.remove(listener)
+        sys.unraisablehook = listener.passed_on
 
-    sys.unraisablehook = listener.passed_on
     restore(handlers)
 
 
