@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mlu.data.split import Split
+from mlu.methods.parts.decorrelation import Decorrelation
 from mlu.methods.parts.judging import forgetting_score, retained_accuracy, without_tuning
 from mlu.methods.parts.readings import (
     ABOVE,
@@ -125,8 +126,8 @@ class WeightPruning(Method):
         delta: Keeps the ratio of scores finite, in units of the layer's mean score.
         soft: Share of the original's outputs in the retained targets, in [0, 1]; 0 unless
             `selective`.
-        decorrelation: Weight of what a linear map of the features tells of the forgotten target;
-            ours, 0 unless `selective`.
+        decorrelation: Penalty on what the features tell of the forgotten target; ours, off unless
+            `selective`.
         tuning: Fine-tuning after each edit.
     """
 
@@ -147,7 +148,7 @@ class WeightPruning(Method):
     score_batch: int
     delta: float
     soft: float
-    decorrelation: float
+    decorrelation: Decorrelation
     tuning: Tuning
 
     def __post_init__(self) -> None:

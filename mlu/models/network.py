@@ -1,8 +1,10 @@
 """The one shape that every model has here: a body that gives pooled features, and a linear head."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -151,6 +153,39 @@ class Network(nn.Module):
         """Logits, shape (batch, labels)."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+
+@contextmanager
+def watched(net: Network, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Within it, whenever the network runs, the means of the channels at some stages.
+
+    With their gradients, by name, shape (batch, channels), of all ranks' rows while
+    `data_parallel`.
+    """
+    means: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        means[name] = all_gather_batch(channel_means(output, net.stages[name].axis))
+
+    with hooked(net, names, keep):
+        yield means
+
+
+@contextmanager
+def hooked(net: Network, names: Iterable[str], see: Callable[..., None]) -> Iterator[None]:
+    """Within it `see` is called whenever one of some stages has run.
+
+    It is given the stage's name, module, inputs (a tuple) and output.
+    """
+    hooks = []
+    try:
+        for name in names:
+            module = net.body.get_submodule(net.stages[name].module)
+            hooks.append(module.register_forward_hook(partial(see, name)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def stage_ends(stages: Iterable[str]) -> dict[str, Stage]:

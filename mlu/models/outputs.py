@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlu.data.split import Split
-from mlu.models.network import Network, channel_means, channel_spread, maps_of
+from mlu.models.network import Network, channel_means, channel_spread, hooked, maps_of
 from mlu.system.collectives import all_gather, round_robin
 
 _IMAGES_AT_ONCE = 512
@@ -130,23 +129,16 @@ def trace(
         if maps is not None:
             seen[f"{name} {_SPREAD}"] = channel_spread(*maps)
 
-    hooks = [
-        net.body.get_submodule(net.stages[name].module).register_forward_hook(partial(keep, name))
-        for name in watched
-    ]
     rows_of = torch.arange(len(split)).split(_IMAGES_AT_ONCE)
     batches = zip(rows_of, wanted.split(_IMAGES_AT_ONCE), strict=True)
     found: dict[int, dict[str, Tensor]] = {}
-    try:
+    with hooked(net, watched, keep):
         for number, ((rows, now), mine) in enumerate(round_robin(batches)):
             if mine:
                 logits = net(split[rows].images.to(device))
                 kept = {name: values[now.to(device)] for name, values in seen.items()}
                 said = {_LOGITS: logits, **kept}
                 found[number] = {name: values.float().cpu() for name, values in said.items()}
-    finally:
-        for hook in hooks:
-            hook.remove()
 
     batches_of = all_gather(found)
     whole = {name: torch.cat([said[name] for said in batches_of]) for name in batches_of[0]}

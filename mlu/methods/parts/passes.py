@@ -5,6 +5,7 @@ from functools import partial
 import torch
 
 from mlu.data.split import Split, count_batches
+from mlu.methods.parts.decorrelation import Decorrelation, residual_of
 from mlu.methods.parts.losses import edited_loss, loss_of_retained
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Pass, Problem
@@ -21,10 +22,13 @@ def retain_passes(problem: Problem, tuning: Tuning) -> list[Pass]:
     return repeated(tuning, Pass(images=problem.retain, loss=partial(loss_of_retained, problem)))
 
 
-def tune_passes(problem: Problem, tuning: Tuning, soft: float, decorrelation: float) -> list[Pass]:
+def tune_passes(
+    problem: Problem, tuning: Tuning, soft: float, decorrelation: Decorrelation
+) -> list[Pass]:
     """Fine-tuning after an edit; without decorrelation on what may be retained alone."""
-    images = problem.train if decorrelation else problem.retain
-    loss = partial(edited_loss, problem, soft, decorrelation)
+    images = problem.train if decorrelation.is_on else problem.retain
+    residual = residual_of(problem, decorrelation.conditional)
+    loss = partial(edited_loss, problem, soft, decorrelation, residual)
     return repeated(tuning, Pass(images=images, loss=loss))
 
 

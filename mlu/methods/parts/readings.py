@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mlu.methods.parts.decorrelation import OFF, Decorrelation
 from mlu.methods.parts.passes import tune_passes
 from mlu.methods.parts.silence import frozen_rows, silent_head
 from mlu.models.network import Network, Weights
@@ -40,11 +41,11 @@ class Reading:
         return replace(edit, weights=weights, radius={**edit.radius, **frozen_rows(problem)})
 
     def passes(
-        self, problem: Problem, tuning: Tuning, soft: float, decorrelation: float
+        self, problem: Problem, tuning: Tuning, soft: float, decorrelation: Decorrelation
     ) -> list[Pass]:
         """Fine-tuning after the edit, plain where the reading adds nothing to the paper's."""
         if not self.silences:
-            soft = decorrelation = 0
+            soft, decorrelation = 0, OFF
         return tune_passes(problem, tuning, soft, decorrelation)
 
 
