@@ -318,7 +318,10 @@ def test_forgotten_targets_are_read_only_by_what_says_so(method, experiment):
 @pytest.mark.parametrize("method", OURS)
 def test_without_decorrelation_fine_tuning_reads_no_forgotten_target(method, experiment):
     for weight, blind in ((0, True), (1, False)):
-        setup = experiment(*brief(method), f"method.decorrelation={weight}")
+        setup = experiment(
+            *brief(method),
+            *(f"method.decorrelation.{kernel}={weight}" for kernel in ("linear", "gaussian")),
+        )
         context = context_of(setup)
         problem = problem_of(context, original_model(context).net)
         (one,) = {id(one): one for one in setup.method.passes(problem)}.values()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlu.methods.parts.decorrelation import OFF
 from mlu.methods.parts.scoring import calibration
 from mlu.methods.weight_filter import WeightFilter
 from mlu.models.tasks import ForgetRequest
@@ -38,7 +39,7 @@ def weight_filter(**changes) -> WeightFilter:
         "score_batch": 8,
         "delta": 0.1,
         "soft": 0.0,
-        "decorrelation": 0.0,
+        "decorrelation": OFF,
         "tuning": Tuning(steps=0),
     }
     return WeightFilter(**settings | changes)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mlu.methods import weight_pruning as weight_pruning_module
+from mlu.methods.parts.decorrelation import OFF
 from mlu.methods.parts.scoring import calibration
 from mlu.methods.weight_pruning import GRID, WeightPruning, treated
 from mlu.models.tasks import ForgetRequest
@@ -35,7 +36,7 @@ def weight_pruning(**changes) -> WeightPruning:
         "score_batch": 8,
         "delta": 0.1,
         "soft": 0.0,
-        "decorrelation": 0.0,
+        "decorrelation": OFF,
         "tuning": Tuning(steps=0),
     }
     return WeightPruning(**settings | changes)

@@ -230,7 +230,13 @@ def forgotten(experiment):
 
     def from_overrides(*overrides):
         context = context_of(
-            experiment(*SMALL, *overrides, "method.soft=0", "method.decorrelation=0")
+            experiment(
+                *SMALL,
+                *overrides,
+                "method.soft=0",
+                "method.decorrelation.linear=0",
+                "method.decorrelation.gaussian=0",
+            )
         )
         original = original_model(context)
         found = [

@@ -1,6 +1,5 @@
-"""What fine-tuning adds against readers of the forgotten labels: ours, not the paper's."""
+"""A penalty in fine-tuning on what features tell of the forgotten labels: ours, not the paper's."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -133,7 +132,7 @@ class Residual:
 
 
 def residual_of(problem: Problem, conditional: bool) -> Residual:
-    """What is to stay unknown of a problem's forgotten labels.
+    """A problem's forgotten targets less what the retained ones tell of them.
 
     Args:
         problem: Its training targets are read.
@@ -148,7 +147,9 @@ def residual_of(problem: Problem, conditional: bool) -> Residual:
         told = retained_targets(problem.train, retained, base_rates)
         for number, column in enumerate(forgotten):
             known = problem.train.known[:, column]
-            maps[:, number] = slopes(told[known], problem.train.targets[known, column].double())
+            maps[:, number] = coefficients(
+                told[known], problem.train.targets[known, column].double()
+            )
 
     return Residual(forgotten, retained, base_rates, maps)
 
@@ -163,20 +164,19 @@ def retained_targets(
     )
 
 
-def slopes(inputs: Tensor, target: Tensor) -> Tensor:
+def coefficients(inputs: Tensor, target: Tensor) -> Tensor:
     """Least-squares coefficients of the inputs, beside a constant, shape (inputs,).
 
-    Of several equally good ones the shortest, so that inputs which say the same share a coefficient.
+    Of several equally good ones the shortest: inputs which say the same share a coefficient.
     """
     if not len(inputs):
         return inputs.new_zeros(inputs.shape[1])
     centred, rest = inputs - inputs.mean(0), target - target.mean()
-    return torch.linalg.pinv(centred) @ rest
+    maps: Tensor = torch.linalg.pinv(centred) @ rest
+    return maps
 
 
-def stage_means(
-    net: Network, images: Tensor, stages: int
-) -> tuple[list[Tensor], Tensor]:
+def stage_means(net: Network, images: Tensor, stages: int) -> tuple[list[Tensor], Tensor]:
     """The channels' means at the last stages, with a gradient, and the features.
 
     Args:
@@ -231,7 +231,8 @@ def explained_share(products: Tensor, target: Tensor, ridge: float) -> Tensor:
         ridge: > 0.
     """
     weights = torch.linalg.solve(regularised(products, ridge), target)
-    return target @ (products @ weights) / (target @ target).clamp(min=FLAT)
+    explained: Tensor = target @ (products @ weights)
+    return explained / (target @ target).clamp(min=FLAT)
 
 
 def beyond_noise(share: Tensor, products: Tensor, ridge: float) -> Tensor:
@@ -243,7 +244,8 @@ def beyond_noise(share: Tensor, products: Tensor, ridge: float) -> Tensor:
     count = len(products)
     fitted = torch.linalg.solve(regularised(products, ridge), products).trace()
     noise = (fitted / (count - 1)).detach()
-    return ((share - noise) / (1 - noise)).clamp(min=0)
+    corrected: Tensor = (share - noise) / (1 - noise)
+    return corrected.clamp(min=0)
 
 
 def regularised(products: Tensor, ridge: float) -> Tensor:

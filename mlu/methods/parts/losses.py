@@ -8,6 +8,7 @@ from mlu.methods.parts.decorrelation import Decorrelation, Residual, stage_means
 from mlu.models.network import Network
 from mlu.unlearning.contract import Problem
 
+
 def loss_of_retained(problem: Problem, net: Network, batch: Batch) -> Tensor:
     """Mean loss of a network over the retained labels."""
     return retained_loss(net(batch.images), batch, problem)

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from mlu.methods.parts.decorrelation import OFF, residual_of
 from mlu.methods.parts.losses import (
     edited_loss,
     retained_loss,
@@ -24,17 +27,20 @@ def test_plain_tuning_goes_through_what_may_be_retained_with_its_loss():
         torch.testing.assert_close(one.loss(problem.net, batch), expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("decorrelation", [0.0, 0.7])
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+@pytest.mark.parametrize("conditional", [True, False])
 def test_tuning_after_an_edit_is_given_the_forgotten_targets_only_where_it_reads_them(
-    decorrelation,
+    weight, conditional
 ):
     problem = entangled_problem()
+    decorrelation = replace(OFF, gaussian=weight, conditional=conditional)
+    residual = residual_of(problem, conditional)
     passes = tune_passes(problem, Tuning(epochs=2), 0.3, decorrelation)
     batch = problem.train[torch.arange(16)]
     assert len(passes) == 2
     for one in passes:
-        assert one.images is (problem.train if decorrelation else problem.retain)
-        expected = edited_loss(problem, 0.3, decorrelation, problem.net, batch)
+        assert one.images is (problem.train if weight else problem.retain)
+        expected = edited_loss(problem, 0.3, decorrelation, residual, problem.net, batch)
         torch.testing.assert_close(one.loss(problem.net, batch), expected, rtol=0, atol=0)
 
 

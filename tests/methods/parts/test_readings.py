@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from mlu.methods.parts.decorrelation import OFF
 from mlu.methods.parts.readings import ABOVE, PRINTED, SELECTIVE, contrast
 from mlu.methods.parts.silence import frozen_rows, silent_head
 from mlu.scores.gradients import all_weights
@@ -42,8 +45,8 @@ def test_a_silencing_reading_adds_the_silent_output_and_holds_it():
 @pytest.mark.parametrize("name", READINGS)
 def test_only_the_selective_reading_tunes_by_more_than_the_retained_loss(name):
     problem = entangled_problem()
-    (one,) = READINGS[name].passes(problem, Tuning(epochs=1), 0.3, 0.7)
-    (plain,) = READINGS[name].passes(problem, Tuning(epochs=1), 0.0, 0.0)
+    (one,) = READINGS[name].passes(problem, Tuning(epochs=1), 0.3, replace(OFF, linear=0.7))
+    (plain,) = READINGS[name].passes(problem, Tuning(epochs=1), 0.0, OFF)
     batch = problem.train[torch.arange(16)]
     same = torch.equal(one.loss(problem.net, batch), plain.loss(problem.net, batch))
     assert same is (name != "selective")
