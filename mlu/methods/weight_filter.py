@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from mlu.methods.parts.readings import (
     Scope,
     contrast,
 )
+from mlu.methods.parts.refit import refit_head
 from mlu.methods.parts.scoring import (
     MEAN_BATCH,
     both_sides,
@@ -28,6 +29,7 @@ from mlu.methods.parts.scoring import (
     speaking,
 )
 from mlu.methods.parts.selection import SelectName, refuse_selection, selected
+from mlu.methods.parts.thrift import Work, within_share
 from mlu.models.network import Network, Weights
 from mlu.scores.affinity import affinity
 from mlu.scores.curvature import gauss_newton
@@ -95,6 +97,9 @@ class WeightFilter(Method):
             `selective`.
         decorrelation: Penalty on what the features tell of the forgotten target; ours, off unless
             `selective`.
+        refit: Most training images that the retained outputs are fitted to anew at the end, >= 0.
+        share: Most image passes of all rounds, as a share of what Retrain takes, > 0; None for any.
+            Where that is known, scores, steps and statistics are scaled down alike to keep to it.
         tuning: Fine-tuning after the edit.
     """
 
@@ -119,13 +124,23 @@ class WeightFilter(Method):
     delta: float
     soft: float
     decorrelation: Decorrelation
+    refit: int
+    share: float | None
     tuning: Tuning
 
     def __post_init__(self) -> None:
         refuse_selection(self.select, self.reading)
 
+    def within(self, problem: Problem) -> Method:
+        work = Work(self.tuning, self.images if self.phi else 0, self.refit)
+        work = within_share(work, problem, self.share, self.soft, self.rounds)
+        images = work.images or self.images
+        return replace(self, tuning=work.tuning, images=images, refit=work.refit)
+
     def edit(self, problem: Problem) -> Edit:
         rule = FILTERING[self.reading]
+        if not self.phi:
+            return rule.reading.silenced(problem, Edit())
 
         with phase("score"):
             points = self.points(problem)
@@ -139,6 +154,10 @@ class WeightFilter(Method):
     def passes(self, problem: Problem) -> Sequence[Pass]:
         reading = FILTERING[self.reading].reading
         return reading.passes(problem, self.tuning, self.soft, self.decorrelation)
+
+    def finish(self, problem: Problem, net: Network) -> Network:
+        silences = FILTERING[self.reading].reading.silences
+        return refit_head(problem, net, self.refit if silences else 0)
 
     @property
     def meant_for(self) -> Scope:

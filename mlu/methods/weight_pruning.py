@@ -18,6 +18,7 @@ from mlu.methods.parts.readings import (
     Scope,
     contrast,
 )
+from mlu.methods.parts.refit import refit_head
 from mlu.methods.parts.scoring import (
     MEAN_BATCH,
     both_sides,
@@ -29,7 +30,8 @@ from mlu.methods.parts.scoring import (
     speaking,
 )
 from mlu.methods.parts.selection import SelectName, refuse_selection, selected
-from mlu.models.network import Weights
+from mlu.methods.parts.thrift import Work, within_share
+from mlu.models.network import Network, Weights
 from mlu.models.tasks import Groups
 from mlu.scores.curvature import Estimator, diagonal
 from mlu.scores.gradients import all_weights, sensitivity
@@ -128,6 +130,9 @@ class WeightPruning(Method):
             `selective`.
         decorrelation: Penalty on what the features tell of the forgotten target; ours, off unless
             `selective`.
+        refit: Most training images that the retained outputs are fitted to anew at the end, >= 0.
+        share: Most image passes of all rounds, as a share of what Retrain takes, > 0; None for any.
+            Where that is known, scores, steps and statistics are scaled down alike to keep to it.
         tuning: Fine-tuning after each edit.
     """
 
@@ -149,12 +154,22 @@ class WeightPruning(Method):
     delta: float
     soft: float
     decorrelation: Decorrelation
+    refit: int
+    share: float | None
     tuning: Tuning
 
     def __post_init__(self) -> None:
         refuse_selection(self.select, self.reading)
 
+    def within(self, problem: Problem) -> Method:
+        work = Work(self.tuning, self.images if self.is_scored else 0, self.refit)
+        work = within_share(work, problem, self.share, self.soft, self.rounds)
+        images = work.images or self.images
+        return replace(self, tuning=work.tuning, images=images, refit=work.refit)
+
     def edit(self, problem: Problem) -> Edit:
+        if not self.is_scored:
+            return self.rule.reading.silenced(problem, Edit())
         points = calibration(problem, self.images)
 
         with phase("score"):
@@ -166,6 +181,14 @@ class WeightPruning(Method):
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return self.rule.reading.passes(problem, self.tuning, self.soft, self.decorrelation)
+
+    def finish(self, problem: Problem, net: Network) -> Network:
+        return refit_head(problem, net, self.refit if self.rule.reading.silences else 0)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether any weight is to be treated; as printed, all are."""
+        return self.phi > 0 or self.reading == "printed"
 
     @property
     def rule(self) -> "Pruning":

@@ -72,4 +72,10 @@ def problem_of(context: Context, source: Network) -> Problem:
         train=context.train,
         validation=context.data.splits["validation"],
         seed=context.experiment.seeds.method,
+        retraining=passes_of_retraining(context),
     )
+
+
+def passes_of_retraining(context: Context) -> int:
+    """Image passes, forward and backward, of training on what the problem trains on."""
+    return 2 * context.experiment.training.epochs * len(context.train)

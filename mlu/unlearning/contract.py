@@ -30,6 +30,8 @@ class Problem:
         train: The training split, plain images with all targets.
         validation: The validation split, to choose between candidates; nothing is trained on it.
         seed: Seed of every random choice of the method; another one in every round.
+        retraining: Image passes, forward and backward counted apart, that training without the
+            label would take; None where that is not known.
     """
 
     net: Network
@@ -39,6 +41,7 @@ class Problem:
     train: Split
     validation: Split
     seed: int
+    retraining: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -125,6 +128,13 @@ class Method(ABC):
     tuning: Tuning = Tuning(steps=0)
     rounds: int = 1
 
+    def within(self, problem: Problem) -> "Method":
+        """The method with settings that its own limit on work allows for a problem.
+
+        Most have no such limit.
+        """
+        return self
+
     @abstractmethod
     def edit(self, problem: Problem) -> Edit:
         """Weights to start fine-tuning from, and how far each may drift.
@@ -138,3 +148,11 @@ class Method(ABC):
 
         It must not change `problem`.
         """
+
+    def finish(self, problem: Problem, net: Network) -> Network:
+        """The network with a last touch, after fine-tuning and new statistics; most have none.
+
+        It must not change `problem`, and may change the network, which is in evaluation mode and
+        without gradients.
+        """
+        return net

@@ -52,7 +52,7 @@ def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Load
         A network of its own, in evaluation mode and without gradients, on the problem's device.
     """
     L.seed_everything(problem.seed, verbose=False)
-    net = problem.net
+    net, method = problem.net, method.within(problem)
     for number in range(method.rounds):
         # A user's seed is below 2^32, so no round shares its random choices with another seed.
         current = replace(problem, net=net, seed=problem.seed + (number << 32))
@@ -71,8 +71,7 @@ def one_round(method: Method, problem: Problem, trainers: Trainers, loader: Load
             trainers(method.name, len(passes), tuning, tuning.steps).fit(module)
             module.to(problem.device)
         module.renew_statistics()
-
-    return module.net.eval().requires_grad_(False)
+        return method.finish(problem, module.net.eval().requires_grad_(False))
 
 
 class Unlearner(L.LightningModule):
