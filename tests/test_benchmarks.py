@@ -1,11 +1,14 @@
+import itertools
 import math
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import growth, measure, plain
+from benchmarks import forgetting, growth, measure, plain
+from benchmarks.forgetting import Goal, Limits, Piece, greater_than, holm
 from benchmarks.measure import Comparison, compare
 from tests.test_imports import ours
 
@@ -100,3 +103,70 @@ def test_the_table_marks_what_misses_its_target():
     *_, targets = (list(column.cells) for column in table.columns)
     assert ["✗" in target for target in targets] == [False, True, False]
     assert targets[2] == ""
+
+
+def test_holm_rejects_what_its_definition_says():
+    """Of all subsets: a hypothesis goes if Bonferroni rejects every subset that it is in."""
+    pvalues = [0.03, 0.001, 0.2, 0.011, 0.016]
+    numbers = range(len(pvalues))
+    subsets = [
+        chosen
+        for size in range(1, len(pvalues) + 1)
+        for chosen in itertools.combinations(numbers, size)
+    ]
+    rejected = {
+        chosen: min(pvalues[one] for one in chosen) <= 0.05 / len(chosen) for chosen in subsets
+    }
+    wanted = [
+        all(is_rejected for chosen, is_rejected in rejected.items() if number in chosen)
+        for number in numbers
+    ]
+    assert holm(pvalues) == wanted == [False, True, False, True, True]
+
+
+def test_a_reader_counts_as_above_only_beyond_doubt():
+    values = [0.02, 0.01, 0.03, 0.02, 0.01]
+    mean, spread = sum(values) / 5, stats.tstd(values)
+    wanted = stats.t.sf((mean - 0.005) / (spread / math.sqrt(5)), df=4)
+    assert greater_than(values, 0.005) == pytest.approx(wanted)
+    assert greater_than([0.02] * 3, 0.005) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("by", "limit", "met"),
+    [
+        ("mean", 0.0201, True),
+        ("upper", 0.0201, False),
+        ("upper", 0.05, True),
+        ("least", 0.03, False),
+    ],
+)
+def test_a_goal_is_held_to_the_mean_or_to_its_interval(by, limit, met):
+    goal = Goal("excess", (0.01, 0.02, 0.03), limit, by)
+    assert goal.is_met is met
+    assert goal.comparison("wf").missed is not met
+    assert Goal("excess", (0.01,), None).is_met is None
+    # One seed has no interval, and shows nothing.
+    assert Goal("excess", (-1.0,), 0.5, "upper").is_met is False
+
+
+def test_what_has_been_run_is_not_run_again(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(forgetting, "FOLDER", tmp_path)
+    monkeypatch.setattr(
+        forgetting.subprocess, "run", lambda command, check: started.append(command)
+    )
+    monkeypatch.setattr(forgetting, "read_run", lambda folder: folder)
+    piece = Piece(("attack=durability",), 2, Limits())
+    for _ in range(2):
+        folder = forgetting.run_of("two labels", piece, "wf", seed=2)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.json").write_text("{}")
+    assert folder == tmp_path / "two_labels" / "wf" / "2"
+    ((*_, run_dir, method, seed, draw, attack, logger),) = started
+    assert (method, seed, draw) == ("method=wf", "seed=2", "dataset.seed=1002")
+    assert (run_dir, attack, logger) == (
+        f"hydra.run.dir={folder}",
+        "attack=durability",
+        "logger=none",
+    )

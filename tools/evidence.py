@@ -22,6 +22,8 @@ FILE = Path(__file__).parents[1] / "docs" / "results" / "evidence.csv"
 
 WHOLE = "wf"
 """The method of which parts are taken out."""
+WITHOUT_WEIGHTS = "decorrelate"
+"""What is left of it where no weights are chosen."""
 RETAINED = "retained accuracy"
 STRONGEST = ("features", "outputs", "stages")
 READINGS = tuple(Look(view, reader).path for view in VIEWS for reader in STANDARD[view])
@@ -90,7 +92,7 @@ def differences_of(lines: Iterable[Line]) -> str:
         "|---|---|---|---|---|",
     ]
     for name in names:
-        if name.startswith(f"{WHOLE} "):
+        if name == WITHOUT_WEIGHTS or name.startswith(f"{WHOLE} "):
             cells = [points(difference(lines, name, column)) for column in columns]
             rows.append(f"| `{name}` | {' | '.join(cells)} |")
 

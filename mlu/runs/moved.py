@@ -21,11 +21,24 @@ HOMES = {
 }
 """Module of then -> module of now."""
 
+_SINCE = {"select": "score", "refit": 0, "share": None}
 LATER = {
-    "mlu.methods.weight_filter.WeightFilter": {"select": "score"},
-    "mlu.methods.weight_pruning.WeightPruning": {"select": "score"},
+    "mlu.methods.weight_filter.WeightFilter": _SINCE,
+    "mlu.methods.weight_pruning.WeightPruning": _SINCE,
 }
 """Class -> keys that it has got since, with what it did before there was a choice."""
+
+PLAIN_TERM = {
+    "_target_": "mlu.methods.parts.decorrelation.Decorrelation",
+    "gaussian": 0.0,
+    "linear_ridge": 1.0,
+    "gaussian_ridge": 0.03,
+    "conditional": False,
+    "corrected": False,
+    "stages": 1,
+    "outputs": False,
+}
+"""What `decorrelation` meant while it was a number, the weight of the linear term."""
 
 
 def present_path(path: str) -> str:
@@ -54,6 +67,8 @@ def present_config(config: Any) -> Any:
     found = {key: present_config(value) for key, value in config.items()}
     if isinstance(found.get("_target_"), str):
         found["_target_"] = present_path(found["_target_"])
+        if isinstance(found.get("decorrelation"), int | float):
+            found["decorrelation"] = {**PLAIN_TERM, "linear": found["decorrelation"]}
         return {**LATER.get(found["_target_"], {}), **found}
 
     return found

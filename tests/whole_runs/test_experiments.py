@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mlu.launch.check import check_config, value_at
+from mlu.launch.check import check_config
 from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
 from tests.support.composing import composed_in_parts
@@ -58,7 +58,9 @@ def test_every_job_of_an_experiment_composes_and_is_accepted(name, budget):
         assert config.budget == budget
 
 
-@pytest.mark.parametrize("name", [name for name in GRIDS if name not in ("compare", "evidence")])
+@pytest.mark.parametrize(
+    "name", [name for name in GRIDS if name not in ("compare", "evidence", "ablation")]
+)
 def test_three_seeds_are_the_default_of_every_table(name):
     assert swept(name, "small")["seed"] == swept(name, "paper")["seed"] == SEEDS
 
@@ -71,36 +73,73 @@ def test_the_command_line_wins(name, budget):
     assert values["seed"] == ["5", "6", "7", "8"]
 
 
-ABLATIONS = {
-    "head": {"method.name": "head"},
-    "wf": {"method.name": "wf", "method.phi": 0.02, "method.select": "score"},
-    "wp": {"method.name": "wp", "method.select": "score"},
-    "wf_no_weights": {"method.name": "wf", "method.phi": 0.0},
-    "wf_random_weights": {"method.name": "wf", "method.phi": 0.02, "method.select": "random"},
-    "wf_worst_weights": {"method.name": "wf", "method.phi": 0.02, "method.select": "worst"},
-    "wf_no_decorrelation": {"method.name": "wf", "method.phi": 0.02, "method.decorrelation": 0.0},
+NO_TERM = {"method.decorrelation.linear": 0.0, "method.decorrelation.gaussian": 0.0}
+PLAIN = {
+    "method.decorrelation.conditional": False,
+    "method.decorrelation.linear": 0.1,
+    "method.decorrelation.gaussian": 0.0,
+    "method.decorrelation.stages": 1,
 }
+LINEAR = {"method.decorrelation.linear": 0.2, "method.decorrelation.gaussian": 0.0}
+ABLATIONS = {
+    "head": {},
+    "wf": {},
+    "wp": {},
+    "decorrelate": {},
+    "wf_no_weights": {"method.phi": 0.0},
+    "wf_random_weights": {"method.select": "random"},
+    "wf_worst_weights": {"method.select": "worst"},
+    "wf_no_decorrelation": NO_TERM,
+    "wf_plain": PLAIN,
+    "wf_unconditional": {"method.decorrelation.conditional": False},
+    "wf_linear": LINEAR,
+    "wf_last_stage": {"method.decorrelation.stages": 1},
+    "wf_no_refit": {"method.refit": 0},
+    "wf_sensitivity": {"method.reading": "above"},
+    "wf_influence": {"method.influence": "head_exact"},
+    "wf_adaptive": {"method.adaptive": True},
+    "wf_noise": {"method.sigma": 1.0},
+    "wf_rounds": {"method.rounds": 2},
+    "wp_cross_validated": {"method.alpha": "cv", "method.beta": "cv"},
+}
+"""What each of conf/ablation changes of its method."""
 
 
-def test_evidence_is_of_twenty_draws_that_no_other_setting_has_seen():
-    values = swept("evidence", "small")
-    assert values["seed"] == [str(seed) for seed in range(1, 21)]
-    assert set(values["ablation"]) == set(ABLATIONS)
-    config = values_of(composed_in_parts(["experiment=evidence", "seed=7"]))
+def flat(values, start="method"):
+    """Values of nested keys by their paths."""
+    found = {}
+    for key, value in values.items():
+        path = f"{start}.{key}"
+        found |= flat(value, path) if isinstance(value, dict) else {path: value}
+    return found
+
+
+def test_every_ablation_is_held_to_what_it_says():
+    assert {file.stem for file in (CONF / "ablation").glob("*.yaml")} == set(ABLATIONS)
+
+
+@pytest.mark.parametrize("name", ["evidence", "ablation"])
+def test_evidence_is_of_draws_that_no_other_setting_has_seen(name):
+    values = swept(name, "small")
+    seeds = 20 if name == "evidence" else 5
+    assert values["seed"] == [str(seed) for seed in range(1, seeds + 1)]
+    assert {"wf", "wp", "decorrelate", "wf_no_decorrelation"} <= set(values["ablation"])
+    assert set(values["ablation"]) <= set(ABLATIONS)
+    config = values_of(composed_in_parts([f"experiment={name}", "seed=7"]))
     assert (config["dataset"]["seed"], config["dataset"]["correlation"]) == (1007, 1.0)
     assert config["dataset"]["default_forget"] == "Male"
     assert not config["dataset"]["keep_draws"]
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_is_its_method_but_for_one_part(name):
-    whole = values_of(composed_in_parts([f"method={ABLATIONS[name]['method.name']}"]))["method"]
-    config = values_of(composed_in_parts([f"ablation={name}"]))
-    changed = {f"method.{key}" for key, value in config["method"].items() if value != whole[key]}
-    assert len(changed) <= 1
-    assert changed <= set(ABLATIONS[name])
-    for key, value in ABLATIONS[name].items():
-        assert value_at(config, key) == value
+def test_an_ablation_is_its_method_but_for_its_part(name):
+    method = name.partition("_")[0]
+    whole = flat(values_of(composed_in_parts([f"method={method}"]))["method"])
+    found = flat(values_of(composed_in_parts([f"ablation={name}"]))["method"])
+    changed = {key: value for key, value in found.items() if value != whole[key]}
+    wanted = {key: value for key, value in ABLATIONS[name].items() if value != whole[key]}
+    assert changed == wanted
+    assert bool(wanted) == ("_" in name)
 
 
 def test_the_small_form_needs_no_files_and_the_papers_form_takes_the_papers_data():

@@ -46,9 +46,7 @@ def test_classes_are_fitted_together_like_a_multinomial_regression():
     problem = entangled_problem()
     classes = torch.arange(64) % 3
     targets = torch.nn.functional.one_hot(classes, 3).float()
-    problem = replace(
-        problem, task=SingleLabel(), train=replace(problem.train, targets=targets)
-    )
+    problem = replace(problem, task=SingleLabel(), train=replace(problem.train, targets=targets))
     problem.task.silence(problem.net.head, (0,), torch.tensor([1 / 3] * 3))
     net, retained = refitted(problem), classes > 0
 
