@@ -22,7 +22,8 @@ class Decorrelate(Method):
     Attributes:
         soft: Share of the original's outputs in the retained targets, in [0, 1].
         decorrelation: Penalty on what the features tell of the forgotten target.
-        refit: Most training images that the retained outputs are fitted to anew at the end, >= 0.
+        refit: Most training images, >= 0, that the retained outputs are fitted to anew after
+            fine-tuning.
         share: Most image passes as a share of what Retrain takes, > 0; None for any.
             Where that is known, steps and statistics are scaled down alike to keep to it.
         tuning: Fine-tuning.
@@ -47,4 +48,4 @@ class Decorrelate(Method):
         return tune_passes(problem, self.tuning, self.soft, self.decorrelation)
 
     def finish(self, problem: Problem, net: Network) -> Network:
-        return refit_head(problem, net, self.refit)
+        return refit_head(problem, net, self.refit if self.tuning.makes_steps else 0)

@@ -130,7 +130,8 @@ class WeightPruning(Method):
             `selective`.
         decorrelation: Penalty on what the features tell of the forgotten target; ours, off unless
             `selective`.
-        refit: Most training images that the retained outputs are fitted to anew at the end, >= 0.
+        refit: Most training images, >= 0, that the retained outputs are fitted to anew after
+            fine-tuning; 0 unless `selective`.
         share: Most image passes of all rounds, as a share of what Retrain takes, > 0; None for any.
             Where that is known, scores, steps and statistics are scaled down alike to keep to it.
         tuning: Fine-tuning after each edit.
@@ -183,7 +184,8 @@ class WeightPruning(Method):
         return self.rule.reading.passes(problem, self.tuning, self.soft, self.decorrelation)
 
     def finish(self, problem: Problem, net: Network) -> Network:
-        return refit_head(problem, net, self.refit if self.rule.reading.silences else 0)
+        is_ours = self.rule.reading.silences and self.tuning.makes_steps
+        return refit_head(problem, net, self.refit if is_ours else 0)
 
     @property
     def is_scored(self) -> bool:

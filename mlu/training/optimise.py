@@ -71,6 +71,11 @@ class Tuning(Optimisation):
     steps: int | None = None
     recalibrate: int = 0
 
+    @property
+    def makes_steps(self) -> bool:
+        """Whether there is any fine-tuning."""
+        return self.steps != 0 and self.epochs != 0
+
     def remedy(self, method: str) -> str:
         """Advice where fine-tuning by a method diverges."""
         return f"{method}: choose milder settings, such as a lower method.tuning.lr={self.lr:g}"

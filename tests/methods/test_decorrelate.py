@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import torch
@@ -59,7 +60,12 @@ def test_it_keeps_to_its_share_of_what_retraining_takes():
 def test_the_retained_outputs_are_fitted_anew_if_that_is_asked():
     problem = entangled_problem()
     head = problem.net.head.weight.clone()
-    assert torch.equal(decorrelate().finish(problem, problem.net).head.weight, head)
-    found = decorrelate(refit=64).finish(problem, problem.net).head.weight
-    assert torch.equal(found[0], head[0])
-    assert not torch.equal(found[1:], head[1:])
+
+    def finished(**changes):
+        return decorrelate(**changes).finish(problem, copy.deepcopy(problem.net)).head.weight
+
+    assert torch.equal(finished(), head)
+    assert torch.equal(finished(refit=64)[0], head[0])
+    assert not torch.equal(finished(refit=64)[1:], head[1:])
+    # Where nothing is tuned, the edit is all.
+    assert torch.equal(finished(refit=64, tuning=Tuning(steps=0)), head)

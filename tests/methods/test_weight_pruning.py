@@ -7,6 +7,7 @@ import torch
 from mlu.methods import weight_pruning as weight_pruning_module
 from mlu.methods.parts.decorrelation import OFF
 from mlu.methods.parts.scoring import calibration
+from mlu.methods.parts.silence import silent_head
 from mlu.methods.weight_pruning import GRID, WeightPruning, treated
 from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
@@ -37,6 +38,8 @@ def weight_pruning(**changes) -> WeightPruning:
         "delta": 0.1,
         "soft": 0.0,
         "decorrelation": OFF,
+        "refit": 0,
+        "share": None,
         "tuning": Tuning(steps=0),
     }
     return WeightPruning(**settings | changes)
@@ -180,11 +183,15 @@ def test_weights_never_grow_and_never_change_sign(reading):
             assert (edit.weights[name].abs() <= layer.abs()).all()
 
 
-def test_phi_zero_edits_no_weight_of_the_body():
+@pytest.mark.parametrize("reading", ["selective", "above"])
+def test_phi_zero_scores_nothing_and_edits_no_weight_of_the_body(reading, monkeypatch):
     problem = entangled_problem()
-    edit = weight_pruning(phi=0.0).edit(problem)
-    assert torch.equal(edit.weights[CONV], problem.net.body.conv.weight)
-    assert edit.radius[CONV].isinf().all()
+    # As printed, phi has no say.
+    assert CONV in weight_pruning(reading="printed", phi=0.0).edit(problem).weights
+    monkeypatch.setattr("mlu.methods.weight_pruning.calibration", lambda *_: pytest.fail("scored"))
+    edit = weight_pruning(reading=reading, phi=0.0).edit(problem)
+    silent = silent_head(problem) if reading == "selective" else {}
+    torch.testing.assert_close(dict(edit.weights), silent, rtol=0, atol=0)
 
 
 def test_above_treats_what_the_forgotten_label_needs_and_spares_by_the_neediest_retained_one():

@@ -49,7 +49,7 @@ class Work:
         tuning, steps = self.tuning, steps_of(self.tuning, train)
         if factor == 1:
             return self
-        if steps:
+        if tuning.makes_steps:
             recalibrate = math.floor(factor * tuning.recalibrate)
             tuning = replace(
                 tuning, steps=max(1, math.floor(factor * steps)), recalibrate=recalibrate

@@ -142,12 +142,12 @@ def test_both_kernels_add_up_with_their_weights():
 def test_the_linear_share_sees_a_combination_that_no_single_feature_shows():
     """Why not the mean of single correlations: an attacker adds features up."""
     random = torch.Generator().manual_seed(0)
-    targets = torch.randint(0, 2, (4000, 3), generator=random).double()
-    noise = torch.randn(4000, dtype=torch.float64, generator=random)
+    targets = torch.randint(0, 2, (1500, 3), generator=random).double()
+    noise = torch.randn(1500, dtype=torch.float64, generator=random)
     features = torch.stack([noise + 0.2 * targets[:, 0], noise - 0.2 * targets[:, 0]], 1)
-    _, batch = sample(4000, 2, targets=targets)
+    _, batch = sample(1500, 2, targets=targets)
     alone = max(np.corrcoef(feature, targets[:, 0])[0, 1] ** 2 for feature in features.T.numpy())
-    independent = penalty(PLAIN, torch.randn(4000, 2, generator=random).double(), batch)
+    independent = penalty(PLAIN, torch.randn(1500, 2, generator=random).double(), batch)
 
     assert alone < 0.02
     assert penalty(PLAIN, features, batch) > independent + 0.005
@@ -214,19 +214,19 @@ def test_several_forgotten_labels_have_a_residual_each_free_of_the_others():
 def test_what_the_retained_labels_tell_may_be_seen():
     """The plain term would take it away, and with it the retained label."""
     random = torch.Generator().manual_seed(0)
-    targets = torch.randint(0, 2, (4000, 3), generator=random).double()
-    follows = torch.rand(4000, generator=random) < 0.8
+    targets = torch.randint(0, 2, (1500, 3), generator=random).double()
+    follows = torch.rand(1500, generator=random) < 0.8
     targets[:, 0] = torch.where(follows, targets[:, 1], targets[:, 0])
-    _, batch = sample(4000, 2, targets=targets)
-    noise = 0.1 * torch.randn(4000, 1, generator=random).double()
+    _, batch = sample(1500, 2, targets=targets)
+    noise = 0.1 * torch.randn(1500, 1, generator=random).double()
     features, problem = targets[:, 1:2] + noise, fitted_on(batch)
 
     # Of one feature a ridge of 1 leaves half of the squared correlation.
     told = np.corrcoef(features[:, 0], targets[:, 0])[0, 1] ** 2 / 2
     assert penalty(PLAIN, features, batch, problem).item() == pytest.approx(told)
     assert told > 0.25
-    assert penalty(LINEAR, features, batch, problem) < 1e-3
-    assert penalty(GAUSSIAN, features, batch, problem) < 0.01
+    assert penalty(LINEAR, features, batch, problem) < 2e-3
+    assert penalty(GAUSSIAN, features, batch, problem) < 0.02
 
     # What is beyond it may not.
     beyond = targets[:, :1] - 0.8 * targets[:, 1:2] + noise
