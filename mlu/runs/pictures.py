@@ -1,17 +1,20 @@
 """Pictures of one run."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from mlu.metrics.findings import NETWORK_READERS, READERS, Recovery, Trial
+from mlu.metrics.trace import TracePoint
 from mlu.metrics.trials import observed
 from mlu.runs.layout import Histograms
-from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, step_axis, tidy
+from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, TRACED, step_axis, tidy
 from mlu.runs.treatments import treatments_in
 
 _STAGES, _PROXY = "attack/aia/features", "proxy/attack/aia/balanced_accuracy"
@@ -328,3 +331,54 @@ def draw_mixtures(axes: Axes, mixed: Mapping[str, Sequence[tuple[float, float]]]
         axes.plot(share, value, ".-", label=model, color=COLOURS[model], linewidth=0.9)
     axes.set_ylabel("balanced accuracy")
     axes.legend(frameon=False, fontsize="small")
+
+
+def trace_picture(points: Sequence[TracePoint], path: Path) -> None:
+    """What validation people show by steps of fine-tuning, and where Retrain is: a line for each.
+
+    Args:
+        points: Those of a run; nothing is drawn where nobody was asked.
+        path: PNG file to write.
+    """
+    own = [point for point in points if point.step is not None]
+    if not own:
+        return
+
+    canvas = Canvas(figsize=(8.6, 3.8), layout="constrained")
+    axes = canvas.subplots()
+    marks = next((point.figures() for point in points if point.model == "retrain"), {})
+    for name, (label, colour, marker) in TRACED.items():
+        draw_trace(axes, own, name, label, colour, marker)
+        if name in marks:
+            axes.axhline(marks[name], color=colour, linestyle="--", linewidth=1)
+
+    draw_kept(axes, own)
+    if marks:
+        axes.plot([], [], "--", color="black", linewidth=1, label="Retrain: the same colours")
+    axes.axhline(0.5, linestyle=":", color="black", linewidth=1, label="knowing nothing")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel("accuracy; of readers balanced accuracy")
+    tidy(axes, "steps of fine-tuning", "what validation people show while it forgets")
+    canvas.legend(frameon=False, fontsize="small", loc="outside right upper")
+    canvas.savefig(path, dpi=_DPI)
+
+
+def draw_trace(
+    axes: Axes, points: Sequence[TracePoint], name: str, label: str, colour: str, marker: str
+) -> None:
+    """One figure of all points that have it, by their steps."""
+    seen = [(point.step, value) for point in points if (value := point.figures().get(name))]
+    if seen:
+        steps, values = zip(*seen, strict=True)
+        axes.plot(
+            steps, values, marker, linestyle="-", color=colour, label=label, ms=4, linewidth=1.5
+        )
+
+
+def draw_kept(axes: Axes, points: Sequence[TracePoint]) -> None:
+    """A line at each step that a request has left, where it is not the last one."""
+    label = "step that is kept"
+    for point, following in pairwise(points):
+        if point.kept and following.request == point.request:
+            axes.axvline(float(point.step or 0), color="black", linewidth=0.8, label=label)
+            label = ""
