@@ -4,8 +4,8 @@ Pure: it knows neither networks nor readers.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mlu.metrics.findings import part_of_path
 
@@ -71,6 +71,10 @@ class TracePoint:
         """The mean of `output`, `linear`, `kernel` or `stronger` over the labels that are read."""
         told = [getattr(one, of) for one in self.labels.values() if one is not None]
         return sum(told) / len(told) if told else None
+
+    def of_labels(self, labels: Iterable[str]) -> "TracePoint":
+        """The same, of some labels alone."""
+        return replace(self, labels={label: self.labels.get(label) for label in labels})
 
     @property
     def is_sound(self) -> bool:

@@ -1,7 +1,7 @@
 """Pictures of one run."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +336,8 @@ def draw_mixtures(axes: Axes, mixed: Mapping[str, Sequence[tuple[float, float]]]
 def trace_picture(points: Sequence[TracePoint], path: Path) -> None:
     """What validation people show by steps of fine-tuning, and where Retrain is: a line for each.
 
+    Of several labels the mean. Each request to forget has lines of its own.
+
     Args:
         points: Those of a run; nothing is drawn where nobody was asked.
         path: PNG file to write.
@@ -346,39 +348,41 @@ def trace_picture(points: Sequence[TracePoint], path: Path) -> None:
 
     canvas = Canvas(figsize=(8.6, 3.8), layout="constrained")
     axes = canvas.subplots()
-    marks = next((point.figures() for point in points if point.model == "retrain"), {})
-    for name, (label, colour, marker) in TRACED.items():
-        draw_trace(axes, own, name, label, colour, marker)
-        if name in marks:
-            axes.axhline(marks[name], color=colour, linestyle="--", linewidth=1)
+    retrain = next((point for point in points if point.model == "retrain"), None)
+    for _, request in groupby(own, lambda point: point.request):
+        draw_request(axes, list(request), retrain)
 
-    draw_kept(axes, own)
-    if marks:
-        axes.plot([], [], "--", color="black", linewidth=1, label="Retrain: the same colours")
+    if retrain is not None:
+        axes.plot([], [], "--", color="black", linewidth=1, label="Retrain, in the same colour")
     axes.axhline(0.5, linestyle=":", color="black", linewidth=1, label="knowing nothing")
+
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(own) == 1:
+        axes.set_xticks([own[0].step or 0])
     axes.set_ylabel("accuracy; of readers balanced accuracy")
     tidy(axes, "steps of fine-tuning", "what validation people show while it forgets")
-    canvas.legend(frameon=False, fontsize="small", loc="outside right upper")
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    canvas.legend(
+        once.values(), once.keys(), frameon=False, fontsize="small", loc="outside right upper"
+    )
     canvas.savefig(path, dpi=_DPI)
 
 
-def draw_trace(
-    axes: Axes, points: Sequence[TracePoint], name: str, label: str, colour: str, marker: str
-) -> None:
-    """One figure of all points that have it, by their steps."""
-    seen = [(point.step, value) for point in points if (value := point.figures().get(name))]
-    if seen:
-        steps, values = zip(*seen, strict=True)
-        axes.plot(
-            steps, values, marker, linestyle="-", color=colour, label=label, ms=4, linewidth=1.5
-        )
+def draw_request(axes: Axes, points: Sequence[TracePoint], retrain: TracePoint | None) -> None:
+    """Lines of one request, Retrain's of the same labels, and a ring where a step was chosen."""
+    steps, figures = [point.step or 0 for point in points], [point.figures() for point in points]
+    marks = {} if retrain is None else retrain.of_labels(points[0].labels).figures()
+    kept = next((place for place, point in enumerate(points) if point.kept), -1)
 
+    for name, (label, colour, marker) in TRACED.items():
+        values = [found.get(name, np.nan) for found in figures]
+        axes.plot(steps, values, color=colour, marker=marker, label=label, ms=4, linewidth=1.5)
+        if name in marks:
+            ends = steps[0] - 0.5, steps[-1] + 0.5
+            axes.hlines(marks[name], *ends, color=colour, linestyle="--", linewidth=1)
 
-def draw_kept(axes: Axes, points: Sequence[TracePoint]) -> None:
-    """A line at each step that a request has left, where it is not the last one."""
-    label = "step that is kept"
-    for point, following in pairwise(points):
-        if point.kept and following.request == point.request:
-            axes.axvline(float(point.step or 0), color="black", linewidth=0.8, label=label)
-            label = ""
+    if points[kept] is not points[-1]:
+        rings = [figures[kept][name] for name in TRACED if name in figures[kept]]
+        label, places = "step that is kept", [steps[kept]] * len(rings)
+        axes.plot(places, rings, "o", mfc="none", mec="black", ms=9, label=label)
