@@ -1,4 +1,4 @@
-"""What validation people show of a network while it forgets, and the rule by which a step is kept.
+"""Looks at a network while it forgets, as figures, and the rule by which a step is kept.
 
 Pure: it knows neither networks nor readers.
 """
@@ -27,7 +27,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Told:
-    """What is told of one forgotten label: folded balanced accuracies, in [0.5, 1].
+    """Readings of one forgotten label: folded balanced accuracies, in [0.5, 1].
 
     Attributes:
         output: By the label's own output.
@@ -41,7 +41,7 @@ class Told:
 
     @property
     def stronger(self) -> float:
-        """What the stronger of the two quick readers finds."""
+        """The reading of the stronger of the two quick readers."""
         return max(self.linear, self.kernel)
 
 
@@ -104,7 +104,7 @@ def best_step(points: Sequence[TracePoint]) -> int:
     read takes no part; where that is so of all, the last is kept.
     """
     near = contenders(points)
-    return min(near, key=lambda number: order_of(points, number), default=len(points) - 1)
+    return min(near, key=lambda number: preference_of(points, number), default=len(points) - 1)
 
 
 def contenders(points: Sequence[TracePoint]) -> list[int]:
@@ -127,9 +127,9 @@ def still_possible(points: Sequence[TracePoint]) -> set[int]:
     near = contenders(points)
     found = {len(points) - 1}
     for number in near:
-        retained, order = points[number].retained or 0.0, order_of(points, number)
+        retained, order = points[number].retained or 0.0, preference_of(points, number)
         beaten = any(
-            (points[other].retained or 0.0) >= retained and order_of(points, other) < order
+            (points[other].retained or 0.0) >= retained and preference_of(points, other) < order
             for other in near
         )
         if not beaten:
@@ -138,7 +138,7 @@ def still_possible(points: Sequence[TracePoint]) -> set[int]:
     return found
 
 
-def order_of(points: Sequence[TracePoint], number: int) -> tuple[float, int]:
-    """Those that come first are kept rather: the less is read, the earlier."""
+def preference_of(points: Sequence[TracePoint], number: int) -> tuple[float, int]:
+    """Place of a point among those that may be kept: what is read, then its number."""
     read = points[number].mean("stronger")
     return (math.inf if read is None else read, number)

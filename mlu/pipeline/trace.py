@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from mlu.metrics.trace import RULE, TracePoint
 from mlu.pipeline.context import Context
 from mlu.pipeline.models import Models
-from mlu.pipeline.watching import shown_by
+from mlu.pipeline.watching import point_of_model
 from mlu.training.meter import measure
 from mlu.unlearning.watch import WATCHING
 
@@ -41,13 +41,12 @@ def trace_of(context: Context, models: Models) -> Trace:
 
     nets = {name: model.net for name, model in models.judged().items()}
     with measure(context.device) as meter:
-        marks = [
-            context.team.run(shown_by, context, name, nets[name]) for name in MARKS if name in nets
-        ]
+        there = [name for name in MARKS if name in nets]
+        marks = [context.team.run(point_of_model, context, name, nets[name]) for name in there]
         own = models.unlearned.trace
         if not own:
             # Where Retrain is the method, there is no fine-tuning that anybody could have watched.
-            seen = context.team.run(shown_by, context, "unlearned", nets["unlearned"])
+            seen = context.team.run(point_of_model, context, "unlearned", nets["unlearned"])
             own = (replace(seen, request=1, round=1, step=0, kept=True),)
 
     cost = models.unlearned.cost

@@ -87,7 +87,7 @@ def try_watching(context: Context) -> None:
 
 
 def watch_of(context: Context, request: int, steps: int) -> Watch:
-    """What looks at a network while one request is carried out.
+    """The watch of one request.
 
     Args:
         context: Of that request.
@@ -100,29 +100,29 @@ def watch_of(context: Context, request: int, steps: int) -> Watch:
     return Watch(
         every=experiment.trace,
         chooses=experiment.keep == "best",
-        show=partial(shown, context, audience_of(context), "unlearned", request),
-        told=partial(tell, context),
+        show=partial(point_of, context, audience_of(context), "unlearned", request),
+        told=partial(log_look, context),
         steps=steps,
     )
 
 
-def tell(context: Context, point: TracePoint) -> None:
+def log_look(context: Context, point: TracePoint) -> None:
     """Log one look, as points of curves."""
     if context.logger is not None:
         figures = {f"trace/{path}": value for path, value in point.figures().items()}
         context.logger.log_metrics(figures, point.step)
 
 
-def shown_by(context: Context, model: str, net: Network) -> TracePoint:
-    """What the validation people of a run show of one of its models."""
+def point_of_model(context: Context, model: str, net: Network) -> TracePoint:
+    """The point that one of a run's models makes."""
     net = copy.deepcopy(net).to(context.device)
-    return shown(context, audience_of(context), model, None, net)
+    return point_of(context, audience_of(context), model, None, net)
 
 
-def shown(
+def point_of(
     context: Context, audience: Audience, model: str, request: int | None, net: Network
 ) -> TracePoint:
-    """What the audience shows of a network: of all that is not retained any more.
+    """The point that a network makes before the audience: of all that is not retained any more.
 
     By several processes together, of which the first one reads.
     """
@@ -146,14 +146,14 @@ def seen_in(
     told: dict[str, Told | None] = dict.fromkeys(labels[column] for column in columns)
 
     if outputs.logits.isfinite().all() and outputs.stages[_VIEW].isfinite().all():
-        accuracy = retained_accuracy(context, outputs)
+        accuracy = accuracy_of_retained(context, outputs)
         for column in columns:
             told[labels[column]] = told_of(context, audience, outputs, column)
 
     return TracePoint(model=model, request=request, retained=accuracy, labels=told)
 
 
-def retained_accuracy(context: Context, outputs: Outputs) -> float | None:
+def accuracy_of_retained(context: Context, outputs: Outputs) -> float | None:
     """`validation/retained/accuracy` of the images that were shown."""
     task, columns = context.task, list(context.request.retained)
     asked = task.images_of(outputs.targets, outputs.known, columns)
@@ -163,7 +163,7 @@ def retained_accuracy(context: Context, outputs: Outputs) -> float | None:
 
 
 def told_of(context: Context, audience: Audience, outputs: Outputs, column: int) -> Told | None:
-    """What is told of one forgotten label by its output and by the two quick readers."""
+    """Readings of one forgotten label by its output and by the two quick readers."""
     if not audience.can_read(column):
         return None
 
@@ -181,7 +181,7 @@ def told_of(context: Context, audience: Audience, outputs: Outputs, column: int)
 
 
 def readings(fit: Cases, asked: Cases) -> list[float]:
-    """What a logistic regression and a kernel machine read of images, having learnt from others."""
+    """Readings of images by a logistic regression and a kernel machine that learnt from others."""
     makers = (partial(logistic_regression, STRENGTH), partial(on_standardised, KernelMachine))
     tasks = [partial(learnt_scores, make, _VIEW, fit, asked) for make in makers]
     scores: Sequence[np.ndarray] = side_by_side(tasks, [False] * len(tasks))

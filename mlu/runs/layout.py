@@ -84,7 +84,7 @@ def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def choice_of_step(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides figures of the keys WATCHING: nothing where the last step is kept."""
+    """The keys WATCHING where they decide figures; none where the last step is kept."""
     return {name: config.get(name) for name in WATCHING} if config.get("keep") == "best" else {}
 
 

@@ -334,7 +334,7 @@ def draw_mixtures(axes: Axes, mixed: Mapping[str, Sequence[tuple[float, float]]]
 
 
 def trace_picture(points: Sequence[TracePoint], path: Path) -> None:
-    """What validation people show by steps of fine-tuning, and where Retrain is: a line for each.
+    """Curves of what validation people show by steps of fine-tuning, and where Retrain is.
 
     Of several labels the mean. Each request to forget has lines of its own.
 

@@ -19,7 +19,7 @@ from mlu.pipeline.models import models_of
 from mlu.pipeline.run import run
 from mlu.pipeline.trained import original_model
 from mlu.pipeline.unlearned import unlearn_in_turn, unlearned_model, watched_in_turn
-from mlu.pipeline.watching import audience_of, folded_accuracy, shown_by, tell
+from mlu.pipeline.watching import audience_of, folded_accuracy, log_look, point_of_model
 from mlu.system.errors import UserError
 
 MALE = ("attack=none", "forget_label.names=[Male]")
@@ -64,7 +64,7 @@ def test_readings_are_those_of_plain_scikit_learn(context):
     """Both readers written out, and retained accuracy as the run's own figures have it."""
     models = models_of(replace(context, experiment=replace(context.experiment, trace=None)))
     net, audience = models.original.net, audience_of(context)
-    seen = shown_by(context, "original", net)
+    seen = point_of_model(context, "original", net)
 
     (column,) = context.request.forgotten
     logits, features = respond(net, audience.split)
@@ -93,13 +93,13 @@ def test_readings_are_those_of_plain_scikit_learn(context):
 def test_what_is_planted_is_read_and_what_is_shuffled_is_not(context):
     """The negative control: with targets that say nothing both readers are near chance."""
     net, (column,) = original_model(context).net, context.request.forgotten
-    told = shown_by(context, "original", net).labels["Male"]
+    told = point_of_model(context, "original", net).labels["Male"]
     assert min(told.linear, told.kernel) > 0.7
 
     targets = context.data.splits["validation"].targets
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
     targets[:, column] = targets[order, column]
-    told = shown_by(context, "original", net).labels["Male"]
+    told = point_of_model(context, "original", net).labels["Male"]
     assert max(told.linear, told.kernel) < 0.7
 
 
@@ -107,12 +107,12 @@ def test_a_label_that_is_too_rare_is_not_read_nor_is_a_network_that_says_nothing
     net, (column,) = original_model(context).net, context.request.forgotten
     broken = torch.nn.init.constant_(net.head.bias.clone(), torch.nan)
     net.head.bias.data, whole = broken, net.head.bias.data
-    seen = shown_by(context, "original", net)
+    seen = point_of_model(context, "original", net)
     assert (seen.retained, seen.labels) == (None, {"Male": None})
 
     net.head.bias.data = whole
     context.data.splits["validation"].targets[30:, column] = 0
-    seen = shown_by(context, "original", net)
+    seen = point_of_model(context, "original", net)
     assert seen.labels == {"Male": None}
     assert seen.retained > 0.5
 
@@ -147,12 +147,12 @@ class Curve:
 
 def test_each_look_is_logged_by_its_step(context):
     net, curve = original_model(context).net, Curve()
-    seen = replace(shown_by(context, "unlearned", net), step=30)
-    tell(replace(context, logger=curve), seen)
+    seen = replace(point_of_model(context, "unlearned", net), step=30)
+    log_look(replace(context, logger=curve), seen)
     ((step, figures),) = curve.told
     assert step == 30
     assert set(figures) == {"trace/retained", "trace/output", "trace/linear", "trace/kernel"}
-    tell(context, seen)  # nobody listens
+    log_look(context, seen)  # nobody listens
 
 
 def test_requests_and_rounds_are_seen_one_after_the_other(experiment):
@@ -170,7 +170,7 @@ def test_requests_and_rounds_are_seen_one_after_the_other(experiment):
 
     # What is left is what was seen at the step that is marked.
     kept = next(one for one in reversed(points) if one.kept)
-    again = shown_by(context, "unlearned", net)
+    again = point_of_model(context, "unlearned", net)
     assert (again.retained, again.labels) == (kept.retained, kept.labels)
 
 

@@ -34,7 +34,7 @@ Shown = Mapping[str, Sequence[TracePoint]]
 
 
 def forgetting_picture(setting: Setting) -> Picture | None:
-    """What is read and what is retained by steps of fine-tuning, a line for each method.
+    """Curves of what is read and retained by steps of fine-tuning, one for each method.
 
     Of each method the lowest seed that was watched is drawn.
     """
@@ -54,11 +54,12 @@ def forgetting_picture(setting: Setting) -> Picture | None:
     outer_legend(canvas, canvas.axes[0])
 
     drawn = sorted({run.seeds for run in runs.values()})
+    ends = "; ".join(ends_in_words(shown))
 
     return embedded(
         canvas,
         "While it forgets",
-        f"What validation people show from the first to the last step: {'; '.join(told(shown))}.",
+        f"What validation people show from the first to the last step: {ends}.",
         "Of each forgotten label the stronger of a linear and a kernel reader of the last features "
         "and the label's own output, as balanced accuracies, averaged over labels. Half of the "
         "validation people teach the readers, the others judge them. Dashed is Retrain, asked in "
@@ -81,7 +82,7 @@ def draw_steps(axes: Axes, shown: Shown, retrain: TracePoint | None, of: str) ->
     """One value of all methods by their steps, with a ring where one was kept, and Retrain's."""
     for number, (title, points) in enumerate(shown.items()):
         colour, marker = HUES[number % len(HUES)], MARKERS[number % len(MARKERS)]
-        line = values_of(points, of)
+        line = points_with(points, of)
         axes.plot(
             [point.step or 0 for point, _ in line],
             [100 * value for _, value in line],
@@ -95,13 +96,13 @@ def draw_steps(axes: Axes, shown: Shown, retrain: TracePoint | None, of: str) ->
             if point.kept:
                 axes.plot(point.step or 0, 100 * value, "o", mfc="none", mec=INK, ms=8)
 
-    mark = values_of([retrain], of) if retrain else []
+    mark = points_with([retrain], of) if retrain else []
     for _, value in mark:
         axes.axhline(100 * value, ls="--", color=COLOURS["retrain"], linewidth=1, label="Retrain")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def values_of(points: Sequence[TracePoint], of: str) -> list[tuple[TracePoint, float]]:
+def points_with(points: Sequence[TracePoint], of: str) -> list[tuple[TracePoint, float]]:
     """Points that have a value, with it."""
     found = []
     for point in points:
@@ -111,11 +112,11 @@ def values_of(points: Sequence[TracePoint], of: str) -> list[tuple[TracePoint, f
     return found
 
 
-def told(shown: Shown) -> Iterator[str]:
+def ends_in_words(shown: Shown) -> Iterator[str]:
     """The ends of each line in words, for who cannot see them."""
     for title, points in shown.items():
         numbers = []
         for of, name in _PANELS.items():
-            values = [f"{100 * value:.1f}" for _, value in values_of(points, of)] or ["unknown"]
+            values = [f"{100 * value:.1f}" for _, value in points_with(points, of)] or ["unknown"]
             numbers.append(f"{name} {values[0]} to {values[-1]}")
         yield f"{title} {', '.join(numbers)}"
