@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "training": "system data models",
     "scores": "system data models",
     "metrics": "system data models",
-    "unlearning": "system data models training",
+    "unlearning": "system data models training metrics",
     "evaluate": "system data models metrics",
     "attacks": "system data models metrics",
     "methods": "system data models training scores unlearning",

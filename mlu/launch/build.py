@@ -50,6 +50,8 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
         seeds=Seeds.of(values),
         with_reference=values["reference"] == "retrain",
         canaries=CanaryShares(**values["canaries"]),
+        trace=values["trace"],
+        keep=values["keep"],
         original_weights=None if weights is None else Path(weights),
         trainer=TrainerSettings(**values["trainer"]),
         cache=Path(values["outputs"]) / "cache",

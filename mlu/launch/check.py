@@ -66,6 +66,7 @@ def check_config(values: Values, folders: Sequence[Path] = (CONF,)) -> None:
     check_labels(values)
     check_reference(values)
     check_canaries(values["canaries"])
+    check_kept(values)
 
     check_weights("original.weights", values["original"]["weights"])
     check_start(values, said)
@@ -339,6 +340,14 @@ def check_canaries(canaries: Values) -> None:
         raise UserError(
             f"canaries.flipped={canaries['flipped']:g} is of no use without canaries: "
             "set canaries.withheld above 0"
+        )
+
+
+def check_kept(values: Values) -> None:
+    """Refuse to choose among steps that nobody looks at."""
+    if values["keep"] == "best" and values["trace"] is None:
+        raise UserError(
+            "keep=best chooses among the steps that are traced: set trace=10, or keep=last"
         )
 
 

@@ -129,6 +129,6 @@ def sync_norms(net: nn.Module) -> None:
 
 
 def unsync_norms(net: nn.Module) -> None:
-    """Undo `sync_norms`."""
+    """Undo `sync_norms`; nothing happens where that was not done."""
     for norm in batch_norms(net).values():
-        norm.__class__ = _PLAIN[type(norm)]
+        norm.__class__ = _PLAIN.get(type(norm), type(norm))

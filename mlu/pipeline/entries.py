@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mlu.metrics.trace import TracePoint
 from mlu.models.network import Network
 from mlu.models.outputs import Answers, Outputs, outputs_of
 from mlu.models.weight_files import read_weights
@@ -36,11 +37,14 @@ class Model:
         outputs: What it says of every image and the images' true targets, by split; with stages of
             those that it was not trained on (EXPOSED).
         cost: None for a model that the user brought.
+        trace: What validation people showed while it was made to forget; empty where none were
+            asked.
     """
 
     net: Network
     outputs: dict[str, Outputs]
     cost: Cost | None
+    trace: tuple[TracePoint, ...] = ()
 
 
 def cached_model(

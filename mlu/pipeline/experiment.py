@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlu.attacks.contract import Attack
 from mlu.data.base import Dataset
@@ -56,6 +56,8 @@ class Experiment:
         seeds: Of all that is drawn at random.
         with_reference: Whether Retrain is trained.
         canaries: Which share of the training images are canaries.
+        trace: Steps of fine-tuning after which validation people are asked; None for never.
+        keep: Which step of fine-tuning is kept: the last, or the best of those that were traced.
         original_weights: A trained model to unlearn; None trains one.
         trainer: What trains.
         cache: Folder of trained models and of evidence.
@@ -78,6 +80,8 @@ class Experiment:
     seeds: Seeds
     with_reference: bool
     canaries: CanaryShares
+    trace: int | None
+    keep: Literal["last", "best"]
     original_weights: Path | None
     trainer: TrainerSettings
     cache: Path
@@ -93,7 +97,8 @@ class Experiment:
             for key in _STRENGTHS
             if (value := getattr(self.method, key, None)) is not None
         ]
-        method = " ".join([self.method.name, *strengths])
+        kept = [] if self.keep == "last" else [f"keep={self.keep}"]
+        method = " ".join([self.method.name, *strengths, *kept])
         data, backbone = self.dataset.name, self.backbone.name
 
         forgotten = ", then ".join("+".join(request) for request in self.requests)

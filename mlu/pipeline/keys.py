@@ -34,6 +34,15 @@ METHOD_CODE = (
 )
 """Those that decide what forgetting makes of it, besides MODEL_CODE."""
 
+WATCH_CODE = (
+    "mlu.attacks.parts.cases",
+    "mlu.attacks.parts.readers",
+    "mlu.evaluate.utility",
+    "mlu.metrics",
+    "mlu.pipeline.watching",
+)
+"""Those that decide which step of fine-tuning is kept, where one is chosen."""
+
 EVIDENCE_CODE = (
     "mlu.attacks",
     "mlu.metrics",
@@ -76,7 +85,16 @@ def method_key(context: Context) -> dict[str, Any]:
         "method": part_key(context.experiment.method),
         "methods": code_digest(*METHOD_CODE),
         "requests": [list(columns) for columns in context.requests],
+        "keep": keep_key(context),
     }
+
+
+def keep_key(context: Context) -> dict[str, Any] | None:
+    """All that the choice of a step depends on; None where the last is kept, whoever looks."""
+    experiment = context.experiment
+    if experiment.keep == "last":
+        return None
+    return {"trace": experiment.trace, "code": code_digest(*WATCH_CODE)}
 
 
 def evidence_key(context: Context, attack: Attack[Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from mlu.runs.layout import (
     ROC,
     ROC_PICTURE,
     STAGE_PICTURE,
+    TRACE_PICTURE,
     WEIGHTS,
     Histograms,
     write_json,
@@ -36,6 +37,7 @@ from mlu.runs.pictures import (
     recovery_picture,
     roc_picture,
     stage_picture,
+    trace_picture,
 )
 from mlu.runs.read import Run
 from mlu.runs.tables import (
@@ -100,6 +102,8 @@ def show(run: Run, histograms: Histograms, exposure: Exposure) -> None:
     leave_picture(
         place, DURABILITY_PICTURE, lambda file: durability_picture(metrics, exposure, file)
     )
+    trace = run.results.trace
+    leave_picture(place, TRACE_PICTURE, lambda file: trace_picture(trace, file))
     if curves:
         leave_picture(place, ROC_PICTURE, lambda file: roc_picture(curves, file))
 

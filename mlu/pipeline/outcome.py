@@ -11,6 +11,7 @@ import yaml
 from mlu.data.base import LabelledImages
 from mlu.metrics.findings import NO_REFERENCE, Finding
 from mlu.pipeline.experiment import Experiment
+from mlu.pipeline.trace import Trace
 from mlu.runs.identity import identity
 from mlu.runs.results import Measured, Passes, Results, RunFacts
 from mlu.system.errors import UserError
@@ -31,6 +32,7 @@ def results_of(
     costs: Mapping[str, Cost | None],
     findings: Iterable[Finding],
     attack_seconds: float,
+    trace: Trace,
 ) -> Results:
     """The results of a run.
 
@@ -40,6 +42,7 @@ def results_of(
         costs: Of `original`, `retrain` and `unlearned`; None where there is none.
         findings: Everything that was measured.
         attack_seconds: What attacks took.
+        trace: What validation people showed meanwhile.
     """
     findings = list(findings)
     unlearn, reference = costs["unlearned"], costs["retrain"]
@@ -56,14 +59,15 @@ def results_of(
 
     return Results(
         run=facts_of_run(experiment, data, unlearn),
-        seconds=seconds_of(costs, unlearn, attack_seconds),
+        seconds=seconds_of(costs, unlearn, attack_seconds, trace.seconds),
         speedup=speedup,
         work={stage: passes_of(costs[model]) for stage, model in _STAGES.items()},
         work_ratio=work_ratio,
         measured={model: measured_of(cost) for model, cost in costs.items()},
         metrics=metrics_of(findings),
         missing={path: reason for path, reason in reasons.items() if reason is not None},
-        chosen=chosen_of(findings),
+        chosen={**chosen_of(findings), **trace.chosen},
+        trace=trace.points,
     )
 
 
@@ -95,12 +99,15 @@ def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) ->
 
 
 def seconds_of(
-    costs: Mapping[str, Cost | None], unlearn: Cost, attack_seconds: float
+    costs: Mapping[str, Cost | None],
+    unlearn: Cost,
+    attack_seconds: float,
+    watch_seconds: float,
 ) -> dict[str, float | None]:
-    """Seconds of each stage, and of each phase of unlearning."""
+    """Seconds of each stage, of each phase of unlearning, and of watching it, which is no part."""
     totals = {stage: total_seconds(costs[model]) for stage, model in _STAGES.items()}
     phases = {phase: unlearn.seconds.get(phase, 0.0) for phase in _PHASES}
-    return {**totals, **phases, "attack": attack_seconds}
+    return {**totals, **phases, "watch": watch_seconds, "attack": attack_seconds}
 
 
 def total_seconds(cost: Cost | None) -> float | None:

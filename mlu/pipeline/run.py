@@ -9,7 +9,9 @@ from mlu.pipeline.judgement import completed, judge, output_histograms
 from mlu.pipeline.leave import begin, leave, show
 from mlu.pipeline.models import models_of
 from mlu.pipeline.outcome import results_of
+from mlu.pipeline.trace import trace_of
 from mlu.pipeline.trained import try_weights
+from mlu.pipeline.watching import try_watching
 from mlu.runs.plain import plain_tables
 from mlu.runs.read import Run
 from mlu.runs.results import Results
@@ -26,16 +28,20 @@ def walk(context: Context) -> Results:
     """The road, with the data at hand."""
     experiment, data, folder = context.experiment, context.data, context.experiment.folder
     try_weights(context)
+    try_watching(context)
     begin(experiment)
 
     with experiment.tracker.run(folder, experiment.subject, experiment.config) as tracking:
         context = replace(context, logger=tracking.lightning)
         models = models_of(context)
+        trace = trace_of(context, models)
         leaks = leaks_of(context, models)
         figures = [judge(context, models), *leaks.findings]
 
         findings = [finding for by_model in figures for finding in completed(by_model)]
-        results = results_of(experiment, data.source, models.costs(), findings, leaks.seconds)
+        results = results_of(
+            experiment, data.source, models.costs(), findings, leaks.seconds, trace
+        )
         histograms = output_histograms(context, models)
         found = Run(folder, results, experiment.config)
         tracking.record(results.figures(), histograms, plain_tables(found, data.labels))

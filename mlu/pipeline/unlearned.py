@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import torch
 
+from mlu.metrics.trace import TracePoint
 from mlu.models.network import Network
 from mlu.models.tasks import ForgetRequest
 from mlu.pipeline.context import Context
 from mlu.pipeline.entries import Model, facts_of
 from mlu.pipeline.outputs import outputs_by_split
+from mlu.pipeline.watching import watch_of
 from mlu.system.store import now
 from mlu.training.meter import Cost, Meter, measure
 from mlu.unlearning.contract import Method, Problem
@@ -18,16 +20,20 @@ from mlu.unlearning.unlearner import carry_out
 
 
 def unlearned_model(context: Context, method: Method, source: Model) -> Model:
-    """Score, edit and fine-tune a copy of the original; everything that it costs is measured."""
-    net, meter = context.team.run(unlearn_in_turn, context, method, source.net)
+    """Score, edit and fine-tune a copy of the original; everything that it costs is measured.
+
+    It is made anew in every run, so that its trace is always that of this run.
+    """
+    watched = context.experiment.trace is not None
+    net, meter, trace = context.team.run(watched_in_turn, context, method, source.net, watched)
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
     if same_weights(net, source.net):
-        return Model(net, source.outputs, cost)
+        return Model(net, source.outputs, cost, trace)
 
     remedy = method.tuning.remedy(method.name)
     outputs = context.team.run(outputs_by_split, context, net, remedy)
 
-    return Model(net, outputs, cost)
+    return Model(net, outputs, cost, trace)
 
 
 def same_weights(one: Network, other: Network) -> bool:
@@ -39,13 +45,37 @@ def same_weights(one: Network, other: Network) -> bool:
 
 
 def unlearn_in_turn(context: Context, method: Method, source: Network) -> tuple[Network, Meter]:
-    """The network after all requests: what one leaves, the next one takes for the original."""
-    net = source
-    with measure(context.device) as meter:
-        for own in in_turn(context):
-            problem = problem_of(own, net)
-            net = carry_out(method, problem, context.trainer, context.data.train_batches)
+    """The network after all requests; watched only where that decides which step is kept."""
+    watched = context.experiment.keep == "best"
+    net, meter, _ = watched_in_turn(context, method, source, watched)
     return net, meter
+
+
+def watched_in_turn(
+    context: Context, method: Method, source: Network, watched: bool
+) -> tuple[Network, Meter, tuple[TracePoint, ...]]:
+    """The network after all requests: what one leaves, the next one takes for the original.
+
+    Args:
+        context: Of the run, or of a shadow model.
+        method: How to forget.
+        source: The original.
+        watched: Whether validation people are asked meanwhile.
+
+    Returns:
+        The network, what it has cost, and what was seen; nothing where nobody watched.
+    """
+    net, trace, steps = source, list[TracePoint](), 0
+    with measure(context.device) as meter:
+        for number, own in enumerate(in_turn(context), 1):
+            watch = watch_of(own, number, steps) if watched else None
+            problem = problem_of(own, net)
+            net = carry_out(method, problem, context.trainer, context.data.train_batches, watch)
+            if watch is not None:
+                trace += watch.points
+                steps = watch.steps
+
+    return net, meter, tuple(trace)
 
 
 def in_turn(context: Context) -> Iterator[Context]:

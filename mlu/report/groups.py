@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlu.runs.layout import PLACES, UNDECISIVE
+from mlu.runs.layout import PLACES, UNDECISIVE, WATCHING, choice_of_step
 from mlu.runs.read import Collection, Gap, Run
 from mlu.runs.rows import DECLARED
 from mlu.runs.seeds import IMAGES, KEYS, Seeds, seeds_text, spread_of
 
 _NOT_OF_A_GROUP = (*UNDECISIVE, "seed", *KEYS, "preset")
 """Keys in which the runs of a group may differ; what a preset means stands under other keys."""
-_OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi")
+_OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi", *WATCHING)
 """Groups of keys in which the rows of one table may differ."""
 METHODS = (
     *("original", "head", "retrain", "cfk", "scrub", "unsir", "salun", "finetune", "neggrad"),
@@ -303,7 +303,10 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
         elif decides(path):
             flat[".".join(path)] = json.dumps(value, default=str)
 
-    for name, value in config.items():
+    # Before there was a choice the last step was kept, whoever watched.
+    chosen = choice_of_step(config) or {"keep": "last"}
+    others = {name: value for name, value in config.items() if name not in WATCHING}
+    for name, value in (others | chosen).items():
         walk(value, (str(name),))
 
     return flat

@@ -18,13 +18,14 @@ WEIGHTS = "unlearned.safetensors"
 DISTRIBUTIONS, ROC = "distributions.npz", "roc.npz"
 DISTRIBUTION_PICTURE, ROC_PICTURE = "distributions.png", "roc.png"
 STAGE_PICTURE, RECOVERY_PICTURE = "stages.png", "relearn.png"
-DURABILITY_PICTURE = "durability.png"
+DURABILITY_PICTURE, TRACE_PICTURE = "durability.png", "trace.png"
 PICTURES = (
     DISTRIBUTION_PICTURE,
     ROC_PICTURE,
     STAGE_PICTURE,
     RECOVERY_PICTURE,
     DURABILITY_PICTURE,
+    TRACE_PICTURE,
 )
 CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.html"
 LEFT = (
@@ -44,6 +45,9 @@ LEFT = (
 UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget", "policy")
 """Keys of a configuration that decide no figure: what a budget means stands under `training`, and
 a policy says what figures are held against."""
+WATCHING = ("trace", "keep")
+"""Keys that say whether somebody watches a method; they decide a figure only where a step is chosen
+by what is seen."""
 PLACES = ("root", "prepared", "attributes", "download", "keep_draws")
 """Keys of a data set that say where its files are and how long they stay, and no more."""
 
@@ -77,6 +81,11 @@ def is_configuration(content: Any) -> TypeGuard[dict[str, Any]]:
             waiting += value
 
     return not waiting
+
+
+def choice_of_step(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys WATCHING where they decide figures; none where the last step is kept."""
+    return {name: config.get(name) for name in WATCHING} if config.get("keep") == "best" else {}
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -1,17 +1,20 @@
 """Pictures of one run."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from mlu.metrics.findings import NETWORK_READERS, READERS, Recovery, Trial
+from mlu.metrics.trace import TracePoint
 from mlu.metrics.trials import observed
 from mlu.runs.layout import Histograms
-from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, step_axis, tidy
+from mlu.runs.style import AXES, COLOURS, LOWEST_RATE, TRACED, step_axis, tidy
 from mlu.runs.treatments import treatments_in
 
 _STAGES, _PROXY = "attack/aia/features", "proxy/attack/aia/balanced_accuracy"
@@ -328,3 +331,58 @@ def draw_mixtures(axes: Axes, mixed: Mapping[str, Sequence[tuple[float, float]]]
         axes.plot(share, value, ".-", label=model, color=COLOURS[model], linewidth=0.9)
     axes.set_ylabel("balanced accuracy")
     axes.legend(frameon=False, fontsize="small")
+
+
+def trace_picture(points: Sequence[TracePoint], path: Path) -> None:
+    """Curves of what validation people show by steps of fine-tuning, and where Retrain is.
+
+    Of several labels the mean. Each request to forget has lines of its own.
+
+    Args:
+        points: Those of a run; nothing is drawn where nobody was asked.
+        path: PNG file to write.
+    """
+    own = [point for point in points if point.step is not None]
+    if not own:
+        return
+
+    canvas = Canvas(figsize=(8.6, 3.8), layout="constrained")
+    axes = canvas.subplots()
+    retrain = next((point for point in points if point.model == "retrain"), None)
+    for _, request in groupby(own, lambda point: point.request):
+        draw_request(axes, list(request), retrain)
+
+    if retrain is not None:
+        axes.plot([], [], "--", color="black", linewidth=1, label="Retrain, in the same colour")
+    axes.axhline(0.5, linestyle=":", color="black", linewidth=1, label="knowing nothing")
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(own) == 1:
+        axes.set_xticks([own[0].step or 0])
+    axes.set_ylabel("accuracy; of readers balanced accuracy")
+    tidy(axes, "steps of fine-tuning", "what validation people show while it forgets")
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    canvas.legend(
+        once.values(), once.keys(), frameon=False, fontsize="small", loc="outside right upper"
+    )
+    canvas.savefig(path, dpi=_DPI)
+
+
+def draw_request(axes: Axes, points: Sequence[TracePoint], retrain: TracePoint | None) -> None:
+    """Lines of one request, Retrain's of the same labels, and a ring where a step was chosen."""
+    steps, figures = [point.step or 0 for point in points], [point.figures() for point in points]
+    marks = {} if retrain is None else retrain.of_labels(points[0].labels).figures()
+    kept = next((place for place, point in enumerate(points) if point.kept), -1)
+
+    for name, (label, colour, marker) in TRACED.items():
+        values = [found.get(name, np.nan) for found in figures]
+        axes.plot(steps, values, color=colour, marker=marker, label=label, ms=4, linewidth=1.5)
+        if name in marks:
+            ends = steps[0] - 0.5, steps[-1] + 0.5
+            axes.hlines(marks[name], *ends, color=colour, linestyle="--", linewidth=1)
+
+    if points[kept] is not points[-1]:
+        rings = [figures[kept][name] for name in TRACED if name in figures[kept]]
+        label, places = "step that is kept", [steps[kept]] * len(rings)
+        axes.plot(places, rings, "o", mfc="none", mec="black", ms=9, label=label)

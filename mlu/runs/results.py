@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from mlu.metrics.findings import CONSTANT
+from mlu.metrics.trace import TracePoint
 from mlu.runs.rows import attack_of
 from mlu.runs.typed import as_json, can_be, field_types, typed
 from mlu.system.errors import UserError, did_you_mean
@@ -98,7 +99,9 @@ class Results:
         metrics: Figures by their path, with `/low` and `/high` for the ends of intervals.
         missing: Path -> why there is no figure.
         chosen: Path, without the metric -> what was chosen among several to give these figures:
-            `label`, `reader`, `place`.
+            `label`, `reader`, `place`; of `unlearned/trace` the step that was kept.
+        trace: What validation people showed of the network while it was made to forget, and of the
+            models that it is held against.
     """
 
     schema: int = SCHEMA
@@ -111,6 +114,7 @@ class Results:
     metrics: Mapping[str, float | None]
     missing: Mapping[str, str]
     chosen: Mapping[str, Mapping[str, str]]
+    trace: tuple[TracePoint, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The content of `results.json`."""
@@ -140,6 +144,10 @@ class Results:
             if not can_be(found[name], field_types(cls)[name]):
                 raise ValueError(f"its {name} is {found[name]!r:.80}")
 
+        found["trace"] = content.get("trace") or []
+        if not can_be(found["trace"], field_types(cls)["trace"]):
+            raise ValueError(f"its trace is {found['trace']!r:.80}")
+
         for name in ("metrics", "seconds"):
             if not isinstance(content.get(name), dict):
                 raise ValueError(f"it has no {name}")
@@ -148,6 +156,9 @@ class Results:
             found[name] = finite_number(content.get(name))
 
         results: Results = typed(found, cls)
+        for point in results.trace:
+            if not point.is_sound:
+                raise ValueError(f"its trace has {point!r:.80}")
 
         return results
 

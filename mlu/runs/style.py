@@ -16,6 +16,14 @@ AXES = {
     "loss": "log loss of the retained outputs (nats)",
 }
 
+TRACED = {
+    "retained": ("retained accuracy", "#55a868", "s"),
+    "linear": ("read by a linear reader", "#c44e52", "o"),
+    "kernel": ("read by a kernel", "#8172b3", "^"),
+    "output": ("told by the forgotten output", "#4c72b0", "v"),
+}
+"""What is seen while a method forgets: what it is called, its colour and its marker."""
+
 LOWEST_RATE = 1e-3
 """Lowest rate of false positives that a picture shows."""
 

@@ -26,6 +26,7 @@ class Meter:
         seconds: Wall time of each phase, and of everything under `total`.
         forward: Images that went through a body; of several processes that work together in all.
         backward: Images whose gradient came back through a body, likewise.
+        left_out: Seconds in the block that are not its own.
         running: Whether the block has not ended yet.
         device: Whose work is waited for before the clock is read; None for the CPU's.
         start: What the clock said when it began.
@@ -35,6 +36,7 @@ class Meter:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     forward: int = 0
     backward: int = 0
+    left_out: float = 0.0
     running: bool = True
     start: float = 0.0
 
@@ -43,7 +45,7 @@ class Meter:
         counts = torch.tensor([self.forward, self.backward])
         all_reduce([counts])
         forward, backward = counts.tolist()
-        seconds = self.seconds["total"] + clock(self.device) - self.start
+        seconds = self.seconds["total"] + clock(self.device) - self.start - self.left_out
         return {"seconds": seconds, "forward": forward, "backward": backward}
 
     def go_on(self, seconds: float, forward: int, backward: int) -> None:
@@ -93,22 +95,36 @@ def phase(name: str) -> Iterator[None]:
     """Add the wall time of what happens inside to the running measurement, if there is one."""
     meter = _current.get()
     device = meter.device if meter else None
-    start = clock(device)
+    start, left_out = clock(device), meter.left_out if meter else 0.0
     try:
         yield
     finally:
         if meter is not None:
-            meter.seconds[name] += clock(device) - start
+            meter.seconds[name] += clock(device) - start - (meter.left_out - left_out)
 
 
 @contextmanager
 def aside(meter: Meter) -> Iterator[None]:
-    """Leave what happens inside out of the stage's total: it is not its own."""
+    """Leave what happens inside out of the seconds of all that goes on around it."""
     start = clock(meter.device)
     try:
         yield
     finally:
-        meter.seconds["total"] -= clock(meter.device) - start
+        meter.left_out += clock(meter.device) - start
+
+
+@contextmanager
+def apart(name: str) -> Iterator[None]:
+    """Count the seconds of what happens inside under this name alone, and its images nowhere."""
+    meter = _current.get()
+    if meter is None:
+        yield
+        return
+
+    forward, backward = meter.forward, meter.backward
+    with aside(meter), phase(name):
+        yield
+    meter.forward, meter.backward = forward, backward
 
 
 def clock(device: torch.device | None) -> float:

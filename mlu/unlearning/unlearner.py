@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from mlu.data.augment import augmented
 from mlu.data.split import Batch, Split
-from mlu.models.batch_norm import batch_norms, recalibrate
+from mlu.models.batch_norm import batch_norms, recalibrate, unsync_norms
 from mlu.models.network import Network
 from mlu.system.collectives import data_parallel
 from mlu.system.errors import UserError
@@ -23,6 +24,7 @@ from mlu.training.meter import phase
 from mlu.training.optimise import Tuning, optimiser_of
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 from mlu.unlearning.edits import constrain
+from mlu.unlearning.watch import Watch
 
 RECALIBRATION_BATCH = 256
 """Most images per pass of batch-norm recalibration."""
@@ -37,7 +39,13 @@ Trainers = Callable[[str, int, Tuning, int | None], L.Trainer]
 """A trainer by the name of what it trains, its epochs, its optimisation and its most steps."""
 
 
-def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
+def carry_out(
+    method: Method,
+    problem: Problem,
+    trainers: Trainers,
+    loader: Loader,
+    watch: Watch | None = None,
+) -> Network:
     """The network after all rounds of a method.
 
     Each round edits and fine-tunes what the one before it left.
@@ -47,6 +55,7 @@ def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Load
         problem: With the network to start from, which is not changed.
         trainers: Makes what fits an Unlearner.
         loader: Gives it its batches.
+        watch: Looks at the network meanwhile, and may choose which step is kept; None for nobody.
 
     Returns:
         A network of its own, in evaluation mode and without gradients, on the problem's device.
@@ -56,22 +65,34 @@ def carry_out(method: Method, problem: Problem, trainers: Trainers, loader: Load
     for number in range(method.rounds):
         # A user's seed is below 2^32, so no round shares its random choices with another seed.
         current = replace(problem, net=net, seed=problem.seed + (number << 32))
-        net = one_round(method, current, trainers, loader)
-    return net
+        net = one_round(method, current, trainers, loader, watch)
+    return net if watch is None else watch.result(net)
 
 
-def one_round(method: Method, problem: Problem, trainers: Trainers, loader: Loader) -> Network:
+def one_round(
+    method: Method,
+    problem: Problem,
+    trainers: Trainers,
+    loader: Loader,
+    watch: Watch | None = None,
+) -> Network:
     """The network as the method edits it, fine-tuned within its bounds."""
     with long_work(f"{method.name}: scoring"):
         edit, passes, tuning = method.edit(problem), method.passes(problem), method.tuning
 
-    module = Unlearner(method, problem, edit, passes, loader)
+    module = Unlearner(method, problem, edit, passes, loader, watch)
     with phase("finetune"):
         if passes and any(parameter.requires_grad for parameter in module.parameters()):
             trainers(method.name, len(passes), tuning, tuning.steps).fit(module)
             module.to(problem.device)
         module.renew_statistics()
-        return method.finish(problem, module.net.eval().requires_grad_(False))
+
+        net = method.finish(problem, module.net.eval().requires_grad_(False))
+
+    if watch is not None:
+        watch.end_round(partial(copy.deepcopy, net), module.global_step)
+
+    return net
 
 
 class Unlearner(L.LightningModule):
@@ -84,6 +105,7 @@ class Unlearner(L.LightningModule):
         edit: Edit,
         passes: Sequence[Pass],
         loader: Loader,
+        watch: Watch | None = None,
     ) -> None:
         """Edit a copy of the network, and set its bounds.
 
@@ -93,10 +115,11 @@ class Unlearner(L.LightningModule):
             edit: Applied to a copy of it.
             passes: The epochs of fine-tuning, in order.
             loader: Gives shuffled batches of a split, by their size and a seed.
+            watch: Looks at the network between two steps; None for nobody.
         """
         super().__init__()
         self.method, self.problem, self.edit = method, problem, edit
-        self.passes, self.loader = passes, loader
+        self.passes, self.loader, self.watch = passes, loader, watch
 
         # Lightning keeps the mode it finds; with the stored statistics of other weights,
         # fine-tuning would diverge.
@@ -122,8 +145,19 @@ class Unlearner(L.LightningModule):
 
         Those of frozen layers stay.
         """
+        self.renew_statistics_of(self.net)
+
+    def renew_statistics_of(self, net: Network) -> None:
+        """The same of a network like the one that is tuned."""
         images = calibration_images(self.problem, self.method.tuning.recalibrate)
-        recalibrate(self.net, images, kept=self.frozen_norms)
+        recalibrate(net, images, kept=self.frozen_norms)
+
+    def as_left(self) -> Network:
+        """A copy of the network as it would be left if fine-tuning ended here."""
+        net = copy.deepcopy(self.net)
+        unsync_norms(net)
+        self.renew_statistics_of(net)
+        return self.method.finish(self.problem, net.eval().requires_grad_(False))
 
     def train_dataloader(self) -> Any:
         """The current pass's batches: Lightning asks again at every epoch."""
@@ -144,6 +178,10 @@ class Unlearner(L.LightningModule):
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
         return batch.to(device, non_blocking=True)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self.watch is not None and self.watch.is_due(self.global_step):
+            self.watch.look(self.as_left, self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.net.pixels:

@@ -17,7 +17,7 @@ from mlu.pipeline.models import Models, treated_model
 from mlu.pipeline.trained import original_model, random_model, retrained_model
 from mlu.pipeline.unlearned import problem_of, unlearned_model
 from mlu.system.errors import UserError
-from mlu.unlearning.unlearner import carry_out
+from mlu.unlearning.unlearner import Unlearner, carry_out
 from tests.conftest import METHODS
 from tests.support import plain_vit
 
@@ -313,6 +313,41 @@ def test_forgotten_targets_are_read_only_by_what_says_so(method, experiment):
     assert all(torch.equal(one[name], other[name]) for name in one) == (
         not setup.method.reads_forgotten
     )
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"retrain"}))
+def test_whoever_watches_a_method_changes_nothing_of_what_it_leaves(method, experiment):
+    """To the last bit, weights and statistics, and at the same cost in images."""
+    setup, dataset = brief(method), data_of(method)
+    made = []
+    for trace in ("null", "1", "2"):
+        context = context_of(experiment(*setup, f"trace={trace}", dataset=dataset))
+        made.append(unlearned_model(context, context.experiment.method, original_model(context)))
+
+    alone, *watched = made
+    weights = alone.net.state_dict()
+    for model in watched:
+        other = model.net.state_dict()
+        assert all(torch.equal(other[name], weights[name]) for name in weights)
+        assert model.cost.forward == alone.cost.forward
+        assert model.cost.backward == alone.cost.backward
+        assert [one.kept for one in model.trace] == [False] * (len(model.trace) - 1) + [True]
+
+    assert alone.trace == ()
+    steps = [[one.step for one in model.trace] for model in watched]
+    tuned = context.experiment.method.tuning.steps != 0
+    assert steps == ([[0, 1, 2, 3], [0, 2, 3]] if tuned else [[0], [0]])
+
+
+def test_a_look_that_leaves_the_network_in_another_mode_is_noticed(experiment, monkeypatch):
+    """The negative control of the test above."""
+    found = []
+    for trace in ("null", "1"):
+        context = context_of(experiment(*brief("wf"), f"trace={trace}"))
+        model = unlearned_model(context, context.experiment.method, original_model(context))
+        found.append(model.net.state_dict())
+        monkeypatch.setattr(Unlearner, "as_left", lambda self: copy.deepcopy(self.net.eval()))
+    assert not all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 @pytest.mark.parametrize("method", OURS)

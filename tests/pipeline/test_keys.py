@@ -16,6 +16,7 @@ from mlu.pipeline.keys import (
     EVIDENCE_CODE,
     METHOD_CODE,
     MODEL_CODE,
+    WATCH_CODE,
     evidence_key,
     method_key,
     model_key,
@@ -83,8 +84,13 @@ def reached_from(modules, without=()) -> set[str]:
 
 
 CODE = {
-    "model": (("mlu.pipeline.trained",), MODEL_CODE, ()),
-    "method": (("mlu.pipeline.unlearned", "mlu.methods"), (*MODEL_CODE, *METHOD_CODE), ()),
+    # Of the trace a trained model has the form alone.
+    "model": (("mlu.pipeline.trained",), MODEL_CODE, ("mlu.metrics.trace",)),
+    "method": (
+        ("mlu.pipeline.unlearned", "mlu.methods"),
+        (*MODEL_CODE, *METHOD_CODE, *WATCH_CODE),
+        (),
+    ),
     "evidence": (
         ("mlu.pipeline.evidence", "mlu.attacks"),
         (*MODEL_CODE, *EVIDENCE_CODE),
@@ -104,7 +110,7 @@ def test_all_code_that_decides_is_part_of_the_key(kept):
 
 def test_no_list_names_what_is_not_reached():
     reached = set().union(*(reached_from(start, DECIDE_NOTHING) for start, _, _ in CODE.values()))
-    everything = (*MODEL_CODE, *METHOD_CODE, *EVIDENCE_CODE)
+    everything = (*MODEL_CODE, *METHOD_CODE, *WATCH_CODE, *EVIDENCE_CODE)
     for part in (*everything, *DECIDE_NOTHING):
         assert files_of(part), f"there is no {part}"
         assert any(covered(module, (part,)) for module in reached), part
@@ -132,7 +138,8 @@ def run_by(work) -> set[str]:
 
 def test_all_code_that_runs_is_part_of_the_key(experiment, tmp_path):
     """The same by watching: also what is reached by no import."""
-    setup = experiment(*SMALL, "method=head", "canaries.withheld=0.3", f"outputs={tmp_path}")
+    overrides = ("method=head", "canaries.withheld=0.3", "trace=1", f"outputs={tmp_path}")
+    setup = experiment(*SMALL, *overrides)
     source = setup.dataset.load()
     setup = replace(setup, dataset=Loaded(source, **vars(setup.dataset)))
     found = {}
@@ -150,7 +157,8 @@ def test_all_code_that_runs_is_part_of_the_key(experiment, tmp_path):
 
     forgotten_by = run_by(forget)
     assert "mlu.methods.head" in forgotten_by
-    named = (*MODEL_CODE, *METHOD_CODE, *DECIDE_NOTHING)
+    assert "mlu.pipeline.watching" in forgotten_by
+    named = (*MODEL_CODE, *METHOD_CODE, *WATCH_CODE, *DECIDE_NOTHING)
     assert not [one for one in forgotten_by if not covered(one, named)]
 
 
@@ -200,6 +208,8 @@ OTHER = {
         "phi=0.07",
         "requests=[[Male],[Young]]",
         "forget_label.names=[Bald]",
+        "trace=3 keep=best",
+        "trace=4 keep=best",
     ],
     "evidence": [
         "seed=1",
@@ -216,7 +226,7 @@ SAME = {
         *("method=wf", "forget_label.names=[Bald]", "attack=mia", "trainer.workers=1"),
         *("method_seed=1", "split_seed=42", "train_seed=42"),
     ],
-    "method": ["seed=1", "method_seed=1", "attack=mia", "training.lr=0.01"],
+    "method": ["seed=1", "method_seed=1", "attack=mia", "training.lr=0.01", "trace=3"],
     "evidence": [
         *("attack.lira.jobs=7", "method=wf", "logger=wandb", "attack.lira.gamma=1"),
         *("train_seed=1", "method_seed=1"),
@@ -226,7 +236,7 @@ SAME = {
 
 @pytest.mark.parametrize("of", OTHER)
 def test_whatever_decides_gives_another_key(key, of):
-    found = [digest(key(of=of)), *(digest(key(override, of=of)) for override in OTHER[of])]
+    found = [digest(key(*override.split(), of=of)) for override in ("", *OTHER[of])]
     assert len(set(found)) == len(found)
 
 
@@ -256,6 +266,7 @@ PARTS = {
         "method": "method.tuning.lr=0.5",
         "methods": "METHOD_CODE",
         "requests": "requests=[[Male],[Young]]",
+        "keep": "trace=3 keep=best",
     },
     "evidence": {
         "seed": "seed=1 split_seed=42",
@@ -441,16 +452,24 @@ def test_a_data_set_of_one_s_own_counts_by_its_code(experiment, tmp_path, monkey
     assert all({**key, "dataset": None} == found[0] for key in found)
 
 
-@pytest.mark.parametrize("code", ["MODEL_CODE", "METHOD_CODE", "EVIDENCE_CODE"])
+@pytest.mark.parametrize("code", ["MODEL_CODE", "METHOD_CODE", "WATCH_CODE", "EVIDENCE_CODE"])
 def test_other_code_gives_another_key(key, monkeypatch, code):
-    of = code.partition("_")[0].lower()
-    before, changed = key(of=of), getattr(keys, code)
+    of = {"WATCH_CODE": "method"}.get(code, code.partition("_")[0].lower())
+    settings = ("trace=3", "keep=best") if code == "WATCH_CODE" else ()
+    before, changed = key(*settings, of=of), getattr(keys, code)
 
     def another(*modules):
         return code_digest(*modules) + "x" * (modules == changed)
 
     monkeypatch.setattr(keys, "code_digest", another)
-    assert key(of=of) != before
+    assert key(*settings, of=of) != before
+
+
+def test_code_that_watches_decides_nothing_where_the_last_step_is_kept(key, monkeypatch):
+    before = key("trace=3", of="method")
+    digests = {WATCH_CODE: "another"}
+    monkeypatch.setattr(keys, "code_digest", lambda *of: digests.get(of) or code_digest(*of))
+    assert key("trace=3", of="method") == before
 
 
 def test_another_version_of_torch_gives_another_key(experiment, monkeypatch):

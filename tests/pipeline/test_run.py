@@ -32,7 +32,7 @@ def test_celebas_own_files_are_enough(method, run, tmp_path):
 
 
 def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
-    results = run("logger=wandb", "method=wf", "method.tuning.steps=5")
+    results = run("logger=wandb", "method=wf", "method.tuning.steps=5", "trace=2")
     kept = read_run(tmp_path / "run")
     assert kept.project == "mlu"
     assert kept.name == "wf phi=0.02 epsilon=0.1: Male, faces, tiny, seed 42"
@@ -42,6 +42,15 @@ def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
         if value is not None:
             assert kept.history[path] == pytest.approx(value), path
     assert {"speedup", "work_ratio", "seconds/unlearn", "work/unlearn/forward"} <= set(kept.history)
+    # Every look is a point of a curve, by its step.
+    looks = [row for row in kept.rows if "trace/linear" in row]
+    assert [row["trainer/global_step"] for row in looks] == [0, 2, 4, 5]
+    seen = [point for point in results["trace"] if point["model"] == "unlearned"]
+    for of in ("output", "linear", "kernel"):
+        told = [point["labels"]["Male"][of] for point in seen]
+        assert [row[f"trace/{of}"] for row in looks] == pytest.approx(told)
+    retained = [point["retained"] for point in seen]
+    assert [row["trace/retained"] for row in looks] == pytest.approx(retained)
     for table, rows in (("models", 3), ("labels", 10)):
         assert kept.history[f"tables/{table}/_type"] == "table-file"
         assert kept.history[f"tables/{table}/nrows"] == rows

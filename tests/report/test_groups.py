@@ -103,6 +103,18 @@ def test_an_attack_that_only_one_run_made_divides_nothing_but_another_attacker_d
     ]
 
 
+def test_who_watches_divides_nothing_and_who_chooses_a_step_by_it_does(tmp_path):
+    leave(tmp_path / "0", seed=1)  # of a version that knew neither
+    leave(tmp_path / "1", seed=2, config={"trace": None, "keep": "last"})
+    leave(tmp_path / "2", seed=3, config={"trace": 5, "keep": "last"})
+    assert titles(settings(tmp_path)[0]) == ["wf"]
+    leave(tmp_path / "3", seed=1, config={"trace": 5, "keep": "best"})
+    assert titles(settings(tmp_path)[0]) == ["wf keep=best", "wf keep=last"]
+    leave(tmp_path / "4", seed=1, config={"trace": 10, "keep": "best"})
+    (setting,) = settings(tmp_path)
+    assert [len(group.runs) for group in setting.groups] == [1, 1, 3]
+
+
 def test_data_network_training_and_labels_make_a_setting(tmp_path):
     leave(tmp_path / "0")
     leave(tmp_path / "1", correlation=0.5)

@@ -25,7 +25,9 @@ def plain():
         ("training.epochs=1", False),
         ("dataset.images=200", False),
         ("trainer.precision=bf16-mixed", False),
+        ("trace=5", True),
+        ("trace=5 keep=best", False),
     ],
 )
 def test_what_decides_figures_is_told_apart(override, same, plain):
-    assert (identity(values_of(composed([override]))) == plain) == same
+    assert (identity(values_of(composed(override.split()))) == plain) == same

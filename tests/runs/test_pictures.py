@@ -3,12 +3,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from mlu.metrics.findings import Recovery, Trial
+from mlu.metrics.trace import Told, TracePoint
 from mlu.runs.pictures import (
     distribution_picture,
     durability_picture,
     recovery_picture,
     roc_picture,
     stage_picture,
+    trace_picture,
 )
 from mlu.runs.style import COLOURS
 
@@ -146,3 +148,55 @@ def test_without_mixtures_there_is_no_panel_of_them(drawn, tmp_path):
     assert len(drawn[0].axes) == 2
     durability_picture({}, treated()[1], tmp_path / "any.png")
     assert len(drawn) == 1
+
+
+def look(step, read, kept=False, request=1, model="unlearned"):
+    """A point of one label, or of none that can be read."""
+    told = None if read is None else Told(0.5, read, read + 0.1)
+    return TracePoint(
+        model=model, request=request, round=1, step=step, kept=kept, retained=0.9,
+        labels={"Male": told},
+    )  # fmt: skip
+
+
+def line(axes, label, number=0):
+    found = [one for one in axes.lines if one.get_label() == label]
+    return [tuple(point) for point in found[number].get_xydata()]
+
+
+def test_a_trace_has_a_line_for_each_figure_and_the_marks_of_retrain(drawn, tmp_path):
+    retrain = look(None, 0.6, model="retrain")
+    points = [retrain, look(0, 0.8), look(5, 0.7), look(8, 0.65, kept=True)]
+    trace_picture(points, tmp_path / "any.png")
+    (axes,) = drawn[0].axes
+    assert line(axes, "read by a linear reader") == [(0, 0.8), (5, 0.7), (8, 0.65)]
+    assert line(axes, "retained accuracy") == [(0, 0.9), (5, 0.9), (8, 0.9)]
+    heights = sorted(marks.get_segments()[0][0][1] for marks in axes.collections)
+    assert heights == pytest.approx([0.5, 0.6, 0.7, 0.9])
+    assert "Retrain, in the same colour" in labels(axes)
+    assert "step that is kept" not in labels(axes)
+
+
+def test_a_ring_is_round_the_step_that_was_chosen_and_requests_are_not_joined(drawn, tmp_path):
+    points = [look(0, 0.8), look(5, 0.7, kept=True), look(8, 0.75)]
+    points += [look(8, 0.6, request=2), look(9, 0.5, kept=True, request=2)]
+    trace_picture(points, tmp_path / "any.png")
+    (axes,) = drawn[0].axes
+    assert line(axes, "step that is kept") == [
+        (5, 0.9),
+        (5, 0.7),
+        (5, pytest.approx(0.8)),
+        (5, 0.5),
+    ]
+    assert line(axes, "read by a linear reader", 1) == [(8, 0.6), (9, 0.5)]
+    assert "Retrain, in the same colour" not in labels(axes)
+
+
+def test_a_single_look_is_drawn_and_none_is_not(drawn, tmp_path):
+    trace_picture([], tmp_path / "any.png")
+    trace_picture([look(None, 0.6, model="retrain")], tmp_path / "any.png")
+    assert drawn == []
+    trace_picture([look(0, None, kept=True)], tmp_path / "any.png")
+    (axes,) = drawn[0].axes
+    assert line(axes, "retained accuracy") == [(0, 0.9)]
+    assert np.isnan(line(axes, "read by a linear reader")[0][1])

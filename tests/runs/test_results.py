@@ -11,6 +11,16 @@ from mlu.system.errors import UserError
 from tests.support.made_runs import made_run, results_of
 
 PATH = "unlearned/test/retained/accuracy"
+TOLD = {"output": 0.5, "linear": 0.75, "kernel": 0.8}
+LOOK = {
+    "model": "unlearned",
+    "request": 1,
+    "round": 1,
+    "step": 5,
+    "kept": True,
+    "retained": 0.9,
+    "labels": {"Male": TOLD, "Bald": None},
+}
 
 
 def read(**changes):
@@ -24,10 +34,18 @@ def test_a_file_that_is_written_is_the_file_that_was_read():
     assert json.dumps(again) == json.dumps(content)
     assert [*content] == [
         *("schema", "run", "seconds", "speedup", "work", "work_ratio", "measured", "metrics"),
-        *("missing", "chosen"),
+        *("missing", "chosen", "trace"),
     ]
     for key, value in results_of().items():
         assert content[key] == value or isinstance(value, dict), key
+
+
+def test_a_trace_is_read_as_it_was_written():
+    mark = {**LOOK, "model": "retrain", "request": None, "round": None, "step": None}
+    found = read(trace=[mark, LOOK])
+    assert found.to_json()["trace"] == [mark, LOOK]
+    assert found.trace[1].mean("stronger") == 0.8
+    assert read().trace == ()
 
 
 @pytest.mark.parametrize(
@@ -46,6 +64,9 @@ def test_a_file_that_is_written_is_the_file_that_was_read():
         ({"measured": {"retrain": {"device": 1}}}, "its measured is"),
         ({"missing": {"a": None}}, "its missing is"),
         ({"chosen": {"a": "b"}}, "its chosen is"),
+        ({"trace": [{"model": "unlearned"}]}, "its trace is"),
+        ({"trace": [{**LOOK, "labels": {"a": {"output": 1}}}]}, "its trace is"),
+        ({"trace": [{**LOOK, "retained": 1.5}]}, "its trace has TracePoint"),
     ],
 )
 def test_a_file_of_another_shape_is_refused_with_what_is_wrong(change, reason):

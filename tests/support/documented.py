@@ -91,7 +91,7 @@ APART = ("durability",)
 DRAWN = {"faces": 120, "multidigits": 120, "digits": 200}
 """Images of the data sets that have as many as one asks for."""
 JUDGED = "400"
-"""Images where a search is judged by what is read from features."""
+"""Images where a search is judged, or a step chosen, by what is read from features."""
 LARGER = "timm"
 """Its small models want pictures of 32 pixels at least."""
 
@@ -230,6 +230,7 @@ def settings_for(words: Sequence[str]) -> list[str]:
         settings["hydra.sweeper.n_trials"] = "1"
     if given.get("experiment") == "tune":
         del settings["attack"]
+    if given.get("experiment") == "tune" or given.get("keep") == "best":
         settings["dataset.images"] = JUDGED
     if has_steps(settings | given):
         settings["method.tuning.steps"] = "1"

@@ -30,10 +30,10 @@ def records(file: Path) -> Iterator[wandb_internal_pb2.Record]:
 
 
 def read_run(folder: Path) -> SimpleNamespace:
-    """Name, project, config, logged history (last value of each key) and exit code of the only run
-    below a folder."""
+    """Name, project, config, logged history (last value of each key; all rows in order) and exit
+    code of the only run below a folder."""
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    run = SimpleNamespace(history={}, config={}, exit_code=None)
+    run = SimpleNamespace(history={}, rows=[], config={}, exit_code=None)
     for record in records(file):
         kind = record.WhichOneof("record_type")
         if kind == "run":
@@ -46,8 +46,10 @@ def read_run(folder: Path) -> SimpleNamespace:
                 item.key: json.loads(item.value_json) for item in record.run.config.update
             }
         elif kind == "history":
-            for item in record.history.item:
-                run.history["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
+            items = record.history.item
+            row = {"/".join(one.nested_key) or one.key: json.loads(one.value_json) for one in items}
+            run.rows.append(row)
+            run.history |= row
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     return run

@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 from mlu.models.network import Network
-from mlu.training.meter import measure, phase
+from mlu.training.meter import apart, measure, phase
 
 
 @pytest.fixture
@@ -132,3 +132,22 @@ def test_a_phase_outside_a_measurement_is_just_run():
     with phase("score"):
         ran.append(True)
     assert ran
+
+
+def test_what_is_apart_counts_under_its_own_name_alone(net, monkeypatch):
+    ticks = iter(range(0, 1000, 1))
+    monkeypatch.setattr("mlu.training.meter.clock", lambda device: float(next(ticks)))
+    with measure() as meter:  # starts at 0
+        with phase("finetune"):  # 1 (2) to 7
+            net(images(2))
+            with apart("watch"):  # 3 to 6, and within it 4 to 5
+                net(images(3))
+        so_far = meter.so_far()["seconds"]  # at 8
+    assert dict(meter.seconds) == {"finetune": 5 - 3, "watch": 1, "total": 8 - 3}
+    assert so_far == 8 - 3
+    assert meter.forward == 2
+
+
+def test_what_is_apart_outside_a_measurement_is_just_run():
+    with apart("watch"):
+        pass

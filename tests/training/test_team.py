@@ -15,7 +15,7 @@ from mlu.models.batch_norm import Synced2d
 from mlu.models.outputs import respond_by_stage
 from mlu.pipeline.context import context_of
 from mlu.pipeline.trained import from_scratch_without, original_model
-from mlu.pipeline.unlearned import unlearn_in_turn
+from mlu.pipeline.unlearned import unlearn_in_turn, watched_in_turn
 from mlu.scores.curvature import diagonal
 from mlu.scores.gradients import all_weights, sensitivity
 from mlu.system.collectives import AllGather, all_reduce, current_group
@@ -159,6 +159,25 @@ def test_every_method_gives_the_same_weights(method, contexts):
     assert any(
         key not in before or not torch.allclose(both[key], before[key], **ROUNDING) for key in both
     )
+
+
+def watched(context, source):
+    with float64():
+        net, _, points = watched_in_turn(context, context.experiment.method, source, True)
+        return net.state_dict(), points
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_whoever_watches_two_processes_sees_what_one_shows_and_changes_nothing(keep, contexts):
+    one, two = contexts(*brief("wp"), "trace=1", f"keep={keep}")
+    source = copy.deepcopy(original_model(one).net).double()
+    (alone, seen), (both, shown) = (each.team.run(watched, each, source) for each in (one, two))
+    torch.testing.assert_close(dict(both), dict(alone), **ROUNDING)
+    assert [(one.step, one.kept) for one in shown] == [(one.step, one.kept) for one in seen]
+    assert [one.labels for one in shown] == [one.labels for one in seen]
+    if keep == "last":
+        unwatched = two.team.run(forgot, two, source)
+        assert all(torch.equal(both[name], unwatched[name]) for name in both)
 
 
 def scores_of(context, net):

@@ -217,6 +217,10 @@ CONFIG = {
         ["objective=unlerned/test/loss"],
         ["objective=unlerned", "did you mean 'unlearned'?"],
     ),
+    "a best step of none": (
+        ["keep=best"],
+        ["keep=best chooses among the steps that are traced", "set trace=10, or keep=last"],
+    ),
     "flipped canaries alone": (
         ["canaries.flipped=0.5"],
         ["canaries.flipped=0.5", "set canaries.withheld above 0"],

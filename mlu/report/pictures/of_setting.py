@@ -11,10 +11,12 @@ from mlu.report.pictures.curves import entropy_picture, rates
 from mlu.report.pictures.durability import excess_after_release
 from mlu.report.pictures.forgetting import spill_over, trade_off
 from mlu.report.pictures.strengths import response_picture
+from mlu.report.pictures.trace import forgetting_picture
 
 _PICTURES = (
     trade_off,
     spill_over,
+    forgetting_picture,
     excess_after_release,
     run_time,
     entropy_picture,
