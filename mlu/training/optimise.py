@@ -71,6 +71,16 @@ class Tuning(Optimisation):
     steps: int | None = None
     recalibrate: int = 0
 
+    def steps_over(self, images: int) -> int:
+        """Optimiser steps that fine-tuning makes, of so many images an epoch.
+
+        >>> Tuning(epochs=2, batch_size=8).steps_over(64), Tuning(steps=3).steps_over(64)
+        (16, 3)
+        """
+        batches = max(1, math.ceil(images / self.batch_size))
+        steps = self.epochs_of(batches) * batches
+        return steps if self.steps is None else min(steps, self.steps)
+
     @property
     def makes_steps(self) -> bool:
         """Whether there is any fine-tuning."""

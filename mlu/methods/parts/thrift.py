@@ -35,7 +35,7 @@ class Work:
             soft: With a teacher (> 0) each image of a step takes a pass more.
         """
         tuning = self.tuning
-        in_steps = steps_of(tuning, train) * min(tuning.batch_size, train) * (3 if soft else 2)
+        in_steps = tuning.steps_over(train) * min(tuning.batch_size, train) * (3 if soft else 2)
         afterwards = min(tuning.recalibrate, train) + min(self.refit, train)
         return in_steps + afterwards + PASSES_TO_SCORE * self.images
 
@@ -46,7 +46,7 @@ class Work:
             factor: In (0, 1].
             train: Images in an epoch.
         """
-        tuning, steps = self.tuning, steps_of(self.tuning, train)
+        tuning, steps = self.tuning, self.tuning.steps_over(train)
         if factor == 1:
             return self
         if tuning.makes_steps:
@@ -58,18 +58,6 @@ class Work:
         images = max(2, math.floor(factor * self.images)) if self.images else 0
 
         return Work(tuning, images, math.floor(factor * self.refit))
-
-
-def steps_of(tuning: Tuning, train: int) -> int:
-    """Optimiser steps that fine-tuning makes.
-
-    Args:
-        tuning: With epochs or steps.
-        train: Images in an epoch.
-    """
-    batches = max(1, math.ceil(train / tuning.batch_size))
-    steps = tuning.epochs_of(batches) * batches
-    return steps if tuning.steps is None else min(steps, tuning.steps)
 
 
 def within_share(

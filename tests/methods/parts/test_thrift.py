@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlu.methods.parts.thrift import FEWEST, Work, steps_of, within_share
+from mlu.methods.parts.thrift import FEWEST, Work, within_share
 from mlu.training.optimise import Tuning
 from tests.support.planted import planted_problem
 
@@ -39,7 +39,7 @@ def test_the_passes_of_a_method_are_counted_by_hand():
     ],
 )
 def test_steps_are_those_that_end_first(tuning, steps):
-    assert steps_of(tuning, 64) == steps
+    assert tuning.steps_over(64) == steps
 
 
 @pytest.mark.parametrize(("share", "retraining"), [(None, 1), (0.1, None), (1.0, 10**9)])
