@@ -94,6 +94,7 @@ def in_turn(context: Context) -> Iterator[Context]:
 def problem_of(context: Context, source: Network) -> Problem:
     """A method's problem, with a copy of the original that no gradient reaches, on the device."""
     net = copy.deepcopy(source).requires_grad_(False).to(context.device)
+
     return Problem(
         net=net,
         original=net,

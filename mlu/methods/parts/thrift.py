@@ -15,7 +15,7 @@ PASSES_TO_SCORE = 3
 
 @dataclass(frozen=True)
 class Work:
-    """What a round of a method takes.
+    """The work of a round of a method.
 
     Attributes:
         tuning: Its fine-tuning.
