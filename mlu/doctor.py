@@ -90,7 +90,7 @@ def examined(values: Mapping[str, Any]) -> int:
 def told_by_the_others(data: LabelledImages, splits: Mapping[str, Split], seed: int) -> list[str]:
     """A line for each label that all others tell nearly completely, were it to be forgotten."""
     task, columns = task_of(data.task), range(len(data.labels))
-    found = {}
+    found: dict[int, float] = {}
     for column in columns:
         others = tuple(one for one in columns if one != column)
         found |= floors(task, ForgetRequest((column,), others), splits, seed)

@@ -93,6 +93,8 @@ class Experiment:
             for key in _STRENGTHS
             if (value := getattr(self.method, key, None)) is not None
         ]
+        if (strength := self.config.get("strength", 1)) != 1:
+            strengths.append(f"strength={strength:g}")
         method = " ".join([self.method.name, *strengths])
         data, backbone = self.dataset.name, self.backbone.name
 
