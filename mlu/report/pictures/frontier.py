@@ -36,6 +36,9 @@ _PLACES = ("features", "outputs")
 _LETTERS = 8.5
 """Size of a name in the picture, in points."""
 
+_BETWEEN = 12
+"""Points of each stretch of a curve that names keep off."""
+
 _ASIDE = (5, 12, 22, 36, 52)
 """How far a name may stand from its point, in points: the nearest free place is taken."""
 
@@ -127,6 +130,7 @@ def frontier(family: Sequence[Setting]) -> Picture:
     canvas.legend(
         handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
     )
+    fit_axes(axes.flat[0], [points_in(panel) for panel in axes.flat])
     # Names go where there is room, which is known once all else has its place.
     canvas.draw_without_rendering()
     for (place, setting), panel in zip(panels, axes.flat, strict=True):
@@ -137,10 +141,10 @@ def frontier(family: Sequence[Setting]) -> Picture:
         "What is kept against what can still be read, over the strength",
         "Retained accuracy against the strongest reader of the features, from each method's "
         f"weakest to its strongest: {'; '.join(map(spoken, known))}.",
-        "Left is better, and up. A curve goes through a method's strengths in order and ends at the "
-        "strongest, where its name stands; the filled point is its default, strength 1. Nothing "
-        "left of the floor, which the true retained labels alone reach, can be had without losing "
-        "them. Bars are 95 % intervals.",
+        "Left is better, and up. A curve goes through a method's strengths in order and ends at "
+        "the strongest, where its name stands; the filled point is its default, strength 1. "
+        "Nothing left of the floor, which the true retained labels alone reach, can be had without "
+        "losing them. Faint bars are 95 % intervals, cut where they leave the picture.",
     )
 
 
@@ -202,7 +206,7 @@ def draw_curve(axes: Axes, curve: Curve, place: str) -> None:
     if known:
         axes.plot(*points_of(known).T, color=colour, linewidth=1.4)
     for strength, read, kept in known:
-        face = colour if strength == 1 else "white"
+        face = colour if strength == 1 else "none"
         at = 100 * (read.value or 0), 100 * (kept.value or 0)
         axes.plot(*at, curve.marker, color=colour, markerfacecolor=face, ms=5)
 
@@ -213,16 +217,48 @@ def points_of(known: Sequence[tuple[float, Cell, Cell]]) -> np.ndarray:
     return 100 * np.array(values, float).reshape(-1, 2)
 
 
+def points_in(axes: Axes) -> np.ndarray:
+    """All points of the lines in a panel, and some between them, in percent, shape (points, 2).
+
+    Of a mark that is a whole line across, its place alone, with NaN for where it ends.
+    """
+    found = [np.full((1, 2), np.nan)]
+    for line in axes.get_lines():
+        data = np.array(line.get_xydata(), float).reshape(-1, 2)
+        if line.get_transform() != axes.transData:
+            found.append(np.array([[data[0, 0], np.nan]]))
+        elif len(data):
+            between = np.linspace(0, len(data) - 1, 1 + _BETWEEN * (len(data) - 1))
+            known = np.arange(len(data))
+            found.append(np.stack([np.interp(between, known, one) for one in data.T], 1))
+
+    return np.concatenate(found)
+
+
+def fit_axes(axes: Axes, points: Sequence[np.ndarray]) -> None:
+    """Limits by the points of all panels: intervals of few seeds reach beyond and would hide them.
+
+    Args:
+        axes: A panel, with which the others share their axes.
+        points: Of each panel, in percent, shape (points, 2).
+    """
+    found = np.concatenate(points)
+    low, high = np.nanmin(found, axis=0), np.nanmax(found, axis=0)
+    room = 0.08 * (high - low) + 1
+    axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
+
+
 def name_curves(axes: Axes, known: Sequence[Curve], place: str) -> None:
-    """The name of each curve at its strongest point, where it covers no other and few points."""
-    found = {curve.title: points_of(curve.known(place)) for curve in known}
-    points = axes.transData.transform(np.concatenate([*found.values(), np.empty((0, 2))]))
+    """The name of each curve at its strongest point, where it covers no other and few lines."""
+    points = points_in(axes)
+    points = axes.transData.transform(points[~np.isnan(points).any(1)])
     taken: list[Bbox] = []
 
     for curve in known:
-        if not len(found[curve.title]):
+        own = points_of(curve.known(place))
+        if not len(own):
             continue
-        end = found[curve.title][-1]
+        end = own[-1]
         name = short(curve.title)
         aside, box = free_place(axes, axes.transData.transform(end), name, points, taken)
         taken.append(box)
@@ -265,7 +301,7 @@ def free_place(
 
         outside = not all(axes.bbox.contains(*corner) for corner in box.corners())
         hidden = sum(box.contains(*one) for one in points)
-        cost = 100 * outside + 10 * box.count_overlaps(taken) + 3 * hidden + far / 10
+        cost = 100 * outside + 10 * box.count_overlaps(taken) + hidden + far / 10
         if best is None or cost < best[0]:
             best = cost, aside, box
 

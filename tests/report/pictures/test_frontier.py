@@ -89,10 +89,10 @@ def test_a_seed_more_is_a_mean_with_an_interval_and_no_other_point(tmp_path):
 
 
 def test_another_key_makes_another_curve_with_its_name(tmp_path):
-    leave_strengths(tmp_path, "wf", KEPT)
-    leave_strengths(tmp_path, "wf", KEPT, phi=0.5)
-    assert [len(curve.groups) for curve in curves_of(settings(tmp_path))] == [3, 3]
-    assert len({curve.title for curve in curves_of(settings(tmp_path))}) == 2
+    for phi in (0.1, 0.5):
+        leave_strengths(tmp_path, "wf", KEPT, phi=phi)
+    found = {curve.title: len(curve.groups) for curve in curves_of(settings(tmp_path))}
+    assert found == {"wf phi=0.1": 3, "wf phi=0.5": 3}
 
 
 def test_names_of_curves_that_end_together_stand_apart(tmp_path):
