@@ -27,6 +27,8 @@ from mlu.data.treatment import TREATMENTS, treated_rows
 from mlu.launch.build import made
 from mlu.launch.dataset_command import dataset_command
 from mlu.metrics.power import CORRELATION, effective_people, people_needed, showable_excess
+from mlu.models.tasks import ForgetRequest, task_of
+from mlu.pipeline.floor import floor_lines, floors
 from mlu.runs.seeds import Seeds
 from mlu.system.commands import shell_word
 from mlu.system.errors import printable
@@ -59,13 +61,14 @@ def examined(values: Mapping[str, Any]) -> int:
     Returns:
         1 if there are faults, else 0: the exit code.
     """
-    data = made(values, "dataset").load()
-    splits = partition(data, Seeds.of(values).split)
+    data, seed = made(values, "dataset").load(), Seeds.of(values).split
+    splits = partition(data, seed)
     with progress_bar("looking", len(data.images), "images") as bar:
         scan = look_at(data, bar.advance)
 
     found = examine(data, splits, scan)
     found.faults.extend(damaged_arrays(data))
+    found.warnings.extend(told_by_the_others(data, splits, seed))
 
     folder = Path(values["outputs"]) / "doctor" / data.name
     place = Owned(folder)
@@ -82,6 +85,17 @@ def examined(values: Mapping[str, Any]) -> int:
     print(f"lists and a picture of the labels are in {folder}")
 
     return 1 if found.faults else 0
+
+
+def told_by_the_others(data: LabelledImages, splits: Mapping[str, Split], seed: int) -> list[str]:
+    """A line for each label that all others tell nearly completely, were it to be forgotten."""
+    task, columns = task_of(data.task), range(len(data.labels))
+    found: dict[int, float] = {}
+    for column in columns:
+        others = tuple(one for one in columns if one != column)
+        found |= floors(task, ForgetRequest((column,), others), splits, seed)
+
+    return floor_lines(data.labels, found)
 
 
 def damaged_arrays(data: LabelledImages) -> list[str]:

@@ -4,6 +4,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.support.photo_commands import PATHS, photo_command, write_labelled_photos
+from tests.support.photo_folder import write_lines
 
 
 @pytest.fixture
@@ -41,6 +42,18 @@ def test_it_says_what_the_test_people_can_show_and_what_that_assumes(root):
     needed = math.ceil(min(having, lacking) * (half / 0.05) ** 2)
     assert rows["Bald"][3] == f"{needed:,} people"
     assert "correlate by 0.5" in said
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_it_warns_of_a_label_that_the_others_tell(same, root):
+    if same:
+        rows = (root / "labels.csv").read_text().splitlines()[1:]
+        rows = [f"{path},{one},{one}" for path, one, _ in (row.split(",") for row in rows)]
+        write_lines(root / "labels.csv", "image,Bald,Young", *rows)
+    done = photo_command("doctor", root)
+    for label in ("Bald", "Young"):
+        line = f"warning: {label}: the retained labels alone tell it to 1.00 of balanced accuracy"
+        assert (line in done.stdout) == same, done.stdout
 
 
 def columns_of(line):

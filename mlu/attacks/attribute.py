@@ -42,6 +42,7 @@ from mlu.data.split import Split, people_drawn
 from mlu.metrics.findings import NETWORK_READERS, Evidence, Finding, Trial
 from mlu.metrics.trials import excesses, reading_findings, trial_findings
 from mlu.models.outputs import Outputs, joined_outputs, outputs_of, respond_by_stage
+from mlu.models.tasks import ForgetRequest, Task
 
 MAPS = "maps"
 """What the convolutional reader looks at."""
@@ -127,17 +128,21 @@ class AttributeInference(Attack[Trial]):
     def without_model(self, victim: Victim) -> Evidence[Trial]:
         learnt, judged = self.sides(victim.splits, victim.seed)
         (rows,) = people_drawn(learnt.identities, [self.images], victim.seed)
-        told, asked = (
-            Side(split, {BEYOND: retained_truths(victim, split)})
-            for split in (learnt.subset(rows), judged)
+        readers = [one.reader for one in panel_looks(self.panel, []) if one.view == BEYOND]
+        makers = self.makers(victim)
+
+        told = told_by_retained(
+            victim.task,
+            victim.request,
+            {reader: makers[reader] for reader in readers},
+            (learnt.subset(rows), judged),
+            victim.seed,
         )
-        looks = [one for one in panel_looks(self.panel, []) if one.view == BEYOND]
 
         found: dict[str, Trial | str] = {}
-        for column in victim.request.forgotten:
+        for column, trials in told.items():
             start = label_path(self.name, victim.labels[column])
-            for path, trial in self.attack(victim, column, looks, told, asked).items():
-                found[f"{start}{path.removeprefix(BEYOND)}"] = trial
+            found |= {f"{start}{path}": trial for path, trial in trials.items()}
 
         return found
 
@@ -238,18 +243,8 @@ class AttributeInference(Attack[Trial]):
             learnt: Validation images.
             judged: Test images.
         """
-        fit, asked = learnt.cases(column), judged.cases(column)
-        if fit.fewest < FEWEST_TO_LEARN or asked.fewest == 0:
-            return dict.fromkeys([one.path for one in looks], NO_CLASSES)
-
-        makers, rows = self.makers(victim), held_out(fit, victim.seed)
-        divided = None if rows is None else (fit.subset(rows[0]), fit.subset(rows[1]))
-        tasks = [
-            partial(trial_of, look, makers[look.reader], fit, asked, divided) for look in looks
-        ]
-        trials = side_by_side(tasks, [one.reader in NETWORK_READERS for one in looks])
-
-        return dict(zip([one.path for one in looks], trials, strict=True))
+        cases = learnt.cases(column), judged.cases(column)
+        return trials_of(looks, self.makers(victim), cases, victim.seed)
 
     def makers(self, victim: Victim) -> Mapping[str, Making]:
         """All readers, by name."""
@@ -258,6 +253,64 @@ class AttributeInference(Attack[Trial]):
             CONV: convolution(victim.seed),
             TUNED: tuned(victim.net, victim.seed),
         }
+
+
+def told_by_retained(
+    task: Task,
+    request: ForgetRequest,
+    makers: Mapping[str, Making],
+    sides: tuple[Split, Split],
+    seed: int | None,
+) -> dict[int, Evidence[Trial]]:
+    """What the true retained labels alone tell of each forgotten one: no model is asked.
+
+    Args:
+        task: What targets mean.
+        request: The columns to tell, and those that tell them.
+        makers: The readers, by name.
+        sides: Images to learn from, and to be judged on.
+        seed: Of the people that are held out; None where no reader is to be chosen.
+
+    Returns:
+        By forgotten column, the trial of each reader: `/NAME`, or nothing for the one without name.
+    """
+    learnt, judged = (
+        Side(split, {BEYOND: retained_truths(task, request, split)}) for split in sides
+    )
+    looks = [Look(BEYOND, reader) for reader in makers]
+
+    found: dict[int, Evidence[Trial]] = {}
+    for column in request.forgotten:
+        trials = trials_of(looks, makers, (learnt.cases(column), judged.cases(column)), seed)
+        found[column] = {path.removeprefix(BEYOND): trial for path, trial in trials.items()}
+
+    return found
+
+
+def trials_of(
+    looks: Sequence[Look],
+    makers: Mapping[str, Making],
+    cases: tuple[Cases, Cases],
+    seed: int | None,
+) -> Evidence[Trial]:
+    """The trial of each look, by its path; why there is none, where there are too few images.
+
+    Args:
+        looks: Views and readers.
+        makers: The readers, by name.
+        cases: To learn from, and to be judged by.
+        seed: Of the people that are held out; None where no reader is to be chosen.
+    """
+    fit, asked = cases
+    if fit.fewest < FEWEST_TO_LEARN or asked.fewest == 0:
+        return dict.fromkeys([one.path for one in looks], NO_CLASSES)
+
+    rows = None if seed is None else held_out(fit, seed)
+    divided = None if rows is None else (fit.subset(rows[0]), fit.subset(rows[1]))
+    tasks = [partial(trial_of, look, makers[look.reader], fit, asked, divided) for look in looks]
+    trials = side_by_side(tasks, [one.reader in NETWORK_READERS for one in looks])
+
+    return dict(zip([one.path for one in looks], trials, strict=True))
 
 
 def trial_of(
@@ -290,7 +343,7 @@ def views(victim: Victim, outputs: Outputs) -> dict[str, np.ndarray]:
     """The numbers that the attacker sees of each image, float64, shape (images, numbers)."""
     features = list(outputs.stages.values())[-1]
     forgotten, retained = victim.request.forgotten, victim.request.retained
-    told = torch.from_numpy(retained_truths(victim, outputs))
+    told = torch.from_numpy(retained_truths(victim.task, victim.request, outputs))
 
     shown = {
         "output": outputs.logits[:, list(forgotten)],
@@ -305,10 +358,9 @@ def views(victim: Victim, outputs: Outputs) -> dict[str, np.ndarray]:
     return {view: numbers.double().numpy() for view, numbers in shown.items()}
 
 
-def retained_truths(victim: Victim, images: Split | Outputs) -> np.ndarray:
+def retained_truths(task: Task, request: ForgetRequest, images: Split | Outputs) -> np.ndarray:
     """The true retained labels, float64, shape (images, labels); unknown ones stand halfway."""
-    retained = victim.request.retained
-    truths = victim.task.other_labels(images.targets, images.known, retained)
+    truths = task.other_labels(images.targets, images.known, request.retained)
     return truths.double().numpy()
 
 

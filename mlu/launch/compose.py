@@ -1,8 +1,9 @@
 """Hydra's composition: overrides in, a configuration or one line out."""
 
+import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,19 @@ _NO_FSDP = (
     "it cuts weights up, and scores, edits and their bounds want each one whole on every device; "
     "use trainer=ddp, for which the network and its gradients must fit on one device"
 )
+WEAKEST = 1e-9
+"""Least strength that something is divided by."""
+
 REFUSED = {("trainer", "fsdp"): _NO_FSDP}
 """What one might look for in a group, and why it is not there."""
 
 
 def register_resolvers() -> None:
-    """Let configurations call `either`, `sum`, `by_budget`, `environ`, `described` and `run`.
+    """Let configurations call `either`, `sum`, `by_budget`, `environ` and what else stands here.
 
     `${either:a,b}` is a, or b where a is null; `${sum:a,b}` is both together; `${by_budget:a,b}` is
-    a, or b under budget=paper;
+    a, or b under budget=paper; `${times:a,b}`, `${over:a,b}` and `${outweighed:a,b}` are what a
+    strength b makes of a (`times`, `over`, `outweighed`);
     `${environ:A,b}` is the variable A of the environment, or b where there is none or an empty one;
     `${described:}` is the configuration as text, with what each key may be; `${run:}` is the
     command that starts a run.
@@ -55,11 +60,51 @@ def register_resolvers() -> None:
     )
     OmegaConf.register_new_resolver("sum", lambda first, second: first + second, replace=True)
     OmegaConf.register_new_resolver("by_budget", by_budget, replace=True)
+    for scaled in (times, over, outweighed):
+        OmegaConf.register_new_resolver(scaled.__name__, scaled, replace=True)
     OmegaConf.register_new_resolver(
         "environ", lambda name, default: os.environ.get(name) or default, replace=True
     )
     OmegaConf.register_new_resolver("described", described, replace=True)
     OmegaConf.register_new_resolver("run", begun, replace=True)
+
+
+def times(default: Any, strength: Any) -> Any:
+    """A default times a strength; a whole number stays one.
+
+    >>> times(0.1, 3.0), times(2, 0.3), times(2, 0.0), times(2, "much")
+    (0.30000000000000004, 1, 0, 2)
+    """
+    if not is_finite(strength) or not is_finite(default * strength):
+        # That is told of the strength's own key.
+        return default
+    return math.floor(default * strength + 0.5) if isinstance(default, int) else default * strength
+
+
+def over(default: Any, strength: Any) -> Any:
+    """A default over a strength: of what forgets the more, the less it is.
+
+    A strength of WEAKEST or less counts as that, since there must be a number.
+
+    >>> over(10.0, 2.0), over(10.0, 1.0)
+    (5.0, 10.0)
+    """
+    return default / max(strength, WEAKEST) if is_finite(strength) else default
+
+
+def outweighed(default: Any, strength: Any) -> Any:
+    """A weight in [0, 1] when what it is held against, 1 - weight, counts so many times as much.
+
+    >>> outweighed(0.4, 0.0), outweighed(0.4, 1.0), round(outweighed(0.4, 10.0), 4)
+    (1.0, 0.4, 0.0625)
+    """
+    if not is_finite(strength) or strength == 1:
+        return default
+    return default / (default + max(strength, 0) * (1 - default))
+
+
+def is_finite(number: Any) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number)
 
 
 def described_config(config: DictConfig) -> str:
@@ -138,7 +183,29 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
     for key, path in paths_from_home(values, said).items():
         set_nested(values, key, path)
 
+    check_strength(ours, values)
+
     return values
+
+
+def check_strength(config: DictConfig, values: Mapping[str, Any]) -> None:
+    """Refuse a strength that changes nothing of the method.
+
+    Args:
+        config: With its references.
+        values: The same, resolved.
+    """
+    strength = values["strength"]
+    if strength == 1 or not is_finite(strength):
+        return
+
+    plain_strength = config.copy()
+    OmegaConf.update(plain_strength, "strength", 1.0)
+    if OmegaConf.to_container(plain_strength.method, resolve=True) == values["method"]:
+        raise UserError(
+            f"strength={strength:g} changes nothing of method={values['method']['name']} as it is "
+            "set here: leave strength=1, or choose a method that has one (docs/methods.md)"
+        )
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -15,11 +15,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mlu.launch.options import CONF, config_folders, files_of
 from mlu.system.errors import UserError
 
 _BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
+DISTINCT = "hydra_plugins.mlu_distinct.DistinctSweeper"
+"""The sweeper that leaves jobs out which equal another."""
 UNPLANNED = (HydraException, OmegaConfBaseException)
 """Errors of what cannot be composed. Hydra tells them a moment later."""
+STRENGTH = "strength"
+"""Key of a configuration that a method's keys may follow."""
+
 _OWN_NUMBER = re.compile(r"\$\{hydra[.:]job\.num\}")
 """What makes a folder a job's own, whatever else is in its name."""
 
@@ -30,9 +36,46 @@ def planned(config: DictConfig) -> list[list[str]] | None:
     Returns:
         None where its sweeper thinks of them as it goes.
     """
-    if config.hydra.sweeper._target_ != _BASIC:
+    sweeper = config.hydra.sweeper._target_
+    if sweeper not in (_BASIC, DISTINCT):
         return None
-    return BasicSweeper.split_arguments(given_to(config), None)[0]
+
+    jobs = all_jobs(given_to(config))
+    if sweeper == _BASIC:
+        return jobs
+    return distinct_jobs(jobs, config_folders(config.hydra.runtime.config_sources))
+
+
+def all_jobs(overrides: list[Override]) -> list[list[str]]:
+    """The overrides of all combinations of what is swept."""
+    return BasicSweeper.split_arguments(overrides, None)[0]
+
+
+def distinct_jobs(
+    jobs: Iterable[Sequence[str]], folders: Sequence[Path] = (CONF,)
+) -> list[list[str]]:
+    """Jobs of which no two are equal: a method without a strength has that of 1 alone.
+
+    Args:
+        jobs: The overrides of each.
+        folders: Where the files of methods are.
+    """
+    files = {file.stem: file for file in files_of("method", folders)}
+    found: dict[tuple[str, ...], None] = {}
+
+    for words in jobs:
+        values = dict(word.split("=", 1) for word in words)
+        file = files.get(values.get("method", ""))
+        if STRENGTH in values and file is not None and not has_strength(file):
+            values[STRENGTH] = "1"
+        found[tuple(f"{key}={value}" for key, value in values.items())] = None
+
+    return [list(words) for words in found]
+
+
+def has_strength(file: Path) -> bool:
+    """Whether a key of a method's file follows `strength`, its presets aside."""
+    return f"${{{STRENGTH}}}" in file.read_text(encoding="utf-8")
 
 
 def given_to(config: DictConfig) -> list[Override]:

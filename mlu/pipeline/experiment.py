@@ -97,6 +97,9 @@ class Experiment:
             for key in _STRENGTHS
             if (value := getattr(self.method, key, None)) is not None
         ]
+        if (strength := self.config.get("strength", 1)) != 1:
+            strengths.append(f"strength={strength:g}")
+
         kept = [] if self.keep == "last" else [f"keep={self.keep}"]
         method = " ".join([self.method.name, *strengths, *kept])
         data, backbone = self.dataset.name, self.backbone.name

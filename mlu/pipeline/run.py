@@ -5,6 +5,7 @@ from dataclasses import replace
 from mlu.pipeline.context import Context, context_of, wanted_device
 from mlu.pipeline.evidence import leaks_of
 from mlu.pipeline.experiment import Experiment
+from mlu.pipeline.floor import say_floor
 from mlu.pipeline.judgement import completed, judge, output_histograms
 from mlu.pipeline.leave import begin, leave, show
 from mlu.pipeline.models import models_of
@@ -30,6 +31,7 @@ def walk(context: Context) -> Results:
     try_weights(context)
     try_watching(context)
     begin(experiment)
+    say_floor(context)
 
     with experiment.tracker.run(folder, experiment.subject, experiment.config) as tracking:
         context = replace(context, logger=tracking.lightning)

@@ -75,6 +75,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
         print(f"{left_out}; a report of a search alone shows them", file=sys.stderr)
 
     # Only now, since it takes most of a second: a wrong path is told at once.
+    from mlu.report.pictures.frontier import frontier_pictures
     from mlu.report.pictures.of_setting import pictures_of
     from mlu.report.pictures.several import correlation_pictures, request_pictures
 
@@ -85,7 +86,11 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
 
     drawn = tracked(settings, "drawing", len(settings), _PATIENCE)
     pictures = [tuple(pictures_of(setting)) for setting in drawn]
-    together = (*correlation_pictures(settings), *request_pictures(settings))
+    together = (
+        *frontier_pictures(settings),
+        *correlation_pictures(settings),
+        *request_pictures(settings),
+    )
     report = Report(_TITLE, collection, settings, overviews, paper, absent, pictures, together)
 
     tables = [*overviews, *paper]

@@ -16,7 +16,7 @@ from mlu.runs.seeds import IMAGES, KEYS, Seeds, seeds_text, spread_of
 
 _NOT_OF_A_GROUP = (*UNDECISIVE, "seed", *KEYS, "preset")
 """Keys in which the runs of a group may differ; what a preset means stands under other keys."""
-_OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi", *WATCHING)
+_OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi", "strength", *WATCHING)
 """Groups of keys in which the rows of one table may differ."""
 METHODS = (
     *("original", "head", "retrain", "cfk", "scrub", "unsir", "salun", "finetune", "neggrad"),
@@ -26,6 +26,9 @@ METHODS = (
 REFERENCES = ("original", "retrain")
 
 _UNKNOWN = "without their config.yaml, so that what else these runs differ in is not known"
+
+_FOLLOWS = "${strength}"
+"""In a configuration with its references, what a key has that follows the strength."""
 
 Identity = Mapping[str, str]
 
@@ -286,10 +289,26 @@ def identity_of(run: Run, of_images: bool) -> Identity:
         "data": facts.data if of_images else None,
     }
     config = {name: value for name, value in run.config.items() if name not in ("epsilon", "phi")}
+    strength = strength_of(run)
+    config["strength"] = int(strength) if strength.is_integer() else strength
+    # What a strength has made of other keys, it says itself.
+    following = set() if strength == 1 else following_strength(run.composed)
+    flat = {name: value for name, value in flattened(config).items() if name not in following}
 
-    return flattened(config) | {
-        name: json.dumps(value) for name, value in sure.items() if value is not None
-    }
+    return flat | {name: json.dumps(value) for name, value in sure.items() if value is not None}
+
+
+def strength_of(run: Run) -> float:
+    """How hard a run's method forgot, times its default; runs before there was such a key: 1."""
+    try:
+        return float(run.config.get("strength", 1.0))
+    except (TypeError, ValueError, OverflowError):
+        return 1.0
+
+
+def following_strength(composed: Mapping[str, Any]) -> set[str]:
+    """Dotted keys of a configuration with its references that refer to `strength`."""
+    return {name for name, value in flattened(composed).items() if _FOLLOWS in value}
 
 
 def flattened(config: Mapping[str, Any]) -> dict[str, str]:
@@ -501,6 +520,40 @@ def strengths(group: Group) -> tuple[float, float]:
     """Epsilon and phi of a group."""
     method = group.runs[0].config["method"]
     return float(method["epsilon"]), float(method["phi"])
+
+
+def curves(setting: Setting) -> list[list[Group]]:
+    """Groups of a setting that differ in their strength alone together, by ascending strength.
+
+    A method that has no strength is a curve of one group.
+    """
+    found: dict[str, list[Group]] = defaultdict(list)
+    for group in setting.methods:
+        if group.runs:
+            found[key(identity_of_curve(group))].append(group)
+
+    return [
+        sorted(groups, key=lambda group: strength_of(group.runs[0])) for groups in found.values()
+    ]
+
+
+def of_default_strength(setting: Setting) -> list[Group]:
+    """One group of each curve: that of strength 1, else the weakest."""
+    found = []
+    for groups in curves(setting):
+        default = [group for group in groups if strength_of(group.runs[0]) == 1]
+        found.append((default or groups)[0])
+    return found
+
+
+def identity_of_curve(group: Group) -> Identity:
+    """Everything that the groups of one curve have in common: of attacks, the one that reads."""
+    following = {name for run in group.runs for name in following_strength(run.composed)}
+    return {
+        name: value
+        for name, value in group.identity.items()
+        if name not in (*following, "strength") and attack(name) in (None, "aia")
+    }
 
 
 def run_labels(run: Run) -> list[str]:

@@ -1,14 +1,16 @@
 """Configuration files against the classes that they fill."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import ListConfig, OmegaConf
 
-from mlu.launch.check import SEARCH
+from mlu.launch.check import SEARCH, check_config
 from mlu.launch.compose import composed, explain, register_resolvers, values_of
 from mlu.launch.keys import all_keys
 from mlu.launch.options import CONF
@@ -55,6 +57,8 @@ PRESETS = sorted((CONF / "preset" / "methods" / "source").glob("*.yaml"))
 def test_a_preset_names_only_keys_of_its_method_and_composes(preset: Path, experiment):
     own, changed = OmegaConf.load(CONF / "method" / preset.name), OmegaConf.load(preset)
     assert set(changed) <= set(own)
+    register_resolvers()
+    changed = OmegaConf.create({"strength": 1.0, "changed": changed}).changed
     method = experiment(f"method={preset.stem}", "preset=source", dataset="digits").method
     for key, value in changed.items():
         if key != "tuning":
@@ -138,3 +142,88 @@ def test_what_tests_compose_in_parts_is_what_hydra_composes(more):
         found = composed_in_parts([*TINY["faces"], *BRIEF, *more])
         assert found == composed([*TINY["faces"], *BRIEF, *more])
         found.seed = 1
+
+
+STRENGTHS = {
+    "boundary": {"tuning.epochs": (0, 1, 4, 12, 40)},
+    "cfk": {"tuning.epochs": (0, 1, 2, 6, 20)},
+    "finetune": {"tuning.epochs": (0, 1, 2, 6, 20)},
+    "neggrad": {"alpha": (1.0, 0.4 / 0.58, 0.4, 0.4 / 2.2, 0.0625)},
+    "salun": {"tuning.epochs": (0, 1, 2, 6, 20)},
+    "scrub": {"tuning.epochs": (0, 1, 2, 6, 20), "max_passes": (0, 1, 2, 6, 20)},
+    "ssd": {"alpha": (1e10, 10 / 0.3, 10.0, 10 / 3, 1.0)},
+    "unsir": {"tuning.epochs": (0, 0, 1, 3, 10)},
+    **dict.fromkeys(
+        ("wf", "wp", "decorrelate"), {"decorrelation.gaussian": (0.0, 0.06, 0.2, 0.6, 2.0)}
+    ),
+}
+"""What a strength of 0, 0.3, 1, 3 and 10 makes of the keys that follow it."""
+
+
+def method_of(*overrides):
+    """The keys of a method as a run has them; what a search tries is no part of it."""
+    found = values_of(composed_in_parts(overrides))["method"]
+    return {key: value for key, value in flat(found).items() if not key.startswith(SEARCH)}
+
+
+def flat(values, above=""):
+    found = {}
+    for key, value in values.items():
+        inner = value if isinstance(value, dict) and key != SEARCH else None
+        found |= {f"{above}{key}": value} if inner is None else flat(inner, f"{above}{key}.")
+    return found
+
+
+@pytest.mark.parametrize("method", sorted(file.stem for file in (CONF / "method").glob("*.yaml")))
+def test_a_strength_changes_what_follows_it_and_nothing_else(method):
+    default, following = method_of(f"method={method}"), STRENGTHS.get(method, {})
+    for place, strength in enumerate((0, 0.3, 1, 3, 10)):
+        if not following and strength != 1:
+            with pytest.raises(UserError, match=f"strength={strength:g} changes nothing of method"):
+                method_of(f"method={method}", f"strength={strength}")
+            continue
+        found = method_of(f"method={method}", f"strength={strength}")
+        assert found == default | {
+            key: pytest.approx(values[place]) for key, values in following.items()
+        }
+        assert {key: type(value) for key, value in found.items()} == {
+            key: type(value) for key, value in default.items()
+        }
+
+
+WRITTEN = re.compile(r"\$\{(?:times|over|outweighed):(.+),\$\{strength\}\}")
+
+
+@pytest.mark.parametrize("words", [[], ["preset=source"], ["budget=paper"]], ids=" ".join)
+@pytest.mark.parametrize("method", STRENGTHS)
+def test_at_strength_1_each_key_is_to_the_bit_what_stands_before_the_comma(method, words):
+    """With the same type: else each model that was made before would be made anew."""
+    if words == ["preset=source"] and method in ("wf", "wp"):
+        return  # they have none
+    config = composed_in_parts([f"method={method}", *words])
+    plain = OmegaConf.to_container(config, resolve=False)
+    stood = {
+        key: WRITTEN.fullmatch(value).group(1)
+        for key, value in flat(plain["method"]).items()
+        if isinstance(value, str) and "${strength}" in value
+    }
+    assert set(stood) == set(STRENGTHS[method])
+    for key, text in stood.items():
+        config.merge_with({"was": yaml.safe_load(text)})
+        for strength in ("1", "1.0"):
+            found = method_of(f"method={method}", *words, f"strength={strength}")[key]
+            assert (found, type(found)) == (config.was, type(config.was)), key
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", ".inf", ".nan", "[1]", "null", "true", "1e400"])
+def test_a_strength_that_none_can_be_is_told_by_its_own_key(value):
+    config = composed_in_parts(["method=scrub", f"strength={value}"])
+    with pytest.raises(UserError, match=r"^strength must be a number >= 0"):
+        check_config(values_of(config))
+
+
+def test_a_strength_of_what_was_set_by_hand_is_refused():
+    own = ["method=ssd", "method.alpha=3.0"]
+    assert method_of(*own)["alpha"] == 3.0
+    with pytest.raises(UserError, match="strength=2 changes nothing of method=ssd as it is set"):
+        method_of(*own, "strength=2")

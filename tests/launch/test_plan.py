@@ -5,9 +5,10 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+from hydra_plugins.mlu_distinct import DistinctSweeper
 from mlu.launch.compose import register_resolvers
 from mlu.launch.options import CONF
-from mlu.launch.plan import check_folders, check_search, planned
+from mlu.launch.plan import check_folders, check_search, distinct_jobs, given_to, planned
 from mlu.system.errors import UserError
 
 SHARED = {
@@ -81,3 +82,45 @@ def test_a_search_is_for_the_settings_of_one_method(words, swept):
         check_search(swept("experiment=tune", *words))
     check_search(swept("experiment=tune", "method=wf"))
     check_search(swept(*words))
+
+
+def test_a_method_without_a_strength_is_planned_once(swept):
+    words = ["method=wf,head,leace", "strength=0.3,3", "seed=1,2"]
+    found = planned(swept("hydra/sweeper=distinct", *words))
+    assert found == [
+        ["method=wf", "strength=0.3", "seed=1"],
+        ["method=wf", "strength=0.3", "seed=2"],
+        ["method=wf", "strength=3", "seed=1"],
+        ["method=wf", "strength=3", "seed=2"],
+        ["method=head", "strength=1", "seed=1"],
+        ["method=head", "strength=1", "seed=2"],
+        ["method=leace", "strength=1", "seed=1"],
+        ["method=leace", "strength=1", "seed=2"],
+    ]
+    assert len(planned(swept(*words))) == 12
+
+
+def test_only_equal_jobs_are_left_out():
+    jobs = [["method=head", "phi=2"], ["method=head", "phi=3"], ["method=head", "phi=2"]]
+    assert distinct_jobs(jobs) == jobs[:2]
+    assert distinct_jobs([["ablation=head", "strength=3"]]) == [["ablation=head", "strength=3"]]
+
+
+def test_a_method_of_ones_own_has_a_strength_where_its_file_refers_to_it(tmp_path):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text("sigma: ${times:0.1,${strength}}\n")
+    (tmp_path / "method" / "other.yaml").write_text("sigma: 0.1\n")
+    jobs = [[f"method={name}", f"strength={at}"] for name in ("mine", "other") for at in (0, 1, 3)]
+    assert len(distinct_jobs(jobs, (tmp_path, CONF))) == 4
+
+
+def test_the_sweeper_runs_what_was_planned(swept):
+    words = ["method=wf,head", "strength=0,1", "seed=1"]
+    config = swept("hydra/sweeper=distinct", *words)
+    sweeper = DistinctSweeper(max_batch_size=None)
+    sweeper.config = config
+    assert sweeper.split_arguments(given_to(config), None) == [planned(config)]
+    assert sweeper.split_arguments(given_to(config), 2) == [
+        planned(config)[:2],
+        planned(config)[2:],
+    ]

@@ -11,6 +11,10 @@ from mlu.pipeline.subject import tags_within
     ("overrides", "title"),
     [
         (["method=wf"], "wf phi=0.02 epsilon=0.1: Male, faces, tiny, seed 42"),
+        (
+            ["method=wf", "strength=3"],
+            "wf phi=0.02 epsilon=0.1 strength=3: Male, faces, tiny, seed 42",
+        ),
         (["method=wp", "phi=0.3", "seed=7"], "wp phi=0.3 epsilon=0.1: Male, faces, tiny, seed 7"),
         (["method=head"], "head: Male, faces, tiny, seed 42"),
         (

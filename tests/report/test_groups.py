@@ -1,8 +1,11 @@
 from dataclasses import replace
 
-from mlu.report.groups import settings_in
+import pytest
+
+from mlu.report.groups import curves, of_default_strength, settings_in, strength_of
 from mlu.runs.read import collect
 from tests.support.made_runs import composed, config_of, fail, leave
+from tests.support.strengths import leave_strengths
 
 
 def settings(folder):
@@ -194,3 +197,42 @@ def test_the_budget_is_said(tmp_path):
     (setting,) = settings(tmp_path)
     assert setting.budget == "2,000 images, 64 pixels, 8 epochs, seed 1, on a CPU"
     assert replace(setting, distinction="x").title.endswith(", x")
+
+
+def test_groups_that_differ_in_strength_alone_are_one_curve_and_say_no_more(tmp_path):
+    leave_strengths(tmp_path, "wf", {10: 0.8, 0: 0.95, 1.0: 0.9})
+    leave_strengths(tmp_path, "wf", {1.0: 0.9}, seed=2)
+    (setting,) = settings(tmp_path)
+    found = [group.title for group in setting.methods]
+    assert found == ["wf strength=0", "wf strength=1", "wf strength=10"]
+    (curve,) = curves(setting)
+    assert [group.title for group in curve] == found
+    assert [len(group.runs) for group in curve] == [1, 2, 1]
+    assert [group.title for group in of_default_strength(setting)] == ["wf strength=1"]
+
+
+def test_a_run_from_before_there_was_a_strength_is_one_of_strength_1(tmp_path):
+    leave_strengths(tmp_path, "wf", {1.0: 0.9})
+    leave(tmp_path / "old", method="wf", seed=2, weight=0.1)
+    (group,) = settings(tmp_path)[0].methods
+    assert len(group.runs) == 2
+    leave(tmp_path / "other", method="wf", seed=2, weight=0.3)
+    assert len(settings(tmp_path)[0].methods) == 2
+
+
+@pytest.mark.parametrize("value", [None, "much", [1], 10**400])
+def test_a_strength_that_is_no_number_counts_as_the_default(value, tmp_path):
+    leave(tmp_path, method="wf", config={"strength": value})
+    (setting,) = settings(tmp_path)
+    assert strength_of(setting.runs[0]) == 1.0
+
+
+def test_a_failed_job_stands_with_its_strength(tmp_path):
+    leave_strengths(tmp_path, "wf", {0.0: 0.95, 3.0: 0.8})
+    lost = tmp_path / "lost" / ".hydra" / "config.yaml"
+    lost.parent.mkdir(parents=True)
+    asked = (tmp_path / "wf-3.0-1-1.0" / ".hydra" / "config.yaml").read_text()
+    lost.write_text(asked.replace("seed: 1", "seed: 2"))
+    (lost.parent / "overrides.yaml").write_text("[]")
+    gaps = {group.title: len(group.gaps) for group in settings(tmp_path)[0].methods}
+    assert gaps == {"wf strength=0": 0, "wf strength=3": 1}

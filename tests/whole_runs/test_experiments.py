@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from mlu.launch.check import check_config
 from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
+from mlu.launch.plan import distinct_jobs
 from tests.support.composing import composed_in_parts
 
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
@@ -50,8 +51,8 @@ def test_every_job_of_an_experiment_composes_and_is_accepted(name, budget):
     # Every value of every key with the first of all others, not their product.
     firsts = {key: choices[0] for key, choices in values.items()}
     jobs = [firsts | {key: value} for key, choices in values.items() for value in choices]
-    for job in {tuple(job.items()) for job in jobs}:
-        words = [f"{key}={value}" for key, value in job]
+    # Of a method without a strength one job is left, where there are several strengths.
+    for words in distinct_jobs([[f"{key}={value}" for key, value in job.items()] for job in jobs]):
         config = composed_in_parts([f"experiment={name}", f"budget={budget}", *words])
         check_config(values_of(config))
         assert config.experiment == name
@@ -129,6 +130,23 @@ def test_evidence_is_of_draws_that_no_other_setting_has_seen(name):
     assert (config["dataset"]["seed"], config["dataset"]["correlation"]) == (1007, 1.0)
     assert config["dataset"]["default_forget"] == "Male"
     assert not config["dataset"]["keep_draws"]
+
+
+def test_a_frontier_is_of_draws_of_its_own_and_of_several_strengths():
+    values = swept("frontier", "small")
+    assert values["strength"] == ["0", "0.3", "1", "3", "10"]
+    assert values["dataset.correlation"] == ["1.0", "0.0"]
+    config = composed("experiment=frontier", "seed=2")
+    assert config.dataset.seed == 1002
+    jobs = distinct_jobs(
+        [
+            [f"method={method}", f"strength={strength}"]
+            for method, strength in itertools.product(values["method"], values["strength"])
+        ]
+    )
+    alone = [job for job in jobs if job[0] in ("method=head", "method=leace")]
+    assert [job[1] for job in alone] == ["strength=1", "strength=1"]
+    assert len(jobs) == 6 * 5 + 2
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from mlu.report.aggregate import STRONGEST, Cell, cell
-from mlu.report.groups import Group, Setting
+from mlu.report.groups import Group, Setting, strength_of
 from mlu.runs.read import Run
 from mlu.system.errors import printable
 
@@ -170,13 +170,21 @@ def styles(groups: Sequence[Group]) -> Iterator[tuple[Group, str, str]]:
 
 
 def leading(setting: Setting) -> list[Group]:
-    """One group of each method: of several variants the one with most seeds, the first of those."""
+    """One group of each method: of several variants the one with most seeds.
+
+    Of these the one at its default strength, else the first.
+    """
     found: dict[str, Group] = {}
-    for group in setting.methods:
+    for group in sorted(setting.methods, key=lambda group: not is_default(group)):
         most = seed_count(found[group.method]) if group.method in found else 0
         if group.runs and seed_count(group) > most:
             found[group.method] = group
-    return list(found.values())
+    return [group for group in setting.methods if found.get(group.method) is group]
+
+
+def is_default(group: Group) -> bool:
+    """Whether its runs forgot with their method's default strength."""
+    return all(strength_of(run) == 1 for run in group.runs)
 
 
 def seed_count(group: Group) -> int:

@@ -8,7 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from mlu.report.aggregate import Cell
-from mlu.report.groups import Setting, correlation_of, families, request_families
+from mlu.report.groups import (
+    Setting,
+    correlation_of,
+    families,
+    of_default_strength,
+    request_families,
+)
 from mlu.report.pictures.base import (
     EXCESS_READ,
     HUES,
@@ -55,7 +61,7 @@ def residue(family: Sequence[Setting]) -> Picture:
         canvas,
         "Residue by how entangled the labels are",
         "What is read of the forgotten label above Retrain, by the correlation of the labels, for "
-        f"{', '.join(titles_of(family))}.",
+        f"{', '.join(default_titles(family))}.",
         "At or below the dotted line nothing more is read than from Retrain. Bars are 95 % "
         "intervals.",
     )
@@ -63,16 +69,23 @@ def residue(family: Sequence[Setting]) -> Picture:
 
 def draw_residue(axes: Axes, family: Sequence[Setting], path: str) -> None:
     """A line for each method, and one at nothing."""
-    for title, colour, marker in zip(titles_of(family), cycle(HUES), cycle(MARKERS), strict=False):
+    looks = zip(default_titles(family), cycle(HUES), cycle(MARKERS), strict=False)
+    for title, colour, marker in looks:
         found = [
             (correlation_of(setting), rate(group.runs, path))
             for setting in family
-            for group in setting.methods
+            for group in of_default_strength(setting)
             if group.title == title
         ]
         series(axes, found, short(title), colour, marker)
 
     axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
+
+
+def default_titles(family: Sequence[Setting]) -> list[str]:
+    """Titles of the methods of several settings, each once; of several strengths the default's."""
+    found = [group.title for setting in family for group in of_default_strength(setting)]
+    return list(dict.fromkeys(found))
 
 
 def request_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:

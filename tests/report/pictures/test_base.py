@@ -7,6 +7,7 @@ from mlu.report.aggregate import Cell, Interval
 from mlu.report.pictures.base import INK, embedded, error_bars, leading, short
 from tests.support.made_runs import leave
 from tests.support.report_tables import settings
+from tests.support.strengths import leave_strengths
 
 
 def drawn(uri):
@@ -45,3 +46,10 @@ def test_of_several_variants_the_one_with_most_seeds_leads(tmp_path):
         leave(tmp_path / str(number), seed=seed, phi=phi)
     (setting,) = settings(tmp_path)
     assert [group.title for group in leading(setting)] == ["wf phi=0.3"]
+
+
+def test_of_several_strengths_the_default_one_leads_but_for_one_with_more_seeds(tmp_path):
+    leave_strengths(tmp_path, "wf", {0.0: 0.95, 1.0: 0.9, 3.0: 0.8})
+    assert [group.title for group in leading(settings(tmp_path)[0])] == ["wf strength=1"]
+    leave_strengths(tmp_path, "wf", {3.0: 0.8}, seed=2)
+    assert [group.title for group in leading(settings(tmp_path)[0])] == ["wf strength=3"]

@@ -1,6 +1,7 @@
 from mlu.report.pictures.several import correlation_pictures, request_pictures
 from tests.support.made_runs import leave
 from tests.support.report_tables import settings
+from tests.support.strengths import leave_strengths
 
 
 def test_settings_that_differ_in_the_correlation_alone_share_a_picture(tmp_path):
@@ -20,3 +21,11 @@ def test_requests_in_turn_and_at_once_share_a_picture(tmp_path):
     (picture,) = request_pictures(settings(tmp_path))
     assert "(stars): Male; Male, then Young; Male + Young." in picture.caption
     assert list(request_pictures(settings(tmp_path / "0"))) == []
+
+
+def test_of_several_strengths_the_default_one_stands_in_the_picture_of_residue(tmp_path):
+    for correlation in (0.0, 1.0):
+        leave_strengths(tmp_path, "wf", {0.0: 0.9, 1.0: 0.9, 3.0: 0.8}, correlation=correlation)
+        leave_strengths(tmp_path, "head", {1.0: 0.9}, correlation=correlation)
+    (picture,) = correlation_pictures(settings(tmp_path))
+    assert "for head, wf strength=1." in picture.alt
