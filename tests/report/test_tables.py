@@ -1,6 +1,6 @@
 import pytest
 
-from mlu.report.tables import general
+from mlu.report.tables import HIDDEN_BY_PENALTY, general
 from tests.support.made_runs import config_of, fail, leave, metrics_of, reading
 from tests.support.report_tables import best, leave_three_methods, rows, settings
 
@@ -62,6 +62,23 @@ def test_a_spread_over_a_part_of_the_seed_is_said_below_the_table(tmp_path):
         )
     (setting,) = settings(tmp_path)
     assert not [note for note in general(setting).notes if note.startswith("Seeds")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"select": "score", "decorrelation": {"linear": 0.0, "gaussian": 0.2}}, True),
+        ({"select": "random", "decorrelation": {"linear": 0.1, "gaussian": 0.0}}, True),
+        ({"select": "score", "decorrelation": {"linear": 0.0, "gaussian": 0.0}}, False),
+        # One that chooses no weights claims nothing for them.
+        ({"decorrelation": {"linear": 0.0, "gaussian": 0.2}}, False),
+        ({}, False),
+    ],
+)
+def test_what_hides_the_label_is_said_first_where_weights_are_chosen(keys, said, tmp_path):
+    leave(tmp_path / "a", method="wf", config={"method": {"name": "wf", **keys}})
+    notes = general(settings(tmp_path)[0]).notes
+    assert (notes[:1] == (HIDDEN_BY_PENALTY,)) is said
 
 
 def test_the_start_of_training_has_a_row_where_it_was_attacked(tmp_path):
