@@ -378,8 +378,8 @@ def reads_as_number(text: str) -> bool:
 def varied(groups: Sequence[Group]) -> list[Group]:
     """Each group with what tells it from the others of its method.
 
-    Where all others are one and the same group but for a key each, as when its parts are taken out
-    one by one, that group has the method's bare name, and they have one key.
+    Where all others are one and the same group but for a part each, as when its parts are taken out
+    one by one, that group has the method's bare name, and they have what they differ in.
     """
     named: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
@@ -399,22 +399,26 @@ def varied(groups: Sequence[Group]) -> list[Group]:
 
 
 def centre_of(identities: Sequence[Identity]) -> Identity | None:
-    """The one from which each of at least two others differs in one key alone; None without it."""
+    """The one from which each of at least two others differs in one part; None without it.
+
+    A part is a key of a method, or a group of keys.
+    """
     if len(identities) < 3:
         return None
 
     centres = [
         one
         for one in identities
-        if all(len(keys_apart(one, other)) == 1 for other in identities if other is not one)
+        if all(len(parts_apart(one, other)) == 1 for other in identities if other is not one)
     ]
 
     return centres[0] if len(centres) == 1 else None
 
 
-def keys_apart(one: Identity, other: Identity) -> set[str]:
-    """Keys that both have, with values of their own."""
-    return {name for name in one.keys() & other.keys() if one[name] != other[name]}
+def parts_apart(one: Identity, other: Identity) -> set[tuple[str, ...]]:
+    """The first two words of keys that both have, with values of their own."""
+    apart = [name for name in one.keys() & other.keys() if one[name] != other[name]]
+    return {tuple(name.split(".")[:2]) for name in apart}
 
 
 def distinguished(settings: Sequence[Setting]) -> list[Setting]:

@@ -94,6 +94,19 @@ def test_what_parts_are_taken_out_of_has_the_bare_name(tmp_path):
     ]
 
 
+def test_a_part_may_be_a_group_of_keys(tmp_path):
+    whole = {"select": "score", "decorrelation": {"linear": 0, "stages": 2}}
+    plain = {"decorrelation": {"linear": 0.1, "stages": 1}}
+    for number, changes in enumerate(({}, {"select": "random"}, plain)):
+        method = config_of()["method"] | whole | changes
+        leave(tmp_path / str(number), config={"method": method})
+    assert titles(settings(tmp_path)[0]) == [
+        "wf",
+        "wf decorrelation.linear=0.1 decorrelation.stages=1",
+        "wf select=random",
+    ]
+
+
 def test_an_attack_that_only_one_run_made_divides_nothing_but_another_attacker_does(tmp_path):
     leave(tmp_path / "0", seed=1, attacks=("aia",))
     leave(tmp_path / "1", seed=1, attacks=("aia", "mia"))
