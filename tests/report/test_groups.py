@@ -102,8 +102,8 @@ def test_a_part_may_be_a_group_of_keys(tmp_path):
         leave(tmp_path / str(number), config={"method": method})
     assert titles(settings(tmp_path)[0]) == [
         "wf",
-        "wf decorrelation.linear=0.1 decorrelation.stages=1",
         "wf select=random",
+        "wf decorrelation.linear=0.1 decorrelation.stages=1",
     ]
 
 
