@@ -262,7 +262,7 @@ def told_by_retained(
     sides: tuple[Split, Split],
     seed: int | None,
 ) -> dict[int, Evidence[Trial]]:
-    """What the true retained labels alone tell of each forgotten one: no model is asked.
+    """Evidence of the true retained labels alone on each forgotten one: no model is asked.
 
     Args:
         task: What targets mean.

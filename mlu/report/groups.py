@@ -299,7 +299,7 @@ def identity_of(run: Run, of_images: bool) -> Identity:
 
 
 def strength_of(run: Run) -> float:
-    """How hard a run's method forgot, times its default; runs before there was such a key: 1."""
+    """Strength of a run's method, in times its default; runs before there was such a key: 1."""
     try:
         return float(run.config.get("strength", 1.0))
     except (TypeError, ValueError, OverflowError):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import ListConfig, OmegaConf, open_dict
 
 from mlu.launch.check import SEARCH, check_config
 from mlu.launch.compose import composed, explain, register_resolvers, values_of
@@ -153,9 +153,10 @@ STRENGTHS = {
     "scrub": {"tuning.epochs": (0, 1, 2, 6, 20), "max_passes": (0, 1, 2, 6, 20)},
     "ssd": {"alpha": (1e10, 10 / 0.3, 10.0, 10 / 3, 1.0)},
     "unsir": {"tuning.epochs": (0, 0, 1, 3, 10)},
-    **dict.fromkeys(
-        ("wf", "wp", "decorrelate"), {"decorrelation.gaussian": (0.0, 0.06, 0.2, 0.6, 2.0)}
-    ),
+    **{
+        method: {"decorrelation.gaussian": (0.0, 0.06, 0.2, 0.6, 2.0)}
+        for method in ("decorrelate", "wf", "wp")
+    },
 }
 """What a strength of 0, 0.3, 1, 3 and 10 makes of the keys that follow it."""
 
@@ -209,7 +210,8 @@ def test_at_strength_1_each_key_is_to_the_bit_what_stands_before_the_comma(metho
     }
     assert set(stood) == set(STRENGTHS[method])
     for key, text in stood.items():
-        config.merge_with({"was": yaml.safe_load(text)})
+        with open_dict(config):
+            config.was = yaml.safe_load(text)
         for strength in ("1", "1.0"):
             found = method_of(f"method={method}", *words, f"strength={strength}")[key]
             assert (found, type(found)) == (config.was, type(config.was)), key

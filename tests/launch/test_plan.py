@@ -4,8 +4,8 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from hydra.utils import instantiate
 
-from hydra_plugins.mlu_distinct import DistinctSweeper
 from mlu.launch.compose import register_resolvers
 from mlu.launch.options import CONF
 from mlu.launch.plan import check_folders, check_search, distinct_jobs, given_to, planned
@@ -117,7 +117,8 @@ def test_a_method_of_ones_own_has_a_strength_where_its_file_refers_to_it(tmp_pat
 def test_the_sweeper_runs_what_was_planned(swept):
     words = ["method=wf,head", "strength=0,1", "seed=1"]
     config = swept("hydra/sweeper=distinct", *words)
-    sweeper = DistinctSweeper(max_batch_size=None)
+    sweeper = instantiate(config.hydra.sweeper)
+    assert type(sweeper).__name__ == "DistinctSweeper"
     sweeper.config = config
     assert sweeper.split_arguments(given_to(config), None) == [planned(config)]
     assert sweeper.split_arguments(given_to(config), 2) == [

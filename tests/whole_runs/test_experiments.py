@@ -146,7 +146,7 @@ def test_a_frontier_is_of_draws_of_its_own_and_of_several_strengths():
     )
     alone = [job for job in jobs if job[0] in ("method=head", "method=leace")]
     assert [job[1] for job in alone] == ["strength=1", "strength=1"]
-    assert len(jobs) == 6 * 5 + 2
+    assert len(jobs) == 7 * 5 + 2
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
