@@ -17,12 +17,13 @@ from mlu.launch.check import check_config
 from mlu.launch.compose import values_of
 from mlu.launch.options import CONF
 from mlu.system.process import Unheard, tune_process
-from tests.support.composing import composed_in_parts
+from tests.support.composing import composed_in_parts, read_once
 from tests.support.killing import server
 
 # Before torch is imported anywhere: nothing above does.
 tune_process()
 os.environ["WANDB_MODE"] = "offline"
+read_once()
 
 # The same examples every time, however busy the machine is; else as whoever started us has said.
 hypothesis.settings.register_profile(

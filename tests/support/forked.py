@@ -140,7 +140,9 @@ def serve() -> None:
 
     from mlu.launch.check import check_config
     from mlu.launch.compose import composed, values_of
+    from tests.support.composing import read_once
 
+    read_once()
     # What every command would else do again: import all of Hydra's plugins, learn its grammar, read
     # our files.
     Plugins.instance()
