@@ -133,10 +133,12 @@ def experiment(outputs, tmp_path, monkeypatch, request):
     # Not above: `tune_process` comes before matplotlib.
     from matplotlib.figure import Figure
 
-    from tests.support.blank import saved_blank
+    from mlu.pipeline import leave
+    from tests.support.blank import blank_distributions, saved_blank
 
     if pictures_drawn.__name__ not in request.fixturenames:
         monkeypatch.setattr(Figure, "savefig", saved_blank)
+        monkeypatch.setattr(leave, "distribution_picture", blank_distributions)
 
     def from_overrides(
         *overrides: str,

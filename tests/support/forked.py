@@ -87,12 +87,10 @@ def carry_out_there(
 
     The pictures of a run are blank.
     """
-    from matplotlib.figure import Figure
-
-    from tests.support.blank import saved_blank
+    from tests.support.blank import draw_blank
 
     if module.endswith("launch.py"):
-        Figure.savefig = saved_blank
+        draw_blank()
     os.chdir(place)
     os.environ.update(environment)
     sys.path[:0] = [str(place / one) for one in environment.get("PYTHONPATH", "").split(":") if one]
