@@ -17,12 +17,13 @@ from mlu.launch.check import check_config
 from mlu.launch.compose import values_of
 from mlu.launch.options import CONF
 from mlu.system.process import Unheard, tune_process
-from tests.support.composing import composed_in_parts
+from tests.support.composing import composed_in_parts, read_once
 from tests.support.killing import server
 
 # Before torch is imported anywhere: nothing above does.
 tune_process()
 os.environ["WANDB_MODE"] = "offline"
+read_once()
 
 # The same examples every time, however busy the machine is; else as whoever started us has said.
 hypothesis.settings.register_profile(
@@ -37,16 +38,19 @@ hypothesis.settings.load_profile("same")
 ROOT = Path(__file__).parent
 LONG = (
     "whole_runs/test_killed.py",
-    "methods/test_contract.py",
-    "test_library.py",
-    "pipeline/test_run.py",
     "whole_runs/test_documented_commands.py",
-    "whole_runs/test_storage_faults.py",
+    "methods/test_contract.py",
     "whole_runs/test_launchers.py",
+    "attacks/test_attribute.py",
+    "whole_runs/test_storage_faults.py",
+    "training/test_team.py",
+    "pipeline/test_run.py",
     "whole_runs/test_bad_input.py",
     "whole_runs/test_interrupted.py",
+    "test_library.py",
+    "launch/test_keys.py",
     "whole_runs/test_experiments.py",
-    "training/test_team.py",
+    "attacks/test_durability.py",
     "pipeline/test_evidence.py",
     "launch/test_cli.py",
     "pipeline/test_shadows.py",
@@ -132,10 +136,12 @@ def experiment(outputs, tmp_path, monkeypatch, request):
     # Not above: `tune_process` comes before matplotlib.
     from matplotlib.figure import Figure
 
-    from tests.support.blank import saved_blank
+    from mlu.pipeline import leave
+    from tests.support.blank import blank_distributions, saved_blank
 
     if pictures_drawn.__name__ not in request.fixturenames:
         monkeypatch.setattr(Figure, "savefig", saved_blank)
+        monkeypatch.setattr(leave, "distribution_picture", blank_distributions)
 
     def from_overrides(
         *overrides: str,

@@ -175,22 +175,30 @@ class Prepared:
         return replace(self).unreadable
 
     def decode(self, shards: Sequence[int], jobs: int) -> None:
-        """Make some shards, in several processes."""
+        """Make some shards, in several processes where there is more than one."""
         images = sum(len(self.files.paths[self.parts[number]]) for number in shards)
-        with (
-            progress_bar("decoding", images, "images") as bar,
-            processes(jobs, end_with_parent) as pool,
-        ):
-            waiting: dict[Future[None], int] = {}
-            for number in shards:
-                part = self.parts[number]
-                batch = replace(self.files, paths=self.files.paths[part])
-                job = pool.submit(make_shard, self.folder, number, batch, self.state[part])
-                waiting[job] = len(batch)
+        with progress_bar("decoding", images, "images") as bar:
+            if len(shards) == 1:
+                # Sooner than a process has started.
+                make_shard(*self.material(shards[0]))
+                bar.advance(images)
+                return
 
-            for done in as_completed(waiting):
-                done.result()
-                bar.advance(waiting[done])
+            with processes(jobs, end_with_parent) as pool:
+                waiting: dict[Future[None], int] = {}
+                for number in shards:
+                    job = pool.submit(make_shard, *self.material(number))
+                    waiting[job] = len(self.files.paths[self.parts[number]])
+
+                for done in as_completed(waiting):
+                    done.result()
+                    bar.advance(waiting[done])
+
+    def material(self, number: int) -> tuple[Path, int, ImageFiles, np.ndarray]:
+        """What `make_shard` needs of one shard."""
+        part = self.parts[number]
+        batch = replace(self.files, paths=self.files.paths[part])
+        return self.folder, number, batch, self.state[part]
 
     def refuse_overflow(self, shards: int) -> None:
         """Raises UserError if so many shards do not fit on the disk."""

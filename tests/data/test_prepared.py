@@ -71,6 +71,18 @@ def test_what_is_mapped_is_not_sent_to_another_process(photos):
     np.testing.assert_array_equal(pickle.loads(sent)[np.arange(25)], before)
 
 
+def test_one_shard_is_made_without_another_process(photos, monkeypatch):
+    monkeypatch.setattr(module, "processes", None)
+    few = prepared(photos, PATHS[:ROWS])
+    assert few.make(jobs=2) == {}
+    images = replace(few).opened(COMMAND)
+    assert isinstance(images, PreparedImages)
+    np.testing.assert_array_equal(images[np.arange(ROWS)], few.files[np.arange(ROWS)])
+    # Control: of more than one they are asked for.
+    with pytest.raises(TypeError):
+        prepared(photos).make(jobs=2)
+
+
 def test_a_second_call_makes_nothing(photos):
     prepared(photos).make(jobs=1)
     first = written(prepared(photos))

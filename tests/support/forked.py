@@ -87,12 +87,10 @@ def carry_out_there(
 
     The pictures of a run are blank.
     """
-    from matplotlib.figure import Figure
-
-    from tests.support.blank import saved_blank
+    from tests.support.blank import draw_blank
 
     if module.endswith("launch.py"):
-        Figure.savefig = saved_blank
+        draw_blank()
     os.chdir(place)
     os.environ.update(environment)
     sys.path[:0] = [str(place / one) for one in environment.get("PYTHONPATH", "").split(":") if one]
@@ -140,7 +138,9 @@ def serve() -> None:
 
     from mlu.launch.check import check_config
     from mlu.launch.compose import composed, values_of
+    from tests.support.composing import read_once
 
+    read_once()
     # What every command would else do again: import all of Hydra's plugins, learn its grammar, read
     # our files.
     Plugins.instance()

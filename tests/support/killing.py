@@ -131,11 +131,10 @@ def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> 
         last: Number of the write, from 0, before which the process kills itself; None to live.
     """
     import torch
-    from matplotlib.figure import Figure
 
     from mlu.launch.cli import main
     from mlu.system.process import tune_process
-    from tests.support.blank import saved_blank
+    from tests.support.blank import draw_blank
 
     outputs.mkdir(parents=True, exist_ok=True)
     said = os.open(outputs / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -143,7 +142,7 @@ def launch(outputs: Path, overrides: Sequence[str], last: int | None = None) -> 
     os.dup2(said, 2)
     tune_process(threads=1)
     torch.set_num_threads(1)
-    Figure.savefig = saved_blank
+    draw_blank()
     # W&B's process of the tests' own, if they have one, is not the run's.
     os.environ.pop("WANDB_SERVICE", None)
     sys.argv = ["launch.py", *overrides, f"outputs={outputs}"]

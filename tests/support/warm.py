@@ -27,7 +27,9 @@ import mlu.runs.model
 import mlu.runs.tables  # noqa: F401
 from mlu.launch.check import check_config
 from mlu.launch.compose import composed, values_of
+from tests.support.composing import read_once
 
+read_once()
 Image.init()
 Plugins.instance()
 check_config(values_of(composed(["method=wf"])))
