@@ -42,6 +42,9 @@ _BETWEEN = 12
 _ASIDE = (5, 12, 22, 36, 52)
 """How far a name may stand from its point, in points: the nearest free place is taken."""
 
+_APART = 3
+"""Least room between two names, in points."""
+
 _TOWARDS = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Directions in which it may stand, the preferred first."""
 
@@ -282,12 +285,12 @@ def name_curves(axes: Axes, known: Sequence[Curve], place: str) -> None:
 
 
 def size_in_points(axes: Axes, name: str) -> tuple[float, float]:
-    """Width and height of a name as it is written in a panel, in points."""
+    """Width and height of a name as it is written in a panel, in points, with room around it."""
     text = axes.text(0, 0, name, fontsize=_LETTERS)
     box = text.get_window_extent()
     text.remove()
 
-    return box.width / pixels_of(axes), box.height / pixels_of(axes)
+    return box.width / pixels_of(axes) + _APART, box.height / pixels_of(axes) + _APART
 
 
 def pixels_of(axes: Axes) -> float:
