@@ -196,7 +196,7 @@ def check_strength(config: DictConfig, values: Mapping[str, Any]) -> None:
         values: The same, resolved.
     """
     strength = values["strength"]
-    if strength == 1 or not is_finite(strength):
+    if strength == 1 or not is_finite(strength) or strength < 0:
         return
 
     plain_strength = config.copy()
