@@ -75,7 +75,7 @@ def times(default: Any, strength: Any) -> Any:
     >>> times(0.1, 3.0), times(2, 0.3), times(2, 0.0), times(2, "much")
     (0.30000000000000004, 1, 0, 2)
     """
-    if not is_finite(strength) or not is_finite(default * strength):
+    if not is_finite(strength) or strength < 0 or not is_finite(default * strength):
         # That is told of the strength's own key.
         return default
     return math.floor(default * strength + 0.5) if isinstance(default, int) else default * strength
@@ -196,7 +196,7 @@ def check_strength(config: DictConfig, values: Mapping[str, Any]) -> None:
         values: The same, resolved.
     """
     strength = values["strength"]
-    if strength == 1 or not is_finite(strength):
+    if strength == 1 or not is_finite(strength) or strength < 0:
         return
 
     plain_strength = config.copy()

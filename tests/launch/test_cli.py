@@ -29,7 +29,7 @@ def test_help_is_useful_and_imports_nothing_heavy():
     assert done.returncode == 0
     for text in (
         "python launch.py -m method=",
-        "method: boundary, cfk, finetune, head",
+        "method: boundary, cfk, decorrelate, finetune, head",
         "epsilon: 0.1",
         "# number >= 0, or inf: how far an edited weight may drift",
     ):

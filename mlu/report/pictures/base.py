@@ -21,7 +21,8 @@ INK = "#1c2127"
 _DARK_INK = "#e4e8ee"
 """The same on a dark page."""
 
-HUES = ("#c44e52", "#8172b3", "#dd8452", "#937860", "#da8bc3", "#64a5b8", "#b5a642", "#7f7f7f")
+HUES = ("#c44e52", "#8172b3", "#dd8452", "#937860", "#da8bc3", "#64a5b8", "#b5a642", "#7f7f7f",
+        "#4a1942")  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 STYLE: dict[Any, Any] = {

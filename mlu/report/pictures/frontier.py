@@ -42,6 +42,12 @@ _BETWEEN = 12
 _ASIDE = (5, 12, 22, 36, 52)
 """How far a name may stand from its point, in points: the nearest free place is taken."""
 
+_APART = 3
+"""Least room between two names, in points."""
+
+_TOWARDS = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+"""Directions in which it may stand, the preferred first."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -78,8 +84,9 @@ def read_at(model: str, place: str) -> str:
 
 
 def frontier_pictures(settings: Sequence[Setting]) -> Iterator[Picture]:
-    """One picture of settings that differ in the labels' correlation alone, if a method of theirs
-    was run at several strengths.
+    """One picture for settings that differ in the labels' correlation alone.
+
+    None where no method of theirs was run at several strengths.
     """
     for family in families(settings, "dataset.correlation"):
         if any(len(curve.known(_PLACES[0])) > 1 for curve in curves_of(family)):
@@ -149,7 +156,7 @@ def frontier(family: Sequence[Setting]) -> Picture:
 
 
 def own_curves(known: Iterable[Curve], setting: Setting) -> list[Curve]:
-    """Those of one setting."""
+    """The curves of one setting."""
     return [curve for curve in known if any(group in setting.groups for group in curve.groups)]
 
 
@@ -173,7 +180,7 @@ def draw_frontier(axes: Axes, setting: Setting, known: Sequence[Curve], place: s
     """The marks and the curves of one setting."""
     draw_marks(axes, setting, place)
     for curve in known:
-        draw_curve(axes, curve, place)
+        draw_strengths(axes, curve, place)
 
 
 def draw_marks(axes: Axes, setting: Setting, place: str) -> None:
@@ -195,7 +202,7 @@ def draw_marks(axes: Axes, setting: Setting, place: str) -> None:
         point(axes, read, kept, label, COLOURS[model], "*")
 
 
-def draw_curve(axes: Axes, curve: Curve, place: str) -> None:
+def draw_strengths(axes: Axes, curve: Curve, place: str) -> None:
     """A line through the points of a method, with faint intervals; its default is filled."""
     known, colour = curve.known(place), curve.colour
     for _, read, kept in known:
@@ -212,7 +219,7 @@ def draw_curve(axes: Axes, curve: Curve, place: str) -> None:
 
 
 def points_of(known: Sequence[tuple[float, Cell, Cell]]) -> np.ndarray:
-    """What is read and what is kept, in percent, shape (strengths, 2)."""
+    """Points of a curve: what is read and what is kept, in percent, shape (strengths, 2)."""
     values = [(read.value, kept.value) for _, read, kept in known]
     return 100 * np.array(values, float).reshape(-1, 2)
 
@@ -260,7 +267,8 @@ def name_curves(axes: Axes, known: Sequence[Curve], place: str) -> None:
             continue
         end = own[-1]
         name = short(curve.title)
-        aside, box = free_place(axes, axes.transData.transform(end), name, points, taken)
+        middle, size = axes.transData.transform(end), size_in_points(axes, name)
+        aside, box = free_place(axes, middle, size, points, taken)
         taken.append(box)
         line = {"arrowstyle": "-", "color": curve.colour, "linewidth": 0.6, "shrinkB": 3}
         axes.annotate(
@@ -276,24 +284,40 @@ def name_curves(axes: Axes, known: Sequence[Curve], place: str) -> None:
         ).set_in_layout(False)
 
 
+def size_in_points(axes: Axes, name: str) -> tuple[float, float]:
+    """Width and height of a name as it is written in a panel, in points, with room around it."""
+    text = axes.text(0, 0, name, fontsize=_LETTERS)
+    box = text.get_window_extent()
+    text.remove()
+
+    return box.width / pixels_of(axes) + _APART, box.height / pixels_of(axes) + _APART
+
+
+def pixels_of(axes: Axes) -> float:
+    """Pixels in a point."""
+    return axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
+
+
 def free_place(
-    axes: Axes, end: np.ndarray, name: str, points: np.ndarray, taken: Sequence[Bbox]
+    axes: Axes,
+    end: np.ndarray,
+    size: tuple[float, float],
+    points: np.ndarray,
+    taken: Sequence[Bbox],
 ) -> tuple[tuple[float, float], Bbox]:
     """Where a name may stand: how far from its point, in points, and the box that it fills there.
 
     Args:
         axes: The panel, whose edges it keeps to.
         end: The point, in pixels.
-        name: What is written.
+        size: Width and height of the name, in points.
         points: All that are drawn, in pixels, shape (points, 2).
         taken: Boxes of other names.
     """
-    pixels = axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
-    width, height = 0.58 * _LETTERS * len(name), 1.2 * _LETTERS
+    pixels, (width, height) = pixels_of(axes), size
     best: tuple[float, tuple[float, float], Bbox] | None = None
 
-    for far, (right, up) in product(_ASIDE, ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1),
-                                             (-1, 1), (-1, -1))):  # fmt: skip
+    for far, (right, up) in product(_ASIDE, _TOWARDS):
         aside = right * (far + width / 2), up * (far + height / 2)
         middle = end + pixels * np.array(aside)
         half = pixels * np.array((width, height)) / 2

@@ -107,7 +107,8 @@ def test_names_of_curves_that_end_together_stand_apart(careful, tmp_path, monkey
     axes = Canvas(figsize=(5, 4)).subplots()
     axes.set(xlim=(50, 100), ylim=(50, 100))
     name_curves(axes, curves_of(settings(tmp_path)), "features")
-    # Without the lines that lead to their points.
+    # A name is put where it belongs when it is drawn; without the line that leads to its point.
+    axes.get_figure().draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in axes.texts]
     assert len(boxes) == 8
     overlaps = [box.count_overlaps(boxes[number + 1 :]) for number, box in enumerate(boxes)]
