@@ -226,11 +226,16 @@ class Wrapped(nn.Module):
         return self.fc(self.trunk(images.contiguous(memory_format=torch.channels_last)))
 
 
+FEATURES = {"decorrelation": {"stages": 1}}
+"""What the penalty sees of a user's network: it has no stages that we know of."""
+
+
 @pytest.mark.parametrize(
     ("method", "further"),
-    [(method, {}) for method in ("wf", "wp", "scrub", "salun", "unsir", "leace")]
-    + [("wf", {"influence": solver}) for solver in ("head_exact", "kfac")]
-    + [("wp", {"rounds": 2})],
+    [(method, {}) for method in ("scrub", "salun", "unsir", "leace")]
+    + [(method, FEATURES) for method in ("wf", "wp", "decorrelate")]
+    + [("wf", {"influence": solver, **FEATURES}) for solver in ("head_exact", "kfac")]
+    + [("wp", {"rounds": 2, **FEATURES})],
 )
 def test_the_weights_are_those_of_the_same_method_on_our_own_network(
     method, further, experiment, monkeypatch

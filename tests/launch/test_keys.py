@@ -147,6 +147,8 @@ EXCEPTIONS = {
     **{
         f"method.tuning.{key}": [*FOR_ALL, "many", True, -7, 2.5, []] for key in ("steps", "epochs")
     },
+    # Numbers, in one file found by cross-validation.
+    **{f"method.{key}": WRONG[float] for key in ("alpha", "beta")},
     # A number may be the name of a class, and nothing at all is told by another check.
     **{
         key: [*FOR_ALL, True, "", [None]]
