@@ -12,6 +12,7 @@ from tools.evidence import (
     RETAINED,
     STRONGEST,
     differences_of,
+    of_all_draws,
     read,
     table_of,
     verdict_of,
@@ -27,6 +28,13 @@ def of(model, column):
     """A figure of a model on each draw, in their order."""
     lines = sorted(LINES, key=lambda line: int(line["draw"]))
     return np.array([float(line[column]) for line in lines if line["model"] == model])
+
+
+def test_a_model_that_was_not_tried_on_every_draw_is_in_no_table(capsys):
+    fewer = [line for line in LINES if (line["model"], line["draw"]) != ("wp", "1003")]
+    assert of_all_draws(LINES) == LINES
+    assert {line["model"] for line in of_all_draws(fewer)} == set(MODELS) - {"wp"}
+    assert capsys.readouterr().out == "left out, 19 of 20 draws: wp\n"
 
 
 def test_the_tables_are_those_of_the_file():

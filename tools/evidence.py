@@ -6,7 +6,7 @@ docs/results/evidence.md. Whoever doubts the table computes it from the lines.
 
 import csv
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -56,6 +56,16 @@ def line_of(name: str, model: str, run: Run) -> Line:
         "draw": str(run.seeds.images),
         **{column: "" if value is None else f"{value:.6f}" for column, value in values.items()},
     }
+
+
+def of_all_draws(lines: Sequence[Line]) -> list[Line]:
+    """Lines of models that were tried on every draw; others are not for the same table."""
+    draws = Counter(line["model"] for line in lines)
+    most = max(draws.values())
+    for model, number in draws.items():
+        if number < most:
+            print(f"left out, {number} of {most} draws: {model}")
+    return [line for line in lines if draws[line["model"]] == most]
 
 
 def table_of(lines: Iterable[Line]) -> str:
@@ -148,7 +158,7 @@ def read() -> list[Line]:
 
 def main(folders: Sequence[str]) -> None:
     (setting,) = settings_in(collect(map(Path, folders)))
-    lines = list(lines_of(setting))
+    lines = of_all_draws(list(lines_of(setting)))
     with FILE.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
         writer.writeheader()
