@@ -17,6 +17,8 @@ def test_work_is_counted_by_hand(run, experiment):
         "method.tuning.recalibrate=100",
         "method.images=40",
         "method.soft=0.5",
+        "method.refit=30",
+        "method.share=null",
     ]
     overrides += ["method.tuning.batch_size=64"]
     results = run("method=wf", *overrides)
@@ -25,9 +27,9 @@ def test_work_is_counted_by_hand(run, experiment):
     train = data.splits["train"]
     tuned = 3 * 64
     # 20 images with the label and 20 without; two score maps; a teacher at each step; statistics
-    # renewed once.
+    # renewed once; 30 images for the outputs.
     assert results["work"]["unlearn"] == {
-        "forward": 40 + 2 * tuned + 100,
+        "forward": 40 + 2 * tuned + 100 + 30,
         "backward": 2 * 40 + tuned,
     }
     seen = setup.training.epochs * (len(train) - (len(train) % setup.training.batch_size == 1))

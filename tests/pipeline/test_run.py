@@ -32,7 +32,9 @@ def test_celebas_own_files_are_enough(method, run, tmp_path):
 
 
 def test_wandb_holds_the_metrics_and_the_histograms(run, tmp_path):
-    results = run("logger=wandb", "method=wf", "method.tuning.steps=5", "trace=2")
+    results = run(
+        "logger=wandb", "method=wf", "method.tuning.steps=5", "method.share=null", "trace=2"
+    )
     kept = read_run(tmp_path / "run")
     assert kept.project == "mlu"
     assert kept.name == "wf phi=0.02 epsilon=0.1: Male, faces, tiny, seed 42"

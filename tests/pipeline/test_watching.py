@@ -157,6 +157,7 @@ def test_each_look_is_logged_by_its_step(context):
 
 def test_requests_and_rounds_are_seen_one_after_the_other(experiment):
     words = ("requests=[[Male],[Young]]", "method=wp", "method.rounds=2", *BRIEF[1:])
+    words = (*words, "method.share=null")
     context = context_of(experiment("attack=none", *words, "trace=4", "keep=best"))
     source = original_model(context).net
     net, _, points = watched_in_turn(context, context.experiment.method, source, True)
