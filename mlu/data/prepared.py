@@ -195,7 +195,7 @@ class Prepared:
                     bar.advance(waiting[done])
 
     def material(self, number: int) -> tuple[Path, int, ImageFiles, np.ndarray]:
-        """What `make_shard` needs of one shard."""
+        """The arguments of `make_shard` for one shard."""
         part = self.parts[number]
         batch = replace(self.files, paths=self.files.paths[part])
         return self.folder, number, batch, self.state[part]
