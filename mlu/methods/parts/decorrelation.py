@@ -55,11 +55,11 @@ class Decorrelation:
             batch: Where they come from.
             residual: What is to stay unknown.
         """
-        targets = residual(batch)
         found = seen[-1].sum() * 0
 
         # A system of equations wants more digits than mixed precision leaves.
         with torch.autocast(found.device.type, enabled=False):
+            targets = residual(batch)
             for number, column in enumerate(residual.forgotten):
                 known = batch.known[:, column]
                 # Of a label that shows one way only, the rest is what the retained labels say.

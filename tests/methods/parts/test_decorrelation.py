@@ -366,10 +366,13 @@ def test_it_is_computed_as_precisely_as_targets_are(kernel, dtype):
     batch = Batch(batch.images, batch.targets.to(dtype), batch.known)
     coarse = features.bfloat16()
     wanted = penalty(KERNELS[kernel], coarse.to(dtype), batch)
+    exact = Batch(batch.images, batch.targets.double(), batch.known)
+    precise = penalty(KERNELS[kernel], coarse.double(), exact)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = penalty(KERNELS[kernel], coarse, batch)
     assert found.dtype == dtype
     assert found == wanted
+    torch.testing.assert_close(found.double(), precise, rtol=1e-4, atol=1e-5)
 
 
 def test_standardised_columns_have_mean_0_and_variance_1_or_do_not_vary():
