@@ -27,7 +27,8 @@ def tune_passes(
 ) -> list[Pass]:
     """Fine-tuning after an edit; without decorrelation on what may be retained alone."""
     images = problem.train if decorrelation.is_on else problem.retain
-    residual = residual_of(problem, decorrelation.conditional)
+    # Without a penalty there is no residual to fit, and no forgotten target is looked at.
+    residual = residual_of(problem, decorrelation.conditional and decorrelation.is_on)
     loss = partial(edited_loss, problem, soft, decorrelation, residual)
     return repeated(tuning, Pass(images=images, loss=loss))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlu.methods.parts.decorrelation import OFF, residual_of
+from mlu.methods.parts.decorrelation import OFF, Residual, residual_of
 from mlu.methods.parts.losses import (
     edited_loss,
     retained_loss,
@@ -42,6 +42,14 @@ def test_tuning_after_an_edit_is_given_the_forgotten_targets_only_where_it_reads
         assert one.images is (problem.train if weight else problem.retain)
         expected = edited_loss(problem, 0.3, decorrelation, residual, problem.net, batch)
         torch.testing.assert_close(one.loss(problem.net, batch), expected, rtol=0, atol=0)
+
+
+def test_only_a_conditional_penalty_has_a_residual_fitted():
+    for weight, conditional in ((0.7, True), (0.7, False), (0.0, True)):
+        settings = replace(OFF, gaussian=weight, conditional=conditional)
+        (one,) = tune_passes(entangled_problem(), Tuning(epochs=1), 0.0, settings)
+        residual = next(part for part in one.loss.args if isinstance(part, Residual))
+        assert residual.maps.any() == (weight > 0 and conditional)
 
 
 def test_a_pass_is_repeated_until_epochs_or_steps_are_done():
