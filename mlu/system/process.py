@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
+from types import TracebackType
 from typing import Any
 
 from mlu.system.interruption import unheard
@@ -64,6 +65,33 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+class QuietOfPeers:
+    """In the place of `sys.excepthook`: says nothing of a peer that is gone.
+
+    Where processes hand each other open files, a thread of multiprocessing's waits for them, and
+    has Python's hook say what fails there: also that one of them has ended, or has been ended.
+
+    Attributes:
+        passed_on: What Python calls with everything else.
+    """
+
+    def __init__(self, passed_on: Callable[..., object]) -> None:
+        self.passed_on = passed_on
+
+    def __call__(
+        self, kind: type[BaseException], fault: BaseException, trace: TracebackType | None
+    ) -> None:
+        of_a_peer = isinstance(fault, EOFError | ConnectionError)
+        if not of_a_peer or threading.current_thread() is threading.main_thread():
+            self.passed_on(kind, fault, trace)
+
+
+def keep_quiet_of_peers() -> None:
+    """From here on this process says nothing of a peer that is gone."""
+    if not isinstance(sys.excepthook, QuietOfPeers):
+        sys.excepthook = QuietOfPeers(sys.excepthook)
+
+
 def quiet_loader(number: int) -> None:
     """At the start of a process that loads batches: it says nothing of a peer that is gone.
 
@@ -72,19 +100,14 @@ def quiet_loader(number: int) -> None:
     Args:
         number: Of the process, from 0; torch gives it.
     """
-    sys.excepthook = tell_own_fault
-
-
-def tell_own_fault(kind: type[BaseException], fault: BaseException, trace: object) -> None:
-    """Say what nothing has caught, unless it is the end of a connection."""
-    if not isinstance(fault, EOFError | ConnectionError):
-        sys.__excepthook__(kind, fault, fault.__traceback__)
+    keep_quiet_of_peers()
 
 
 class UnheardProcess(SpawnProcess):
     """A process that hears no Ctrl-C, from its very start on."""
 
     def start(self) -> None:
+        keep_quiet_of_peers()
         with unheard():
             super().start()
 

@@ -2,14 +2,17 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 import pytest
 
-from mlu.system.process import end_with_parent, processes, tell_own_fault
+from mlu.system.process import end_with_parent, processes
 from tests.support.killing import ended, hear_ctrl_c, started, until
 
 TUNED = """
@@ -141,10 +144,51 @@ def test_all_of_them_ignore_ctrl_c_before_they_have_imported_anything(tmp_path):
     assert (tmp_path / "ignore").read_text() == str([True, True, True])
 
 
-@pytest.mark.parametrize("kind", [EOFError, BrokenPipeError, ConnectionResetError, ValueError])
-def test_a_process_that_loads_says_nothing_of_a_peer_that_is_gone(kind, capsys):
-    tell_own_fault(kind, kind("so it is"), None)
-    assert capsys.readouterr().err == ("ValueError: so it is\n" if kind is ValueError else "")
+def told(fault, in_main_thread):
+    """In a child: what is said of a fault, once it has started another process."""
+    heard = []
+    sys.excepthook = lambda kind, fault, trace: heard.append(fault)
+    with processes(1, end_with_parent) as pool:
+        pool.submit(abs, 1).result()
+
+    teller = threading.Thread(target=lambda: sys.excepthook(type(fault), fault, None))
+    if in_main_thread:
+        teller.run()
+    else:
+        teller.start()
+        teller.join()
+
+    os._exit(heard == [fault])
+
+
+PEER_GONE = [EOFError(), BrokenPipeError(), ConnectionResetError()]
+
+
+@pytest.mark.parametrize("in_main_thread", [False, True])
+@pytest.mark.parametrize("fault", [*PEER_GONE, ValueError()], ids=repr)
+def test_nothing_is_said_of_a_peer_that_is_gone_but_of_all_else(fault, in_main_thread):
+    expected = in_main_thread or isinstance(fault, ValueError)
+    assert ended(started(told, fault, in_main_thread)) == expected
+
+
+def leave_amid_greeting(folder):
+    """In a child: a peer that asks for an open file and is gone before it has said who it is."""
+    os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT), 2)
+    with processes(1, end_with_parent) as pool:
+        pool.submit(abs, 1).result()
+
+    address, _ = resource_sharer.DupFd(0)._id
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(address)
+        peer.recv(1)
+
+    resource_sharer.stop(timeout=60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such sockets")
+def test_an_end_amid_the_greeting_is_silent(tmp_path):
+    assert ended(started(leave_amid_greeting, tmp_path)) == 0
+    assert (tmp_path / "said").read_text() == ""
 
 
 def test_processes_do_their_work_and_drop_the_rest_on_a_fault():
