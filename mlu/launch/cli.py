@@ -40,7 +40,7 @@ from mlu.launch.sweep import (
 from mlu.launch.workplace import Workplace, open_run, put_back, refusal_ends
 from mlu.system.commands import compose_by, program, remember_start
 from mlu.system.errors import FAILED, USAGE_ERROR, Arguments, UserError, plain_fault, stop
-from mlu.system.interruption import interruptible, raise_if_heard
+from mlu.system.interruption import interruptible, interruptible_job, raise_if_heard
 from mlu.system.process import tune_process
 from mlu.system.terminal import last_words, replace_lacking_signs, tolerant_streams
 
@@ -110,7 +110,7 @@ def job(config: DictConfig) -> JobOutcome:
     workplace = Workplace(folder, hydra_config)
 
     try:
-        with begun(note, board, config), workplace:
+        with interruptible_job(), begun(note, board, config), workplace:
             register_resolvers()
             folders = config_folders(hydra_config.runtime.config_sources)
             values = values_of(config, folders)

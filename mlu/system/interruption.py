@@ -80,11 +80,13 @@ class Listener:
         Python drops whatever is raised in a finaliser, an interruption that comes just then too.
         """
         found = unraisable.exc_value
-        if not isinstance(found, Interruption) or os.getpid() != self.process:
+        if not isinstance(found, KeyboardInterrupt) or os.getpid() != self.process:
             self.passed_on(unraisable)
             return
 
-        self.come_again(found.number, AGAIN)
+        # One that Python has raised itself is of Ctrl-C.
+        number = found.number if isinstance(found, Interruption) else signal.SIGINT
+        self.come_again(number, AGAIN)
 
     def come_again(self, number: int, seconds: float) -> None:
         """Repeat a signal after some seconds, as if it were the first, unless the command ends."""
@@ -142,6 +144,25 @@ def interruptible(conclude: Callable[[], object] = lambda: None) -> Iterator[Non
         end_in_order(found, conclude)
     else:
         stop_listening(listener, before)
+
+
+@contextmanager
+def interruptible_job() -> Iterator[None]:
+    """Within it no Ctrl-C is lost on a job, also in a process that a launcher has made for it.
+
+    There Python raises it, and the command that has made the process tells what there is to tell.
+    """
+    if _LISTENERS and _LISTENERS[-1].process == os.getpid():
+        yield
+        return
+
+    listener = Listener()
+    sys.unraisablehook = listener.swallowed
+    try:
+        yield
+    finally:
+        listener.ends = True
+        sys.unraisablehook = listener.passed_on
 
 
 def listen(listener: Listener) -> None:

@@ -10,7 +10,13 @@ import time
 import pytest
 
 from mlu.system import interruption
-from mlu.system.interruption import Interruption, interruptible, raise_if_heard, unheard
+from mlu.system.interruption import (
+    Interruption,
+    interruptible,
+    interruptible_job,
+    raise_if_heard,
+    unheard,
+)
 from mlu.system.progress import progress_bar
 from tests.support.killing import ended, hear_ctrl_c, started, until
 
@@ -94,6 +100,18 @@ def within_a_finaliser(folder):
         Finaliser(folder)
         (folder / "after").touch()
         time.sleep(60)
+
+
+def within_a_finaliser_of_a_job(folder):
+    """As in a process that a launcher has made: there Python itself raises it."""
+    begin(folder)
+    try:
+        with interruptible_job():
+            Finaliser(folder)
+            (folder / "after").touch()
+            time.sleep(60)
+    except KeyboardInterrupt:
+        sys.exit(7)
 
 
 def swallow_another(folder):
@@ -187,6 +205,22 @@ def test_a_signal_that_comes_in_a_finaliser_is_not_lost(name, tmp_path):
     assert code == 128 + BOTH[name]
     assert said == f"ended by {name}; to go on: {COMMAND}\n"
     assert (tmp_path / "after").exists()
+
+
+def test_nor_is_it_in_a_process_of_a_launcher(tmp_path):
+    assert interrupted(within_a_finaliser_of_a_job, tmp_path, signal.SIGINT) == (7, "")
+    assert (tmp_path / "after").exists()
+
+
+def test_a_job_within_a_command_leaves_all_to_that():
+    with interruptible():
+        hook = sys.unraisablehook
+        with interruptible_job():
+            assert sys.unraisablehook == hook
+    hook = sys.unraisablehook
+    with interruptible_job():
+        assert sys.unraisablehook != hook
+    assert sys.unraisablehook == hook
 
 
 def test_other_faults_of_a_finaliser_are_told(tmp_path):
