@@ -37,9 +37,10 @@ REFUSED = {("trainer", "fsdp"): _NO_FSDP}
 def register_resolvers() -> None:
     """Let configurations call `either`, `sum`, `by_budget`, `environ` and what else stands here.
 
-    `${either:a,b}` is a, or b where a is null; `${sum:a,b}` is both together; `${by_budget:a,b}` is
-    a, or b under budget=paper; `${times:a,b}`, `${over:a,b}` and `${outweighed:a,b}` are what a
-    strength b makes of a (`times`, `over`, `outweighed`);
+    `${either:a,b}` is a, or b where a is null; `${where:a,b,c}` is b where a is true, else c;
+    `${sum:a,b}` is both together; `${by_budget:a,b}` is a, or b under budget=paper; `${times:a,b}`,
+    `${over:a,b}` and `${outweighed:a,b}` are what a strength b makes of a (`times`, `over`,
+    `outweighed`);
     `${environ:A,b}` is the variable A of the environment, or b where there is none or an empty one;
     `${described:}` is the configuration as text, with what each key may be; `${run:}` is the
     command that starts a run.
@@ -57,6 +58,9 @@ def register_resolvers() -> None:
 
     OmegaConf.register_new_resolver(
         "either", lambda first, second: second if first is None else first, replace=True
+    )
+    OmegaConf.register_new_resolver(
+        "where", lambda true, one, other: one if true else other, replace=True
     )
     OmegaConf.register_new_resolver("sum", lambda first, second: first + second, replace=True)
     OmegaConf.register_new_resolver("by_budget", by_budget, replace=True)

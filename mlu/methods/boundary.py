@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,12 +26,14 @@ class BoundaryShrink(Method):
 
     Chen et al. (2023). That class is what the original says once the image has taken one step of
     size `step` up its loss, forgotten classes excluded. Fine-tuning goes through images of the
-    forgotten classes alone; batch norms are frozen, since such batches have statistics of their
-    own. Only for one class per image: across a binary label's border lies its inversion.
+    forgotten classes alone. Only for one class per image: across a binary label's border lies its
+    inversion.
 
     Attributes:
         step: Of the fast gradient sign attack, pixels in [0, 1] (or on the scale that the network
             takes).
+        batch_norms: `frozen`, with their statistics, since batches of one class have statistics of
+            their own; or `learnt` like all else, as in the source.
         tuning: Fine-tuning.
     """
 
@@ -39,9 +41,13 @@ class BoundaryShrink(Method):
     reads_forgotten: ClassVar[bool] = True
     name: str
     step: float
+    batch_norms: Literal["frozen", "learnt"]
     tuning: Tuning
 
     def edit(self, problem: Problem) -> Edit:
+        if self.batch_norms == "learnt":
+            return Edit()
+
         frozen = torch.zeros((), device=problem.device)
         names = [
             f"{norm}.{kind}" for norm in batch_norms(problem.net) for kind in ("weight", "bias")

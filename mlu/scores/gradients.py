@@ -138,6 +138,34 @@ def fisher(
     return squared_slopes(net, task, batches, columns, weights, generator, task.terms)
 
 
+@torch.enable_grad()
+def batch_squares(
+    net: Network,
+    task: Task,
+    batches: Iterable[Batch],
+    columns: Mapping[str, Columns],
+    weights: Weights,
+) -> dict[str, Weights]:
+    """Mean over batches of the squared gradient of each batch's mean loss.
+
+    Of batches of n images it is about the squared mean gradient plus 1 / n of the images' spread
+    around that, so it depends on n; `fisher` is that of n = 1. Arguments and result as of
+    `sensitivity`; in squared loss per squared unit of weight.
+    """
+    means = Means(weights, columns)
+    for batch, mine in round_robin(batches):
+        if not mine:
+            continue
+
+        logits, tracked = forward(net, batch, weights)
+        for name, chosen in columns.items():
+            scope = task.scope(batch.targets, batch.known, chosen)
+            found = slopes(task.loss(logits, batch.targets, scope), tracked)
+            means.add(name, torch.ones(1), [slope.square() for slope in found])
+
+    return means.found()
+
+
 class Means:
     """Means over the terms of a loss, of something that each weight has, by sets of columns."""
 

@@ -63,6 +63,7 @@ class Tuning(Optimisation):
         steps: Number of optimiser steps; None for no limit.
         recalibrate: Training images for new batch-norm statistics after the last step (steps
             themselves use those of their batch); 0 keeps the running average of the steps.
+        augment: Whether images are augmented, as in training.
     """
 
     batch_size: int = 64
@@ -70,6 +71,7 @@ class Tuning(Optimisation):
     epochs: int | None = None
     steps: int | None = None
     recalibrate: int = 0
+    augment: bool = True
 
     def steps_over(self, images: int) -> int:
         """Optimiser steps that fine-tuning makes, of so many images an epoch.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlu.data.base import TaskName
-from mlu.data.split import Batch, Split
+from mlu.data.split import Split
 from mlu.models.network import Network, Weights
 from mlu.models.tasks import ForgetRequest, Task
 from mlu.system.seeding import generator
@@ -90,7 +90,10 @@ class Pass:
 
     Attributes:
         images: What it goes through, once, shuffled.
-        loss: Of a batch of them (augmented), for the network that is tuned: a scalar.
+        loss: Of a batch of them (augmented), for the network that is tuned: a scalar. With
+            `beside` it is given a batch of those as well.
+        beside: Images of which a batch accompanies each batch of `images`, as often as that takes,
+            shuffled anew each time; None for none.
         lr: Learning rate; None for that of the tuning.
         batch_size: Images per step; None for that of the tuning.
         fresh: Whether the optimiser starts anew, without the momentum of earlier passes.
@@ -100,7 +103,8 @@ class Pass:
     """
 
     images: Split
-    loss: Callable[[Network, Batch], Tensor]
+    loss: Callable[..., Tensor]
+    beside: Split | None = None
     lr: float | None = None
     batch_size: int | None = None
     fresh: bool = False

@@ -1,6 +1,7 @@
 """The LightningModule that wraps any method: its edit, then its losses, within its bounds."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from mlu.models.network import Network
 from mlu.system.collectives import data_parallel
 from mlu.system.errors import UserError
 from mlu.system.progress import long_work
-from mlu.system.seeding import generator
+from mlu.system.seeding import generator, mixed
 from mlu.training.classifier import log_loss
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning, optimiser_of
@@ -137,6 +138,7 @@ class Unlearner(L.LightningModule):
         start = {name: self.parameters_by_name[name].detach() for name in bounded}
         self.low = {name: start[name] - radius for name, radius in bounded.items()}
         self.high = {name: start[name] + radius for name, radius in bounded.items()}
+        self.beside: Iterator[Batch] = iter(())
         self.judged: list[tuple[float, float]] = []
         self.candidates: list[dict[str, Tensor]] = []
 
@@ -168,8 +170,26 @@ class Unlearner(L.LightningModule):
         size = one.batch_size or self.method.tuning.batch_size
         return self.loader(one.images, size, self.problem.seed)
 
+    def companions(self, one: Pass) -> Iterator[Batch]:
+        """Shuffled batches of what stands beside the images of a pass, as many as it takes."""
+        assert one.beside is not None
+        size = one.batch_size or self.method.tuning.batch_size
+        batches = self.loader(one.beside, size, mixed(self.problem.seed, self.current_epoch))
+
+        for number in itertools.count():
+            batches.sampler.set_epoch(number)
+            yield from batches
+
+    def one_beside(self) -> list[Batch]:
+        """The batch that accompanies the one at hand, or nothing."""
+        if self.passes[self.current_epoch].beside is None:
+            return []
+        return [next(self.beside).to(self.device)]
+
     def on_train_epoch_start(self) -> None:
-        if self.passes[self.current_epoch].fresh:
+        one = self.passes[self.current_epoch]
+        self.beside = iter(()) if one.beside is None else self.companions(one)
+        if one.fresh:
             optimiser = self.optimizers(use_pl_optimizer=False)
             assert isinstance(optimiser, torch.optim.Optimizer)
             optimiser.state.clear()
@@ -184,10 +204,13 @@ class Unlearner(L.LightningModule):
             self.watch.look(self.as_left, self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self.net.pixels:
-            batch = augmented(batch, generator(self.problem.seed, self.global_step))
+        batches = [batch, *self.one_beside()]
+        if self.net.pixels and self.method.tuning.augment:
+            # One after the other from the same draw, so that a batch by itself is as ever.
+            draws = generator(self.problem.seed, self.global_step)
+            batches = [augmented(each, draws) for each in batches]
         with data_parallel():
-            loss = self.passes[self.current_epoch].loss(self.net, batch)
+            loss = self.passes[self.current_epoch].loss(self.net, *batches)
         log_loss(self, "unlearned", loss, len(batch), self.method.tuning.remedy(self.method.name))
         return loss
 

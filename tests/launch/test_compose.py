@@ -58,7 +58,7 @@ def test_a_preset_names_only_keys_of_its_method_and_composes(preset: Path, exper
     own, changed = OmegaConf.load(CONF / "method" / preset.name), OmegaConf.load(preset)
     assert set(changed) <= set(own)
     register_resolvers()
-    changed = OmegaConf.create({"strength": 1.0, "changed": changed}).changed
+    changed = OmegaConf.create({"strength": 1.0, "method": own, "changed": changed}).changed
     method = experiment(f"method={preset.stem}", "preset=source", dataset="digits").method
     for key, value in changed.items():
         if key != "tuning":

@@ -24,8 +24,8 @@ TUNING = Tuning(epochs=8, lr=0.05, batch_size=32)
 STEP = 0.1
 
 
-def shrink(step=STEP, tuning=TUNING) -> BoundaryShrink:
-    return BoundaryShrink(name="boundary", step=step, tuning=tuning)
+def shrink(step=STEP, tuning=TUNING, batch_norms="frozen") -> BoundaryShrink:
+    return BoundaryShrink(name="boundary", step=step, batch_norms=batch_norms, tuning=tuning)
 
 
 def problem_of(norm=False):
@@ -196,6 +196,14 @@ def test_batch_norms_are_frozen_and_other_weights_are_not():
     for name in ("body.conv.weight", "head.weight"):
         assert not torch.equal(net.get_parameter(name), problem.net.get_parameter(name))
     assert shrink().edit(problem_of()) == Edit()
+
+
+def test_batch_norms_may_learn_like_all_else():
+    problem = problem_of(norm=True)
+    assert shrink(batch_norms="learnt").edit(problem) == Edit()
+    net = unlearnt(shrink(batch_norms="learnt"), problem)
+    assert not torch.equal(net.body.bn.running_mean, problem.net.body.bn.running_mean)
+    assert not torch.equal(net.body.bn.weight, problem.net.body.bn.weight)
 
 
 @pytest.mark.parametrize("norm", [False, True])

@@ -12,6 +12,7 @@ from mlu.methods.finetune import FineTuning
 from mlu.methods.neggrad import NegGrad
 from mlu.models.network import Network
 from mlu.models.outputs import respond
+from mlu.models.tasks import ForgetRequest
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit
 from mlu.unlearning.unlearner import edited
@@ -30,7 +31,15 @@ def alone():
 
 
 def neggrad(kind=NegGrad, **changes) -> NegGrad:
-    return kind(**{"name": "neggrad", "alpha": 0.5, "capped": True, "tuning": TUNING} | changes)
+    defaults = {
+        "name": "neggrad",
+        "alpha": 0.5,
+        "capped": True,
+        "batches": "mixed",
+        "anchor": 0.0,
+        "tuning": TUNING,
+    }
+    return kind(**defaults | changes)
 
 
 class IgnoresForgetting(NegGrad):
@@ -91,6 +100,54 @@ def test_ascent_ends_where_the_output_is_as_wrong_as_its_base_rate(beyond, cappe
             value, 0.7 * down[name] - ascent * up[name], rtol=1e-6, atol=1e-9
         )
         assert up[name].any()
+
+
+@by_task
+@pytest.mark.parametrize("norm", [False, True])
+def test_paired_batches_descend_on_one_and_ascend_on_the_other(norm, task):
+    """Each with statistics of its own, where the network has batch norms."""
+    problem = learnt_problem(task, norm)
+    (one, *_) = neggrad(alpha=0.7, capped=False, batches="paired").passes(problem)
+    assert (one.images, one.beside) == (problem.retain, problem.forget)
+    batch, beside = one.images[torch.arange(30)], one.beside[torch.arange(20)]
+    net = copy.deepcopy(problem.net).train()
+    ours = slopes(lambda net: one.loss(net, batch, beside), net)
+    down = slopes(lambda net: plain_retained(problem, net, batch), net)
+    up = slopes(lambda net: plain_forgotten(problem, net, beside), net)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, 0.7 * down[name] - 0.3 * up[name], rtol=1e-6, atol=1e-9)
+
+    mixed = slopes(lambda net: neggrad(alpha=0.7, capped=False).loss(problem, 9, net, batch), net)
+    assert not torch.allclose(ours["head.bias"], mixed["head.bias"])
+
+
+@by_task
+def test_with_nothing_to_forget_there_are_no_pairs(task):
+    problem = learnt_problem(task)
+    nobody = replace(
+        problem, request=ForgetRequest((), tuple(range(len(problem.request.retained))))
+    )
+    (one, *_) = neggrad(batches="paired").passes(nobody) if task == "singlelabel" else (None,)
+    assert one is None or one.beside is None
+
+
+def test_the_anchor_pulls_every_weight_back_to_where_it_started():
+    """Its slope is the distance, times the weights of the anchor and of the retained loss."""
+    problem = learnt_problem(norm=True)
+    net, batch = copy.deepcopy(problem.net), problem.train[torch.arange(64)]
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+
+    free, held = (neggrad(alpha=0.7, anchor=anchor) for anchor in (0.0, 0.3))
+    without, with_it = (
+        slopes(lambda net, method=method: method.passes(problem)[0].loss(net, batch), net)
+        for method in (free, held)
+    )
+    moved = dict(net.named_parameters())
+    for name, start in problem.net.named_parameters():
+        pull = 0.7 * 0.3 * (moved[name] - start)
+        torch.testing.assert_close(with_it[name] - without[name], pull, rtol=1e-6, atol=1e-9)
 
 
 @by_task

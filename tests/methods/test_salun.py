@@ -7,7 +7,8 @@ from scipy.stats import chisquare
 from torch.nn import functional as F
 
 from benchmarks import plain
-from mlu.methods.salun import SalUn, relabelled_loss
+from mlu.methods.parts.losses import loss_of_both
+from mlu.methods.salun import SalUn
 from mlu.models.tasks import ForgetRequest
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Problem
@@ -32,8 +33,10 @@ def salun(kind=SalUn, **changes) -> SalUn:
     defaults = {
         "name": "salun",
         "fraction": 0.5,
+        "ranking": "parts",
         "relabel": "prior",
         "resample": True,
+        "order": "mixed",
         "tuning": TUNING,
     }
     return kind(**defaults | changes)
@@ -57,7 +60,7 @@ class MasksGradients(SalUn):
             for name, parameter in net.named_parameters():
                 if not parameter._backward_hooks:
                     parameter.register_hook(lambda slope, where=moving[name]: slope * where)
-            return relabelled_loss(problem, net, batch)
+            return loss_of_both(problem, net, batch)
 
         return [replace(one, loss=loss) for one in super().passes(problem)]
 
@@ -71,8 +74,8 @@ class WrongLabel(SalUn):
 
 
 class NotRelabelled(SalUn):
-    def relabelled(self, problem, generator):
-        return problem.train
+    def relabelled(self, problem, split, generator):
+        return split
 
 
 def moving(method, problem):
@@ -117,6 +120,41 @@ def test_the_most_salient_share_of_the_body_and_of_the_head_moves(fraction, task
             assert moves.sum() < wanted
         if 0 < moves.sum() < len(moves):
             assert scores[moves].min() >= scores[~moves].max() * (1 - 1e-4)
+
+
+@by_task
+@pytest.mark.parametrize("fraction", [0.05, 0.1])
+def test_the_whole_network_is_ranked_together_where_that_is_asked_for(fraction, task):
+    problem = learnt_problem(task, norm=True)
+    mask = joined(moving(salun(fraction=fraction, ranking="whole"), problem), "")
+    scores = joined(plain_saliency(problem), "")
+    assert mask.sum() == round(fraction * len(scores))
+    assert scores[mask].min() >= scores[~mask].max() * (1 - 1e-4)
+
+    by_parts = joined(moving(salun(fraction=fraction), problem), "")
+    assert not torch.equal(mask, by_parts)
+
+
+@by_task
+def test_all_that_is_forgotten_may_come_before_all_that_is_retained(task):
+    problem = learnt_problem(task)
+    method = salun(order="forget_first", relabel="uniform", tuning=replace(TUNING, epochs=3))
+    passes = method.passes(problem)
+    assert len(passes) == 6
+    for first, then in (passes[:2], passes[2:4], passes[4:]):
+        assert (first.images.rows == problem.forget.rows).all()
+        assert (first.images.known == problem.forget.known).all()
+        assert then.images is problem.retain
+
+    drawn = [one.images.targets for one in passes[::2]]
+    assert not torch.equal(drawn[0], drawn[1])
+    if task == "singlelabel":
+        # Any class, the true one too.
+        classes = torch.cat(drawn).argmax(1)
+        assert set(classes.tolist()) == {0, 1, 2, 3}
+
+    steps = salun(order="forget_first", tuning=Tuning(steps=3, batch_size=32)).passes(problem)
+    assert len(steps) == 2
 
 
 def test_of_a_multilabel_head_the_forgotten_row_alone_moves_below_one():
@@ -221,7 +259,7 @@ def many(task) -> Problem:
 
 
 def relabelled(problem, relabel):
-    return salun(relabel=relabel).relabelled(problem, problem.generator())
+    return salun(relabel=relabel).relabelled(problem, problem.train, problem.generator())
 
 
 def kinds(targets, task):

@@ -24,7 +24,14 @@ by_task = pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
 
 def ssd(kind=SelectiveDampening, **changes) -> SelectiveDampening:
     return kind(
-        **{"name": "ssd", "alpha": 10.0, "dampening": 1.0, "score_batch": 1, "images": None}
+        **{
+            "name": "ssd",
+            "importance": "image",
+            "alpha": 10.0,
+            "dampening": 1.0,
+            "score_batch": 1,
+            "images": None,
+        }
         | changes
     )
 
@@ -57,7 +64,7 @@ class AmongAll(SelectiveDampening):
 
     def importances(self, problem):
         every = tuple(range(problem.train.targets.shape[1]))
-        return super().importances(problem) | self.fisher_of(
+        return super().importances(problem) | self.squares_of(
             problem, problem.train, {"retained": every}
         )
 
@@ -115,6 +122,43 @@ def by_hand(problem, alpha, dampening):
             weight * min(dampening * theirs / ours, 1) if ours > alpha * theirs else weight
         )
     return torch.tensor(expected, dtype=torch.float64)
+
+
+def batches_by_hand(problem, size):
+    """Mean squared gradient of batches' mean cross-entropies: of the class's images, and of all."""
+    found, (column,) = {}, problem.request.forgotten
+    everything = torch.arange(len(problem.train))
+    ours = everything[problem.train.targets[:, column] > 0]
+    for side, rows in (("forgotten", ours), ("retained", everything)):
+        shuffled = rows[torch.randperm(len(rows), generator=problem.generator())]
+        squares = []
+        for chosen in shuffled.split(size):
+            batch, net = problem.train[chosen], copy.deepcopy(problem.net).requires_grad_()
+            loss = F.cross_entropy(net(batch.images), batch.targets.argmax(1))
+            slopes = torch.autograd.grad(loss, list(net.parameters()))
+            squares.append(torch.cat([slope.flatten() for slope in slopes]) ** 2)
+        found[side] = torch.stack(squares).mean(0)
+
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 12])
+def test_of_batches_the_mean_gradient_is_squared_and_all_images_are_held_against(size):
+    problem = exact_problem("singlelabel")
+    method = ssd(importance="batch", score_batch=size)
+    found, expected = method.importances(problem), batches_by_hand(problem, size)
+    for side in ("forgotten", "retained"):
+        torch.testing.assert_close(flat(found[side]), expected[side], rtol=1e-9, atol=0)
+
+
+def test_of_batches_the_size_matters():
+    problem = exact_problem("singlelabel")
+    small, large = (
+        flat(ssd(importance="batch", score_batch=size).importances(problem)["retained"])
+        for size in (1, 12)
+    )
+    assert (small >= large * (1 - 1e-9)).all()
+    assert small.sum() > 1.5 * large.sum()
 
 
 def flat(weights):

@@ -13,6 +13,7 @@ from mlu.methods import unsir as source
 from mlu.methods.parts.losses import loss_of_retained
 from mlu.methods.unsir import Unsir, noise_loss, noise_targets
 from mlu.models.tasks import ForgetRequest
+from mlu.system.errors import UserError
 from mlu.training.optimise import Tuning
 from tests.support.learnt import brief_problem, learnt_problem, one_thread, unlearnt
 from tests.support.readings import accuracy, auroc_interval
@@ -34,7 +35,9 @@ def unsir(kind=Unsir, **changes) -> Unsir:
         "noise_steps": 40,
         "noise_lr": 0.1,
         "penalty": 0.01,
+        "shown": None,
         "share": 1.0,
+        "per_class": None,
         "repair_lr": 0.01,
         "tuning": TUNING,
     }
@@ -198,6 +201,68 @@ def test_a_batch_is_half_noise_and_half_retained_images_passed_together(task):
             true, batch.targets.argmax(1)
         )
     torch.testing.assert_close(loss, parts, rtol=1e-6, atol=0)
+
+
+SHUFFLED = replace(TUNING, augment=False)
+
+
+@by_task
+def test_noise_may_be_shuffled_among_the_images(task):
+    """Each noise image as often as any other, to within one, with what it stands for."""
+    problem = learnt_problem(task)
+    method = unsir(noise_images=16, shown=40, tuning=SHUFFLED)
+    impair, repair = method.passes(problem)[0], method.passes(problem)[-1]
+    assert len(impair.images) == len(problem.retain) + 40
+    everything = impair.images[torch.arange(len(impair.images))]
+    true, false = everything.images[:-40], everything.images[-40:]
+
+    torch.testing.assert_close(true, problem.retain[torch.arange(len(problem.retain))].images / 255)
+    normed, targets = learnt_noise(method, problem)
+    noise = problem.net.denormalised(normed).float()
+    number = (false[:, None] - noise).abs().amax((2, 3, 4)).argmin(1)
+    torch.testing.assert_close(false, noise[number], rtol=1e-5, atol=1e-6)
+    assert number.bincount(minlength=16).unique().tolist() == [2, 3]
+    assert torch.equal(everything.targets[-40:], targets[number])
+    assert everything.known[-40:].sum() == 40
+    assert everything.known[-40:, 0].all()
+    assert len(repair.images) == len(problem.retain)
+
+
+@by_task
+def test_a_batch_with_noise_in_it_is_learnt_as_one_with_targets_of_its_own(task):
+    problem = learnt_problem(task)
+    impair = unsir(shown=64, tuning=SHUFFLED).passes(problem)[0]
+    batch = impair.images[torch.arange(len(impair.images))[-100:]]
+    logits = problem.net(batch.images)
+    if task == "singlelabel":
+        expected = F.cross_entropy(logits, batch.targets.argmax(1))
+    else:
+        expected = F.binary_cross_entropy_with_logits(logits[:36, 1:], batch.targets[:36, 1:])
+        noise = F.binary_cross_entropy_with_logits(logits[36:, 0], batch.targets[36:, 0])
+        expected = expected + noise
+    torch.testing.assert_close(impair.loss(problem.net, batch), expected, rtol=1e-6, atol=0)
+
+
+def test_shuffled_noise_is_not_clipped_by_augmentation():
+    with pytest.raises(UserError, match=r"method\.tuning\.augment=false"):
+        unsir(shown=64)
+
+
+@pytest.mark.parametrize("most", [1, 10, 1000])
+def test_of_each_class_so_many_images_are_seen(most):
+    problem = learnt_problem("singlelabel")
+    for one in unsir(per_class=most, tuning=replace(TUNING, epochs=1)).passes(problem):
+        assert one.images.targets.sum(0).tolist() == [0] + [min(most, 64)] * 3
+    labels = learnt_problem("multilabel")
+    (impair, _) = unsir(per_class=most, tuning=replace(TUNING, epochs=1)).passes(labels)
+    assert len(impair.images) == len(labels.retain)
+
+
+@by_task
+def test_with_shuffled_noise_it_is_known_less_as_well(task):
+    problem = learnt_problem(task)
+    net = unlearnt(unsir(shown=256, tuning=SHUFFLED), problem)
+    assert auroc_interval(net, problem)[1] < auroc_interval(problem.net, problem)[0]
 
 
 def test_impairing_comes_first_and_repairing_has_its_own_rate_and_optimiser():

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -117,6 +118,61 @@ def test_passes_go_through_their_own_images_with_their_own_rates_and_sizes():
             problem, replace(method, todo=(*todo[:2], kept))
         ).net.named_parameters()
     )
+
+
+def seen_beside(images, beside, size, epochs=1):
+    """The row numbers that a loss is given, batch by batch: of its images, and of the others."""
+    problem, seen = planted_problem(), []
+
+    def numbered(rows):
+        pixels = np.zeros((len(rows), 3, 8, 8), np.uint8)
+        pixels[:, :, :] = np.array(rows)[:, None, None, None]
+        return replace(
+            problem.train.subset(torch.arange(len(rows))), images=pixels, rows=np.arange(len(rows))
+        )
+
+    def loss(net, batch, other):
+        seen.append([(each.images[:, 0, 0, 0]).tolist() for each in (batch, other)])
+        return net(batch.images).sum() + net(other.images).sum()
+
+    one = Pass(images=numbered(images), beside=numbered(beside), loss=loss)
+    tuning = Tuning(batch_size=size, lr=1e-9, augment=False)
+    fit(problem, Probe(tuning=tuning, todo=(one,) * epochs))
+
+    return seen
+
+
+def test_a_whole_batch_stands_beside_each_as_often_as_that_takes():
+    """In an order of its own, which is another one in every round and every epoch."""
+    seen = seen_beside(range(40), range(100, 110), size=5, epochs=2)
+    assert [(len(own), len(other)) for own, other in seen] == [(5, 5)] * 16
+    for epoch in (seen[:8], seen[8:]):
+        assert sorted(row for own, _ in epoch for row in own) == list(range(40))
+        rounds = [epoch[start][1] + epoch[start + 1][1] for start in range(0, 8, 2)]
+        assert all(sorted(one) == list(range(100, 110)) for one in rounds)
+        assert len({tuple(one) for one in rounds}) == 4
+    assert [other for _, other in seen[:8]] != [other for _, other in seen[8:]]
+
+
+def test_what_stands_beside_may_be_more_than_is_needed():
+    seen = seen_beside(range(10), range(100, 140), size=5)
+    assert len({row for _, other in seen for row in other}) == 10
+
+
+def test_images_are_augmented_unless_a_method_wants_them_plain():
+    problem, seen = planted_problem(), []
+
+    def loss(net, batch):
+        seen.append(batch.images)
+        return net(batch.images).sum()
+
+    one = Pass(images=problem.train.subset(torch.arange(8)), loss=loss)
+    for augment in (True, False):
+        fit(problem, Probe(tuning=Tuning(batch_size=8, lr=1e-9, augment=augment), todo=(one,)))
+    assert seen[0].dtype == torch.float32
+    assert seen[1].dtype == torch.uint8
+    plain = {image.numpy().tobytes() for image in one.images[torch.arange(8)].images}
+    assert {image.numpy().tobytes() for image in seen[1]} == plain
 
 
 def test_the_candidate_is_kept_whose_figure_is_nearest_to_what_the_last_one_wants():

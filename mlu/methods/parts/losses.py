@@ -36,6 +36,12 @@ def retained_loss(
     return problem.task.loss(logits, targets, scope)
 
 
+def loss_of_both(problem: Problem, net: Network, batch: Batch) -> Tensor:
+    """Loss in which the retained and the forgotten labels weigh the same, however many they are."""
+    groups = (problem.request.retained, problem.request.forgotten)
+    return problem.task.grouped_loss(net(batch.images), batch.targets, batch.known, groups)
+
+
 def forgotten_loss(logits: Tensor, batch: Batch, problem: Problem) -> Tensor:
     """Mean loss over the forgotten labels, or over images of the forgotten classes."""
     scope = problem.task.scope(batch.targets, batch.known, problem.request.forgotten)
