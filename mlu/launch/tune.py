@@ -1,6 +1,7 @@
 """A search for a method's settings: what it tries, and what is left at its end."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ TUNED = "tuned"
 """Folder, below `outputs`, of the settings that searches have found."""
 RETAINED = "validation/retained/accuracy"
 EXCESS = "attack/aia/strongest/excess"
-COST = 0.02
+REMEMBERED = "validation/forgotten/remembered"
+COST = 0.01
 """How much of the original's retained accuracy settings may cost (validation)."""
 
 
@@ -46,35 +48,54 @@ def suggest(config: Any, trial: Any) -> None:
             trial.suggest_categorical(key, list(values))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A trial by what the search is about, all of it on validation people.
+
+    Attributes:
+        trial: What it has measured.
+        kept: Retained accuracy.
+        leaks: What the strongest reader finds above Retrain, or 0, plus the forgotten output's
+            distance from saying nothing.
+        is_good: Whether it retains what the original does, to within COST.
+    """
+
+    trial: Results
+    kept: float
+    leaks: float
+    is_good: bool
+
+
+def judged(trial: Results) -> Judged | None:
+    """A trial by its figures; None where it lacks one."""
+    paths = (f"unlearned/{RETAINED}", f"unlearned/{EXCESS}", f"unlearned/{REMEMBERED}")
+    kept, excess, remembered = (trial.metrics.get(path) for path in paths)
+    original = trial.metrics.get(f"original/{RETAINED}")
+    if kept is None or excess is None or remembered is None or original is None:
+        return None
+
+    # To read less than on Retrain is no merit.
+    leaks = max(excess, 0) + remembered
+
+    return Judged(trial, kept, leaks, is_good=kept >= original - COST)
+
+
 def best_trial(trials: Sequence[Results]) -> Results | None:
-    """The trial of which the strongest reader finds least beyond Retrain, if it retains enough.
-
-    Enough is what the original does, to within COST.
-
-    To read less than on Retrain is no merit: of those trials the one that retains most is the best,
-    as it is where none retains enough.
+    """The trial that leaks least among those that retain enough; where none does, the one that
+    retains most.
 
     Args:
-        trials: What each has measured; one without these figures does not count.
+        trials: What each has measured; one without the figures does not count.
 
     Returns:
         None where there is none.
     """
-    paths = (f"unlearned/{RETAINED}", f"unlearned/{EXCESS}", f"original/{RETAINED}")
-    judged = []
-    for trial in trials:
-        kept, excess, original = (trial.metrics.get(path) for path in paths)
-        if kept is not None and excess is not None and original is not None:
-            judged.append((trial, kept, excess, kept >= original - COST))
-
-    if not judged:
-        return None
-
-    good = [found for found in judged if found[3]]
+    found = [one for trial in trials if (one := judged(trial)) is not None]
+    good = [one for one in found if one.is_good]
     if good:
-        return min(good, key=lambda found: (max(found[2], 0), -found[1]))[0]
+        return min(good, key=lambda one: (one.leaks, -one.kept)).trial
 
-    return max(judged, key=lambda found: found[1])[0]
+    return max(found, key=lambda one: one.kept).trial if found else None
 
 
 def leave_best(
@@ -106,7 +127,8 @@ def leave_best(
     kept, before = metrics[f"unlearned/{RETAINED}"], metrics[f"original/{RETAINED}"]
     found = (
         f"best of {len(trials)} trials: retains {kept:.3f} (the original {before:.3f}), "
-        f"excess over Retrain {metrics[f'unlearned/{EXCESS}']:+.3f}, validation"
+        f"excess over Retrain {metrics[f'unlearned/{EXCESS}']:+.3f}, "
+        f"output {metrics[f'unlearned/{REMEMBERED}']:.3f} from saying nothing, validation"
     )
 
     forgotten = ", ".join(run.forget_label)

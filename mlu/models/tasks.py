@@ -200,6 +200,15 @@ class Task(ABC):
         """Mean distance of `columns` from saying nothing, in [0, 1], shape (batch,)."""
 
     @abstractmethod
+    def remembered(self, balanced_accuracy: float, recall: float) -> float:
+        """Distance of a forgotten output from saying nothing, >= 0, by what it predicts.
+
+        Args:
+            balanced_accuracy: Of the label against the rest, in [0, 1].
+            recall: Share of its images that are predicted to have it, in [0, 1].
+        """
+
+    @abstractmethod
     def entropy(self, logits: Tensor, columns: Columns) -> Tensor:
         """Entropy of the outputs in nats, shape (batch,)."""
 
@@ -387,6 +396,10 @@ class MultiLabel(Task):
         """Distance of the probabilities from 1/2."""
         return (self.probs(logits)[:, list(columns)] - 0.5).abs().mean(1)
 
+    def remembered(self, balanced_accuracy: float, recall: float) -> float:
+        """That of the balanced accuracy from a coin's: a constant output says nothing."""
+        return abs(balanced_accuracy - 0.5)
+
     def entropy(self, logits: Tensor, columns: Columns) -> Tensor:
         """Sum of the columns' binary entropies."""
         return bernoulli_entropy_of_logits(logits[:, columns]).sum(1)
@@ -560,6 +573,10 @@ class SingleLabel(Task):
     def sureness(self, logits: Tensor, columns: Columns) -> Tensor:
         """The probabilities themselves, for a class never seen is never said."""
         return self.probs(logits)[:, list(columns)].mean(1)
+
+    def remembered(self, balanced_accuracy: float, recall: float) -> float:
+        """As well how often the class is still said: one never seen is never said."""
+        return abs(balanced_accuracy - 0.5) + recall
 
     def entropy(self, logits: Tensor, columns: Columns) -> Tensor:
         """Entropy of the softmax over the columns."""

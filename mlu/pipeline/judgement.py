@@ -36,7 +36,7 @@ def judge_model(context: Context, models: Models, model: Model) -> Iterator[Find
 
         findings = [
             *retained_findings(task, outputs, request.retained),
-            *forgotten_findings(figures, labels, request.forgotten),
+            *forgotten_findings(task, figures, labels, request.forgotten),
             *label_findings(figures, labels),
             *distribution_findings(task, outputs, reference, floor, request),
             *reassignment_findings(task, outputs, first, original.net.head, request, labels),

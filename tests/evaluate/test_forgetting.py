@@ -5,8 +5,12 @@ import pytest
 
 from mlu.evaluate.forgetting import FORGOTTEN_METRICS, forgotten_findings
 from mlu.metrics.labels import Figures
+from mlu.models.tasks import MultiLabel, SingleLabel
 
 LABELS = ("Male", "Bald", "Young", "Smiling")
+
+
+PATHS = [f"forgotten/{metric}" for metric in (*FORGOTTEN_METRICS, "remembered")]
 
 
 def figures(balanced_accuracy):
@@ -33,10 +37,14 @@ def figures(balanced_accuracy):
 def test_the_label_that_is_remembered_best_is_shown(balanced_accuracy, forgotten, worst):
     found = {
         finding.path: finding
-        for finding in forgotten_findings(figures(balanced_accuracy), LABELS, forgotten)
+        for finding in forgotten_findings(
+            MultiLabel(), figures(balanced_accuracy), LABELS, forgotten
+        )
     }
 
-    assert list(found) == [f"forgotten/{metric}" for metric in FORGOTTEN_METRICS]
+    assert list(found) == PATHS
+    remembered = found.pop("forgotten/remembered").value
+    assert remembered == abs(balanced_accuracy[worst] - 0.5)
     shown = found.pop("forgotten/balanced_accuracy")
     ends = (
         balanced_accuracy[worst] - 0.1,
@@ -50,8 +58,22 @@ def test_the_label_that_is_remembered_best_is_shown(balanced_accuracy, forgotten
 
 def test_an_undefined_label_is_shown_with_a_reason():
     undefined = {metric: Figures(np.full(len(LABELS), math.nan)) for metric in FORGOTTEN_METRICS}
-    found = forgotten_findings(undefined, LABELS, (2, 1))
-    assert [finding.path for finding in found] == [
-        f"forgotten/{metric}" for metric in FORGOTTEN_METRICS
-    ]
+    found = forgotten_findings(SingleLabel(), undefined, LABELS, (2, 1))
+    assert [finding.path for finding in found] == PATHS
     assert all(finding.value is None and "Young" in finding.missing for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "recall", "label", "classed"),
+    [
+        (0.5, 0.0, 0.0, 0.0),  # never said, as Retrain's
+        (0.5, 1.0, 0.0, 1.0),  # always said: of a label that tells nothing
+        (0.9, 0.85, 0.4, 1.25),
+        (0.1, 0.05, 0.4, 0.45),  # turned round
+    ],
+)
+def test_what_an_output_remembers_is_its_distance_from_saying_nothing(
+    accuracy, recall, label, classed
+):
+    found = MultiLabel().remembered(accuracy, recall), SingleLabel().remembered(accuracy, recall)
+    assert found == pytest.approx((label, classed))

@@ -64,7 +64,7 @@ def test_labels_that_are_called_like_paths_hide_no_figure(names):
     def findings(labels):
         return [
             *retained_findings(task, outputs, (1, 2, 3)),
-            *forgotten_findings(figures, labels, (0,)),
+            *forgotten_findings(task, figures, labels, (0,)),
             *label_findings(figures, labels),
         ]
 
