@@ -146,9 +146,13 @@ UNLEARNERS = [name for name in METHODS if name not in ("retrain", "original")]
 READINGS = [f"{name} method.reading={reading}" for name in OURS for reading in ("above", "printed")]
 
 
-@pytest.mark.parametrize(
-    "method", [*UNLEARNERS, *READINGS, "wf method.adaptive=true", "wp method.curvature=hutchinson"]
-)
+OTHERS = ["wf method.adaptive=true", "wp method.curvature=hutchinson"]
+AS_ITS_AUTHORS = [
+    f"{name} preset=source" for name in ("neggrad", "unsir", "ssd", "salun", "boundary")
+]
+
+
+@pytest.mark.parametrize("method", [*UNLEARNERS, *READINGS, *OTHERS, *AS_ITS_AUTHORS])
 def test_every_method_gives_the_same_weights(method, contexts):
     name, *choice = method.split()
     one, two = contexts(*brief(name), *choice, dataset=data_of(name))
