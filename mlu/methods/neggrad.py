@@ -29,8 +29,9 @@ class NegGrad(Method):
         capped: Whether a batch stops pushing at the loss of the constant base rate; the source does
             not stop.
         batches: `mixed` takes both means over one batch of all training images; `paired` takes a
-            batch of what is retained and another one, as large, of what is forgotten, each with its
-            own batch-norm statistics, as the source does.
+            batch of what is retained and another one of what is forgotten, each by itself, as the
+            source does.
+        forget_batch_size: Images of what is forgotten per step, in pairs.
         anchor: Weight of half the squared distance of all weights from where they started, beside
             the retained loss, >= 0.
         tuning: Fine-tuning.
@@ -41,6 +42,7 @@ class NegGrad(Method):
     alpha: float
     capped: bool
     batches: Literal["mixed", "paired"]
+    forget_batch_size: int
     anchor: float
     tuning: Tuning
 
@@ -58,7 +60,12 @@ class NegGrad(Method):
         one = Pass(images=problem.train, loss=loss)
         # A batch of a single image has no statistics.
         if self.batches == "paired" and len(problem.forget) > 1:
-            one = Pass(images=problem.retain, beside=problem.forget, loss=loss)
+            one = Pass(
+                images=problem.retain,
+                beside=problem.forget,
+                beside_size=self.forget_batch_size,
+                loss=loss,
+            )
 
         return repeated(self.tuning, one)
 

@@ -96,6 +96,7 @@ class Pass:
             shuffled anew each time; None for none.
         lr: Learning rate; None for that of the tuning.
         batch_size: Images per step; None for that of the tuning.
+        beside_size: Images of `beside` per step; None for as many.
         fresh: Whether the optimiser starts anew, without the momentum of earlier passes.
         judge: Makes the network after this pass (in evaluation mode) a candidate for the result:
             gives its figure, and what that should be. Of all candidates the one is kept whose
@@ -107,6 +108,7 @@ class Pass:
     beside: Split | None = None
     lr: float | None = None
     batch_size: int | None = None
+    beside_size: int | None = None
     fresh: bool = False
     judge: Callable[[Network], tuple[float, float]] | None = None
 

@@ -125,7 +125,9 @@ class Unlearner(L.LightningModule):
         # Lightning keeps the mode it finds; with the stored statistics of other weights,
         # fine-tuning would diverge.
         self.net = edited(problem.net, edit).train()
-        self.frozen_norms = [name for name in batch_norms(self.net) if is_frozen(name, edit)]
+        keeps = method.tuning.statistics == "kept"
+        norms = batch_norms(self.net)
+        self.frozen_norms = [name for name in norms if keeps or is_frozen(name, edit)]
         for name in self.frozen_norms:
             self.net.get_submodule(name).eval()
 
@@ -173,7 +175,7 @@ class Unlearner(L.LightningModule):
     def companions(self, one: Pass) -> Iterator[Batch]:
         """Shuffled batches of what stands beside the images of a pass, as many as it takes."""
         assert one.beside is not None
-        size = one.batch_size or self.method.tuning.batch_size
+        size = one.beside_size or one.batch_size or self.method.tuning.batch_size
         batches = self.loader(one.beside, size, mixed(self.problem.seed, self.current_epoch))
 
         for number in itertools.count():

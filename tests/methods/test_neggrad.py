@@ -36,6 +36,7 @@ def neggrad(kind=NegGrad, **changes) -> NegGrad:
         "alpha": 0.5,
         "capped": True,
         "batches": "mixed",
+        "forget_batch_size": 16,
         "anchor": 0.0,
         "tuning": TUNING,
     }
@@ -109,6 +110,7 @@ def test_paired_batches_descend_on_one_and_ascend_on_the_other(norm, task):
     problem = learnt_problem(task, norm)
     (one, *_) = neggrad(alpha=0.7, capped=False, batches="paired").passes(problem)
     assert (one.images, one.beside) == (problem.retain, problem.forget)
+    assert one.beside_size == 16
     batch, beside = one.images[torch.arange(30)], one.beside[torch.arange(20)]
     net = copy.deepcopy(problem.net).train()
     ours = slopes(lambda net: one.loss(net, batch, beside), net)

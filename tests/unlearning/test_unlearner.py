@@ -120,7 +120,7 @@ def test_passes_go_through_their_own_images_with_their_own_rates_and_sizes():
     )
 
 
-def seen_beside(images, beside, size, epochs=1):
+def seen_beside(images, beside, size, epochs=1, beside_size=None):
     """The row numbers that a loss is given, batch by batch: of its images, and of the others."""
     problem, seen = planted_problem(), []
 
@@ -135,7 +135,8 @@ def seen_beside(images, beside, size, epochs=1):
         seen.append([(each.images[:, 0, 0, 0]).tolist() for each in (batch, other)])
         return net(batch.images).sum() + net(other.images).sum()
 
-    one = Pass(images=numbered(images), beside=numbered(beside), loss=loss)
+    sides = {"images": numbered(images), "beside": numbered(beside)}
+    one = Pass(**sides, beside_size=beside_size, loss=loss)
     tuning = Tuning(batch_size=size, lr=1e-9, augment=False)
     fit(problem, Probe(tuning=tuning, todo=(one,) * epochs))
 
@@ -157,6 +158,29 @@ def test_a_whole_batch_stands_beside_each_as_often_as_that_takes():
 def test_what_stands_beside_may_be_more_than_is_needed():
     seen = seen_beside(range(10), range(100, 140), size=5)
     assert len({row for _, other in seen for row in other}) == 10
+    seen = seen_beside(range(10), range(100, 140), size=5, beside_size=20)
+    assert sorted(seen[0][1] + seen[1][1]) == list(range(100, 140))
+
+
+@pytest.mark.parametrize("statistics", ["batch", "kept"])
+def test_batch_norms_normalise_by_a_batch_or_by_what_they_have_kept(statistics):
+    problem, seen = normed_problem(), []
+
+    def loss(net, batch):
+        seen.append(net(batch.images).detach().clone())
+        return net(batch.images).sum()
+
+    one = Pass(images=problem.train.subset(torch.arange(8)), loss=loss)
+    tuning = Tuning(batch_size=8, lr=1e-3, augment=False, statistics=statistics, recalibrate=8)
+    net = fit(problem, Probe(tuning=tuning, todo=(one,))).net
+    before, after = problem.net.body.bn, net.body.bn
+    assert torch.equal(after.running_mean, before.running_mean) == (statistics == "kept")
+    assert not torch.equal(after.bias, before.bias)
+
+    (images,) = [each.images for each in one.images.batches(8)]
+    plain = problem.net(images)
+    unmoved = torch.allclose(seen[0].sort(0).values, plain.sort(0).values, rtol=1e-5, atol=1e-6)
+    assert unmoved == (statistics == "kept")
 
 
 def test_images_are_augmented_unless_a_method_wants_them_plain():
