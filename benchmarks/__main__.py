@@ -1,5 +1,5 @@
-"""python -m benchmarks [NAME...]: run those named, or all but paper_budget, which takes half an
-hour, and forgetting, which takes hours.
+"""python -m benchmarks [NAME...]: run those named, or all but rivals, which takes minutes,
+paper_budget, which takes half an hour, and forgetting, which takes hours.
 
 Each ends with a table. All figures go to outputs/benchmarks.json, by benchmark; those that do not
 run now keep theirs.
@@ -33,7 +33,7 @@ BENCHMARKS = (
     "growth",
     "ranking",
 )
-LONG = ("paper_budget", "forgetting")
+LONG = ("rivals", "paper_budget", "forgetting")
 """Run where they are named."""
 FILE = Path("outputs/benchmarks.json")
 
