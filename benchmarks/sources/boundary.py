@@ -103,7 +103,7 @@ def expand(
                     optimiser, F.cross_entropy(student(images), torch.full_like(targets, shadow))
                 )
                 student.train(settings.training_mode)
-    narrow(student)
+        narrow(student)
     return student.eval()
 
 
