@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from mlu.data.split import Split
 from mlu.methods.parts.scoring import (
@@ -30,9 +31,10 @@ class SelectiveDampening(Method):
     Attributes:
         importance: What is squared. `image`: the gradient of each image's loss, and F_R is that of
             the retained labels or classes. `batch`, as in the source: the gradient of a batch's
-            mean loss, which depends on the batch's size, and F_R is that of all labels and all
-            training images; it is at least the forgotten class's share of F_u, so that with single
-            images no weight could be alpha times as important to a class of 1 / alpha of them.
+            mean loss, and F_R is that of all labels and all training images, class by class: in a
+            batch of one class gradients cancel less than in a mixed one. Of single images that is
+            at least the forgotten class's share of F_u, so that no weight could be alpha times as
+            important to a class of 1 / alpha of them.
         alpha: How many times more a weight must matter to the forgotten labels, > 0.
         dampening: The lambda above, >= 0.
         score_batch: Images of a `batch`, or per random-sign draw of an `image`'s importance.
@@ -75,16 +77,20 @@ class SelectiveDampening(Method):
 
     def squares_of(self, problem: Problem, part: Split, columns: Groups) -> dict[str, Weights]:
         """Mean squared gradients by some images."""
-        net, signs = speaking(problem), problem.generator()
+        net = speaking(problem)
+        weights = every_weight(net)
         rows = torch.randperm(len(part), generator=problem.generator())[: self.images]
+        if self.importance == "batch":
+            rows = class_by_class(problem, part, rows.sort().values)
+
         batches = on_device(problem, part.subset(rows), self.score_batch)
         if self.importance == "batch":
-            return batch_squares(net, problem.task, batches, columns, every_weight(net))
-        return fisher(net, problem.task, batches, columns, every_weight(net), signs)
+            return batch_squares(net, problem.task, batches, columns, weights)
+        return fisher(net, problem.task, batches, columns, weights, problem.generator())
 
     def dampened(
         self, weights: Weights, forgotten: Weights, retained: Weights
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Tensor]:
         """Weights, less where they matter more to the forgotten labels."""
         changed = {}
         for name, value in weights.items():
@@ -94,3 +100,14 @@ class SelectiveDampening(Method):
             changed[name] = torch.where(ours > self.alpha * theirs, factor * value, value)
 
         return changed
+
+
+def class_by_class(problem: Problem, part: Split, rows: Tensor) -> Tensor:
+    """Rows sorted by class, those of forgotten ones last; as they are where there is none."""
+    classes = problem.task.one_class(part.targets[rows])
+    if classes is None:
+        return rows
+
+    forgotten = torch.isin(classes, torch.tensor(problem.request.forgotten))
+    order = (classes + forgotten * part.targets.shape[1]).argsort(stable=True)
+    return rows[order]

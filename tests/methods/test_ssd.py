@@ -127,12 +127,13 @@ def by_hand(problem, alpha, dampening):
 def batches_by_hand(problem, size):
     """Mean squared gradient of batches' mean cross-entropies: of the class's images, and of all."""
     found, (column,) = {}, problem.request.forgotten
-    everything = torch.arange(len(problem.train))
-    ours = everything[problem.train.targets[:, column] > 0]
-    for side, rows in (("forgotten", ours), ("retained", everything)):
-        shuffled = rows[torch.randperm(len(rows), generator=problem.generator())]
+    classes = problem.train.targets.argmax(1)
+    ours = (classes == column).nonzero().squeeze(1)
+    others = [(classes == label).nonzero().squeeze(1) for label in problem.request.retained]
+    # The retained classes come first, class by class.
+    for side, rows in (("forgotten", ours), ("retained", torch.cat([*others, ours]))):
         squares = []
-        for chosen in shuffled.split(size):
+        for chosen in rows.split(size):
             batch, net = problem.train[chosen], copy.deepcopy(problem.net).requires_grad_()
             loss = F.cross_entropy(net(batch.images), batch.targets.argmax(1))
             slopes = torch.autograd.grad(loss, list(net.parameters()))
