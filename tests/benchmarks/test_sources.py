@@ -457,6 +457,9 @@ def test_two_masked_steps_by_hand(linear, retain):
         salun.masked_step(optimiser, loss, free, first_values, restore=True)
         same(vector(linear), expected)
 
+    buffers = [optimiser.state[weight]["momentum_buffer"] for weight in linear.parameters()]
+    assert not torch.cat([one.flatten() for one in buffers])[mask == 0].any()
+
 
 def test_labels_are_drawn_from_all_classes_and_anew(retain):
     forget = images_of(300, 3, [0])
@@ -549,6 +552,18 @@ def test_batch_norms_of_shrink(training, normed, retain, forget):
     settings = replace(PIXELS, epochs=1, training_mode=training)
     unlearned = boundary.unlearn(normed, retain, forget, settings, seed=0)
     assert torch.equal(statistics(unlearned), statistics(normed)) == (not training)
+
+
+def test_the_original_of_shrink_answers_in_evaluation_mode(normed, retain, forget, monkeypatch):
+    modes = []
+
+    def note(original, images, targets, settings):
+        modes.append(original.training)
+        return targets
+
+    monkeypatch.setattr(boundary, "nearest_labels", note)
+    boundary.unlearn(normed, retain, forget, replace(PIXELS, epochs=2), seed=0)
+    assert modes == [False, False]
 
 
 def test_expanding_and_cutting_without_a_step_changes_nothing(normed, retain, forget):
