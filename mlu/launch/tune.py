@@ -81,8 +81,9 @@ def judged(trial: Results) -> Judged | None:
 
 
 def best_trial(trials: Sequence[Results]) -> Results | None:
-    """The trial that leaks least among those that retain enough; where none does, the one that
-    retains most.
+    """The trial that leaks least among those that retain enough.
+
+    Where none does, it is the one that retains most.
 
     Args:
         trials: What each has measured; one without the figures does not count.

@@ -397,7 +397,7 @@ class MultiLabel(Task):
         return (self.probs(logits)[:, list(columns)] - 0.5).abs().mean(1)
 
     def remembered(self, balanced_accuracy: float, recall: float) -> float:
-        """That of the balanced accuracy from a coin's: a constant output says nothing."""
+        """The balanced accuracy's distance from a coin's: a constant output says nothing."""
         return abs(balanced_accuracy - 0.5)
 
     def entropy(self, logits: Tensor, columns: Columns) -> Tensor:
@@ -575,7 +575,7 @@ class SingleLabel(Task):
         return self.probs(logits)[:, list(columns)].mean(1)
 
     def remembered(self, balanced_accuracy: float, recall: float) -> float:
-        """As well how often the class is still said: one never seen is never said."""
+        """The same, and how often the class is still said: one never seen is never said."""
         return abs(balanced_accuracy - 0.5) + recall
 
     def entropy(self, logits: Tensor, columns: Columns) -> Tensor:
