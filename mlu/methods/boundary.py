@@ -25,13 +25,15 @@ class BoundaryShrink(Method):
     """Boundary Shrink: gives images of a forgotten class to that across their nearest border.
 
     Chen et al. (2023). That class is what the original says once the image has taken one step of
-    size `step` up its loss, forgotten classes excluded. Fine-tuning goes through images of the
+    size `step` up its loss. Fine-tuning goes through images of the
     forgotten classes alone. Only for one class per image: across a binary label's border lies its
     inversion.
 
     Attributes:
         step: Of the fast gradient sign attack, pixels in [0, 1] (or on the scale that the network
             takes).
+        given_back: Whether an image whose step leads over no border is trained on its own class, as
+            in the source; else it goes to the nearest retained one.
         batch_norms: `frozen`, with their statistics, since batches of one class have statistics of
             their own; or `learnt` like all else, as in the source.
         tuning: Fine-tuning.
@@ -41,6 +43,7 @@ class BoundaryShrink(Method):
     reads_forgotten: ClassVar[bool] = True
     name: str
     step: float
+    given_back: bool
     batch_norms: Literal["frozen", "learnt"]
     tuning: Tuning
 
@@ -61,7 +64,10 @@ class BoundaryShrink(Method):
         with phase("score"):
             batches = problem.forget.batches(BATCH)
             targets = torch.cat(
-                [nearest(problem, batch.to(problem.device), self.step).cpu() for batch in batches]
+                [
+                    nearest(problem, batch.to(problem.device), self.step, self.given_back).cpu()
+                    for batch in batches
+                ]
             )
 
         images = replace(problem.forget, targets=targets)
@@ -69,8 +75,15 @@ class BoundaryShrink(Method):
         return repeated(self.tuning, Pass(images=images, loss=partial(reassigning_loss, problem)))
 
 
-def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
-    """Retained class across the nearest border of each image, one-hot, shape (batch, labels)."""
+def nearest(problem: Problem, batch: Batch, step: float, given_back: bool = False) -> Tensor:
+    """Class across the nearest border of each image, one-hot, shape (batch, labels).
+
+    Args:
+        problem: Its original is attacked.
+        batch: Images of forgotten classes.
+        step: Of the attack.
+        given_back: Whether that may be a forgotten class.
+    """
     pixels = problem.original.pixels
     images = (batch.images.float() / 255 if pixels else batch.images.clone()).requires_grad_()
 
@@ -82,8 +95,11 @@ def nearest(problem: Problem, batch: Batch, step: float) -> Tensor:
     with torch.no_grad():
         logits = problem.original(moved)
 
-    rates, forgotten = problem.train.base_rates(), problem.request.forgotten
-    classes = problem.task.ignorant(logits, forgotten, rates).argmax(1)
+    if not given_back:
+        rates, forgotten = problem.train.base_rates(), problem.request.forgotten
+        logits = problem.task.ignorant(logits, forgotten, rates)
+
+    classes = logits.argmax(1)
 
     return F.one_hot(classes, logits.shape[1]).to(batch.targets)
 

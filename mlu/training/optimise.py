@@ -64,8 +64,9 @@ class Tuning(Optimisation):
         recalibrate: Training images for new batch-norm statistics after the last step (steps
             themselves use those of their batch); 0 keeps the running average of the steps.
         augment: Whether images are augmented, as in training.
-        statistics: What batch norms normalise by: those of each `batch`, or the ones that they have
-            `kept`, which then stay.
+        statistics: What batch norms normalise by: those of each `batch`; the ones that they have
+            `kept`, which then stay; or the first where their own weights are `free` to move, and
+            the second where these are frozen.
     """
 
     batch_size: int = 64
@@ -74,7 +75,7 @@ class Tuning(Optimisation):
     steps: int | None = None
     recalibrate: int = 0
     augment: bool = True
-    statistics: Literal["batch", "kept"] = "batch"
+    statistics: Literal["free", "batch", "kept"] = "free"
 
     def steps_over(self, images: int) -> int:
         """Optimiser steps that fine-tuning makes, of so many images an epoch.

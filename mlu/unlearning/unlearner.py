@@ -125,9 +125,12 @@ class Unlearner(L.LightningModule):
         # Lightning keeps the mode it finds; with the stored statistics of other weights,
         # fine-tuning would diverge.
         self.net = edited(problem.net, edit).train()
-        keeps = method.tuning.statistics == "kept"
-        norms = batch_norms(self.net)
-        self.frozen_norms = [name for name in norms if keeps or is_frozen(name, edit)]
+        statistics = method.tuning.statistics
+        self.frozen_norms = [
+            name
+            for name in batch_norms(self.net)
+            if statistics == "kept" or (statistics == "free" and is_frozen(name, edit))
+        ]
         for name in self.frozen_norms:
             self.net.get_submodule(name).eval()
 

@@ -25,7 +25,9 @@ STEP = 0.1
 
 
 def shrink(step=STEP, tuning=TUNING, batch_norms="frozen") -> BoundaryShrink:
-    return BoundaryShrink(name="boundary", step=step, batch_norms=batch_norms, tuning=tuning)
+    return BoundaryShrink(
+        name="boundary", step=step, given_back=False, batch_norms=batch_norms, tuning=tuning
+    )
 
 
 def problem_of(norm=False):
@@ -135,6 +137,15 @@ def assert_none_is_given_back(classes, problem):
 def test_no_image_is_given_to_a_forgotten_class_even_where_the_attack_fails(step):
     problem = problem_of()
     assert_none_is_given_back(nearest(problem, forgotten_images(problem), step), problem)
+
+
+def test_an_image_may_be_given_back_where_that_is_asked_for():
+    problem = problem_of()
+    batch = forgotten_images(problem)
+    found = nearest(problem, batch, 0.0, given_back=True)
+    expected = fast_gradient_sign(problem, batch, 0.0, excluded=False)
+    assert torch.equal(found, expected)
+    assert found[:, list(problem.request.forgotten)].any()
 
 
 def test_an_attack_that_may_give_an_image_back_would_be_noticed():
@@ -249,7 +260,7 @@ def test_neither_the_original_nor_classes_that_may_be_given_back_pass(monkeypatc
     with pytest.raises(AssertionError):
         assert_forgotten(edited(problem.net, shrink().edit(problem)), problem)
 
-    def given_back(problem, batch, step):
+    def given_back(problem, batch, *rule):
         return fast_gradient_sign(problem, batch, 0.0, excluded=False)
 
     monkeypatch.setattr(boundary, "nearest", given_back)

@@ -162,8 +162,9 @@ def test_what_stands_beside_may_be_more_than_is_needed():
     assert sorted(seen[0][1] + seen[1][1]) == list(range(100, 140))
 
 
-@pytest.mark.parametrize("statistics", ["batch", "kept"])
-def test_batch_norms_normalise_by_a_batch_or_by_what_they_have_kept(statistics):
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("statistics", ["free", "batch", "kept"])
+def test_batch_norms_normalise_by_a_batch_or_by_what_they_have_kept(statistics, frozen):
     problem, seen = normed_problem(), []
 
     def loss(net, batch):
@@ -172,15 +173,17 @@ def test_batch_norms_normalise_by_a_batch_or_by_what_they_have_kept(statistics):
 
     one = Pass(images=problem.train.subset(torch.arange(8)), loss=loss)
     tuning = Tuning(batch_size=8, lr=1e-3, augment=False, statistics=statistics, recalibrate=8)
-    net = fit(problem, Probe(tuning=tuning, todo=(one,))).net
+    held = {f"body.bn.{name}": torch.zeros(()) for name in ("weight", "bias")} if frozen else {}
+    net = fit(problem, Probe(tuning=tuning, start=Edit(radius=held), todo=(one,))).net
     before, after = problem.net.body.bn, net.body.bn
-    assert torch.equal(after.running_mean, before.running_mean) == (statistics == "kept")
-    assert not torch.equal(after.bias, before.bias)
+    keeps = statistics == "kept" or (statistics == "free" and frozen)
+    assert torch.equal(after.running_mean, before.running_mean) == keeps
+    assert torch.equal(after.bias, before.bias) == frozen
 
     (images,) = [each.images for each in one.images.batches(8)]
     plain = problem.net(images)
     unmoved = torch.allclose(seen[0].sort(0).values, plain.sort(0).values, rtol=1e-5, atol=1e-6)
-    assert unmoved == (statistics == "kept")
+    assert unmoved == keeps
 
 
 def test_images_are_augmented_unless_a_method_wants_them_plain():
