@@ -1,9 +1,10 @@
-"""The paper's training augmentation (Section 6).
+"""The paper's training augmentation (Section 6), and what else a method may want in its place.
 
 It is drawn for each image and applied to whole batches at once.
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,10 +28,46 @@ GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in grey, as in torchvision."""
 
 
-def augmented(batch: Batch, generator: torch.Generator) -> Batch:
+BORDER = 8
+"""Size of an image in widths of the border that it is cut out of: 4 pixels around 32."""
+
+AugmentName = Literal["paper", "crop", "none"]
+
+
+def augmented(batch: Batch, generator: torch.Generator, kind: AugmentName = "paper") -> Batch:
     """A batch with its images augmented as if all of them were here, whichever part is."""
-    draws = torch.rand(DRAWS, len(batch), generator=generator)
-    return replace(batch, images=augment(batch.images, draws[:, batch.part]))
+    if kind == "none":
+        return batch
+
+    draws = torch.rand(DRAWS, len(batch), generator=generator)[:, batch.part]
+    change = augment if kind == "paper" else crop
+    return replace(batch, images=change(batch.images, draws))
+
+
+def crop(images: Tensor, draws: Tensor) -> Tensor:
+    """Each image cut out of itself with a black border, and mirrored by a coin.
+
+    Args:
+        images: uint8, or float in [0, 1], shape (batch, 3, height, width).
+        draws: In [0, 1), on the CPU; the first three rows count, shape (rows, batch).
+
+    Returns:
+        Floats in [0, 1], same shape.
+    """
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+
+    height, width = images.shape[-2:]
+    border = height // BORDER
+    top, left = ((2 * border + 1) * draws[1:3].to(images.device)).long()
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = left[:, None] + torch.arange(width, device=images.device)
+    mirrored = (draws[0] < 0.5).to(images.device)[:, None]
+    columns = torch.where(mirrored, columns.flip(1), columns)
+
+    around = F.pad(images, [border] * 4).movedim(1, -1)
+    number = torch.arange(len(images), device=images.device)[:, None, None]
+    return around[number, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
 
 
 def augment(images: Tensor, draws: Tensor) -> Tensor:

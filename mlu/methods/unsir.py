@@ -61,10 +61,10 @@ class Unsir(Method):
     tuning: Tuning
 
     def __post_init__(self) -> None:
-        if self.shown is not None and self.tuning.augment:
+        if self.shown is not None and self.tuning.augment != "none":
             raise UserError(
                 f"method.shown={self.shown} shuffles noise among images, which augmentation would "
-                "clip: use method.tuning.augment=false, or method.shown=null"
+                "clip: use method.tuning.augment=none, or method.shown=null"
             )
 
     def edit(self, problem: Problem) -> Edit:

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, LRScheduler, OneCycleLR
 
+from mlu.data.augment import AugmentName
+
 LOWEST_RESTART = 0.05
 """Where a warm-restart cycle ends, as a share of `lr` (CF-k's source: from 0.1 to 0.005)."""
 
@@ -63,7 +65,8 @@ class Tuning(Optimisation):
         steps: Number of optimiser steps; None for no limit.
         recalibrate: Training images for new batch-norm statistics after the last step (steps
             themselves use those of their batch); 0 keeps the running average of the steps.
-        augment: Whether images are augmented, as in training.
+        augment: What is done to images: as in training (`paper`), cut at random out of a border and
+            mirrored (`crop`), or nothing (`none`).
         statistics: What batch norms normalise by: those of each `batch`; the ones that they have
             `kept`, which then stay; or the first where their own weights are `free` to move, and
             the second where these are frozen.
@@ -74,7 +77,7 @@ class Tuning(Optimisation):
     epochs: int | None = None
     steps: int | None = None
     recalibrate: int = 0
-    augment: bool = True
+    augment: AugmentName = "paper"
     statistics: Literal["free", "batch", "kept"] = "free"
 
     def steps_over(self, images: int) -> int:

@@ -210,10 +210,10 @@ class Unlearner(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         batches = [batch, *self.one_beside()]
-        if self.net.pixels and self.method.tuning.augment:
+        if self.net.pixels:
             # One after the other from the same draw, so that a batch by itself is as ever.
-            draws = generator(self.problem.seed, self.global_step)
-            batches = [augmented(each, draws) for each in batches]
+            draws, kind = generator(self.problem.seed, self.global_step), self.method.tuning.augment
+            batches = [augmented(each, draws, kind) for each in batches]
         with data_parallel():
             loss = self.passes[self.current_epoch].loss(self.net, *batches)
         log_loss(self, "unlearned", loss, len(batch), self.method.tuning.remedy(self.method.name))

@@ -35,7 +35,7 @@ def as_published(name, experiment, **changes):
     method = experiment(f"method={name}", "preset=source", dataset="digits").method
     if name == "ssd":
         return replace(method, **changes)
-    tuning = replace(method.tuning, batch_size=WHOLE, epochs=3, augment=False)
+    tuning = replace(method.tuning, batch_size=WHOLE, epochs=3, augment="none")
     return replace(method, **{"tuning": tuning} | changes)
 
 
@@ -118,7 +118,7 @@ DEPARTURES = {
     "another schedule": ("cfk", {"tuning": {"schedule": "constant"}}),
     "another depth": ("cfk", {"k": 2}),
     "kept statistics": ("cfk", {"tuning": {"statistics": "free"}}),
-    "augmented images": ("cfk", {"tuning": {"augment": True}}),
+    "augmented images": ("cfk", {"tuning": {"augment": "crop"}}),
 }
 
 

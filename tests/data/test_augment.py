@@ -1,9 +1,22 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from mlu.data.augment import DRAWS, JITTER, MAX_SHEAR, SCALES, augment, jitter, warp
+from mlu.data.augment import (
+    DRAWS,
+    JITTER,
+    MAX_SHEAR,
+    SCALES,
+    augment,
+    augmented,
+    crop,
+    jitter,
+    warp,
+)
+from mlu.data.split import Batch
 from mlu.system.seeding import generator
 
 
@@ -65,3 +78,29 @@ def test_each_image_has_its_own_draw_and_stays_an_image(images):
 
 def test_strengths_are_the_papers():
     assert (MAX_SHEAR, SCALES, JITTER) == (10.0, (0.8, 1.2), 0.2)
+
+
+def test_a_crop_is_torchvisions_padding_then_cutting_then_flipping():
+    images = torch.rand(40, 3, 32, 24, generator=generator(0))
+    drawn = torch.rand(DRAWS, 40, generator=generator(1))
+    for image, (coin, down, right), got in zip(
+        images, drawn[:3].T, crop(images, drawn), strict=True
+    ):
+        padded = reference.pad(image, [4, 4, 4, 4])
+        expected = reference.crop(padded, int(9 * down), int(9 * right), 32, 24)
+        expected = reference.horizontal_flip(expected) if coin < 0.5 else expected
+        assert torch.equal(got, expected)
+    corners = {(int(9 * down), int(9 * right)) for _, down, right in drawn[:3].T}
+    assert len(corners) > 20
+
+
+def test_a_batch_is_augmented_as_its_method_wants():
+    images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8, generator=generator(0))
+    targets = torch.zeros(6, 2)
+    batch = Batch(images, targets, targets == 0)
+    drawn = draws(4)
+    assert augmented(batch, generator(4), "none") is batch
+    assert torch.equal(augmented(batch, generator(4), "crop").images, crop(images, drawn))
+    assert torch.equal(augmented(batch, generator(4)).images, augment(images, drawn))
+    part = replace(batch, images=images[2:4], part=slice(2, 4))
+    assert torch.equal(augmented(part, generator(4), "crop").images, crop(images, drawn)[2:4])

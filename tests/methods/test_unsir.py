@@ -203,7 +203,7 @@ def test_a_batch_is_half_noise_and_half_retained_images_passed_together(task):
     torch.testing.assert_close(loss, parts, rtol=1e-6, atol=0)
 
 
-SHUFFLED = replace(TUNING, augment=False)
+SHUFFLED = replace(TUNING, augment="none")
 
 
 @by_task
@@ -244,7 +244,7 @@ def test_a_batch_with_noise_in_it_is_learnt_as_one_with_targets_of_its_own(task)
 
 
 def test_shuffled_noise_is_not_clipped_by_augmentation():
-    with pytest.raises(UserError, match=r"method\.tuning\.augment=false"):
+    with pytest.raises(UserError, match=r"method\.tuning\.augment=none"):
         unsir(shown=64)
 
 

@@ -137,7 +137,7 @@ def seen_beside(images, beside, size, epochs=1, beside_size=None):
 
     sides = {"images": numbered(images), "beside": numbered(beside)}
     one = Pass(**sides, beside_size=beside_size, loss=loss)
-    tuning = Tuning(batch_size=size, lr=1e-9, augment=False)
+    tuning = Tuning(batch_size=size, lr=1e-9, augment="none")
     fit(problem, Probe(tuning=tuning, todo=(one,) * epochs))
 
     return seen
@@ -172,7 +172,7 @@ def test_batch_norms_normalise_by_a_batch_or_by_what_they_have_kept(statistics, 
         return net(batch.images).sum()
 
     one = Pass(images=problem.train.subset(torch.arange(8)), loss=loss)
-    tuning = Tuning(batch_size=8, lr=1e-3, augment=False, statistics=statistics, recalibrate=8)
+    tuning = Tuning(batch_size=8, lr=1e-3, augment="none", statistics=statistics, recalibrate=8)
     held = {f"body.bn.{name}": torch.zeros(()) for name in ("weight", "bias")} if frozen else {}
     net = fit(problem, Probe(tuning=tuning, start=Edit(radius=held), todo=(one,))).net
     before, after = problem.net.body.bn, net.body.bn
@@ -194,7 +194,7 @@ def test_images_are_augmented_unless_a_method_wants_them_plain():
         return net(batch.images).sum()
 
     one = Pass(images=problem.train.subset(torch.arange(8)), loss=loss)
-    for augment in (True, False):
+    for augment in ("paper", "none"):
         fit(problem, Probe(tuning=Tuning(batch_size=8, lr=1e-9, augment=augment), todo=(one,)))
     assert seen[0].dtype == torch.float32
     assert seen[1].dtype == torch.uint8
