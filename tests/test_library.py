@@ -265,7 +265,7 @@ def test_the_weights_are_those_of_the_same_method_on_our_own_network(
               np.arange(len(part)))
         for part, wanted in ((pixels[:60], targets[:60]), (pixels[60:], targets[60:]))
     )  # fmt: skip
-    monkeypatch.setattr(unlearner, "augmented", lambda batch, generator: batch)
+    monkeypatch.setattr(unlearner, "augmented", lambda batch, *how: batch)
     request = ForgetRequest((1,), (0, 2))
     problem = Problem(net, net, task_of("multilabel"), request, train, validation, seed=7)
     expected = unlearner.carry_out(
