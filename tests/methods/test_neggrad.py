@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import plain
+from mlu.data.split import united_splits
 from mlu.methods.finetune import FineTuning
 from mlu.methods.neggrad import NegGrad
 from mlu.models.network import Network
 from mlu.models.outputs import respond
-from mlu.models.tasks import ForgetRequest
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit
 from mlu.unlearning.unlearner import edited
@@ -123,14 +123,14 @@ def test_paired_batches_descend_on_one_and_ascend_on_the_other(norm, task):
     assert not torch.allclose(ours["head.bias"], mixed["head.bias"])
 
 
-@by_task
-def test_with_nothing_to_forget_there_are_no_pairs(task):
-    problem = learnt_problem(task)
-    nobody = replace(
-        problem, request=ForgetRequest((), tuple(range(len(problem.request.retained))))
-    )
-    (one, *_) = neggrad(batches="paired").passes(nobody) if task == "singlelabel" else (None,)
-    assert one is None or one.beside is None
+@pytest.mark.parametrize("images", [0, 1, 2])
+def test_where_a_batch_to_forget_would_have_no_statistics_there_are_no_pairs(images):
+    problem = learnt_problem("singlelabel")
+    rows = (problem.train.targets[:, 0] > 0).nonzero().squeeze(1)[:images]
+    few = replace(problem, train=united_splits(problem.retain, problem.train.subset(rows)))
+    (one, *_) = neggrad(batches="paired").passes(few)
+    assert (one.beside is not None) == (images == 2)
+    assert len(one.images) == len(problem.retain) + (images == 1)
 
 
 def test_the_anchor_pulls_every_weight_back_to_where_it_started():
