@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.measure import Comparison, context_with, quiet_trainer
 from benchmarks.sources import boundary, cfk, neggrad, salun, scrub, ssd, unsir
+from benchmarks.sources.batches import Examples
 from mlu.data.split import Split
 from mlu.metrics.verdict import student_interval
 from mlu.pipeline.context import Context
@@ -31,7 +32,6 @@ SLOWEST = 1.15
 ALIKE = 0.01
 """Difference in accuracy that is none: one image in a hundred."""
 
-Examples = tuple[Tensor, Tensor]
 Rule = Callable[[nn.Module, Examples, Examples, int], nn.Module]
 """Of the original, what is retained, what is forgotten, and a seed."""
 
@@ -120,12 +120,17 @@ def examples(split: Split) -> Examples:
     return batch.images.float() / 255, batch.targets.argmax(1)
 
 
+def over_seeds(of: str, pairs: Sequence[tuple[Ended, Ended]]) -> tuple[np.ndarray, np.ndarray]:
+    """An accuracy of each seed: ours, and the source's."""
+    ours = np.array([one.accuracies[of] for one, _ in pairs])
+    theirs = np.array([other.accuracies[of] for _, other in pairs])
+    return ours, theirs
+
+
 def comparisons(name: str, pairs: Sequence[tuple[Ended, Ended]]) -> Iterator[Comparison]:
     """Differences in accuracy beyond their spread over seeds, and the ratio of times."""
     for of in pairs[0][0].accuracies:
-        ours, theirs = (
-            np.array([one.accuracies[of] for one in side]) for side in zip(*pairs, strict=True)
-        )
+        ours, theirs = over_seeds(of, pairs)
         yield Comparison(
             f"{name}: accuracy, {of}",
             "its source",
@@ -154,10 +159,8 @@ def table_of(name: str, pairs: Sequence[tuple[Ended, Ended]]) -> Table:
     for column in ("ours", "its source", "difference, 95 %"):
         table.add_column(column, justify="right")
     for of in pairs[0][0].accuracies:
-        sides = [
-            np.array([one.accuracies[of] for one in side]) for side in zip(*pairs, strict=True)
-        ]
-        ends = student_interval((sides[0] - sides[1]).tolist())
-        spread = [f"{side.mean():.3f} ± {side.std(ddof=1):.3f}" for side in sides]
+        ours, theirs = over_seeds(of, pairs)
+        ends = student_interval((ours - theirs).tolist())
+        spread = [f"{side.mean():.3f} ± {side.std(ddof=1):.3f}" for side in (ours, theirs)]
         table.add_row(of, *spread, "" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}")
     return table

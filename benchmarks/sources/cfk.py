@@ -82,11 +82,7 @@ def unlearn(
         layers: Modules of `net` from input to output, for a network that registers them in another
             order; what they contain counts, in order of registration.
     """
-    student = trainable(net)
-    free = last_layers(copies_in(student, net, layers), settings.k)
-    with seeded(seed):
-        fit(student, free, retain, settings)
-    return student.eval()
+    return last_trained(net, retain, settings, seed, layers, anew=False)
 
 
 def relearn(
@@ -98,10 +94,23 @@ def relearn(
     layers: Sequence[nn.Module] | None = None,
 ) -> nn.Module:
     """Copy of `net` after EU-k, in evaluation mode; arguments as for `unlearn`."""
+    return last_trained(net, retain, settings, seed, layers, anew=True)
+
+
+def last_trained(
+    net: nn.Module,
+    retain: Examples,
+    settings: Settings,
+    seed: int,
+    layers: Sequence[nn.Module] | None,
+    anew: bool,
+) -> nn.Module:
+    """Copy of `net` whose last layers are trained, `anew` from new weights."""
     student = trainable(net)
     free = last_layers(copies_in(student, net, layers), settings.k)
     with seeded(seed):
-        draw_anew(free)
+        if anew:
+            draw_anew(free)
         fit(student, free, retain, settings)
     return student.eval()
 
