@@ -1,52 +1,12 @@
 """python -m mlu.doctor dataset=celeba: is this data set fit to train on and to measure with?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from mlu.data.base import LabelledImages
-from mlu.data.examination import (
-    Diagnosis,
-    examine,
-    images_by_side,
-    label_correlations,
-    look_at,
-)
-from mlu.data.folder import all_images
-from mlu.data.prepared import PreparedImages, leave_list, refused
-from mlu.data.split import Split, partition
-from mlu.data.treatment import TREATMENTS, treated_rows
 from mlu.launch.build import made
 from mlu.launch.dataset_command import dataset_command
-from mlu.metrics.power import CORRELATION, effective_people, people_needed, showable_excess
-from mlu.models.tasks import ForgetRequest, task_of
-from mlu.pipeline.floor import floor_lines, floors
 from mlu.runs.seeds import Seeds
-from mlu.system.commands import shell_word
-from mlu.system.errors import printable
-from mlu.system.owned import Owned
-from mlu.system.progress import progress_bar
-
-MOST_NAMED = 16
-"""Labels whose correlations are written into the picture."""
-
-NOTHING = "–"
-PLAN = (
-    "A plan, for one model that shows as much as Retrain: half of the 95 % interval of the "
-    "difference of two balanced accuracies of the same people. It takes both readings to be right "
-    f"as often as wrong, which is the widest, and to correlate by {CORRELATION:g} over people "
-    "(by 0 it takes twice as many), and each person to count once on a side; the other side is to "
-    "grow alike. Other seeds add a spread of their own."
-)
-"""What the plan figures assume."""
 
 
 def main() -> None:
@@ -56,203 +16,13 @@ def main() -> None:
 
 
 def examined(values: Mapping[str, Any]) -> int:
-    """Examine the configured data set, show what was found and leave it in a folder.
+    """Examine the configured data set; returns the exit code."""
+    from mlu.pipeline.checkup import check_up  # here: a refusal needs no torch
 
-    Returns:
-        1 if there are faults, else 0: the exit code.
-    """
-    data, seed = made(values, "dataset").load(), Seeds.of(values).split
-    splits = partition(data, seed)
-    with progress_bar("looking", len(data.images), "images") as bar:
-        scan = look_at(data, bar.advance)
-
-    found = examine(data, splits, scan)
-    found.faults.extend(damaged_arrays(data))
-    found.warnings.extend(told_by_the_others(data, splits, seed))
-
+    data = made(values, "dataset").load()
     folder = Path(values["outputs"]) / "doctor" / data.name
-    place = Owned(folder)
-    picture = place.free_name("labels.png")
-    draw_examination(data, splits, place.fresh_drafts() / picture)
-    place.settle(picture)
-    place.drop_drafts()
-    show_examination(data, splits, found, values["policy"]["max_excess"])
-    if data.paths is not None:
-        refused(scan.unreadable, data.paths, folder)
-        leave_lists(found, data.paths, folder)
-        leave_treated(data, folder)
 
-    print(f"lists and a picture of the labels are in {folder}")
-
-    return 1 if found.faults else 0
-
-
-def told_by_the_others(data: LabelledImages, splits: Mapping[str, Split], seed: int) -> list[str]:
-    """A line for each label that all others tell nearly completely, were it to be forgotten."""
-    task, columns = task_of(data.task), range(len(data.labels))
-    found: dict[int, float] = {}
-    for column in columns:
-        others = tuple(one for one in columns if one != column)
-        found |= floors(task, ForgetRequest((column,), others), splits, seed)
-
-    return floor_lines(data.labels, found)
-
-
-def damaged_arrays(data: LabelledImages) -> list[str]:
-    """A line for each array of prepared images whose bytes have changed."""
-    images = all_images(data.images)
-    damaged = images.damaged() if isinstance(images, PreparedImages) else []
-    return [f"{file} is damaged: delete it and prepare the images again" for file in damaged]
-
-
-def show_examination(
-    data: LabelledImages, splits: Mapping[str, Split], found: Diagnosis, bound: float
-) -> None:
-    """The tables, every fault and warning, and what follows; `bound` is the excess allowed."""
-    console = Console()
-    console.print(size_table(data, splits))
-    console.print(label_table(data, splits))
-    console.print(power_table(data, splits["test"], bound))
-    console.print(PLAN, soft_wrap=True)
-    for line in found.faults:
-        console.print(f"[red]fault[/]: {escape(line)}", soft_wrap=True)
-
-    for line in found.warnings:
-        console.print(f"[yellow]warning[/]: {escape(line)}", soft_wrap=True)
-
-    fit = "[red]is not fit[/]" if found.faults else "[green]is fit[/]"
-    counts = f"{len(found.faults)} faults, {len(found.warnings)} warnings"
-    console.print(f"{escape(data.name)} {fit} for training and measuring: {counts}", soft_wrap=True)
-
-
-def size_table(data: LabelledImages, splits: Mapping[str, Split]) -> Table:
-    """Images and people of each split."""
-    table = Table(title=f"{escape(data.name)}: {len(data.images):,} images", title_justify="left")
-    table.add_column("")
-    table.add_column("images", justify="right")
-    table.add_column("people", justify="right")
-
-    for name, split in splits.items():
-        people = "" if data.identities is None else f"{len(np.unique(split.identities)):,}"
-        table.add_row(name, f"{len(split):,}", people)
-
-    return table
-
-
-def label_table(data: LabelledImages, splits: Mapping[str, Split]) -> Table:
-    """Share of images with each label where it is known, and how often that is."""
-    table = Table(title="images with the label, where it is known", title_justify="left")
-    table.add_column("label")
-    for name in (*splits, "known"):
-        table.add_column(name, justify="right")
-
-    rates, known = shares(splits)
-    for label, row, share in zip(data.labels, rates, known, strict=True):
-        table.add_row(escape(label), *(f"{rate:.1%}" for rate in row), f"{share:.1%}")
-
-    return table
-
-
-def power_table(data: LabelledImages, test: Split, bound: float) -> Table:
-    """Which excess over Retrain the test people can show for each label, and how many it takes.
-
-    Args:
-        data: Whose labels they are.
-        test: The split that attackers are judged on.
-        bound: Largest excess allowed, `policy.max_excess`.
-    """
-    table = Table(title="what the test people can show of forgetting", title_justify="left")
-    table.add_column("label")
-    rarer = f"rarer side, for {100 * bound:g} points"
-    for name in ("people with", "without", "excess that can be shown", rarer):
-        table.add_column(name, justify="right")
-
-    for column, label in enumerate(data.labels):
-        images = images_by_side(test, column)
-        people = [len(counts) for counts in images]
-        having, lacking = (effective_people(counts) for counts in images)
-        excess = f"{100 * showable_excess(having, lacking):.1f} points" if min(people) else NOTHING
-        needed = people_needed(bound, having, lacking, min(people))
-        counts = (*(f"{count:,}" for count in people), excess)
-        table.add_row(escape(label), *counts, NOTHING if needed is None else f"{needed:,} people")
-
-    return table
-
-
-def shares(splits: Mapping[str, Split]) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of positives, and of what is known.
-
-    Returns:
-        Share of positives among the known, shape (labels, splits), and share of the known, shape
-        (labels,).
-    """
-    rates = np.stack([split.base_rates().numpy() for split in splits.values()], 1)
-    known = np.concatenate([split.known.numpy() for split in splits.values()])
-    return rates, known.mean(0)
-
-
-def draw_examination(data: LabelledImages, splits: Mapping[str, Split], path: Path) -> None:
-    """Save a picture of how common each label is, and of how it goes with the others."""
-    side = max(3.0, 0.42 * len(data.labels))
-    figure = Figure(figsize=(4.5 + 1.25 * side, 2.2 + side), layout="constrained")
-    bars, matrix = figure.subplots(1, 2, width_ratios=(3, side))
-
-    draw_rates(bars, data, splits)
-    image = draw_correlations(matrix, data)
-    figure.colorbar(image, ax=matrix, label="correlation of the labels", shrink=0.8)
-
-    figure.savefig(path, dpi=120)
-
-
-def draw_rates(axes: Axes, data: LabelledImages, splits: Mapping[str, Split]) -> None:
-    """Bars: how common each label is in each split."""
-    rates, _ = shares(splits)
-    places, height = np.arange(len(data.labels)), 0.8 / len(splits)
-    for number, name in enumerate(splits):
-        axes.barh(places + (number - 1) * height, rates[:, number], height, label=name)
-
-    axes.set_yticks(range(len(data.labels)), data.labels)
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="share of images with the label")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-
-
-def draw_correlations(axes: Axes, data: LabelledImages) -> AxesImage:
-    """A matrix: how each label goes with each other (phi coefficient)."""
-    labels, values = len(data.labels), label_correlations(data)
-    image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-    axes.set_xticks(range(labels), data.labels, rotation=90)
-    axes.set_yticks(range(labels), data.labels)
-
-    if labels <= MOST_NAMED:
-        for (row, column), value in np.ndenumerate(values):
-            colour = "white" if abs(value) > 0.6 else "black"
-            axes.text(
-                column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour
-            )
-
-    return image
-
-
-def leave_lists(found: Diagnosis, paths: Sequence[str], folder: Path) -> None:
-    """A file of paths for each kind of trouble, fit for `dataset.exclude`."""
-    for kind, rows in found.leave_out.items():
-        file = leave_list(folder, f"{kind}.txt", [paths[row] for row in rows])
-        setting = shell_word("dataset.exclude", file)
-        print(f"{kind.replace('_', ' ')}: {setting} leaves {len(rows):,} images out")
-
-
-def leave_treated(data: LabelledImages, folder: Path) -> None:
-    """Say which pictures are learnt otherwise than their bytes have them, and list them."""
-    paths = data.paths or ()
-    with progress_bar("looking into files", len(paths), "images") as bar:
-        treated = treated_rows(data, bar.advance)
-
-    for name, rows in treated.items():
-        file = leave_list(folder, f"{name}.txt", [paths[row] for row in rows])
-        such = printable(paths[rows[0]])
-        print(f"{len(rows):,} images are {TREATMENTS[name]}, such as {such}: all are in {file}")
+    return check_up(data, Seeds.of(values).split, folder, values["policy"]["max_excess"])
 
 
 if __name__ == "__main__":

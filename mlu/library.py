@@ -71,7 +71,8 @@ def forget(
         validation: Images that a method chooses by and that nothing is trained on; else a quarter
             of `loader`'s.
         seed: Of every random choice, in [0, 2^32).
-        **settings: Keys of conf/method/<method>.yaml, such as `phi=0.05` or `tuning={"steps": 50}`.
+        **settings: Keys of conf/method/<method>.yaml, such as `phi=0.05` or `tuning={"steps": 50}`;
+            the defaults of the others are those for such targets.
 
     Returns:
         A model of the same class, with the same call, device, modes and `requires_grad`. LEACE's
@@ -82,12 +83,14 @@ def forget(
             do.
     """
     forgotten = columns_of(names, labels)
-    how = method_of(method, settings, seed)
+    # What is wrong with them is told before the data are read, whose targets choose the defaults.
+    method_of(method, settings, seed)
     device = device_of_model(model)
     place = head_of(model, len(labels), head)
 
     with lightning_quiet(), isolate_rng():
         train, task = split_of(loader, labels)
+        how = method_of(method, settings, seed, task)
         if task not in how.tasks:
             raise UserError(
                 f"method={method} serves {' and '.join(how.tasks)} data, the targets are {task}"
@@ -133,8 +136,10 @@ def columns_of(names: str | Sequence[str], labels: Sequence[str]) -> tuple[int, 
     )
 
 
-def method_of(name: str, settings: Mapping[str, Any], seed: int) -> Method:
-    """The method of a yaml with some of its keys set; refuses what there is not."""
+def method_of(
+    name: str, settings: Mapping[str, Any], seed: int, task: TaskName = "multilabel"
+) -> Method:
+    """The method of a yaml, its defaults for a task, some of its keys set; refuses others."""
     options = options_of("method")
     if name in NO_METHODS:
         raise UserError(f"method={name} cannot unlearn a model: {NO_METHODS[name]}")
@@ -146,7 +151,7 @@ def method_of(name: str, settings: Mapping[str, Any], seed: int) -> Method:
             f"Methods: {', '.join(usable)}"
         )
 
-    values = values_of(composed([f"method={name}"]))
+    values = values_of(composed([f"method={name}", f"dataset.task={task}"]))
     values |= {"seed": seed, "method": changed(values["method"], settings, "method")}
     check_values(values)
     check_method(values)

@@ -5,9 +5,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from mlu.data.base import check_fields
-from mlu.data.folder import ImageFolder
-from mlu.data.prepared import refused
 from mlu.launch.build import made
 from mlu.launch.dataset_command import dataset_command
 
@@ -24,6 +21,10 @@ def prepare(values: Mapping[str, Any]) -> int:
     Returns:
         1 if there are images that cannot be read, else 0: the exit code.
     """
+    from mlu.data.base import check_fields  # here: a refusal needs no torch
+    from mlu.data.folder import ImageFolder
+    from mlu.data.prepared import refused
+
     dataset = made(values, "dataset")
     if not isinstance(dataset, ImageFolder):
         print(f"{dataset.name} comes in arrays: there is nothing to prepare")

@@ -38,7 +38,7 @@ ONLY = {
     "optuna": {"launch"},
     "wandb": {"pipeline"},
     "lightning": {"training", "unlearning", "pipeline", "doors"},
-    "matplotlib": {"data", "runs", "report", "doors"},
+    "matplotlib": {"data", "runs", "report"},
 }
 """Library -> the folders that know it."""
 

@@ -74,6 +74,8 @@ class Dataset(ABC):
         image_size: Height and width of the images, in pixels.
         labels: Columns to learn, in this order.
         default_forget: The label to forget when none is named; None where the user must name one.
+        task: What its targets are, `multilabel` or `singlelabel`; defaults of methods follow it.
+            None where the yaml does not say.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Dataset(ABC):
     image_size: int
     labels: tuple[str, ...] | list[str]
     default_forget: str | None = None
+    task: TaskName | None = None
 
     @abstractmethod
     def load(self) -> LabelledImages:

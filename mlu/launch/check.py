@@ -27,8 +27,8 @@ MISSING = object()
 SEARCH = "search"
 """Of a method: what a search for its settings tries. It decides nothing of a run."""
 
-UNASKED = (SEARCH, "default_forget")
-"""Keys without which a file is whole: the latter decides nothing where a label is named."""
+UNASKED = (SEARCH, "default_forget", "task")
+"""Keys without which a file is whole: `default_forget` decides nothing where a label is named."""
 
 FIGURES = (
     "original",

@@ -38,9 +38,9 @@ def register_resolvers() -> None:
     """Let configurations call `either`, `sum`, `by_budget`, `environ` and what else stands here.
 
     `${either:a,b}` is a, or b where a is null; `${where:a,b,c}` is b where a is true, else c;
-    `${sum:a,b}` is both together; `${by_budget:a,b}` is a, or b under budget=paper; `${times:a,b}`,
-    `${over:a,b}` and `${outweighed:a,b}` are what a strength b makes of a (`times`, `over`,
-    `outweighed`);
+    `${sum:a,b}` is both together; `${by_budget:a,b}` is a, or b under budget=paper;
+    `${by_task:a,b}` is a, or b where dataset.task is `singlelabel`; `${times:a,b}`, `${over:a,b}`
+    and `${outweighed:a,b}` are what a strength b makes of a (`times`, `over`, `outweighed`);
     `${environ:A,b}` is the variable A of the environment, or b where there is none or an empty one;
     `${described:}` is the configuration as text, with what each key may be; `${run:}` is the
     command that starts a run.
@@ -48,6 +48,9 @@ def register_resolvers() -> None:
 
     def by_budget(small: Any, paper: Any, *, _root_: Any) -> Any:
         return paper if _root_.budget == "paper" else small
+
+    def by_task(several: Any, one: Any, *, _root_: Any) -> Any:
+        return one if _root_.dataset.get("task") == "singlelabel" else several
 
     # Hydra reads both as a template, where a dollar sign is written twice.
     def described(*, _root_: Any) -> str:
@@ -64,6 +67,7 @@ def register_resolvers() -> None:
     )
     OmegaConf.register_new_resolver("sum", lambda first, second: first + second, replace=True)
     OmegaConf.register_new_resolver("by_budget", by_budget, replace=True)
+    OmegaConf.register_new_resolver("by_task", by_task, replace=True)
     for scaled in (times, over, outweighed):
         OmegaConf.register_new_resolver(scaled.__name__, scaled, replace=True)
     OmegaConf.register_new_resolver(

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 
 from mlu.attacks.contract import Canaries
+from mlu.data.base import Dataset, LabelledImages
 from mlu.data.divided import ImageData
 from mlu.data.labels import forgotten_labels
 from mlu.data.split import Split
@@ -96,7 +97,7 @@ def context_of(experiment: Experiment, team: Team | None = None) -> Context:
     """
     team = team or team_of_one(wanted_device(experiment))
     data = ImageData(
-        experiment.dataset.load(),
+        loaded_as_said(experiment.dataset),
         experiment.seeds.split,
         experiment.training.batch_size,
         experiment.trainer.workers,
@@ -116,6 +117,22 @@ def context_of(experiment: Experiment, team: Team | None = None) -> Context:
         logger=None,
         team=team,
     )
+
+
+def loaded_as_said(dataset: Dataset) -> LabelledImages:
+    """A data set, whose targets are what its configuration says that they are.
+
+    Raises:
+        UserError: If they are not: defaults of methods follow what it says.
+    """
+    found = dataset.load()
+    if dataset.task not in (None, found.task):
+        raise UserError(
+            f"dataset.task={dataset.task}, but {found.name} is {found.task}: "
+            f"set dataset.task={found.task}, which methods' defaults follow"
+        )
+
+    return found
 
 
 def wanted_device(experiment: Experiment) -> torch.device:

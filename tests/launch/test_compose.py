@@ -192,6 +192,38 @@ def test_a_strength_changes_what_follows_it_and_nothing_else(method):
         }
 
 
+@pytest.mark.parametrize(
+    ("words", "task"),
+    [
+        (["dataset=faces"], "multilabel"),
+        (["dataset=multidigits"], "multilabel"),
+        (["dataset=mufac"], "singlelabel"),
+        (["dataset=csv"], "multilabel"),
+        (["dataset=csv", "dataset.list_column=tags"], "multilabel"),
+        (["dataset=csv", "dataset.class_column=kind"], "singlelabel"),
+        (["dataset=csv", "dataset.class_column=''"], "multilabel"),
+        (["dataset=cifar10", "dataset.task=multilabel"], "multilabel"),
+    ],
+    ids=" ".join,
+)
+def test_a_default_by_task_follows_what_the_data_set_says(words, task):
+    config = composed_in_parts(words)
+    with open_dict(config):
+        config.method.lr = "${by_task:0.5,[7]}"
+    values = values_of(config)
+    assert values["dataset"]["task"] == task
+    assert values["method"]["lr"] == {"multilabel": 0.5, "singlelabel": [7]}[task]
+
+
+@pytest.mark.parametrize("task", ["multilabel", "singlelabel"])
+def test_a_data_set_that_does_not_say_its_task_has_the_defaults_of_several_labels(task):
+    config = composed_in_parts([f"dataset.task={task}"])
+    with open_dict(config):
+        del config.dataset.task
+        config.method.lr = "${by_task:0.5,[7]}"
+    assert values_of(config)["method"]["lr"] == 0.5
+
+
 WRITTEN = re.compile(r"\$\{(?:times|over|outweighed):(.+),\$\{strength\}\}")
 
 

@@ -10,7 +10,7 @@ from tests.support.photo_commands import write_labelled_photos
 
 @pytest.fixture(scope="module")
 def commands():
-    process = Commands("mlu.launch.dataset_command", "mlu.data.examination", "matplotlib.figure")
+    process = Commands("mlu.launch.dataset_command", "mlu.pipeline.checkup")
     yield process
     process.end()
 

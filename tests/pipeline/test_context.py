@@ -31,6 +31,8 @@ def test_requests_keep_their_order_and_their_columns_ascend(experiment):
     [
         (["method=boundary"], "faces", "method=boundary serves singlelabel data, faces is multi"),
         (["forget_label.names=[Mael]"], "faces", "did you mean 'Male'?"),
+        (["dataset.task=singlelabel"], "faces", "but faces is multilabel: set dataset.task=multi"),
+        (["dataset.task=multilabel"], "digits", "but digits is singlelabel: set dataset.task=sing"),
         (["canaries.withheld=0.5"], "digits", "digits has classes: set canaries.withheld=0"),
     ],
 )
