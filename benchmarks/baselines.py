@@ -2,7 +2,7 @@
 with the same result.
 
 Same network (tiny), images (64 pixels), epochs, batches, order and augmentation; a pair that ends
-with other weights is refused. LEACE is held against its closed form in numpy.
+with other weights is refused. LEACE and SPLINCE are held against closed forms in numpy.
 """
 
 import math
@@ -26,8 +26,12 @@ LOOPS = {
     "salun": (plain.salun, FACES),
     "neggrad": (plain.neggrad, FACES),
     "ssd": (plain.ssd, FACES),
+    "lfssd": (plain.lfssd, FACES),
+    "jit": (plain.jit, DIGITS),
+    "orthograd": (plain.orthograd, DIGITS),
     "boundary": (plain.boundary, DIGITS),
     "leace": (plain.leace, FACES),
+    "splince": (plain.splince, FACES),
 }
 TARGET = 1.05
 ROUNDING = 0.01

@@ -14,15 +14,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from mlu.data.augment import augmented
+from mlu.data.augment import AugmentName, augmented
 from mlu.data.split import Batch, Split
 from mlu.models.network import Network
-from mlu.system.seeding import generator
+from mlu.system.seeding import generator, mixed
 from mlu.unlearning.contract import Problem
 
 SCORED, ATTACKED, PASSED = 64, 256, 512
@@ -390,6 +391,153 @@ def importances(
     ]
 
 
+def lfssd(method: Any, problem: Problem) -> Network:
+    """Shrinks what moves the forgotten outputs, or those of forgotten images, more than the rest.
+
+    The mean of a few images' squared outputs is differentiated, class by class, forgotten ones
+    last.
+    """
+    net, request = copy.deepcopy(problem.net), problem.request
+    (forget, retain), every = divided(problem), list(range(problem.train.targets.shape[1]))
+    several = problem.task.name == "multilabel"
+
+    ours = motions(method, problem, forget, list(request.forgotten) if several else every)
+    if method.against == "all":
+        theirs = motions(method, problem, problem.train, every)
+    else:
+        theirs = motions(method, problem, retain, list(request.retained) if several else every)
+
+    with torch.no_grad():
+        for weight, one, other in zip(net.parameters(), ours, theirs, strict=True):
+            shrunk = (method.dampening * other / one).clamp(max=1) * weight
+            weight.copy_(torch.where(one > method.alpha * other, shrunk, weight))
+    return net.eval()
+
+
+def motions(method: Any, problem: Problem, images: Split, columns: list[int]) -> list[Tensor]:
+    """Mean over batches of the size of the slope of the mean squared length of some outputs."""
+    net = copy.deepcopy(problem.net).requires_grad_(True)
+    weights = list(net.parameters())
+    found, batches = [torch.zeros_like(weight) for weight in weights], 0
+    rows = torch.randperm(len(images), generator=problem.generator())[: method.images]
+    order = rows.sort().values.tolist()
+    if problem.task.name == "singlelabel":
+        classes = images.targets.argmax(1).tolist()
+        last = set(problem.request.forgotten)
+        order = sorted(order, key=lambda row: (classes[row] in last, classes[row], row))
+
+    for chosen in torch.tensor(order).split(method.score_batch):
+        said = net(images[chosen].images)[:, columns]
+        slopes = torch.autograd.grad((said**2).sum() / len(chosen), weights)
+        for total, slope in zip(found, slopes, strict=True):
+            total += slope.abs()
+        batches += 1
+    return [total / batches for total in found]
+
+
+def jit(method: Any, problem: Problem) -> Network:
+    """Descent, on what is forgotten alone, on how far outputs move for noise on the image."""
+    net, (forget, _), draw = copy.deepcopy(problem.net), divided(problem), problem.generator()
+    net.requires_grad_(True).eval()
+    several = problem.task.name == "multilabel"
+    columns = list(problem.request.forgotten) if several else slice(None)
+
+    def loss(batch: Batch) -> Tensor:
+        images = batch.images.double() / 255 if batch.images.dtype == torch.uint8 else batch.images
+        normalised, total = (images - net.mean) / net.std, 0.0
+        said = net(images)[:, columns]
+        for _ in range(method.samples):
+            noise = torch.randn(images.shape, generator=draw)
+            noisy = (normalised + method.sigma * noise) * net.std + net.mean
+            noisy = noisy.clamp(0, 1)
+            with torch.no_grad():
+                answers = net(noisy)[:, columns]
+            way = ((noisy - net.mean) / net.std - normalised).flatten(1).norm(dim=1)
+            total = total + ((said - answers).square().sum(1).sqrt() / way).sum()
+        return total / method.samples
+
+    train(problem, method.tuning, forget, optimiser_of(net.parameters(), method.tuning), loss)
+    return net.eval()
+
+
+def orthograd(method: Any, problem: Problem) -> Network:
+    """Descent on retained images and ascent on forgotten ones, without its part in the span of the
+    retained images' gradients, by a singular value decomposition of all of them."""
+    net, (forget, retain), request = copy.deepcopy(problem.net), divided(problem), problem.request
+    net.requires_grad_(True).eval()
+    weights = list(net.parameters())
+    optimiser = optimiser_of(weights, method.tuning)
+    cap = loss_of_the_base_rate(problem) if method.capped else math.inf
+    step = 0
+
+    for epoch in range(method.tuning.epochs):
+        beside = companions(problem, retain, method.retain_batch_size, epoch)
+        rows_of = torch.randperm(len(forget), generator=generator(problem.seed, epoch))
+        for rows in rows_of.split(method.tuning.batch_size):
+            if len(rows) < 2:
+                continue
+            draws = generator(problem.seed, step)
+            kind = method.tuning.augment
+            batch = augmented(forget[rows], draws, kind)
+            others = augmented(retain[next(beside)], draws, kind)
+
+            up = label_loss(problem, net(batch.images), batch.targets, request.forgotten)
+            ascent = gradient(up, weights) if up < cap else 0 * gradient(up, weights)
+            each = [
+                gradient(
+                    label_loss(problem, net(one.images), one.targets, request.retained), weights
+                )
+                for one in singly(others)
+            ]
+            rest = off_the_span(method.scope, weights, ascent, torch.stack(each))
+            way = method.alpha * torch.stack(each).mean(0) - (1 - method.alpha) * rest
+
+            for weight, slope in zip(weights, way.split([w.numel() for w in weights]), strict=True):
+                weight.grad = slope.view_as(weight).clone()
+            optimiser.step()
+            step += 1
+    return net.eval()
+
+
+def gradient(loss: Tensor, weights: list[nn.Parameter]) -> Tensor:
+    """Of a scalar, flat."""
+    slopes = torch.autograd.grad(loss, weights, materialize_grads=True)
+    return torch.cat([slope.flatten() for slope in slopes])
+
+
+def singly(batch: Batch) -> list[Batch]:
+    """Each image of a batch by itself."""
+    return [
+        Batch(batch.images[[row]], batch.targets[[row]], batch.known[[row]])
+        for row in range(len(batch))
+    ]
+
+
+def off_the_span(scope: str, weights: list[Tensor], vector: Tensor, directions: Tensor) -> Tensor:
+    """A vector less its part in the span of some directions, in each layer or in all."""
+    sizes = [weight.numel() for weight in weights] if scope == "layer" else [len(vector)]
+    rest = []
+    for own, those in zip(vector.split(sizes), directions.split(sizes, 1), strict=True):
+        lengths = those.norm(dim=1)
+        units = those[lengths > 0] / lengths[lengths > 0, None]
+        if not len(units):
+            rest.append(own)
+            continue
+        _, values, spanned = torch.linalg.svd(units, full_matrices=False)
+        basis = spanned[values > 1e-6 * values.max()]
+        rest.append(own - basis.T @ (basis @ own))
+    return torch.cat(rest)
+
+
+def companions(problem: Problem, images: Split, size: int, epoch: int) -> Iterator[Tensor]:
+    """Rows of the batches that stand beside others in an epoch, shuffled anew when they run out."""
+    seed, number = mixed(problem.seed, epoch), 0
+    while True:
+        order = torch.randperm(len(images), generator=generator(seed, number))
+        yield from (rows for rows in order.split(size) if len(rows) > 1)
+        number += 1
+
+
 def boundary(method: Any, problem: Problem) -> Network:
     """Fine-tuning of all but the batch norms, on forgotten images with the class across their
     nearest border."""
@@ -445,6 +593,52 @@ def leace(method: Any, problem: Problem) -> Network:
     return net.eval()
 
 
+def splince(method: Any, problem: Problem) -> Network:
+    """The slanted projection as its authors print it, by bases of its range and of its kernel."""
+    net, forgotten = copy.deepcopy(problem.net), list(problem.request.forgotten)
+    targets, retained = problem.train.targets.double().numpy(), list(problem.request.retained)
+    with torch.no_grad():
+        points = torch.cat([net.features(batch.images) for batch in problem.train.batches(PASSED)])
+    points = points.float().double().numpy()
+    asked = np.ones(len(points), bool)
+    if problem.task.name == "singlelabel":
+        asked = targets[:, retained].any(1)
+    kept = covariances(points[asked], targets[asked][:, retained])
+    matrix = slanted(points, targets[:, forgotten], kept, method.tolerance)
+
+    features = next(net.parameters())
+    offset = points.mean(0) - matrix @ points.mean(0)
+    net.erase(torch.from_numpy(matrix).to(features), torch.from_numpy(offset).to(features))
+    with torch.no_grad():
+        rates = problem.train.targets[:, forgotten].mean(0)
+        net.head.weight[forgotten] = 0
+        net.head.bias[forgotten] = (
+            rates.logit().to(features) if problem.task.name == "multilabel" else NEVER
+        )
+    return net.eval()
+
+
+def covariances(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return (points - points.mean(0)).T @ (targets - targets.mean(0)) / len(points)
+
+
+def slanted(
+    points: np.ndarray, targets: np.ndarray, kept: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """W^+ V (U' V)^-1 U' W: V spans the range, U the complement of the kernel, W makes white."""
+    values, vectors = np.linalg.eigh(np.cov(points, rowvar=False, bias=True))
+    values = values.clip(tolerance * values.max())
+    white = vectors / np.sqrt(values) @ vectors.T
+    erased, spared = white @ covariances(points, targets), white @ kept
+
+    beyond = scipy.linalg.null_space(np.hstack([erased, spared]).T, rcond=1e-10)
+    outside = scipy.linalg.null_space(erased.T, rcond=1e-10)
+    spanned = np.hstack([scipy.linalg.orth(spared, rcond=1e-10), beyond])
+    inner = spanned @ np.linalg.solve(outside.T @ spanned, outside.T)
+
+    return np.linalg.pinv(white) @ inner @ white
+
+
 def inverse_covariance(points: np.ndarray, tolerance: float) -> np.ndarray:
     """Of points (n, width), whose variances count as at least `tolerance` times the largest."""
     values, vectors = np.linalg.eigh(np.cov(points, rowvar=False))
@@ -485,13 +679,15 @@ def share_of(split: Split, share: float, draw: torch.Generator) -> Split:
     return split.subset(torch.randperm(len(split), generator=draw)[:count].sort().values)
 
 
-def as_shown(problem: Problem, images: Split, size: int, number: int, step: int) -> Iterator[Batch]:
+def as_shown(
+    problem: Problem, images: Split, size: int, number: int, step: int, kind: AugmentName = "paper"
+) -> Iterator[Batch]:
     """The batches of pass `number`, the first of which is step `step`: as training orders and
     augments them."""
     order = torch.randperm(len(images), generator=generator(problem.seed, number))
     for offset, rows in enumerate(order.split(size)):
         if len(rows) > 1:  # batch norm learns nothing from a single image
-            yield augmented(images[rows], generator(problem.seed, step + offset))
+            yield augmented(images[rows], generator(problem.seed, step + offset), kind)
 
 
 def label_terms(
@@ -554,4 +750,5 @@ def train(
     """All epochs on the same images."""
     step = 0
     for epoch in range(tuning.epochs):
-        step += descend(as_shown(problem, images, tuning.batch_size, epoch, step), optimiser, loss)
+        shown = as_shown(problem, images, tuning.batch_size, epoch, step, tuning.augment)
+        step += descend(shown, optimiser, loss)

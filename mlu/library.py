@@ -76,7 +76,7 @@ def forget(
 
     Returns:
         A model of the same class, with the same call, device, modes and `requires_grad`. LEACE's
-        has a layer more: its head is a Sequential of the eraser and the head.
+        and SPLINCE's have a layer more: their head is a Sequential of the eraser and the head.
 
     Raises:
         UserError: If an argument, the model or the data do not allow it; one line that says what to

@@ -36,7 +36,7 @@ CLASSES = {
 }
 USABLE = sorted(set(METHODS) - {"original", "retrain"})
 TUNED = {name for name in METHODS if "tuning" in OmegaConf.load(CONF / "method" / f"{name}.yaml")}
-SILENT = ["wf", "wp", "decorrelate", "head", "leace"]
+SILENT = ["wf", "wp", "decorrelate", "head", "leace", "splince"]
 
 
 class Own(nn.Module):
@@ -152,7 +152,7 @@ def forgets(before, after, column):
     return bool(old[column] > 0.95 and abs(new[column] - 0.5) < 0.05 and (new[others] > 0.8).all())
 
 
-@pytest.mark.parametrize("method", ["wf", "wp", "decorrelate", "leace", "head"])
+@pytest.mark.parametrize("method", ["wf", "wp", "decorrelate", "leace", "splince", "head"])
 def test_the_label_is_forgotten_and_the_others_are_not(method, model):
     unlearned = forget(model, loader_of(*data()), LABELS, "Male", method)
     assert forgets(model, unlearned, 2)
@@ -232,7 +232,7 @@ FEATURES = {"decorrelation": {"stages": 1}}
 
 @pytest.mark.parametrize(
     ("method", "further"),
-    [(method, {}) for method in ("scrub", "salun", "unsir", "leace")]
+    [(method, {}) for method in ("scrub", "salun", "unsir", "leace", "splince", "orthograd")]
     + [(method, FEATURES) for method in ("wf", "wp", "decorrelate")]
     + [("wf", {"influence": solver, **FEATURES}) for solver in ("head_exact", "kfac")]
     + [("wp", {"rounds": 2, **FEATURES})],

@@ -5,9 +5,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlu.methods.parts.silence import silent_head
-from mlu.models.outputs import respond
-from mlu.system.errors import UserError
+from mlu.methods.parts.erasing import (
+    basis_of,
+    cross_covariance,
+    erasing_edit,
+    labelled_features,
+    whitening_of,
+)
 from mlu.training.meter import phase
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
@@ -35,29 +39,13 @@ class Leace(Method):
     tolerance: float
 
     def edit(self, problem: Problem) -> Edit:
-        columns = list(problem.request.forgotten)
         with phase("score"):
-            _, features = respond(problem.net, problem.train)
-            known = problem.train.known[:, columns].all(1)
-            if not known.any():
-                raise UserError(
-                    "leace: no training image has all forgotten targets known, choose other labels"
-                )
-
-            targets = problem.train.targets[known][:, columns]
-            matrix, offset = eraser(features[known].double(), targets.double(), self.tolerance)
+            features, known = labelled_features(problem, self.name)
+            targets = problem.train.targets[known][:, list(problem.request.forgotten)]
+            found = eraser(features[known], targets.double(), self.tolerance)
 
         with phase("edit"):
-            head = problem.net.head
-            matrix, offset = matrix.to(head.weight), offset.to(head.weight)
-            silent = silent_head(problem)
-            if not self.fold:
-                return Edit(weights=silent, eraser=(matrix, offset))
-
-            weight, bias = silent["head.weight"], silent["head.bias"]
-            folded = {"head.weight": weight @ matrix, "head.bias": bias + weight @ offset}
-
-            return Edit(weights=folded)
+            return erasing_edit(problem, found, self.fold)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return ()
@@ -81,22 +69,11 @@ def eraser(features: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor,
     >>> matrix.round(decimals=6).abs().tolist()
     [[1.0, 0.0], [0.0, 0.0]]
     """
-    mean = features.mean(0)
-    centred = features - mean
-    covariance = centred.T @ centred / len(features)
-    cross = centred.T @ (targets - targets.mean(0)) / len(features)
+    white = whitening_of(features, tolerance)
+    cross = cross_covariance(features, targets)
+    basis = basis_of(white.inverse @ cross, len(features))
 
-    values, vectors = torch.linalg.eigh(covariance)
-    number = torch.finfo(values.dtype)
-    # Raised, not left out: what features say along a direction that is left out would stay
-    # readable.
-    least = (tolerance * values.max()).clamp(min=number.tiny)
-    roots = values.clamp(min=least).sqrt()
-    root, inverse = (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
+    identity = torch.eye(len(white.mean)).to(white.root)
+    matrix = identity - white.root @ basis @ basis.T @ white.inverse
 
-    directions = torch.linalg.svd(inverse @ cross, full_matrices=False)
-    spanning = number.eps * max(features.shape) * directions.S.max() < directions.S
-    basis = directions.U[:, spanning]
-    matrix = torch.eye(len(mean)).to(root) - root @ basis @ basis.T @ inverse
-
-    return matrix, mean - matrix @ mean
+    return matrix, white.mean - matrix @ white.mean

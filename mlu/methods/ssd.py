@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mlu.data.split import Split
+from mlu.methods.parts.dampening import class_by_class, less_where_it_matters
 from mlu.methods.parts.scoring import (
     both_sides,
     forgotten_side,
@@ -92,22 +93,4 @@ class SelectiveDampening(Method):
         self, weights: Weights, forgotten: Weights, retained: Weights
     ) -> dict[str, Tensor]:
         """Weights, less where they matter more to the forgotten labels."""
-        changed = {}
-        for name, value in weights.items():
-            ours, theirs = forgotten[name], retained[name]
-            tiny = torch.finfo(ours.dtype).tiny
-            factor = (self.dampening * theirs / ours.clamp(min=tiny)).clamp(max=1)
-            changed[name] = torch.where(ours > self.alpha * theirs, factor * value, value)
-
-        return changed
-
-
-def class_by_class(problem: Problem, part: Split, rows: Tensor) -> Tensor:
-    """Rows sorted by class, those of forgotten ones last; as they are where there is none."""
-    classes = problem.task.one_class(part.targets[rows])
-    if classes is None:
-        return rows
-
-    forgotten = torch.isin(classes, torch.tensor(problem.request.forgotten))
-    order = (classes + forgotten * part.targets.shape[1]).argsort(stable=True)
-    return rows[order]
+        return less_where_it_matters(weights, forgotten, retained, self.alpha, self.dampening)

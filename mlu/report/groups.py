@@ -20,7 +20,7 @@ _OF_A_METHOD = ("method", "attack", "reference", "epsilon", "phi", "strength", *
 """Groups of keys in which the rows of one table may differ."""
 METHODS = (
     *("original", "head", "retrain", "cfk", "scrub", "unsir", "salun", "finetune", "neggrad"),
-    *("ssd", "boundary", "leace", "wf", "wp"),
+    *("orthograd", "ssd", "lfssd", "jit", "boundary", "leace", "splince", "wf", "wp"),
 )
 """Order of rows: the paper's, the others in between."""
 REFERENCES = ("original", "retrain")

@@ -166,6 +166,33 @@ def batch_squares(
     return means.found()
 
 
+@torch.enable_grad()
+def output_slopes(
+    net: Network,
+    batches: Iterable[Batch],
+    columns: Mapping[str, Columns],
+    weights: Weights,
+) -> dict[str, Weights]:
+    """Mean over batches of |d/dw of the mean squared length of a batch's outputs|.
+
+    It asks how far outputs move with a weight (Aljundi et al. 2018, Eq. 4), and reads no target. Of
+    batches of one image the paper's mean over images; of larger ones slopes cancel before their
+    size is taken, so it depends on the size. Arguments and result as of `sensitivity`; `columns`
+    are the outputs whose squares count, and scores are in squared logits per unit of weight.
+    """
+    means = Means(weights, columns)
+    for batch, mine in round_robin(batches):
+        if not mine:
+            continue
+
+        logits, tracked = forward(net, batch, weights)
+        for name, chosen in columns.items():
+            length = logits[:, list(chosen)].square().sum(1).mean()
+            means.add(name, torch.ones(1), [slope.abs() for slope in slopes(length, tracked)])
+
+    return means.found()
+
+
 class Means:
     """Means over the terms of a loss, of something that each weight has, by sets of columns."""
 

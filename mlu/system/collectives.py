@@ -126,6 +126,21 @@ def all_reduce_batch(local: Tensor) -> Tensor:
     return local if _batch_group.get() is None else AllReduce.apply(local)
 
 
+def mean_of_batch(local: Tensor) -> Tensor:
+    """While `data_parallel`, the mean over all ranks of what is no longer differentiated.
+
+    Of gradients that each rank has taken of the same loss it is the gradient by all rows.
+    """
+    group = _batch_group.get()
+    if group is None:
+        return local
+
+    found = local.detach().clone()
+    dist.all_reduce(found)
+
+    return found / group.world_size
+
+
 class AllGather(torch.autograd.Function):
     """Rows of all ranks, of which each may hold another number."""
 

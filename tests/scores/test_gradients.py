@@ -17,6 +17,7 @@ from mlu.scores.gradients import (
     body_weights,
     every_weight,
     fisher,
+    output_slopes,
     random_signs,
     sensitivity,
 )
@@ -168,6 +169,41 @@ def test_the_loss_of_a_label_does_not_depend_on_other_rows_of_the_head(net):
     assert (found["forgotten"]["head.weight"][[0, 2]] == 0).all()
     assert (found["forgotten"]["head.weight"][1] > 0).all()
     assert (found["retained"]["head.weight"][1] == 0).all()
+
+
+@pytest.mark.parametrize("size", [1, 3, IMAGES])
+def test_output_slopes_are_the_sizes_of_the_slopes_of_mean_squared_lengths(net, size):
+    batch = whole(MultiLabel())
+    found = output_slopes(net, batches(batch, size), COLUMNS, every_weight(net))
+    for name, columns in COLUMNS.items():
+        sizes = []
+        for part in batches(batch, size):
+            lengths = [
+                sum(net(part.images[[row]])[0, column] ** 2 for column in columns)
+                for row in range(len(part))
+            ]
+            mean = torch.stack(lengths).sum() / len(part)
+            sizes.append(flat(torch.autograd.grad(mean, list(net.parameters()))).abs())
+        expected = torch.stack(sizes).mean(0)
+        torch.testing.assert_close(flat(found[name].values()), expected, rtol=1e-9, atol=1e-14)
+
+
+def test_of_larger_batches_output_slopes_cancel(net):
+    """The negative control: the size of a batch matters, and no target does."""
+    batch = whole(MultiLabel())
+    one, all_of_them = (
+        flat(
+            output_slopes(net, batches(batch, size), COLUMNS, every_weight(net))[
+                "retained"
+            ].values()
+        )
+        for size in (1, IMAGES)
+    )
+    assert (one >= all_of_them * (1 - 1e-9)).all()
+    assert one.sum() > 1.01 * all_of_them.sum()
+    other = replace(batch, targets=1 - batch.targets, known=~batch.known)
+    again = output_slopes(net, batches(other, 1), COLUMNS, every_weight(net))
+    assert torch.equal(flat(again["retained"].values()), one)
 
 
 def test_fisher_is_exact_where_each_batch_has_one_term(net):

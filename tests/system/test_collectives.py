@@ -15,6 +15,7 @@ from mlu.system.collectives import (
     current_rank,
     data_parallel,
     local_rows,
+    mean_of_batch,
     round_robin,
     threads_per_process,
 )
@@ -52,6 +53,7 @@ def test_a_process_alone_does_everything_itself():
     with data_parallel():
         assert all_gather_batch(values) is values
         assert all_reduce_batch(values) is values
+        assert mean_of_batch(values) is values
     assert values.tolist() == [1, 1, 1]
     assert [mine for _, mine in round_robin("abc")] == [True] * 3
     assert local_rows(7, None) == slice(None)
@@ -113,6 +115,26 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(team):
         slopes, [parameter.grad for parameter in net.parameters()], **ROUNDING
     )
     torch.testing.assert_close(statistics, [net[1].running_mean, net[1].running_var], **ROUNDING)
+
+
+def slopes_taken_within(context):
+    """Gradients that a loss takes for itself, before there is a step."""
+    net, images = layers()
+    sync_norms(net)
+    with data_parallel():
+        said = all_gather_batch(net(images[local_rows(ROWS, current_group())]))
+        own = torch.autograd.grad(not_linear_in_rows(said), list(net.parameters()))
+        return own, [mean_of_batch(slope) for slope in own]
+
+
+def test_gradients_that_a_loss_takes_for_itself_are_those_of_the_whole_batch(team):
+    net, images = layers()
+    expected = torch.autograd.grad(not_linear_in_rows(net(images)), list(net.parameters()))
+    own, means = team.run(slopes_taken_within, Bare())
+    torch.testing.assert_close(means, list(expected), **ROUNDING)
+    # The negative control: those of a rank's own rows are others.
+    right, wrong = (torch.cat([one.flatten() for one in some]) for some in (expected, own))
+    assert (wrong - right).norm() > 0.01 * right.norm()
 
 
 @pytest.mark.parametrize("fault", ["plain norms", "separate losses"])

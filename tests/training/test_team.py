@@ -148,7 +148,7 @@ READINGS = [f"{name} method.reading={reading}" for name in OURS for reading in (
 
 OTHERS = ["wf method.adaptive=true", "wp method.curvature=hutchinson"]
 AS_ITS_AUTHORS = [
-    f"{name} preset=source" for name in ("neggrad", "unsir", "ssd", "salun", "boundary")
+    f"{name} preset=source" for name in ("neggrad", "unsir", "ssd", "salun", "boundary", "jit")
 ]
 
 

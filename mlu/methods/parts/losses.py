@@ -36,6 +36,13 @@ def retained_loss(
     return problem.task.loss(logits, targets, scope)
 
 
+def retained_loss_by_image(logits: Tensor, batch: Batch, problem: Problem) -> Tensor:
+    """Mean loss of each image over its retained labels, shape (batch,), 0 where none is known."""
+    scope = problem.task.scope(batch.targets, batch.known, problem.request.retained)
+    terms = problem.task.terms(logits, batch.targets) * scope
+    return terms if terms.ndim == 1 else terms.sum(1) / scope.sum(1).clamp(min=1)
+
+
 def loss_of_both(problem: Problem, net: Network, batch: Batch) -> Tensor:
     """Loss in which the retained and the forgotten labels weigh the same, however many they are."""
     groups = (problem.request.retained, problem.request.forgotten)

@@ -11,9 +11,11 @@ from mlu.methods.parts.losses import (
     edited_loss,
     forgotten_loss,
     retained_loss,
+    retained_loss_by_image,
     teacher_logits,
 )
 from mlu.models.tasks import ForgetRequest
+from tests.support.learnt import learnt_problem
 from tests.support.planted import entangled_problem, planted_problem
 
 
@@ -49,6 +51,32 @@ def test_both_losses_are_means_over_known_targets_of_their_labels(forgotten):
             if batch.known[image, column]
         ]
         torch.testing.assert_close(loss(logits, batch, problem), torch.stack(terms).mean())
+
+
+def test_the_retained_loss_of_an_image_is_the_mean_over_its_known_retained_labels():
+    problem = entangled_problem()
+    batch = problem.train[torch.arange(8)]
+    batch.known[0], batch.known[1, 1] = False, False
+    logits = problem.net(batch.images)
+    found = retained_loss_by_image(logits, batch, problem)
+    for image in range(8):
+        terms = [
+            bce(logits[image, column], batch.targets[image, column])
+            for column in (1, 2)
+            if batch.known[image, column]
+        ]
+        expected = torch.stack(terms).mean() if terms else torch.zeros(())
+        torch.testing.assert_close(found[image], expected)
+    assert found[0] == 0
+
+
+def test_of_classes_it_is_the_cross_entropy_of_images_of_retained_ones():
+    problem = learnt_problem("singlelabel")
+    batch = problem.train[torch.arange(8)]
+    logits = problem.net(batch.images)
+    expected = -logits.log_softmax(1).gather(1, batch.targets.argmax(1, keepdim=True))[:, 0]
+    expected = torch.where(batch.targets[:, 0] > 0, 0, expected)
+    torch.testing.assert_close(retained_loss_by_image(logits, batch, problem), expected)
 
 
 @pytest.mark.parametrize("soft", [0.0, 0.3])
