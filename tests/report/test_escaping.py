@@ -20,8 +20,9 @@ from mlu.report.page import Report, report_page
 from mlu.report.paper import tables_of
 from mlu.report.pictures.of_setting import pictures_of
 from mlu.report.tables import general
-from mlu.report.writers import FORMULA, escaped_markdown, harmless, latex, markdown, table_csv, tex
+from mlu.report.writers import FORMULA, harmless, latex, markdown, table_csv, tex
 from mlu.runs import certificate
+from mlu.runs.markdown import escaped_markdown
 from mlu.runs.read import collect
 from mlu.runs.tables import run_table
 from tests.support.made_runs import draw, fail, leave, metrics_of
