@@ -65,7 +65,7 @@ def issue(run: Path, out: Path, ledger: Path | None) -> int:
     """Write both files; returns the exit code."""
     from mlu.runs.certificate import certificate_of, certificate_page  # here: --help needs no torch
 
-    refuse_missing(ledger)
+    refuse_lost(ledger)
     certificate, place = certificate_of(run, ledger), Owned(out)
     place.refuse_foreign((CERTIFICATE, CERTIFICATE_PAGE), "name another folder with --out")
     try:
@@ -85,7 +85,7 @@ def verify(run: Path, file: Path, ledger: Path | None) -> int:
     """Say whether a certificate holds of a run's files; returns the exit code."""
     from mlu.runs.certificate import differences
 
-    refuse_missing(ledger)
+    refuse_lost(ledger)
     faults = list(differences(read(file), run, ledger))
     for fault in faults:
         print(printable(fault), file=sys.stderr)
@@ -96,7 +96,7 @@ def verify(run: Path, file: Path, ledger: Path | None) -> int:
     return FAILED if faults else 0
 
 
-def refuse_missing(ledger: Path | None) -> None:
+def refuse_lost(ledger: Path | None) -> None:
     """Raises UserError where a ledger is named and not there."""
     if ledger is not None and not ledger.is_file():
         raise UserError(f"there is no ledger {ledger}: name a requests.jsonl with --ledger")

@@ -77,17 +77,17 @@ def clear(run: Path, outputs: Path | None, remove: bool, also_needed: bool, who:
 
     asked = forgetting_of(run, outputs)
     if not remove:
-        say([*heading(asked), *listed(asked, plan_of(asked, also_needed), done=False)])
+        say([*first_lines(asked), *listed(asked, plan_of(asked, also_needed), done=False)])
         print("nothing was removed: that takes --remove")
         return 0
 
     outcome = purge(asked, also_needed, who)
-    say([*heading(asked), *listed(asked, outcome.plan, done=True), *ending(asked, outcome)])
+    say([*first_lines(asked), *listed(asked, outcome.plan, done=True), *ending(asked, outcome)])
 
     return FAILED if outcome.held else 0
 
 
-def heading(asked: "Forgetting") -> Iterator[str]:
+def first_lines(asked: "Forgetting") -> Iterator[str]:
     about = asked.run.results.run
     yield f"{asked.run.folder} forgot {', '.join(asked.forgotten)} of {about.dataset}"
     yield f"cache: {asked.cache}"
@@ -108,7 +108,8 @@ def listed(asked: "Forgetting", plan: "PurgePlan", done: bool) -> Iterator[str]:
         yield "kept (--also-needed removes it as well):"
     for keep in plan.kept:
         needed = ", ".join(keep.needed_by)
-        why = f"because {needed} needs it" if needed else f"because {UNTOLD}"
+        verb = "needs" if len(keep.needed_by) == 1 else "need"
+        why = f"because {needed} {verb} it" if needed else f"because {UNTOLD}"
         files = ", ".join(file.name for file in keep.entry.files())
         yield f"  {keep.entry.name} ({files}), {why}"
 
@@ -118,7 +119,7 @@ def listed(asked: "Forgetting", plan: "PurgePlan", done: bool) -> Iterator[str]:
 
 
 def ending(asked: "Forgetting", outcome: "PurgeOutcome") -> Iterator[str]:
-    """What came in the way, and where it is written down."""
+    """The last lines: what came in the way, and where all is written down."""
     for name in outcome.held:
         yield f"still there, since a running process holds it: {name}; purge again at its end"
     for name in outcome.left:

@@ -31,7 +31,7 @@ _TRIED = (2, 5)
 
 
 class OnnxSaid(NamedTuple):
-    """What a network in a file says of images.
+    """The outputs of a network in a file, of some images.
 
     Attributes:
         logits: float32, shape (images, labels).
@@ -69,7 +69,7 @@ class OnnxModel:
     facts: Mapping[str, Any]
 
     def __call__(self, images: Tensor | np.ndarray) -> OnnxSaid:
-        """What it says of images, uint8 or float in [0, 1], shape (images, 3, height, width).
+        """Its outputs of images, uint8 or float in [0, 1], shape (images, 3, height, width).
 
         Raises:
             UserError: If images have another shape than the file takes.
@@ -85,7 +85,7 @@ class OnnxModel:
         return OnnxSaid(logits, torch.cat(features) if features else None)
 
     def run(self, pixels: np.ndarray) -> OnnxSaid:
-        """What it says of one batch, float32."""
+        """Its outputs of one batch, float32."""
         names = [output.name for output in self.session.get_outputs()]
         (taken,) = self.session.get_inputs()
         try:
@@ -253,7 +253,7 @@ def load_onnx(file: str | Path) -> OnnxModel:
 
 
 def facts_in(session: Any) -> dict[str, Any]:
-    """What a file says of its outputs; empty where it says nothing that can be read."""
+    """The meaning of a file's outputs, as it says itself; empty where that cannot be read."""
     try:
         facts = json.loads(session.get_modelmeta().custom_metadata_map[_FACTS])
     except (KeyError, ValueError, RecursionError):

@@ -60,7 +60,7 @@ class CacheEntry:
 
     @property
     def kind(self) -> str:
-        """What it is, such as `original`."""
+        """Its kind, such as `original`."""
         return self.folder.parent.name
 
     @property

@@ -59,7 +59,7 @@ def card_of(certificate: Mapping[str, Any], image_size: int, files: Mapping[str,
 
 
 def front_matter(certificate: Mapping[str, Any]) -> dict[str, Any]:
-    """What the hub reads: tags and figures. The license is for the user to add."""
+    """The part that the hub reads: tags and figures. The license is for the user to add."""
     metrics: list[dict[str, Any]] = []
     for one in certificate["figures"]:
         if one["unlearned"]["value"] is not None and not one["silent"]:

@@ -13,7 +13,7 @@ from mlu.models.network import ERASER
 from mlu.runs.files import config_of, label_facts_of, need
 from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
 from mlu.runs.ledger import PURGED, REQUESTS, Ledger, lines_about
-from mlu.runs.purging import outputs_of
+from mlu.runs.purging import outputs_folder
 from mlu.runs.read import Run, job_of
 from mlu.runs.results import RETAINED_LABELS, SILENT, Figure
 from mlu.runs.room import without_room
@@ -88,7 +88,7 @@ def certificate_of(
     run, config, facts = run_of(folder), config_of(folder), label_facts_of(folder)
     about = run.results.run
     settings = method_settings(config)
-    lines = quoted_lines(ledger or outputs_of(folder, config) / REQUESTS, files[RESULTS])[:told]
+    lines = quoted_lines(ledger or outputs_folder(folder, config) / REQUESTS, files[RESULTS])[:told]
 
     return {
         "schema": _SCHEMA,
@@ -120,7 +120,7 @@ def certificate_of(
 
 
 def quoted_lines(ledger: Path, results: str) -> list[dict[str, Any]]:
-    """What a ledger says about a run, without paths of the machine.
+    """The lines of a ledger about a run, without paths of the machine.
 
     Args:
         ledger: Its file; nothing is said where there is none.

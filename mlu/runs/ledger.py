@@ -79,7 +79,7 @@ class Ledger:
         texts, rest = self.parts()
         before = BEFORE_ALL
         for number, text in enumerate(texts, 1):
-            line = line_of(text)
+            line = parsed_line(text)
             if isinstance(line, str):
                 return found, Misfit(number, line)
             if reason := misfit_of(line, number, before):
@@ -148,7 +148,7 @@ class Ledger:
         self.append(MENDED, {"cut": printable(cut), "bytes": len(rest)})
 
 
-def line_of(text: bytes) -> dict[str, Any] | str:
+def parsed_line(text: bytes) -> dict[str, Any] | str:
     """The line that stands in a text, or why there is none."""
     try:
         line = json.loads(text)

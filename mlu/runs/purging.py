@@ -155,14 +155,14 @@ def forgetting_of(folder: Path, outputs: Path | None = None) -> Forgetting:
     labels = tuple(facts["labels"])
     forgotten = forgotten_labels(about.forget_label, labels, about.dataset)
     columns = tuple(sorted(labels.index(name) for name in forgotten))
-    place = outputs_of(folder, config) if outputs is None else outputs.resolve()
+    place = outputs_folder(folder, config) if outputs is None else outputs.resolve()
     if not place.is_dir():
         raise UserError(f"no folder {place}: give the one that holds the cache with --outputs")
 
     return Forgetting(job, place, checksum(results), labels, forgotten, columns, about.data)
 
 
-def outputs_of(folder: Path, config: Mapping[str, Any]) -> Path:
+def outputs_folder(folder: Path, config: Mapping[str, Any]) -> Path:
     """The folder of outputs that a run is of: by its place, else as its configuration has it."""
     for name, levels in _LAYOUT.items():
         above = folder.resolve().parents
@@ -172,7 +172,7 @@ def outputs_of(folder: Path, config: Mapping[str, Any]) -> Path:
 
 
 def plan_of(asked: Forgetting, also_needed: bool) -> PurgePlan:
-    """What of the cache goes and what stays, and what else knows.
+    """The lists of a purge: what of the cache goes and what stays, and what else knows.
 
     Args:
         asked: Whose forgetting is to be completed.
@@ -264,7 +264,9 @@ def untouched_by(asked: Forgetting, others: Iterable[Run]) -> Iterator[Untouched
     about, config = asked.run.results.run, asked.run.config
     dataset = config.get("dataset") or {}
     labels = ", ".join(asked.forgotten)
-    yield Untouched(f"data {about.dataset}", f"holds the labels themselves ({place_of(dataset)})")
+    yield Untouched(
+        f"data {about.dataset}", f"holds the labels themselves ({where_data_lie(dataset)})"
+    )
     yield Untouched(
         asked.called(asked.run.folder),
         "the run itself: the released model, and figures of the original, of no single image",
@@ -275,7 +277,7 @@ def untouched_by(asked: Forgetting, others: Iterable[Run]) -> Iterator[Untouched
         yield Untouched(str(given), f"the original that the run was given: tells {labels}")
 
     for run in (asked.run, *others):
-        yield from tracked(asked, run)
+        yield from kept_by_wandb(asked, run)
     for run in others:
         if (run.folder / WEIGHTS).is_file():
             yield released(asked, run)
@@ -285,15 +287,15 @@ def untouched_by(asked: Forgetting, others: Iterable[Run]) -> Iterator[Untouched
             yield Untouched(asked.called(link), "a link, which mlu makes none of: not looked at")
 
 
-def place_of(dataset: Mapping[str, Any]) -> str:
+def where_data_lie(dataset: Mapping[str, Any]) -> str:
     """Where the files of a data set are, in words."""
     if dataset.get("name") in DRAWN:
         return f"drawn, in {CACHE}/{dataset['name']}"
     return f"root {dataset['root']}" if "root" in dataset else "its own files"
 
 
-def tracked(asked: Forgetting, run: Run) -> Iterator[Untouched]:
-    """What W&B keeps in a run's folder."""
+def kept_by_wandb(asked: Forgetting, run: Run) -> Iterator[Untouched]:
+    """The folders that W&B keeps in that of a run."""
     for folder in sorted((run.folder / "wandb").glob("*run-*")):
         if folder.is_dir() and not folder.is_symlink():
             yield Untouched(
@@ -345,7 +347,7 @@ def last_purge(asked: Forgetting) -> dict[str, Any] | None:
 
 
 def already_gone(asked: Forgetting) -> dict[str, dict[str, str]]:
-    """What an earlier purge meant to remove and is gone, though no line says so: it was killed."""
+    """All that a purge which was killed has removed, though no line says so, with its checksums."""
     pending: dict[str, dict[str, str]] = {}
     for line in lines_about(asked.ledger.lines(), asked.results):
         if line["event"] == PURGING:
@@ -409,10 +411,10 @@ def purge(asked: Forgetting, also_needed: bool, who: str | None) -> PurgeOutcome
         gone_since = already_gone(asked)
         entries = {entry.name: dict(entry.checksums) for entry in plan.removed}
         asked.ledger.append(PURGING, {**asked.about, "entries": entries})
-        return carried_out(asked, plan, gone_since)
+        return removed_in_turn(asked, plan, gone_since)
 
 
-def carried_out(
+def removed_in_turn(
     asked: Forgetting, plan: PurgePlan, gone_since: Mapping[str, Mapping[str, str]]
 ) -> PurgeOutcome:
     """Remove entry after entry, and write down which are gone, however that ends."""

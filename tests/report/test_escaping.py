@@ -100,7 +100,7 @@ def test_the_page_shows_any_text_as_it_is_and_gets_no_element_of_it(text, usual,
 
 def replaced(value, text):
     """A certificate that says `text` wherever a file may."""
-    kept = ("files", "path", "task", "schema")
+    kept = ("files", "path", "task", "schema", "event")
     if isinstance(value, dict):
         return {key: one if key in kept else replaced(one, text) for key, one in value.items()}
     if isinstance(value, list):
@@ -138,6 +138,27 @@ def stated():
         "date": "d",
         "commit": "c",
         "versions": {"torch": "1"},
+        "ledger": [
+            {
+                "line": 1,
+                "date": "d",
+                "event": "request",
+                "who": "w",
+                "forget": ["Male"],
+                "hash": "h",
+            },
+            {"line": 2, "date": "d", "event": "done", "method": "wf", "on": "d", "hash": "h"},
+            {"line": 3, "date": "d", "event": "verified", "said": "no", "hash": "h"},
+            {
+                "line": 4,
+                "date": "d",
+                "event": "purged",
+                "removed": {"original/0": {}},
+                "kept": {"shadow/0": {"needed_by": ["runs/two"]}, "x": {"needed_by": "why"}},
+                "held": ["attack-aia/0"],
+                "hash": "h",
+            },
+        ],
         "not_claimed": ["nothing"],
     }
 

@@ -385,8 +385,8 @@ def test_a_real_run_leaves_its_name_beside_all_that_it_used(finished, place):
         copy = place / "cache" / entry.name
         shutil.copytree(entry.folder, copy)
         shutil.copy(entry.folder.with_suffix(".uses"), copy.with_suffix(".uses"))
-    outcome = purge(forgetting_of(run, place), also_needed=False, who=None)
-    assert outcome.plan.kept == ()
+    # Other tests' runs may have asked for them too.
+    purge(forgetting_of(run, place), also_needed=True, who=None)
     left = kinds(entries_in(place / "cache"))
     assert left == ["random", "retrain"]
 
