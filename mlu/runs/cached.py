@@ -50,13 +50,15 @@ class CacheEntry:
         folder: Where it is.
         key: All that it depends on; None where nobody can tell.
         checksums: SHA-256 of its files, as they were written; empty where nobody can tell.
-        users: Folders of the runs that have asked for it; None where nobody has noted that.
+        users: Folders of the runs that have asked for it, as far as that was noted.
+        complete: Whether these are all: an older version noted none.
     """
 
     folder: Path
     key: Mapping[str, Any] | None
     checksums: Mapping[str, str]
-    users: tuple[str, ...] | None
+    users: tuple[str, ...]
+    complete: bool
 
     @property
     def kind(self) -> str:
@@ -149,7 +151,8 @@ def entry_of(folder: Path) -> CacheEntry:
         folder,
         key=keys[0] if keys else None,
         checksums={str(file): str(sum_) for file, sum_ in manifest.get("checksums", {}).items()},
-        users=tuple(noted["runs"]) if noted and keys else None,
+        users=tuple(noted["runs"]) if noted and keys else (),
+        complete=bool(noted and keys and noted["complete"]),
     )
 
 

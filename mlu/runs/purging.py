@@ -178,11 +178,11 @@ def plan_of(asked: Forgetting, also_needed: bool) -> PurgePlan:
         asked: Whose forgetting is to be completed.
         also_needed: Whether what another run needs goes as well, and what nobody can tell.
     """
-    others = other_runs(asked)
     purged = purged_runs(asked)
     entries = list(entries_in(asked.cache)) if asked.cache.is_dir() else []
-    noted = {str(Path(user).resolve()) for entry in entries for user in entry.users or ()}
-    unnoted = [one for one in others if str(one.folder) not in noted]
+    noted = {Path(user).resolve() for entry in entries for user in entry.users}
+    others = other_runs(asked, noted)
+    unnoted = [one for one in others if one.folder not in noted]
 
     removed, kept = [], []
     for entry in entries:
@@ -200,17 +200,25 @@ def plan_of(asked: Forgetting, also_needed: bool) -> PurgePlan:
     return PurgePlan(tuple(removed), tuple(kept), tuple(untouched_by(asked, others)))
 
 
-def other_runs(asked: Forgetting) -> list[Run]:
-    """Runs of the same data, below the same outputs, copies of the run itself left out."""
-    found = []
-    for name in _LAYOUT:
-        place = asked.outputs / name
-        for folder in job_folders(place) if place.is_dir() else ():
-            job = job_of(folder) if folder != asked.run.folder else None
-            if isinstance(job, Run) and job.results.run.data == asked.data:
-                found.append(job)
+def other_runs(asked: Forgetting, noted: Iterable[Path]) -> list[Run]:
+    """Runs of the same data, copies of the run itself left out.
 
-    return [one for one in found if file_sum(one.folder / RESULTS) != asked.results]
+    Args:
+        asked: Whose forgetting is to be completed.
+        noted: Folders of runs that the cache knows, wherever they are; those below the outputs are
+            found besides.
+    """
+    places = [place for name in _LAYOUT if (place := asked.outputs / name).is_dir()]
+    below = [folder for place in places for folder in job_folders(place)]
+    elsewhere = sorted(folder for folder in noted if (folder / RESULTS).is_file())
+
+    found = []
+    for folder in dict.fromkeys([*below, *elsewhere]):
+        job = job_of(folder) if file_sum(folder / RESULTS) != asked.results else None
+        if isinstance(job, Run) and job.results.run.data == asked.data:
+            found.append(job)
+
+    return found
 
 
 def purged_runs(asked: Forgetting) -> set[str]:
@@ -236,16 +244,14 @@ def needing(
         unnoted: Runs of the same data that no entry has noted: older ones, or moved ones.
         purged: Checksums of the results of runs that need nothing.
     """
-    for user in entry.users or ():
-        folder = Path(user).resolve()
-        if (
-            folder != asked.run.folder
-            and folder.is_dir()
-            and file_sum(folder / RESULTS) not in purged
-        ):
+    users = [Path(user).resolve() for user in entry.users]
+    for folder in users:
+        is_other = folder != asked.run.folder and folder.is_dir()
+        if is_other and file_sum(folder / RESULTS) not in purged:
             yield asked.called(folder)
 
-    for run in unnoted:
+    all_known = entry.complete and all(folder.is_dir() for folder in users)
+    for run in () if all_known else unnoted:
         if file_sum(run.folder / RESULTS) not in purged and may_have_used(entry, run):
             yield asked.called(run.folder)
 

@@ -209,20 +209,24 @@ def empty_draft(folder: Path) -> Path:
 
 
 def note_use(folder: Path, key: Mapping[str, Any], user: Path) -> None:
-    """Note beside an entry, before it is there, its key and which run has asked for it."""
+    """Note beside an entry, before it is there, its key and which run has asked for it.
+
+    Of one that is there without a note nobody knows who asked before: it is noted as not complete.
+    """
     noted, run = uses_of(folder), str(user.absolute())
-    runs = [] if noted is None else noted["runs"]
-    if run in runs:
+    if noted is None:
+        noted = {"key": key, "complete": not folder.exists(), "runs": []}
+    if run in noted["runs"]:
         return
 
     file = folder.with_suffix(USES)
     draft = file.with_suffix(f"{USES}.new")
-    draft.write_text(json.dumps({"key": key, "runs": [*runs, run]}))
+    draft.write_text(json.dumps({**noted, "runs": [*noted["runs"], run]}))
     draft.replace(file)
 
 
 def uses_of(folder: Path) -> dict[str, Any] | None:
-    """The `key` of an entry and the folders of the `runs` that have asked for it.
+    """The `key` of an entry, folders of the `runs` that have asked for it, and if all are there.
 
     None where nobody has noted that, as versions did before there were notes.
     """
@@ -230,6 +234,7 @@ def uses_of(folder: Path) -> dict[str, Any] | None:
         noted = json.loads(folder.with_suffix(USES).read_bytes())
         fits = isinstance(noted["key"], dict) and isinstance(noted["runs"], list)
         fits = fits and all(isinstance(run, str) for run in noted["runs"])
+        fits = fits and isinstance(noted["complete"], bool)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return noted if fits else None

@@ -73,7 +73,11 @@ def test_an_entry_names_its_users_and_its_sums(tmp_path, run):
     assert entry.checksums == {
         name: checksum(entry.folder / name) for name in ("test.safetensors", "weights.safetensors")
     }
-    assert entry_of(plant(tmp_path, "original", [None], train_seed=2)).users is None
+    assert entry.complete
+    older = entry_of(plant(tmp_path, "original", [None], train_seed=2))
+    assert (older.users, older.complete) == ((), False)
+    again = entry_of(plant(tmp_path, "original", [run], train_seed=2))
+    assert (again.users, again.complete) == ((str(run),), False)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no", "[" * 99_999])

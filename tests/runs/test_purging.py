@@ -143,6 +143,25 @@ def test_runs_of_older_versions_may_need_what_has_their_seeds(place, one):
     assert [keep.needed_by for keep in plan.kept] == [("runs/moved",)]
 
 
+def test_an_older_entry_that_a_new_run_has_found_may_be_an_older_run_s(place, one):
+    forgot(place, "older", "Bald")
+    plant(place, "original", [None], train_seed=1, more=1)
+    plant(place, "original", [one], train_seed=1, more=1)
+    plan = plan_of(forgetting_of(one), also_needed=False)
+    # The other original was noted from the first day on: nobody else has asked for it.
+    assert [(keep.entry.key.get("more"), keep.needed_by) for keep in plan.kept] == [
+        (1, ("runs/older",))
+    ]
+
+
+def test_a_run_elsewhere_is_known_by_the_note_and_named(place, one, tmp_path):
+    away = forgot(tmp_path / "away", "two", "Bald")
+    plant(place, "original", [away])
+    plan = plan_of(forgetting_of(one), also_needed=False)
+    assert [keep.needed_by for keep in plan.kept] == [(str(away),)]
+    assert str(away / "unlearned.safetensors") in {thing.name for thing in plan.untouched}
+
+
 def test_a_copy_of_the_run_is_the_run(place, one, tmp_path):
     copy = shutil.copytree(one, tmp_path / "outputs" / "runs" / "copy")
     plant(place, "original", [copy])
@@ -371,7 +390,7 @@ def test_a_real_run_leaves_its_name_beside_all_that_it_used(finished, place):
     entries = [
         entry
         for entry in entries_in(session.cache)
-        if session.results in map(checksum_of_results, entry.users or ())
+        if session.results in map(checksum_of_results, entry.users)
     ]
     assert {"original", "retrain", "random", "attack-aia"} == {entry.kind for entry in entries}
     assert {entry.key["data"] for entry in entries if "data" in entry.key} == {
