@@ -203,6 +203,7 @@ def test_the_certificate_shows_it(finished, place, capsys):
     page = (run / "certificate.html").read_text()
     assert "by &lt;b&gt;Änne&lt;/b&gt;: to forget Male" in page
     assert name in page
+    assert "The cache was read again: no model and no evidence in it knew" in page
     assert "None" not in page
     assert any("than those that the ledger names" in line for line in stated["not_claimed"])
     assert str(run) not in json.dumps(stated)

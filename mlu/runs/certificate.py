@@ -32,7 +32,7 @@ _NOT_RECORDED = "not recorded"
 
 _QUOTED = (
     *("line", "date", "event", "who", "forget", "method", "on", "verdict", "said"),
-    *("entries", "removed", "kept", "held", "left", "begun", "hash"),
+    *("entries", "removed", "kept", "held", "left", "still_there", "begun", "hash"),
 )
 """Parts of a ledger's line that a certificate quotes."""
 

@@ -344,6 +344,16 @@ def note_request(asked: Forgetting, who: str | None) -> None:
         asked.ledger.append(VERIFIED, {**asked.about, **facts})
 
 
+def still_there(asked: Forgetting) -> list[str]:
+    """Names of all entries that knew, or may have, by the cache as it is now."""
+    entries = entries_in(asked.cache) if asked.cache.is_dir() else ()
+    return [
+        entry.name
+        for entry in entries
+        if entry.files() and knew(entry, asked.data, asked.columns) is not False
+    ]
+
+
 def last_purge(asked: Forgetting) -> dict[str, Any] | None:
     """The last purge of the run, if it came to its end and nothing held it up; None for none."""
     lines = lines_about(asked.ledger.lines(), asked.results)
@@ -452,6 +462,7 @@ def removed_in_turn(
         "kept": kept_facts(plan),
         "held": held,
         "left": left,
+        "still_there": still_there(asked),
         "untouched": {one.name: one.tells for one in plan.untouched},
     }
     line = asked.ledger.append(PURGED, {**asked.about, **facts})

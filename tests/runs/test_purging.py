@@ -92,6 +92,7 @@ def test_what_another_run_needs_is_kept_and_named_until_it_may_go(place, one):
         assert stated["needed_by"] == ["runs/two"]
         assert stated["files"] == [file.name for file in keep.entry.files()]
         assert {"test.safetensors", MANIFEST} <= set(stated["files"])
+    assert sorted(line["still_there"]) == sorted(line["kept"])
 
     purge(forgetting_of(one), also_needed=True, who=None)
     assert readable_in(place / "cache", "Male") == []
@@ -252,6 +253,7 @@ def test_the_ledger_says_who_asked_what_was_done_and_the_sums_of_what_is_gone(pl
     assert begun["event"] == "purging"
     assert purged["event"] == "purged"
     assert purged["removed"] == sums
+    assert purged["still_there"] == []
     for line in (request, done, verified, begun, purged):
         assert line["run"] == {"folder": "runs/one", "results": checksum(one / "results.json")}
     for name, files in begun["entries"].items():
@@ -274,7 +276,7 @@ def test_what_is_held_stays_and_goes_the_next_time(place, one):
     with Store(place / "cache").lock("original", key_of()):
         outcome = purge(forgetting_of(one), also_needed=True, who=None)
     assert outcome.held == (f"original/{held.name}",)
-    assert outcome.line["held"] == [*outcome.held]
+    assert outcome.line["held"] == outcome.line["still_there"] == [*outcome.held]
     assert outcome.line["removed"].keys() == {
         entry.name for entry in outcome.plan.removed if entry.folder != held
     }
