@@ -97,6 +97,8 @@ def test_what_is_held_is_code_1_and_named(run, place, capsys):
         code, out, _ = ended([run, "--remove", "--also-needed"], capsys)
     assert code == 1
     assert "still there, since a running process holds it: original/" in out
+    assert "  original/" not in out
+    assert "  attack-aia/" in out
     assert ended([run, "--remove", "--also-needed"], capsys)[0] == 0
 
 

@@ -1,7 +1,7 @@
 """The end of a forgetting: what knew the label goes from the cache, and the ledger tells it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -467,4 +467,6 @@ def removed_in_turn(
     }
     line = asked.ledger.append(PURGED, {**asked.about, **facts})
 
-    return PurgeOutcome(plan, tuple(held), tuple(left), line)
+    gone = tuple(entry for entry in plan.removed if entry.name not in held)
+
+    return PurgeOutcome(replace(plan, removed=gone), tuple(held), tuple(left), line)
