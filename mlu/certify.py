@@ -24,9 +24,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
     try:
         sys.exit(
-            verify(given.run, given.verify)
+            verify(given.run, given.verify, given.ledger)
             if given.verify
-            else issue(given.run, given.out or given.run)
+            else issue(given.run, given.out or given.run, given.ledger)
         )
     except UserError as fault:
         stop(str(fault))
@@ -51,15 +51,22 @@ def certify_arguments() -> Arguments:
         type=home_path,
         help="check a certificate against RUN instead",
     )
+    parser.add_argument(
+        "--ledger",
+        metavar="FILE",
+        type=home_path,
+        help="ledger of requests (requests.jsonl); default: that in RUN's folder of outputs",
+    )
 
     return parser
 
 
-def issue(run: Path, out: Path) -> int:
+def issue(run: Path, out: Path, ledger: Path | None) -> int:
     """Write both files; returns the exit code."""
     from mlu.runs.certificate import certificate_of, certificate_page  # here: --help needs no torch
 
-    certificate, place = certificate_of(run), Owned(out)
+    refuse_lost(ledger)
+    certificate, place = certificate_of(run, ledger), Owned(out)
     place.refuse_foreign((CERTIFICATE, CERTIFICATE_PAGE), "name another folder with --out")
     try:
         place.write(CERTIFICATE, json.dumps(certificate, indent=1, allow_nan=False))
@@ -74,11 +81,12 @@ def issue(run: Path, out: Path) -> int:
     return 0
 
 
-def verify(run: Path, file: Path) -> int:
+def verify(run: Path, file: Path, ledger: Path | None) -> int:
     """Say whether a certificate holds of a run's files; returns the exit code."""
     from mlu.runs.certificate import differences
 
-    faults = list(differences(read(file), run))
+    refuse_lost(ledger)
+    faults = list(differences(read(file), run, ledger))
     for fault in faults:
         print(printable(fault), file=sys.stderr)
 
@@ -86,6 +94,12 @@ def verify(run: Path, file: Path) -> int:
         print(f"{file} holds of {run}")
 
     return FAILED if faults else 0
+
+
+def refuse_lost(ledger: Path | None) -> None:
+    """Raises UserError where a ledger is named and not there."""
+    if ledger is not None and not ledger.is_file():
+        raise UserError(f"there is no ledger {ledger}: name a requests.jsonl with --ledger")
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -39,6 +39,7 @@ ONLY = {
     "wandb": {"pipeline"},
     "lightning": {"training", "unlearning", "pipeline", "doors"},
     "matplotlib": {"data", "runs", "report"},
+    "onnxruntime": {"models"},
 }
 """Library -> the folders that know it."""
 

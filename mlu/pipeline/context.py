@@ -58,7 +58,7 @@ class Context:
     @property
     def store(self) -> Store:
         """The cache of trained models and of evidence."""
-        return Store(self.experiment.cache)
+        return Store(self.experiment.cache, user=self.experiment.folder)
 
     def trainer(
         self,

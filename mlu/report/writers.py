@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from mlu.metrics.verdict import MAX_EXCESS, Verdict
 from mlu.report.aggregate import Cell
 from mlu.report.published import printed
 from mlu.report.tables import NOT_ASKED, Column, Row, Table, Unit
+from mlu.runs.markdown import escaped_markdown
 from mlu.runs.read import Gap
 
 ABSENT = "–"
@@ -220,11 +220,6 @@ def pipes(table: Table) -> Iterator[str]:
 def relative_link(path: Path, folder: Path) -> str:
     """Where something lies, seen from the report's folder."""
     return Path(os.path.relpath(path, folder.resolve())).as_posix()
-
-
-def escaped_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
-    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))
 
 
 _TEX = {

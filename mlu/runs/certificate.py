@@ -1,6 +1,6 @@
 """The certificate of one run, built from its files and held against them later."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors import SafetensorError, safe_open
 
-from mlu.metrics.verdict import Word, verdict_sentence
+from mlu.metrics.verdict import Word
 from mlu.models.network import ERASER
+from mlu.runs.files import config_of, label_facts_of, need
 from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
-from mlu.runs.model import config_of, label_facts_of, need
+from mlu.runs.ledger import PURGED, REQUESTS, Ledger, lines_about
+from mlu.runs.purging import outputs_folder
 from mlu.runs.read import Run, job_of
 from mlu.runs.results import RETAINED_LABELS, SILENT, Figure
 from mlu.runs.room import without_room
 from mlu.runs.typed import as_json
-from mlu.runs.verdicts import HEADLINE, max_excess_of, verdict_of_figure, verdict_of_runs
+from mlu.runs.verdicts import max_excess_of, verdict_facts, verdict_of_figure
 from mlu.system.errors import UserError, first_line
 from mlu.system.store import checksum, now
 
@@ -27,6 +29,12 @@ _FILES = (WEIGHTS, RESULTS, CONFIG, LABELS)
 _MODELS = ("original", "unlearned", "retrain")
 _SECONDS = ("original", "unlearn", "retrain", "attack")
 _NOT_RECORDED = "not recorded"
+
+_QUOTED = (
+    *("line", "date", "event", "who", "forget", "method", "on", "verdict", "said"),
+    *("entries", "removed", "kept", "held", "left", "still_there", "begun", "hash"),
+)
+"""Parts of a ledger's line that a certificate quotes."""
 
 _UTILITY = {
     "retained labels, accuracy": "test/retained/accuracy",
@@ -62,19 +70,25 @@ class Answer:
     silent: bool
 
 
-def certificate_of(folder: Path) -> dict[str, Any]:
+def certificate_of(
+    folder: Path, ledger: Path | None = None, told: int | None = None
+) -> dict[str, Any]:
     """The content of `certificate.json`.
 
     Args:
         folder: Of a run that has ended.
+        ledger: File of the ledger of requests; None for that of the run's outputs.
+        told: How many lines of the ledger about the run count; None for all.
 
     Raises:
-        UserError: If a file of the run is missing or cannot be read.
+        UserError: If a file of the run is missing or cannot be read, or a line of the ledger does
+            not fit.
     """
     files = {name: checksum(need(folder, name)) for name in _FILES}
     run, config, facts = run_of(folder), config_of(folder), label_facts_of(folder)
     about = run.results.run
     settings = method_settings(config)
+    lines = quoted_lines(ledger or outputs_folder(folder, config) / REQUESTS, files[RESULTS])[:told]
 
     return {
         "schema": _SCHEMA,
@@ -100,8 +114,34 @@ def certificate_of(folder: Path) -> dict[str, Any]:
         "date": about.date or _NOT_RECORDED,
         "commit": about.commit or _NOT_RECORDED,
         "versions": about.versions or {},
-        "not_claimed": list(not_claimed(run, folder / WEIGHTS)),
+        "ledger": lines,
+        "not_claimed": list(not_claimed(run, folder / WEIGHTS, lines)),
     }
+
+
+def quoted_lines(ledger: Path, results: str) -> list[dict[str, Any]]:
+    """The lines of a ledger about a run, without paths of the machine.
+
+    Args:
+        ledger: Its file; nothing is said where there is none.
+        results: SHA-256 of the run's `results.json`.
+    """
+    found = []
+    for line in lines_about(Ledger(ledger).lines(), results):
+        quoted = {key: line[key] for key in _QUOTED if key in line}
+        if "kept" in quoted:
+            quoted["kept"] = {name: kept_by(facts) for name, facts in quoted["kept"].items()}
+        found.append(quoted)
+
+    return found
+
+
+def kept_by(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Why an entry was kept; of a run outside the outputs its name alone."""
+    needed = facts["needed_by"]
+    if not isinstance(needed, str):
+        needed = [Path(run).name if Path(run).is_absolute() else run for run in needed]
+    return {**facts, "needed_by": needed}
 
 
 def run_of(folder: Path) -> Run:
@@ -153,23 +193,20 @@ def answer(
     )
 
 
-def verdict_facts(run: Run) -> dict[str, Any]:
-    """The verdict on the run's model with its numbers, and in a sentence under `said`."""
-    judged = verdict_of_runs([run])
-    if judged is None:
-        reason = run.figure(HEADLINE).reason or SILENT
-        return {"word": None, "said": f"No verdict: {reason}."}
-    return {**as_json(judged), "said": verdict_sentence(judged)}
-
-
 def not_run(run: Run) -> list[str]:
     """Attacks of which there is no figure."""
     tried = {path.split("/")[2] for path in run.figures if path.startswith("unlearned/attack/")}
     return [attack.about for attack in run.attacks.values() if not attack.families & tried]
 
 
-def not_claimed(run: Run, weights: Path) -> Iterator[str]:
-    """Conclusions that nobody may draw from a certificate, in plain words."""
+def not_claimed(run: Run, weights: Path, lines: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:
+    """Conclusions that nobody may draw from a certificate, in plain words.
+
+    Args:
+        run: That is certified.
+        weights: File of what it released.
+        lines: What the ledger says about it.
+    """
     yield (
         "No guarantee beyond the attacks listed here: another attack, or a stronger one, "
         "may read more."
@@ -179,9 +216,12 @@ def not_claimed(run: Run, weights: Path) -> Iterator[str]:
 
     yield proxy(run)
     yield from without_room(run.results.run.forget_label, lambda path: run.figure(path).low)
+    copies = "other copies of the original model"
+    if any(line["event"] == PURGED for line in lines):
+        copies += " than those that the ledger names as removed"
     yield (
-        "Training images and their labels were not deleted, nor were other copies of the original "
-        "model: whoever holds them can learn the label again."
+        f"Training images and their labels were not deleted, nor were {copies}: whoever holds them "
+        "can learn the label again."
     )
     if has_eraser(weights):
         yield (
@@ -222,12 +262,17 @@ def has_eraser(weights: Path) -> bool:
         raise UserError(f"{weights} cannot be read: {first_line(fault)}") from fault
 
 
-def differences(stated: Mapping[str, Any], folder: Path) -> Iterator[str]:
+def differences(
+    stated: Mapping[str, Any], folder: Path, ledger: Path | None = None
+) -> Iterator[str]:
     """Everything in a certificate that does not hold of a run's files.
+
+    Of the ledger only what had been written when the certificate was issued is compared.
 
     Args:
         stated: The content of a `certificate.json`.
         folder: Of the run, or any other that holds the files.
+        ledger: As in `certificate_of`.
     """
     files = stated["files"]
     for name in _FILES:
@@ -240,8 +285,15 @@ def differences(stated: Mapping[str, Any], folder: Path) -> Iterator[str]:
             )
             return
 
-    built = certificate_of(folder)
-    for key in sorted({*built, *stated} - {"issued"}):
+    told = stated.get("ledger", [])
+    built = certificate_of(folder, ledger, len(told) if isinstance(told, list) else 0)
+    if built["ledger"] != told:
+        yield (
+            "ledger: what the certificate quotes does not stand in the ledger of requests, or that "
+            f"is not here: name it with --ledger ({REQUESTS})"
+        )
+
+    for key in sorted({*built, *stated} - {"issued", "ledger"}):
         if built.get(key) != stated.get(key):
             yield (
                 "the certificate was changed, or made by another version: "

@@ -14,7 +14,7 @@ PlainTable = tuple[list[str], list[list[Any]]]
 """Names of the columns, and rows of text and numbers; None where there is no figure."""
 
 RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
-WEIGHTS = "unlearned.safetensors"
+WEIGHTS, ONNX = "unlearned.safetensors", "unlearned.onnx"
 DISTRIBUTIONS, ROC = "distributions.npz", "roc.npz"
 DISTRIBUTION_PICTURE, ROC_PICTURE = "distributions.png", "roc.png"
 STAGE_PICTURE, RECOVERY_PICTURE = "stages.png", "relearn.png"

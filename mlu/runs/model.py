@@ -1,6 +1,5 @@
 """The unlearned model of a run, for use."""
 
-import json
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 import mlu.models
@@ -22,7 +20,8 @@ from mlu.models.backbones import Backbone
 from mlu.models.network import Network
 from mlu.models.tasks import Task, task_of
 from mlu.models.weights import load_trained
-from mlu.runs.layout import CONFIG, LABELS, WEIGHTS, is_configuration
+from mlu.runs.files import config_of, forgotten_in, label_facts_of, need
+from mlu.runs.layout import CONFIG, WEIGHTS
 from mlu.system.errors import UserError, did_you_mean, first_line
 from mlu.system.home import at_home
 
@@ -128,60 +127,6 @@ def load(run: str | Path, backbones: Sequence[type[Backbone]] = ()) -> Unlearned
     net.eval().requires_grad_(False)
 
     return Unlearned(net, facts["labels"], forgotten, task_of(facts["task"]), size).eval()
-
-
-def forgotten_in(config: Mapping[str, Any]) -> list[str]:
-    """The labels that a configuration asks to forget, one request after the other."""
-    names, requests = config["forget_label"]["names"], config.get("requests")
-    alone = [names] if isinstance(names, str | int) else names
-    return [str(name) for request in requests or [alone] for name in request]
-
-
-def need(folder: Path, name: str) -> Path:
-    """A file of a run; UserError where it is not there."""
-    if not folder.is_dir():
-        raise UserError(
-            f"there is no run in {folder}: give the folder of a run, such as outputs/runs/<time>"
-        )
-    if not (folder / name).is_file():
-        raise UserError(
-            f"{folder} has no {name}: "
-            "give the folder of a run that has ended, such as outputs/runs/<time>"
-        )
-
-    return folder / name
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    file = need(folder, CONFIG)
-    try:
-        config = yaml.safe_load(file.read_bytes())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as fault:
-        raise UserError(f"{file} cannot be read: {first_line(fault)}") from fault
-
-    if not is_configuration(config):
-        raise UserError(f"{file} is no configuration of a run")
-
-    return config
-
-
-def label_facts_of(folder: Path) -> dict[str, Any]:
-    """The meaning of each output: `labels` and `task`."""
-    file = need(folder, LABELS)
-    try:
-        facts: dict[str, Any] = json.loads(file.read_text())
-        names, task = facts["labels"], facts["task"]
-        fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        fits = fits and task in ("multilabel", "singlelabel")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise UserError(
-            f"{file} cannot be read: {type(fault).__name__} {first_line(fault)}"
-        ) from fault
-
-    if not fits:
-        raise UserError(f"{file} must hold labels and a task, multilabel or singlelabel")
-
-    return facts
 
 
 def backbone_of(settings: Mapping[str, Any], backbones: Sequence[type[Backbone]] = ()) -> Backbone:

@@ -6,10 +6,18 @@ from typing import Any
 import numpy as np
 
 from mlu.metrics.findings import NETWORK_READERS, READERS, part_of_path
-from mlu.metrics.verdict import MAX_EXCESS, Excess, Verdict, verdict_on, with_unread
+from mlu.metrics.verdict import (
+    MAX_EXCESS,
+    Excess,
+    Verdict,
+    verdict_on,
+    verdict_sentence,
+    with_unread,
+)
 from mlu.runs.read import Run
-from mlu.runs.results import Figure, finite_number
+from mlu.runs.results import SILENT, Figure, finite_number
 from mlu.runs.seeds import Draw, are_replicates, spread_of
+from mlu.runs.typed import as_json
 
 HEADLINE = "unlearned/attack/aia/strongest/excess"
 
@@ -75,6 +83,15 @@ def verdict_of_figure(excess: Figure | None, bound: float) -> Verdict | None:
     if excess is None or excess.value is None:
         return None
     return verdict_on([Excess((excess.value,), ends_of([excess]))], bound)
+
+
+def verdict_facts(run: Run) -> dict[str, Any]:
+    """The verdict on the run's model with its numbers, and in a sentence under `said`."""
+    judged = verdict_of_runs([run])
+    if judged is None:
+        reason = run.figure(HEADLINE).reason or SILENT
+        return {"word": None, "said": f"No verdict: {reason}."}
+    return {**as_json(judged), "said": verdict_sentence(judged)}
 
 
 def excesses_of(runs: Sequence[Run], label: str, whole: Sequence[Excess]) -> list[Excess]:

@@ -28,6 +28,10 @@ MANIFEST = "manifest.json"
 PROGRESS = "progress"
 """File in a draft from which a build that was ended may go on; all else that it left is removed."""
 
+DRAFT, LOCK, USES = ".draft", ".lock", ".uses"
+"""Ends of the names of what stands beside an entry: where it is built, the lock of that, and which
+runs have asked for it."""
+
 PACKAGE = __name__.partition(".")[0]
 """This package, whose code each key names by itself."""
 
@@ -54,8 +58,14 @@ class Store:
     They are made under another name and renamed, so never half-written.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str, user: Path | None = None) -> None:
+        """A cache in a folder.
+
+        Args:
+            root: The folder.
+            user: Of the run that asks; it is noted beside each entry. None notes nobody.
+        """
+        self.root, self.user = Path(root), user
 
     def holds(self, kind: str, key: Mapping[str, Any]) -> bool:
         """Whether there is an entry of `key`, damaged or not."""
@@ -71,7 +81,7 @@ class Store:
         """
         folder = self.folder(kind, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder.with_suffix(".lock"), is_singleton=True)
+        return FileLock(folder.with_suffix(LOCK), is_singleton=True)
 
     @contextmanager
     def claim(self, kind: str, key: Mapping[str, Any]) -> Iterator[bool]:
@@ -101,6 +111,9 @@ class Store:
         """
         folder = self.folder(kind, key)
         with self.lock(kind, key):
+            if self.user is not None:
+                note_use(folder, key, self.user)
+
             if folder.exists() or folder.is_symlink():
                 fault = damage(folder)
                 if fault is None:
@@ -186,13 +199,45 @@ def of_the_machine(fault: BaseException | None) -> bool:
 
 def empty_draft(folder: Path) -> Path:
     """The folder in which an entry is built, with nothing in it but PROGRESS."""
-    draft = folder.with_suffix(".draft")
+    draft = folder.with_suffix(DRAFT)
     if draft.is_symlink():
         draft.unlink()
 
     draft.mkdir(exist_ok=True)
     empty(draft, keep=PROGRESS)
     return draft
+
+
+def note_use(folder: Path, key: Mapping[str, Any], user: Path) -> None:
+    """Note beside an entry, before it is there, its key and which run has asked for it.
+
+    Of one that is there without a note nobody knows who asked before: it is noted as not complete.
+    """
+    noted, run = uses_of(folder), str(user.absolute())
+    if noted is None:
+        noted = {"key": key, "complete": not folder.exists(), "runs": []}
+    if run in noted["runs"]:
+        return
+
+    file = folder.with_suffix(USES)
+    draft = file.with_suffix(f"{USES}.new")
+    draft.write_text(json.dumps({**noted, "runs": [*noted["runs"], run]}))
+    draft.replace(file)
+
+
+def uses_of(folder: Path) -> dict[str, Any] | None:
+    """The `key` of an entry, folders of the `runs` that have asked for it, and if all are there.
+
+    None where nobody has noted that, as versions did before there were notes.
+    """
+    try:
+        noted = json.loads(folder.with_suffix(USES).read_bytes())
+        fits = isinstance(noted["key"], dict) and isinstance(noted["runs"], list)
+        fits = fits and all(isinstance(run, str) for run in noted["runs"])
+        fits = fits and isinstance(noted["complete"], bool)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return noted if fits else None
 
 
 def write_manifest(
@@ -254,6 +299,17 @@ def content_of(weights: str | Path | None) -> str | None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     return manifest
+
+
+def sealed_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an entry as it was written, whatever became of its files; None for none."""
+    try:
+        manifest = read_manifest(folder)
+        sealed = manifest.pop("seal") == digest(manifest)
+        fits = isinstance(manifest["key"], dict) and isinstance(manifest["checksums"], dict)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return None
+    return manifest if sealed and fits else None
 
 
 def damage(folder: Path) -> str | None:

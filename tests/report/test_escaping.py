@@ -20,8 +20,9 @@ from mlu.report.page import Report, report_page
 from mlu.report.paper import tables_of
 from mlu.report.pictures.of_setting import pictures_of
 from mlu.report.tables import general
-from mlu.report.writers import FORMULA, escaped_markdown, harmless, latex, markdown, table_csv, tex
+from mlu.report.writers import FORMULA, harmless, latex, markdown, table_csv, tex
 from mlu.runs import certificate
+from mlu.runs.markdown import escaped_markdown
 from mlu.runs.read import collect
 from mlu.runs.tables import run_table
 from tests.support.made_runs import draw, fail, leave, metrics_of
@@ -99,7 +100,7 @@ def test_the_page_shows_any_text_as_it_is_and_gets_no_element_of_it(text, usual,
 
 def replaced(value, text):
     """A certificate that says `text` wherever a file may."""
-    kept = ("files", "path", "task", "schema")
+    kept = ("files", "path", "task", "schema", "event")
     if isinstance(value, dict):
         return {key: one if key in kept else replaced(one, text) for key, one in value.items()}
     if isinstance(value, list):
@@ -137,6 +138,27 @@ def stated():
         "date": "d",
         "commit": "c",
         "versions": {"torch": "1"},
+        "ledger": [
+            {
+                "line": 1,
+                "date": "d",
+                "event": "request",
+                "who": "w",
+                "forget": ["Male"],
+                "hash": "h",
+            },
+            {"line": 2, "date": "d", "event": "done", "method": "wf", "on": "d", "hash": "h"},
+            {"line": 3, "date": "d", "event": "verified", "said": "no", "hash": "h"},
+            {
+                "line": 4,
+                "date": "d",
+                "event": "purged",
+                "removed": {"original/0": {}},
+                "kept": {"shadow/0": {"needed_by": ["runs/two"]}, "x": {"needed_by": "why"}},
+                "held": ["attack-aia/0"],
+                "hash": "h",
+            },
+        ],
         "not_claimed": ["nothing"],
     }
 

@@ -10,7 +10,6 @@ from mlu.report.groups import settings_in
 from mlu.report.paper import tables_of
 from mlu.report.tables import COUNT, PERCENT, POINTS, SECONDS, general
 from mlu.report.writers import (
-    escaped_markdown,
     harmless,
     holes_of,
     latex,
@@ -19,6 +18,7 @@ from mlu.report.writers import (
     tex,
     value_text,
 )
+from mlu.runs.markdown import escaped_markdown
 from mlu.runs.read import collect
 from tests.support.made_runs import fail, interval, leave, metrics_of
 

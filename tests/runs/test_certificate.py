@@ -6,10 +6,10 @@ from mlu.runs.certificate import (
     method_settings,
     not_run,
     reasons_of,
-    verdict_facts,
 )
 from mlu.runs.results import Figure
 from mlu.runs.typed import as_json
+from mlu.runs.verdicts import verdict_facts
 from tests.support.made_runs import config_of, made_run, metrics_of
 
 

@@ -79,6 +79,9 @@ def place(tmp_path_factory):
 
 def needed_before(trial: Trial, place: Path) -> list[Trial]:
     """Commands that the page shows before this one, if they have not been tried yet."""
+    if "--check" in trial.words and not (place / trial.words[-1]).exists():
+        return [one for one in TRIALS if "--remove" in one.words]
+
     (found,) = re.findall(r"method=(\w+)_tuned", " ".join(trial.words)) or [""]
     if not found or (place / "outputs/tuned/method" / f"{found}_tuned.yaml").exists():
         return []
@@ -100,7 +103,7 @@ def test_commands_of_all_kinds_are_tried():
     kinds = {trial.words[0] for trial in TRIALS}
     assert kinds == {"python", "make"}
     modules = {trial.words[2] for trial in TRIALS if trial.words[1] == "-m"}
-    assert {"report", "doctor", "prepare", "predict", "certify"} <= {
+    assert {"report", "doctor", "prepare", "predict", "certify", "purge", "export"} <= {
         module.removeprefix("mlu.") for module in modules
     }
     assert set(TRIALS.values()) >= {"README.md", "--help", "docs/commands.md", "launch.py"}
