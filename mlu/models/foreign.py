@@ -2,7 +2,7 @@
 
 import copy
 from collections import OrderedDict
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -77,9 +77,11 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
 
     linear = whole.get_submodule(head)
     assert isinstance(linear, nn.Linear)
-    said = logits_of(whole, images, linear.out_features)
+    answer = answer_of(whole, images)
+    said = checked_logits(answer, len(images), linear.out_features)
     replace_module(whole, head, nn.Identity())
-    net = Network.around(whole, with_bias(linear)).eval().requires_grad_(False).to(images.device)
+    net = Network.around(whole, with_bias(linear), named=not isinstance(answer, Tensor))
+    net.eval().requires_grad_(False).to(images.device)
     refuse_shared(net)
     if not same(net, images, said):
         raise UserError(f"the model does not end with {head!r}; {_REMEDY}")
@@ -129,18 +131,29 @@ def with_bias(linear: nn.Linear) -> nn.Linear:
     return linear
 
 
-def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
-    """Logits that a model gives of images, shape (images, labels); UserError for anything else."""
-    with torch.no_grad():
-        said = model(images)
+@torch.no_grad()
+def answer_of(model: nn.Module, images: Tensor) -> Any:
+    """Whatever a model returns of images."""
+    return model(images)
 
+
+def checked_logits(answer: Any, images: int, labels: int) -> Tensor:
+    """The logits in a model's answer, shape (images, labels); UserError for anything else.
+
+    Args:
+        answer: A tensor, or an object whose `logits` is one, as Hugging Face's models return it.
+        images: How many were shown.
+        labels: How many outputs there are.
+    """
+    said = answer if isinstance(answer, Tensor) else getattr(answer, "logits", None)
     if not isinstance(said, Tensor):
         raise UserError(
-            f"the model must return a tensor of logits, it returns {type(said).__name__}; {_REMEDY}"
+            "the model must return a tensor of logits, "
+            f"it returns {type(answer).__name__}; {_REMEDY}"
         )
-    if said.shape != (len(images), labels):
+    if said.shape != (images, labels):
         raise UserError(
-            f"the model must return logits of shape ({len(images)}, {labels}), "
+            f"the model must return logits of shape ({images}, {labels}), "
             f"it returns {tuple(said.shape)}"
         )
 

@@ -24,6 +24,9 @@ ERASER = "erase"
 WHOLE = "whole"
 """Name of the only part of a body that was made elsewhere."""
 
+ANSWER = "answer"
+"""Name of the stage behind it that takes the tensor out of what it returns, where that is none."""
+
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 """What nn.MultiheadAttention has instead of linear layers: one matrix for queries, keys and values,
 or three."""
@@ -50,6 +53,14 @@ class Stage(NamedTuple):
 
 class Body(nn.Sequential):
     """Named stages from normalised images to pooled features, shape (batch, features)."""
+
+
+class Taken(nn.Module):
+    """The tensor `logits` of an object, such as the models of Hugging Face return."""
+
+    def forward(self, said: Any) -> Tensor:
+        logits: Tensor = said.logits
+        return logits
 
 
 class Network(nn.Module):
@@ -107,14 +118,22 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     @classmethod
-    def around(cls, body: nn.Module, head: nn.Linear) -> "Network":
+    def around(cls, body: nn.Module, head: nn.Linear, named: bool = False) -> "Network":
         """A network that was made elsewhere.
 
-        Its `body` gives pooled features of whatever its images are.
+        Args:
+            body: Gives pooled features of whatever its images are.
+            head: Reads them.
+            named: Whether the body returns an object whose `logits` they are, and no tensor.
         """
         net = cls(OrderedDict(), head.in_features, head.out_features)
         net.body.add_module(WHOLE, body)
         net.head, net.pixels, net.stages = head, False, {WHOLE: Stage(WHOLE)}
+
+        if named:
+            net.body.add_module(ANSWER, Taken())
+            net.stages = {WHOLE: Stage(ANSWER)}
+
         return net
 
     def erase(self, matrix: Tensor, offset: Tensor) -> None:
@@ -226,19 +245,19 @@ def channel_spread(maps: Tensor, axis: int) -> Tensor:
     return torch.cat([maps.std(others, correction=0), maps.amax(others)], 1)
 
 
-def maps_of(taken: Tensor, output: Tensor, axis: int) -> tuple[Tensor, int] | None:
+def maps_of(taken: Any, output: Tensor, axis: int) -> tuple[Tensor, int] | None:
     """The maps or tokens of a stage, and the axis of their channels; None where it has none.
 
     Of a stage that pools they are what it took.
 
     Args:
-        taken: What the stage's module took; images lie on the first axis.
+        taken: What the stage's module took; images lie on the first axis. A tensor, or no maps.
         output: What it gave.
         axis: Of the channels of the output.
     """
     if output.ndim > 2:
         return output, axis
-    if taken.ndim == 4 and taken.shape[1] == output.shape[1]:
+    if isinstance(taken, Tensor) and taken.ndim == 4 and taken.shape[1] == output.shape[1]:
         return taken, 1
     return None
 
