@@ -68,14 +68,14 @@ class Measurement:
 
 def row_of(title: str, change: Change) -> tuple[str, str, str, str]:
     """A line of the table."""
-    floor = "" if change.floor is None else interval_text(change.floor)
-    return title, interval_text(change.before), interval_text(change.after), floor
+    floor = "" if change.floor is None else with_interval(change.floor)
+    return title, with_interval(change.before), with_interval(change.after), floor
 
 
-def interval_text(figure: Figure) -> str:
+def with_interval(figure: Figure) -> str:
     """A figure with its interval, or why there is none.
 
-    >>> interval_text(Figure(0.5, 0.4, 0.6)), interval_text(Figure(None, reason="too few images"))
+    >>> with_interval(Figure(0.5, 0.4, 0.6)), with_interval(Figure(None, reason="too few images"))
     ('0.500 [0.400, 0.600]', 'none: too few images')
     """
     if figure.value is None:
@@ -157,7 +157,7 @@ def retained_figure(task: Task, outputs: Outputs, request: ForgetRequest) -> Fig
 
 
 def change_of(found: Mapping[str, Sequence[Finding]], label: str) -> Change:
-    """What the strongest reader finds of one label, and the floor."""
+    """Findings of the strongest reader of one label, and the floor."""
     start = label_path(AttributeInference.name, label)
     path, told = f"{start}/strongest/balanced_accuracy", f"{start}/folded_balanced_accuracy"
     before, after = (finding_at(found[name], path) for name in ("original", "unlearned"))

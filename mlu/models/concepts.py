@@ -51,12 +51,12 @@ class WithConcepts(Task):
         self.name = kept.name
 
     def divided(self, columns: Columns) -> tuple[list[int], list[int]]:
-        """Those of some columns that belong to the first task, and those that are concepts."""
+        """Columns that belong to the first task, and those that are concepts."""
         first = [column for column in columns if column < self.columns]
         return first, [column for column in columns if column >= self.columns]
 
     def joined(self, first: Tensor, behind: Tensor) -> Tensor:
-        """What the first task says, and of all columns what holds for concepts, side by side."""
+        """Answers of the first task, and of all columns what holds for concepts, side by side."""
         first = first.unsqueeze(1) if first.ndim == 1 else first
         return torch.cat([first, behind[:, self.columns :].to(first.dtype)], 1)
 
@@ -175,7 +175,7 @@ class WithConcepts(Task):
         return self.joined(first, self.concepts.log_odds(logits))
 
     def confidences(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Of the first task, and then of each concept."""
+        """Confidences of the first task, and then in each concept."""
         first = self.kept.confidences(logits[:, : self.columns], targets[:, : self.columns])
         return self.joined(first, self.concepts.confidences(logits, targets))
 
@@ -225,7 +225,7 @@ class WithConcepts(Task):
     def leak_and_goal(
         self, respond: Callable[[Split], Tensor], learnt: Split, unseen: Split, columns: Columns
     ) -> tuple[float, float]:
-        """That of concepts."""
+        """The figure and goal of concepts."""
         return self.concepts.leak_and_goal(respond, learnt, unseen, self.divided(columns)[1])
 
     # What is taught
@@ -261,7 +261,7 @@ class WithConcepts(Task):
     def ignorant_teacher(
         self, student: Tensor, teacher: Callable[[], Tensor], columns: Columns, base_rates: Tensor
     ) -> Tensor:
-        """That of each task; what the columns do not name is what the student says."""
+        """Logits of each task; elsewhere what the student says."""
         first, concepts = self.divided(columns)
         own = student.detach()[:, : self.columns]
 

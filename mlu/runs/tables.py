@@ -200,7 +200,7 @@ def verdict_line(run: Run) -> str:
 
 
 def concept_sentence(run: Run) -> str:
-    """What stands for a verdict where there is no Retrain; empty where nothing was read."""
+    """A sentence in place of the verdict, without a Retrain; empty where nothing was read."""
     before, after = (
         run.figures.get(f"{model}/attack/{_STRONGEST}") for model in ("original", "unlearned")
     )
