@@ -22,15 +22,17 @@ from mlu.launch.build import made
 from mlu.launch.check import NO_CONCEPTS, SEARCH, check_method, check_values
 from mlu.launch.compose import composed, values_of
 from mlu.launch.options import options_of
-from mlu.measured import Measurement, measurement_of
+from mlu.measured import Measurement, measurement_of, verification_of
 from mlu.models.concepts import WithConcepts, with_probes, with_rows, without_rows
-from mlu.models.foreign import Module, as_module, as_network, head_of
+from mlu.models.embeddings import Embedding, with_embedding_targets
+from mlu.models.foreign import Module, as_embedder, as_module, as_network, head_of
 from mlu.models.network import Network
 from mlu.models.tasks import ForgetRequest, Task, task_of
 from mlu.system.errors import UserError, did_you_mean
 from mlu.system.seeding import generator
 from mlu.training.trainer import lightning_quiet, trainer_of
 from mlu.unlearning.contract import Method, Problem
+from mlu.unlearning.held import HeldHead
 from mlu.unlearning.unlearner import carry_out
 
 VALIDATION = 0.25
@@ -44,6 +46,10 @@ NO_METHODS = {
     "retrain": "it trains from scratch, which your own training does: leave the label out of it",
 }
 """Names of conf/method that cannot unlearn a given model, and why."""
+
+
+EMBEDDERS = ("decorrelate", "wf", "wp")
+"""Names of conf/method that forget in an embedding: in plain weights, whatever the head is."""
 
 
 @overload
@@ -108,7 +114,8 @@ def forget(
             numbers of shape (n,), or independent labels, 0, 1 and NaN (unknown) of shape (n,
             labels). Columns of concepts, likewise 0, 1 and NaN, stand behind those of independent
             labels; beside classes they are a third part of each batch, shape (n, concepts).
-        labels: Name of each output, in order.
+        labels: Name of each output, in order. None, `[]`, of a model without a head, which gives an
+            embedding: a row of numbers for each image, of which the direction is kept.
         names: The label or labels to forget.
         concept: Instead of these: the attribute or attributes to forget that are no output, and
             that features tell. All outputs are kept.
@@ -134,33 +141,35 @@ def forget(
             do.
     """
     concepts = concepts_named(concept, names, labels)
-    request = request_for(names, labels, concepts)
-    if measure and validation is None:
-        raise UserError(
-            "measure=True needs images that the model was not trained on: give validation=..."
-        )
-
+    forgotten = () if names is None else columns_of(names, labels)
+    refuse_unclear(labels)
+    refuse_unmeasurable(measure, labels, validation, people)
     how = method_of(method, settings, seed)
     device = device_of_model(model)
-    place = head_of(model, len(labels), head)
+    place = head_of(model, len(labels), head) if labels else None
 
     with lightning_quiet(), isolate_rng():
         train, task = split_of(loader, labels, concepts=concepts)
-        refuse_unserved(how, method, task, concepts)
+        refuse_unserved(how, method, task, concepts, embeds=place is None)
 
         train, held = (
             parted(train, seed)
             if validation is None
             else (train, validation_of(validation, labels, task, concepts))
         )
-        net = as_network(
-            model, place, train[torch.arange(len(train))[:LOOKED_AT]].images.to(device)
-        )
+        some = train[torch.arange(len(train))[:LOOKED_AT]].images.to(device)
+        net = as_embedder(model, some) if place is None else as_network(model, place, some)
+
+        outputs = net.head.out_features
+        request = request_over(outputs, forgotten, len(concepts))
+        meaning = meaning_of(task, outputs, concepts, embeds=place is None)
+        if place is None:
+            train, held = (with_embedding_targets(net, split) for split in (train, held))
+            how = HeldHead.around(how)
         if concepts:
             read = with_rows(net, request.forgotten)
             net = with_probes(read, train, request.forgotten, concepts, seed)
 
-        meaning = meaning_of(task, labels, concepts)
         problem = Problem(net, net, meaning, request, train, held, seed)
         trainers = partial(trainer_of, logger=False, **where(device))
         unlearned = carry_out(
@@ -170,12 +179,11 @@ def forget(
 
         measurement = None
         if measure:
-            nets = (net, unlearned)
-            if concepts:
-                nets = (with_silent_rows(net, problem), with_silent_rows(unlearned, problem))
-            seen = held if people is None else of_people(held, people)
-            columns = [*labels, *concepts]
-            measurement = measurement_of(nets, meaning, columns, request, seen, seed)
+            seen = replace(problem, validation=held if people is None else of_people(held, people))
+            columns = [*(labels or map(str, range(outputs))), *concepts]
+            measurement = measured_change(
+                seen, unlearned, columns, bool(concepts), embeds=place is None
+            )
 
         if concepts:
             unlearned = without_rows(unlearned, request.forgotten)
@@ -183,6 +191,44 @@ def forget(
     found = as_module(unlearned, model, place)
 
     return found if measurement is None else (found, measurement)
+
+
+def measured_change(
+    problem: Problem, unlearned: Network, columns: Sequence[str], of_concepts: bool, embeds: bool
+) -> Measurement:
+    """The measurement of a problem's network and of what has become of it.
+
+    Args:
+        problem: Its validation images are looked at.
+        unlearned: What has become of its network.
+        columns: Name of each column.
+        of_concepts: Whether the forgotten columns are concepts, which no model outputs.
+        embeds: Whether the retained ones are an embedding.
+    """
+    nets = (problem.net, unlearned)
+    if of_concepts:
+        nets = (with_silent_rows(problem.net, problem), with_silent_rows(unlearned, problem))
+
+    size = len(problem.request.retained)
+    retained = partial(verification_of, size) if embeds else None
+
+    return measurement_of(
+        nets, problem.task, columns, problem.request, problem.validation, problem.seed, retained
+    )
+
+
+def refuse_unmeasurable(
+    measure: bool, labels: Sequence[str], validation: Any, people: Sequence[Any] | None
+) -> None:
+    """Raises UserError where a measurement lacks the images or the people that it takes."""
+    if measure and validation is None:
+        raise UserError(
+            "measure=True needs images that the model was not trained on: give validation=..."
+        )
+    if measure and not labels and people is None:
+        raise UserError(
+            "measure=True of an embedding asks whether images show the same person: give people=..."
+        )
 
 
 def concepts_named(
@@ -210,27 +256,27 @@ def concepts_named(
     return wanted
 
 
-def request_for(
-    names: str | Sequence[str] | None, labels: Sequence[str], concepts: Sequence[str]
-) -> ForgetRequest:
-    """Columns to forget and to retain: those of concepts stand behind those of labels."""
-    if concepts:
-        refuse_unclear(labels)
-        whole = range(len(labels) + len(concepts))
-        return ForgetRequest(tuple(whole[len(labels) :]), tuple(whole[: len(labels)]))
-
-    assert names is not None
-    forgotten = columns_of(names, labels)
-    retained = tuple(column for column in range(len(labels)) if column not in forgotten)
-
-    return ForgetRequest(forgotten, retained)
+def request_over(outputs: int, forgotten: tuple[int, ...], concepts: int) -> ForgetRequest:
+    """Columns to forget and to retain: those of concepts stand behind the outputs."""
+    forgotten += tuple(range(outputs, outputs + concepts))
+    return ForgetRequest(
+        forgotten, tuple(column for column in range(outputs) if column not in forgotten)
+    )
 
 
-def refuse_unserved(how: Method, name: str, task: TaskName, concepts: Sequence[str]) -> None:
-    """Raises UserError for targets that a method does not serve.
+def refuse_unserved(
+    how: Method, name: str, task: TaskName, concepts: Sequence[str], embeds: bool
+) -> None:
+    """Raises UserError for targets, or for an embedding, that a method does not serve.
 
     Classes with concepts beside them are data of both kinds.
     """
+    if embeds and name not in EMBEDDERS:
+        raise UserError(
+            f"method={name} works on a classifier's head, an embedding has none: choose "
+            f"{', '.join(EMBEDDERS)}"
+        )
+
     served = " and ".join(how.tasks)
     if task not in how.tasks:
         raise UserError(f"method={name} serves {served} data, the targets are {task}")
@@ -242,11 +288,11 @@ def refuse_unserved(how: Method, name: str, task: TaskName, concepts: Sequence[s
         )
 
 
-def meaning_of(task: TaskName, labels: Sequence[str], concepts: Sequence[str]) -> Task:
+def meaning_of(task: TaskName, outputs: int, concepts: Sequence[str], embeds: bool) -> Task:
     """The task of a model's outputs, and of concepts behind them."""
-    kept = task_of(task)
+    kept = Embedding() if embeds else task_of(task)
     divided = concepts and not kept.withholds_labels
-    return WithConcepts(kept, len(labels)) if divided else kept
+    return WithConcepts(kept, outputs) if divided else kept
 
 
 def with_silent_rows(net: Network, problem: Problem) -> Network:

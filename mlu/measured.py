@@ -1,10 +1,11 @@
 """Measurements of a user's own model: retained accuracy and the strongest reader."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from mlu.attacks.attribute import AttributeInference
+from mlu.attacks.attribute import NO_OTHERS, AttributeInference
 from mlu.attacks.contract import PROXY, Victim
 from mlu.attacks.parts.panel import label_path
 from mlu.data.split import Split
@@ -12,6 +13,7 @@ from mlu.evaluate.utility import retained_accuracy_finding
 from mlu.launch.build import made
 from mlu.launch.compose import composed, values_of
 from mlu.metrics.findings import Finding
+from mlu.metrics.verification import verification_finding
 from mlu.models.network import Network
 from mlu.models.outputs import Outputs, outputs_of, respond_by_stage
 from mlu.models.tasks import ForgetRequest, Task
@@ -43,7 +45,8 @@ class Measurement:
     """Figures of a model before and after forgetting, of images that it was not trained on.
 
     Attributes:
-        retained: Accuracy of the retained outputs, over all validation images.
+        retained: Accuracy of the retained outputs, over all validation images; of an embedding the
+            AUROC of telling whether two images show the same person.
         strongest: By the name of each forgotten label or concept, the balanced accuracy of its
             strongest reader, from outputs or features; 0.5 is knowing nothing. Readers learn from
             one half of the validation people and are judged on the other.
@@ -54,7 +57,7 @@ class Measurement:
 
     def __str__(self) -> str:
         """A table in plain text."""
-        rows = [("", "before", "after", "floor"), row_of("retained accuracy", self.retained)]
+        rows = [("", "before", "after", "floor"), row_of("retained", self.retained)]
         rows += [row_of(f"{name}, strongest reader", one) for name, one in self.strongest.items()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
@@ -92,6 +95,7 @@ def measurement_of(
     request: ForgetRequest,
     held: Split,
     seed: int,
+    retained: Callable[[Outputs], Finding] | None = None,
 ) -> Measurement:
     """The measurement of two networks that are alike but for what was forgotten.
 
@@ -102,7 +106,10 @@ def measurement_of(
         request: The columns that were forgotten, and retained.
         held: Images that the networks were not trained on, of whom readers learn and are judged.
         seed: Of the division and of the readers.
+        retained: What is retained, of what a network says; None for the accuracy of the retained
+            outputs.
     """
+    kept = partial(retained_accuracy_of, task, request) if retained is None else retained
     attack = validation_attack()
     with progress_bar("measuring", _LOOKS) as bar:
         said: list[Outputs] = []
@@ -136,7 +143,7 @@ def measurement_of(
         bar.advance(1)
 
     return Measurement(
-        Change(*(retained_figure(task, outputs, request) for outputs in said)),
+        Change(*(figure_of(kept(outputs)) for outputs in said)),
         {labels[column]: change_of(found, labels[column]) for column in request.forgotten},
     )
 
@@ -148,12 +155,18 @@ def validation_attack() -> AttributeInference:
     return attack
 
 
-def retained_figure(task: Task, outputs: Outputs, request: ForgetRequest) -> Figure:
+def verification_of(size: int, outputs: Outputs) -> Finding:
+    """Verification by an embedding, whose numbers are the first `size` outputs."""
+    embeddings = outputs.logits[:, :size].double().numpy()
+    return verification_finding("retained/verification", embeddings, outputs.identities)
+
+
+def retained_accuracy_of(task: Task, request: ForgetRequest, outputs: Outputs) -> Finding:
     """Accuracy of the retained outputs."""
     columns = list(request.retained)
     asked = task.images_of(outputs.targets, outputs.known, columns)
     rows = asked.nonzero().squeeze(1)
-    return figure_of(retained_accuracy_finding(task, outputs.subset(rows), columns))
+    return retained_accuracy_finding(task, outputs.subset(rows), columns)
 
 
 def change_of(found: Mapping[str, Sequence[Finding]], label: str) -> Change:
@@ -161,7 +174,8 @@ def change_of(found: Mapping[str, Sequence[Finding]], label: str) -> Change:
     start = label_path(AttributeInference.name, label)
     path, told = f"{start}/strongest/balanced_accuracy", f"{start}/folded_balanced_accuracy"
     before, after = (finding_at(found[name], path) for name in ("original", "unlearned"))
-    return Change(before, after, finding_at(found[PROXY], told))
+    floor = finding_at(found[PROXY], told)
+    return Change(before, after, None if floor.reason == NO_OTHERS else floor)
 
 
 def finding_at(findings: Sequence[Finding], path: str) -> Figure:

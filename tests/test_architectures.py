@@ -13,6 +13,7 @@ from transformers import (
     CLIPConfig,
     CLIPForImageClassification,
     CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     ViTConfig,
     ViTForImageClassification,
 )
@@ -165,3 +166,22 @@ def test_a_model_of_hugging_face_takes_its_own_batches(name, images):
     answer = unlearned(pixel_values=images)
     assert answer.logits[:, 2].std() < 1e-6
     assert type(answer) is type(model(pixel_values=images))
+
+
+def test_an_embedding_of_hugging_face_is_taken_as_it_is(images):
+    torch.manual_seed(0)
+    model = CLIPVisionModelWithProjection(CLIPVisionConfig(**PATCHES, projection_dim=8)).eval()
+    concept = (torch.arange(IMAGES) % 2).float()[:, None]
+    unlearned = forget(
+        model,
+        loader_of(images, concept),
+        [],
+        method="decorrelate",
+        concept=["Male"],
+        tuning=MILD | {"steps": 1},
+    )
+    assert type(unlearned) is type(model)
+    assert unlearned.state_dict().keys() == model.state_dict().keys()
+    before, after = model(images).image_embeds, unlearned(images).image_embeds
+    assert not torch.equal(before, after)
+    assert nn.functional.cosine_similarity(before, after).min() > 0.99

@@ -934,6 +934,100 @@ def test_a_forgotten_concept_is_measured_and_people_are_kept_apart(unaware):
         )
 
 
+class Embeds(nn.Module):
+    """A user's network without a head: a row of numbers for each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.project = Own().stem, nn.Linear(8 * 16, 12)
+
+    def forward(self, images):
+        maps = nn.functional.adaptive_avg_pool2d(self.stem(images), 4).flatten(1)
+        return self.project(maps)
+
+
+def people(count=300, seed=1):
+    """Images of people, three of each, who differ in where they are bright; every other is Male."""
+    generator = torch.Generator().manual_seed(seed)
+    who = torch.arange(count) // 3
+    own = torch.randn(len(who.unique()), 1, 8, 8, generator=generator)
+    male = (who % 2).float()[:, None]
+    images = own[who] + 0.3 * torch.randn(count, 1, 8, 8, generator=generator)
+    images[:, 0, :4] += 1.5 * (2 * male - 1)[:, :, None]
+    return images, male, who
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    """A network that gives images of one person alike embeddings."""
+    torch.manual_seed(0)
+    images, _, who = people(240, seed=0)
+    head = nn.Linear(12, 80)
+    model = nn.Sequential(Embeds(), head)
+    return learnt(model, images, who, steps=40)[0]
+
+
+@pytest.mark.parametrize("method", ["decorrelate", "wf", "wp"])
+def test_an_embedding_forgets_a_concept_and_keeps_its_distances(method, embedder):
+    images, male, _ = people(240, seed=0)
+    held, truth, who = people()
+    before = snapshot(embedder)
+    unlearned, found = forget(
+        embedder,
+        loader_of(images, male),
+        [],
+        method=method,
+        concept=["Male"],
+        validation=loader_of(held, truth),
+        people=who.tolist(),
+        measure=True,
+        decorrelation={"linear": 2.0},
+        tuning={"steps": 80},
+    )
+    assert type(unlearned) is Embeds
+    assert unlearned.state_dict().keys() == embedder.state_dict().keys()
+    torch.testing.assert_close(snapshot(embedder)[0], before[0], rtol=0, atol=0)
+    assert snapshot(unlearned)[1:] == before[1:]
+    change = found.strongest["Male"]
+    assert change.before.low > 0.85
+    assert change.after.value < change.before.value - 0.05
+    assert change.floor is None
+    assert found.retained.before.value > 0.8
+    assert found.retained.after.value > found.retained.before.value - 0.1
+
+
+def test_without_steps_an_embedding_stays_what_it_is(embedder):
+    """The negative control of the above."""
+    images, male, _ = people(240, seed=0)
+    idle = forget(
+        embedder,
+        loader_of(images, male),
+        [],
+        method="decorrelate",
+        concept="Male",
+        tuning={"steps": 0, "recalibrate": 0},
+    )
+    assert same_weights(idle, embedder)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": "leace"}, "works on a classifier's head, an embedding has none: choose"),
+        ({"concept": None, "names": "Male"}, "the model has no label 'Male'"),
+        ({"model": nn.Conv2d(1, 2, 3)}, r"must return embeddings of shape \(16, numbers\)"),
+        ({"measure": True, "validation": 3}, "asks whether images show the same person"),
+    ],
+)  # fmt: skip
+def test_what_no_embedding_can_do_is_refused_in_one_line(given, message, embedder):
+    images, male, _ = people(60, seed=0)
+    arguments = {"model": embedder, "concept": "Male", "method": "decorrelate"} | given
+    model = arguments.pop("model")
+    with pytest.raises(UserError, match=message) as caught:
+        forget(model, loader_of(images, male), [], **arguments)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("method", ["wf", "leace"])
 def test_a_model_stays_on_its_device(method, model):

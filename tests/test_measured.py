@@ -94,6 +94,6 @@ def test_it_is_shown_as_a_table():
     shown = str(Measurement(Change(whole, half), {"Male": Change(whole, half, Figure(0.75))}))
     assert shown.splitlines() == [
         "                        before                after                 floor",
-        "retained accuracy       1.000 [0.900, 1.000]  0.500 [0.400, 0.600]",
+        "retained                1.000 [0.900, 1.000]  0.500 [0.400, 0.600]",
         "Male, strongest reader  1.000 [0.900, 1.000]  0.500 [0.400, 0.600]  0.750",
     ]

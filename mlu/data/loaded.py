@@ -58,7 +58,7 @@ def split_of(
         loader: A DataLoader of a map-style data set; its sampler, shuffling and `drop_last` do not
             matter. Its batches are (images, targets, ...). Whole numbers of shape (n,) are classes;
             0, 1 and NaN (unknown) of shape (n, labels) are independent labels.
-        labels: Name of each output, in order.
+        labels: Name of each output, in order; of an embedding none.
         what: Name of the argument, for messages.
         concepts: Names of attributes that are no output: their columns stand behind those of the
             labels, in the targets of independent labels; beside classes they are a third part of
@@ -74,12 +74,12 @@ def split_of(
         for batch in loader_in_order(loader):
             images, targets = parts_of(batch)
             found.append(targets.detach().cpu())
-            if concepts and targets.ndim == 1:
+            if concepts and labels and targets.ndim == 1:
                 beside.append(concepts_of(batch, concepts).detach().cpu())
             bar.advance(len(images))
 
     targets = torch.cat(found)
-    if targets.ndim == 1:
+    if targets.ndim == 1 and labels:
         classes = one_hot(targets, labels)
         everything = torch.ones_like(classes, dtype=torch.bool)
         if beside:

@@ -143,8 +143,15 @@ class WithConcepts(Task):
         return self.kept.one_class(targets[:, : self.columns])
 
     def other_labels(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
-        """Also the classes: a concept is none of them, so that they tell of it."""
-        return self.concepts.other_labels(targets, known, columns)
+        """Classes as well: a concept is none of them, so that they tell of it."""
+        first, concepts = self.divided(columns)
+        kept = slice(self.columns)
+        if self.one_class(targets) is not None:
+            return self.concepts.other_labels(targets, known, columns)
+
+        own = self.kept.other_labels(targets[:, kept], known[:, kept], first)
+
+        return torch.cat([own, self.concepts.other_labels(targets, known, concepts)], 1)
 
     # What outputs say
 

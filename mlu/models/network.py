@@ -56,11 +56,15 @@ class Body(nn.Sequential):
 
 
 class Taken(nn.Module):
-    """The tensor `logits` of an object, such as the models of Hugging Face return."""
+    """A tensor of an object, such as the models of Hugging Face return, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
     def forward(self, said: Any) -> Tensor:
-        logits: Tensor = said.logits
-        return logits
+        found: Tensor = getattr(said, self.name)
+        return found
 
 
 class Network(nn.Module):
@@ -118,20 +122,21 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     @classmethod
-    def around(cls, body: nn.Module, head: nn.Linear, named: bool = False) -> "Network":
+    def around(cls, body: nn.Module, head: nn.Linear, named: str | None = None) -> "Network":
         """A network that was made elsewhere.
 
         Args:
             body: Gives pooled features of whatever its images are.
             head: Reads them.
-            named: Whether the body returns an object whose `logits` they are, and no tensor.
+            named: Name of these features in the object that the body returns; None where it
+                returns them themselves.
         """
         net = cls(OrderedDict(), head.in_features, head.out_features)
         net.body.add_module(WHOLE, body)
         net.head, net.pixels, net.stages = head, False, {WHOLE: Stage(WHOLE)}
 
-        if named:
-            net.body.add_module(ANSWER, Taken())
+        if named is not None:
+            net.body.add_module(ANSWER, Taken(named))
             net.stages = {WHOLE: Stage(ANSWER)}
 
         return net
