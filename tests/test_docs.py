@@ -4,18 +4,20 @@ import importlib.util
 import re
 import shlex
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from mlu.launch.build import build
 from mlu.launch.check import check_config, check_values
 from mlu.launch.compose import composed, values_of
 from mlu.launch.options import CONF
+from mlu.library import forget
 from mlu.runs.rows import declaration_of
 from mlu.system.errors import UserError
 from tests.support.victims import outputs, victim_of
@@ -110,6 +112,46 @@ def test_the_readme_s_example_silences_the_forgotten_output():
     said = names["unlearned"](names["images"])
     assert said[:, 2].unique().numel() == 1
     assert said[:, 0].unique().numel() > 1
+
+
+def library_example(word: str) -> str:
+    """The only example of docs/library.md that has a word."""
+    blocks = prose_and_code(ROOT / "docs" / "library.md")[1]
+    (code,) = [block for block in blocks if block.startswith("python\n") and word in block]
+    return code.removeprefix("python\n")
+
+
+def test_the_library_s_example_of_a_concept_keeps_all_outputs():
+    names: dict = {}
+    exec(library_example("concept="), names)
+    said = names["unlearned"](names["images"])
+    assert said.shape == (80, 4)
+    assert said.std(0).min() > 0
+    assert names["unlearned"].state_dict().keys() == names["model"].state_dict().keys()
+    assert not torch.equal(names["unlearned"][0][0].weight, names["model"][0][0].weight)
+
+
+def test_the_library_s_example_of_a_measurement_says_what_it_promises(capsys):
+    generator = torch.Generator().manual_seed(0)
+    images, targets = (
+        torch.rand(120, 3, 16, 16, generator=generator),
+        torch.randint(2, (120, 2), generator=generator).float(),
+    )
+    rows = DataLoader(TensorDataset(images, targets), batch_size=60)
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    names = {
+        "forget": partial(forget, method="head"),
+        "model": nn.Sequential(body, nn.Linear(4, 2)),
+        "loader": rows,
+        "held": rows,
+        "labels": ["Beard", "Male"],
+        "who": range(120),
+    }
+    exec(library_example("measure=True"), names)
+    assert names["found"].strongest["Male"].before.value is not None
+    said = capsys.readouterr().out
+    assert said.splitlines()[0].split() == ["before", "after", "floor"]
+    assert "retained" in said
 
 
 def write_extension(folder: Path) -> None:

@@ -12,6 +12,10 @@ import torch
 import torchvision
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -708,6 +712,320 @@ def test_importing_the_package_is_instant_and_its_names_are_there():
     assert mlu.forget is forget
     with pytest.raises(AttributeError, match="no attribute 'forgot'"):
         mlu.forgot  # noqa: B018
+
+
+def features_of(model, images):
+    """What the head of `Own` reads."""
+    maps = nn.functional.adaptive_avg_pool2d(model.stem(images), 4).flatten(1)
+    return model.classifier[:2](maps)
+
+
+@torch.no_grad()
+def read(model, concept=2):
+    """Balanced accuracy at which a regression on half of some fresh images reads a column off the
+    features of others."""
+    images, targets = data(600, seed=1)
+    features, truth = features_of(model, images).numpy(), targets[:, concept].numpy() > 0
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(features[:300], truth[:300])
+    return balanced_accuracy_score(truth[300:], probe.predict(features[300:]))
+
+
+CONCEPT_DATA = {
+    "labels": lambda images, targets: (images, targets[:, [0, 1, 3, 2]]),
+    "classes": lambda images, targets: (
+        images,
+        (2 * targets[:, 0] + targets[:, 1]).long(),
+        targets[:, [2]],
+    ),
+}
+OUTPUTS = {"labels": ["Beard", "Glasses", "Young"], "classes": ["a", "b", "c", "d"]}
+
+
+@pytest.fixture(scope="module")
+def unaware():
+    """Networks that do not output the third label of the data, and whose features tell it."""
+    found = {}
+    for kind, names in OUTPUTS.items():
+        torch.manual_seed(0)
+        images, targets, *_ = CONCEPT_DATA[kind](*data())
+        found[kind] = learnt(
+            Own(len(names)), images, targets[:, :3] if kind == "labels" else targets
+        )
+    return found
+
+
+@torch.no_grad()
+def kept(model, kind):
+    """Accuracy of the outputs, of fresh images."""
+    images, targets, *_ = CONCEPT_DATA[kind](*data(seed=1))
+    if kind == "classes":
+        return (model(images).argmax(1) == targets).float().mean().item()
+    return ((model(images) > 0) == (targets[:, :3] > 0)).float().mean().item()
+
+
+@pytest.mark.parametrize("method", ["decorrelate", "wf", "wp"])
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_a_concept_is_forgotten_and_all_outputs_are_kept(kind, method, unaware):
+    model, loader = unaware[kind], loader_of(*CONCEPT_DATA[kind](*data()))
+    strong = {"decorrelation": {"linear": 3.0}, "tuning": {"steps": 120}}
+    unlearned = forget(model, loader, OUTPUTS[kind], None, method, concept=["Male"], **strong)
+    assert type(unlearned) is Own
+    assert unlearned.state_dict().keys() == model.state_dict().keys()
+    assert unlearned.classifier[2].weight.shape == model.classifier[2].weight.shape
+    assert read(model) > 0.75
+    assert read(unlearned) < read(model) - 0.1
+    assert kept(unlearned, kind) > kept(model, kind) - 0.05 > 0.9
+    # The negative control: nothing is forgotten where nothing is trained.
+    idle = {"tuning": {"steps": 0, "recalibrate": 0}} | (
+        {} if method == "decorrelate" else {"phi": 0.0}
+    )
+    unchanged = forget(model, loader, OUTPUTS[kind], method=method, concept="Male", **idle)
+    assert abs(read(unchanged) - read(model)) < 0.02
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+@pytest.mark.parametrize("method", [name for name in USABLE if name not in ("boundary", "head")])
+def test_every_method_takes_a_concept_and_changes_a_copy_alone(method, kind, unaware):
+    model, loader = copy.deepcopy(unaware[kind]), loader_of(*CONCEPT_DATA[kind](*data()))
+    before = snapshot(model)
+    once, again = (
+        forget(model, loader, OUTPUTS[kind], method=method, concept=["Male"], **brief(method))
+        for _ in range(2)
+    )
+    after = snapshot(model)
+    torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
+    assert after[1:] == before[1:]
+    assert same_weights(once, again)
+    assert not same_weights(once, model)
+    assert once(data()[0]).shape == (160, len(OUTPUTS[kind]))
+    # No output is silent; but SSD dampens all that a row matters to which training never saw.
+    assert once(data()[0]).std(0).min() > 0 or method == "ssd"
+
+
+def test_a_concept_of_shuffled_labels_changes_little_that_can_be_read(unaware):
+    images, classes, concept = CONCEPT_DATA["classes"](*data())
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(0))
+    loader = loader_of(images, classes, concept[order])
+    unlearned = forget(
+        unaware["classes"],
+        loader,
+        OUTPUTS["classes"],
+        method="decorrelate",
+        concept=["Male"],
+        decorrelation={"linear": 3.0},
+        tuning={"steps": 120},
+    )
+    assert read(unlearned) > read(unaware["classes"]) - 0.1
+
+
+def test_unknown_targets_of_a_concept_are_not_read(unaware):
+    images, classes, concept = CONCEPT_DATA["classes"](*data())
+    hidden = torch.arange(160) % 5 == 0
+    gaps = concept.masked_fill(hidden[:, None], torch.nan)
+    first, plain = (
+        forget(
+            unaware["classes"],
+            loader_of(images, classes, one),
+            OUTPUTS["classes"],
+            method="decorrelate",
+            concept=["Male"],
+            **brief("decorrelate"),
+        )
+        for one in (gaps, concept)
+    )
+    assert all(value.isfinite().all() for value in first.state_dict().values())
+    assert not same_weights(first, plain)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"concept": None}, "there is nothing to forget: give names=.* or concept="),
+        ({"names": "a"}, "names and concept are both given"),
+        ({"concept": []}, "concept is empty"),
+        ({"concept": "b"}, "concept='b' is an output of the model: forget it with names"),
+        ({"method": "head"}, "method=head cannot forget a concept: it makes an output constant"),
+        (
+            {"method": "boundary"},
+            "method=boundary cannot forget a concept: it serves classes alone",
+        ),
+        (
+            {"concept": ["Male", "Old"]},
+            r"targets of concepts must have shape \(n, 2\), got \(n, 1\)",
+        ),
+        ({"measure": True}, "measure=True needs images .* give validation="),
+    ],
+)
+def test_a_wrong_concept_is_refused_in_one_line(given, message, unaware):
+    loader = loader_of(*CONCEPT_DATA["classes"](*data()))
+    arguments = {"labels": OUTPUTS["classes"], "concept": ["Male"]} | given
+    with pytest.raises(UserError, match=message) as caught:
+        forget(unaware["classes"], loader, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_without_the_targets_of_a_concept_are_refused(unaware):
+    images, classes, _ = CONCEPT_DATA["classes"](*data())
+    with pytest.raises(UserError, match="must be the third part of each batch"):
+        forget(unaware["classes"], loader_of(images, classes), OUTPUTS["classes"], concept="Male")
+
+
+def test_a_model_is_measured_before_and_afterwards(model):
+    """The second derivation of the retained accuracy; and what the readers find."""
+    held = data(300, seed=1)
+    unlearned, found = forget(
+        model,
+        loader_of(*data()),
+        LABELS,
+        "Male",
+        "head",
+        validation=loader_of(*held),
+        measure=True,
+    )
+    plain = forget(model, loader_of(*data()), LABELS, "Male", "head", validation=loader_of(*held))
+    assert same_weights(unlearned, plain)
+    others = [0, 1, 3]
+    for one, figure in ((model, found.retained.before), (unlearned, found.retained.after)):
+        right = (one(held[0]) > 0) == (held[1] > 0)
+        assert figure.value == pytest.approx(right[:, others].float().mean().item(), abs=1e-6)
+        assert figure.low <= figure.value <= figure.high
+    change = found.strongest["Male"]
+    assert list(found.strongest) == ["Male"]
+    assert change.before.low > 0.9
+    # A silent output is not yet a forgotten label: the features still tell it.
+    assert change.after.low > 0.9
+    assert change.floor.value < 0.6
+    assert "Male, strongest reader" in str(found)
+
+
+def test_a_forgotten_concept_is_measured_and_people_are_kept_apart(unaware):
+    held = CONCEPT_DATA["classes"](*data(400, seed=1))
+    _, found = forget(
+        unaware["classes"],
+        loader_of(*CONCEPT_DATA["classes"](*data())),
+        OUTPUTS["classes"],
+        method="decorrelate",
+        concept=["Male"],
+        validation=loader_of(*held),
+        people=[f"person {number // 2}" for number in range(400)],
+        measure=True,
+        decorrelation={"linear": 3.0},
+        tuning={"steps": 120},
+    )
+    change = found.strongest["Male"]
+    assert change.after.value < change.before.value
+    assert change.floor.value < 0.65
+    assert found.retained.before.value == pytest.approx(
+        (unaware["classes"](held[0]).argmax(1) == held[1]).float().mean().item(), abs=1e-6
+    )
+    assert found.retained.after.value > 0.9
+    with pytest.raises(UserError, match="people has 3 entries for 400 validation images"):
+        forget(
+            unaware["classes"],
+            loader_of(*CONCEPT_DATA["classes"](*data())),
+            OUTPUTS["classes"],
+            method="decorrelate",
+            concept=["Male"],
+            validation=loader_of(*held),
+            people=[1, 2, 3],
+            measure=True,
+            **brief("decorrelate"),
+        )
+
+
+class Embeds(nn.Module):
+    """A user's network without a head: a row of numbers for each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.project = Own().stem, nn.Linear(8 * 16, 12)
+
+    def forward(self, images):
+        maps = nn.functional.adaptive_avg_pool2d(self.stem(images), 4).flatten(1)
+        return self.project(maps)
+
+
+def people(count=300, seed=1):
+    """Images of people, three of each, who differ in where they are bright; every other is Male."""
+    generator = torch.Generator().manual_seed(seed)
+    who = torch.arange(count) // 3
+    own = torch.randn(len(who.unique()), 1, 8, 8, generator=generator)
+    male = (who % 2).float()[:, None]
+    images = own[who] + 0.3 * torch.randn(count, 1, 8, 8, generator=generator)
+    images[:, 0, :4] += 1.5 * (2 * male - 1)[:, :, None]
+    return images, male, who
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    """A network that gives images of one person alike embeddings."""
+    torch.manual_seed(0)
+    images, _, who = people(240, seed=0)
+    head = nn.Linear(12, 80)
+    model = nn.Sequential(Embeds(), head)
+    return learnt(model, images, who, steps=40)[0]
+
+
+@pytest.mark.parametrize("method", ["decorrelate", "wf", "wp"])
+def test_an_embedding_forgets_a_concept_and_keeps_its_distances(method, embedder):
+    images, male, _ = people(240, seed=0)
+    held, truth, who = people()
+    before = snapshot(embedder)
+    unlearned, found = forget(
+        embedder,
+        loader_of(images, male),
+        [],
+        method=method,
+        concept=["Male"],
+        validation=loader_of(held, truth),
+        people=who.tolist(),
+        measure=True,
+        decorrelation={"linear": 2.0},
+        tuning={"steps": 80},
+    )
+    assert type(unlearned) is Embeds
+    assert unlearned.state_dict().keys() == embedder.state_dict().keys()
+    torch.testing.assert_close(snapshot(embedder)[0], before[0], rtol=0, atol=0)
+    assert snapshot(unlearned)[1:] == before[1:]
+    change = found.strongest["Male"]
+    assert change.before.low > 0.85
+    assert change.after.value < change.before.value - 0.05
+    assert change.floor is None
+    assert found.retained.before.value > 0.8
+    assert found.retained.after.value > found.retained.before.value - 0.1
+
+
+def test_without_steps_an_embedding_stays_what_it_is(embedder):
+    """The negative control of the above."""
+    images, male, _ = people(240, seed=0)
+    idle = forget(
+        embedder,
+        loader_of(images, male),
+        [],
+        method="decorrelate",
+        concept="Male",
+        tuning={"steps": 0, "recalibrate": 0},
+    )
+    assert same_weights(idle, embedder)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": "leace"}, "works on a classifier's head, an embedding has none: choose"),
+        ({"concept": None, "names": "Male"}, "the model has no label 'Male'"),
+        ({"model": nn.Conv2d(1, 2, 3)}, r"must return embeddings of shape \(16, numbers\)"),
+        ({"measure": True, "validation": 3}, "asks whether images show the same person"),
+    ],
+)  # fmt: skip
+def test_what_no_embedding_can_do_is_refused_in_one_line(given, message, embedder):
+    images, male, _ = people(60, seed=0)
+    arguments = {"model": embedder, "concept": "Male", "method": "decorrelate"} | given
+    model = arguments.pop("model")
+    with pytest.raises(UserError, match=message) as caught:
+        forget(model, loader_of(images, male), [], **arguments)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from mlu.attacks.contract import PROXY, Attack, Victim
 from mlu.attacks.parts.cases import Cases, Side, held_out
 from mlu.attacks.parts.conclusions import (
+    above_floor,
     beyond_retained,
     released_findings,
     released_place,
@@ -171,6 +172,7 @@ class AttributeInference(Attack[Trial]):
 
         Without a label stands what is read of the one whose excess in the unlearned model is the
         largest, and without a place what is read at the one with the larger: for all models alike.
+        Where there is no Retrain, the floor is what is read of the retained labels.
         """
         by_model = super().findings(exposure)
         trials = {name: of_labels(self.name, evidence) for name, evidence in exposure.items()}
@@ -185,6 +187,8 @@ class AttributeInference(Attack[Trial]):
                     *released_findings(ours, theirs.get(label), places[label]),
                     *beyond_retained(ours, told[label]),
                 ]
+                if not theirs:
+                    found += above_floor(ours, told[label], places[label])
                 by_model[name] += [one.under(label_path(self.name, label)) for one in found]
 
         return repeated_for_the_worst(self.name, by_model)

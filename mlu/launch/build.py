@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from mlu.launch.check import SEARCH, as_names, forgotten_names, requested, value_at
+from mlu.launch.check import (
+    SEARCH,
+    as_names,
+    forgotten_names,
+    has_reference,
+    requested,
+    value_at,
+)
 from mlu.runs.rows import without_declarations
 from mlu.runs.seeds import Seeds
 from mlu.system.errors import UserError
@@ -46,9 +53,10 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
         **parts,
         attacks=tuple(attacks.values()),
         forget=forgotten_names(values),
+        concept=values["concept"] is not None,
         requests=requested(values),
         seeds=Seeds.of(values),
-        with_reference=values["reference"] == "retrain",
+        with_reference=has_reference(values),
         canaries=CanaryShares(**values["canaries"]),
         trace=values["trace"],
         keep=values["keep"],

@@ -27,6 +27,16 @@ MISSING = object()
 SEARCH = "search"
 """Of a method: what a search for its settings tries. It decides nothing of a run."""
 
+NO_CONCEPTS = {
+    "head": "it makes an output constant, and there is none",
+    "retrain": "the original has never learnt it",
+    "boundary": "it serves classes alone",
+}
+"""Methods that cannot forget what a model does not output, and why."""
+
+_READS = "aia"
+"""The attack that reads an attribute from what is no output of it."""
+
 UNASKED = (SEARCH, "default_forget", "task")
 """Keys without which a file is whole: `default_forget` decides nothing where a label is named."""
 
@@ -64,6 +74,7 @@ def check_config(values: Values, folders: Sequence[Path] = (CONF,)) -> None:
     check_dataset(values, said)
     check_method(values)
     check_labels(values)
+    check_concept(values)
     check_reference(values)
     check_canaries(values["canaries"])
     check_kept(values)
@@ -296,7 +307,16 @@ def check_labels(values: Values) -> None:
     """Refuse labels to forget that there are not, or that contradict each other."""
     forgotten_names(values)
     names = values["forget_label"]["names"]
-    if values["requests"] is None or names in (None, values["dataset"].get("default_forget")):
+    default = values["dataset"].get("default_forget")
+    if values["concept"] is not None and not (
+        values["requests"] is None and names in (None, default)
+    ):
+        raise UserError(
+            f"concept={quoted(values['concept'])} is forgotten in place of labels: set neither "
+            "requests nor forget_label"
+        )
+
+    if values["requests"] is None or names in (None, default):
         return
 
     named = own_names(values, as_list(names))
@@ -309,9 +329,36 @@ def check_labels(values: Values) -> None:
         )
 
 
+def check_concept(values: Values) -> None:
+    """Refuse what has no meaning where the model does not output what it is to forget."""
+    if values["concept"] is None:
+        return
+
+    name, where = values["method"]["name"], f"concept={quoted(values['concept'])}"
+    if name in NO_CONCEPTS:
+        raise UserError(f"{where}: method={name} is no way to forget it: {NO_CONCEPTS[name]}")
+
+    others = [attack for attack in values["attack"] if attack != _READS]
+    if others:
+        raise UserError(
+            f"{where}: attack={others[0]} asks about an output and Retrain, of which there is "
+            f"none: set attack={_READS}"
+        )
+
+    if values["canaries"]["withheld"]:
+        raise UserError(
+            f"{where}: canaries are targets of an output, and it is none: set canaries.withheld=0"
+        )
+
+
+def has_reference(values: Values) -> bool:
+    """Whether Retrain is trained: a model that does not output a concept never learnt it."""
+    return values["reference"] == "retrain" and values["concept"] is None
+
+
 def check_reference(values: Values) -> None:
     """Refuse to optimise what no run has, or this one will not have."""
-    without = values["reference"] == "none"
+    without = not has_reference(values)
     if without and values["method"]["name"] == "retrain":
         raise UserError(
             "reference=none: method=retrain is the reference, "
@@ -328,9 +375,10 @@ def check_reference(values: Values) -> None:
                 f"the paths of figures begin with {', '.join(FIGURES)}"
             )
         if without and (first == "retrain" or path in ("seconds/retrain", "speedup", "work_ratio")):
-            raise UserError(
-                f"objective={path} needs the reference: set reference=retrain, not none"
-            )
+            remedy = "set reference=retrain, not none"
+            if values["concept"] is not None:
+                remedy = "there is none where a concept is forgotten, choose another figure"
+            raise UserError(f"objective={path} needs the reference: {remedy}")
         if rest.startswith("attack/") and not values["attack"]:
             raise UserError(f"objective={path} needs an attack: set attack=aia or another one")
 
@@ -401,6 +449,12 @@ def forgotten_names(values: Values) -> tuple[str, ...]:
 
     They go by the data set's own names, where the configuration has them.
     """
+    if values["concept"] is not None:
+        concepts = as_list(values["concept"])
+        if not concepts:
+            raise UserError("concept is empty: name at least one attribute, or set concept=null")
+        return own_names(values, concepts)
+
     if values["requests"] is not None:
         return tuple(name for request in requested(values) for name in request)
 
@@ -430,7 +484,7 @@ def own_names(values: Values, names: Iterable[Any]) -> tuple[str, ...]:
 def requested(values: Values) -> tuple[tuple[str, ...], ...]:
     """The labels of each request to forget, in the order in which they come."""
     requests = values["requests"]
-    if requests is None:
+    if requests is None or values["concept"] is not None:
         return (forgotten_names(values),)
 
     found = tuple(own_names(values, request) for request in requests)

@@ -39,8 +39,9 @@ def register_resolvers() -> None:
 
     `${either:a,b}` is a, or b where a is null; `${where:a,b,c}` is b where a is true, else c;
     `${sum:a,b}` is both together; `${by_budget:a,b}` is a, or b under budget=paper;
-    `${by_task:a,b}` is a, or b where dataset.task is `singlelabel`; `${times:a,b}`, `${over:a,b}`
-    and `${outweighed:a,b}` are what a strength b makes of a (`times`, `over`, `outweighed`);
+    `${by_task:a,b}` is a, or b where a class is forgotten (dataset.task=singlelabel);
+    `${times:a,b}`, `${over:a,b}` and `${outweighed:a,b}` are what a strength b makes of a (`times`,
+    `over`, `outweighed`);
     `${environ:A,b}` is the variable A of the environment, or b where there is none or an empty one;
     `${described:}` is the configuration as text, with what each key may be; `${run:}` is the
     command that starts a run.
@@ -50,7 +51,9 @@ def register_resolvers() -> None:
         return paper if _root_.budget == "paper" else small
 
     def by_task(several: Any, one: Any, *, _root_: Any) -> Any:
-        return one if _root_.dataset.get("task") == "singlelabel" else several
+        # A concept is a label of its own, whatever the model outputs.
+        labels = _root_.get("concept") is not None or _root_.dataset.get("task") != "singlelabel"
+        return several if labels else one
 
     # Hydra reads both as a template, where a dollar sign is written twice.
     def described(*, _root_: Any) -> str:

@@ -2,15 +2,20 @@
 
 import copy
 from collections import OrderedDict
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mlu.models.embeddings import identity_head
 from mlu.models.network import ERASER, WHOLE, Network, matrices
 from mlu.system.errors import UserError, did_you_mean, first_line
 
 Module = TypeVar("Module", bound=nn.Module)
+
+_LOGITS = "logits"
+EMBEDDINGS = ("image_embeds", "pooler_output")
+"""Names of embeddings in what Hugging Face's models return."""
 
 _REMEDY = (
     "its last operation must be a torch.nn.Linear that gives the logits: name that with head=..."
@@ -70,16 +75,15 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
         UserError: If it does not, since something follows the head; or if the model cannot be taken
             apart.
     """
-    try:
-        whole = copy.deepcopy(model).eval().requires_grad_(False)
-    except RuntimeError as fault:
-        raise UserError(f"the model cannot be copied: {first_line(fault)}") from fault
-
+    whole = copied(model)
     linear = whole.get_submodule(head)
     assert isinstance(linear, nn.Linear)
-    said = logits_of(whole, images, linear.out_features)
+    answer = answer_of(whole, images)
+    said = checked_logits(answer, len(images), linear.out_features)
     replace_module(whole, head, nn.Identity())
-    net = Network.around(whole, with_bias(linear)).eval().requires_grad_(False).to(images.device)
+    named = None if isinstance(answer, Tensor) else _LOGITS
+    net = Network.around(whole, with_bias(linear), named)
+    net.eval().requires_grad_(False).to(images.device)
     refuse_shared(net)
     if not same(net, images, said):
         raise UserError(f"the model does not end with {head!r}; {_REMEDY}")
@@ -87,25 +91,68 @@ def as_network(model: nn.Module, head: str, images: Tensor) -> Network:
     return net
 
 
-def as_module(net: Network, model: Module, head: str) -> Module:
+def as_embedder(model: nn.Module, images: Tensor) -> Network:
+    """A copy of a model without a head, whose features are what it gives of images, likewise.
+
+    Args:
+        model: Not changed. It gives a tensor, or an object that has one by a name of EMBEDDINGS.
+        images: Some that the model takes, on its device.
+
+    Raises:
+        UserError: If it gives no row of numbers for each image.
+    """
+    whole = copied(model)
+    answer = answer_of(whole, images)
+    named = next((name for name in EMBEDDINGS if hasattr(answer, name)), None)
+    found = answer if named is None else getattr(answer, named)
+
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(images):
+        kind = tuple(found.shape) if isinstance(found, Tensor) else type(answer).__name__
+        raise UserError(
+            f"a model without labels must return embeddings of shape ({len(images)}, numbers), "
+            f"it returns {kind}"
+        )
+
+    net = Network.around(whole, identity_head(found.shape[1]), named)
+    net.eval().requires_grad_(False).to(images.device)
+    refuse_shared(net)
+
+    return net
+
+
+def copied(model: Module) -> Module:
+    """A copy of a model in evaluation mode, which wants no gradients."""
+    try:
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    except RuntimeError as fault:
+        raise UserError(f"the model cannot be copied: {first_line(fault)}") from fault
+
+
+def as_module(net: Network, model: Module, head: str | None) -> Module:
     """The module that a network stands for: of `model`'s class, with the network's weights.
 
     Args:
         net: Made of `model` by `as_network`, then edited; taken apart.
         model: Tells which parts are in training mode and which parameters want gradients.
-        head: As for `as_network`; an eraser stands before it.
+        head: As for `as_network`; an eraser stands before it. None where the model has none.
     """
     module, eraser = net.body.get_submodule(WHOLE), getattr(net.body, ERASER, None)
-    last = net.head if eraser is None else nn.Sequential(OrderedDict(erase=eraser, head=net.head))
-    replace_module(module, head, last)
     module.requires_grad_(False).zero_grad(set_to_none=True)
-    old = model.get_submodule(head)
-    last.train(old.training).requires_grad_(old.get_parameter("weight").requires_grad)
+
+    if head is not None:
+        last: nn.Module = net.head
+        if eraser is not None:
+            last = nn.Sequential(OrderedDict(erase=eraser, head=net.head))
+        replace_module(module, head, last)
+        old = model.get_submodule(head)
+        last.zero_grad(set_to_none=True)
+        last.train(old.training).requires_grad_(old.get_parameter("weight").requires_grad)
+
     for name, part in model.named_modules():
         module.get_submodule(name).training = part.training
 
     for name, parameter in model.named_parameters():
-        if not name.startswith(f"{head}."):
+        if head is None or not name.startswith(f"{head}."):
             module.get_parameter(name).requires_grad_(parameter.requires_grad)
 
     assert isinstance(module, type(model))
@@ -129,18 +176,29 @@ def with_bias(linear: nn.Linear) -> nn.Linear:
     return linear
 
 
-def logits_of(model: nn.Module, images: Tensor, labels: int) -> Tensor:
-    """Logits that a model gives of images, shape (images, labels); UserError for anything else."""
-    with torch.no_grad():
-        said = model(images)
+@torch.no_grad()
+def answer_of(model: nn.Module, images: Tensor) -> Any:
+    """Whatever a model returns of images."""
+    return model(images)
 
+
+def checked_logits(answer: Any, images: int, labels: int) -> Tensor:
+    """The logits in a model's answer, shape (images, labels); UserError for anything else.
+
+    Args:
+        answer: A tensor, or an object whose `logits` is one, as Hugging Face's models return it.
+        images: How many were shown.
+        labels: How many outputs there are.
+    """
+    said = answer if isinstance(answer, Tensor) else getattr(answer, _LOGITS, None)
     if not isinstance(said, Tensor):
         raise UserError(
-            f"the model must return a tensor of logits, it returns {type(said).__name__}; {_REMEDY}"
+            "the model must return a tensor of logits, "
+            f"it returns {type(answer).__name__}; {_REMEDY}"
         )
-    if said.shape != (len(images), labels):
+    if said.shape != (images, labels):
         raise UserError(
-            f"the model must return logits of shape ({len(images)}, {labels}), "
+            f"the model must return logits of shape ({images}, {labels}), "
             f"it returns {tuple(said.shape)}"
         )
 

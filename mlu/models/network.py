@@ -24,6 +24,9 @@ ERASER = "erase"
 WHOLE = "whole"
 """Name of the only part of a body that was made elsewhere."""
 
+ANSWER = "answer"
+"""Name of the stage behind it that takes the tensor out of what it returns, where that is none."""
+
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 """What nn.MultiheadAttention has instead of linear layers: one matrix for queries, keys and values,
 or three."""
@@ -50,6 +53,18 @@ class Stage(NamedTuple):
 
 class Body(nn.Sequential):
     """Named stages from normalised images to pooled features, shape (batch, features)."""
+
+
+class Taken(nn.Module):
+    """A tensor of an object, such as the models of Hugging Face return, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, said: Any) -> Tensor:
+        found: Tensor = getattr(said, self.name)
+        return found
 
 
 class Network(nn.Module):
@@ -107,14 +122,23 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     @classmethod
-    def around(cls, body: nn.Module, head: nn.Linear) -> "Network":
+    def around(cls, body: nn.Module, head: nn.Linear, named: str | None = None) -> "Network":
         """A network that was made elsewhere.
 
-        Its `body` gives pooled features of whatever its images are.
+        Args:
+            body: Gives pooled features of whatever its images are.
+            head: Reads them.
+            named: Name of these features in the object that the body returns; None where it
+                returns them themselves.
         """
         net = cls(OrderedDict(), head.in_features, head.out_features)
         net.body.add_module(WHOLE, body)
         net.head, net.pixels, net.stages = head, False, {WHOLE: Stage(WHOLE)}
+
+        if named is not None:
+            net.body.add_module(ANSWER, Taken(named))
+            net.stages = {WHOLE: Stage(ANSWER)}
+
         return net
 
     def erase(self, matrix: Tensor, offset: Tensor) -> None:
@@ -226,19 +250,19 @@ def channel_spread(maps: Tensor, axis: int) -> Tensor:
     return torch.cat([maps.std(others, correction=0), maps.amax(others)], 1)
 
 
-def maps_of(taken: Tensor, output: Tensor, axis: int) -> tuple[Tensor, int] | None:
+def maps_of(taken: Any, output: Tensor, axis: int) -> tuple[Tensor, int] | None:
     """The maps or tokens of a stage, and the axis of their channels; None where it has none.
 
     Of a stage that pools they are what it took.
 
     Args:
-        taken: What the stage's module took; images lie on the first axis.
+        taken: What the stage's module took; images lie on the first axis. A tensor, or no maps.
         output: What it gave.
         axis: Of the channels of the output.
     """
     if output.ndim > 2:
         return output, axis
-    if taken.ndim == 4 and taken.shape[1] == output.shape[1]:
+    if isinstance(taken, Tensor) and taken.ndim == 4 and taken.shape[1] == output.shape[1]:
         return taken, 1
     return None
 

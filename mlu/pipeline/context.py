@@ -150,6 +150,12 @@ def request_of(experiment: Experiment, data: ImageData) -> ForgetRequest:
             f"{source.name} is {data.task}: choose another method"
         )
 
+    if experiment.concept and not task_of(data.task).withholds_labels:
+        raise UserError(
+            f"concept={list(experiment.forget)} must be a label among others, {source.name} has "
+            "classes: use mlu.forget, or a data set of independent labels"
+        )
+
     names = forgotten_labels(experiment.forget, data.labels, source.name)
     forgotten = tuple(sorted(data.columns(names)))
     for column in forgotten:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mlu.metrics.trace import TracePoint
+from mlu.models.concepts import with_rows
 from mlu.models.network import Network
 from mlu.models.outputs import Answers, Outputs, outputs_of
 from mlu.models.weight_files import read_weights
@@ -126,6 +127,20 @@ def opened_model(context: Context, entry: Entry) -> Model:
 def empty_network(context: Context) -> Network:
     """A network whose weights will be overwritten: none are read or downloaded for it."""
     return replace(context.experiment.backbone, weights=None).build(len(context.data.labels))
+
+
+def given_network(context: Context, path: Path) -> Network:
+    """A network with a user's weights; it has outputs of concepts as well, which say nothing."""
+    concepts = context.request.forgotten if context.experiment.concept else ()
+    outputs = len(context.data.labels) - len(concepts)
+    net = replace(context.experiment.backbone, weights=None).build(outputs)
+    load_trained(net, path)
+
+    if concepts:
+        net = with_rows(net, concepts)
+        context.task.silence(net.head, concepts, context.train.base_rates())
+
+    return net
 
 
 def facts_of(meter: Meter, context: Context) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Experiment:
         training: How the original and Retrain are trained.
         tracker: Where metrics go besides the results.
         forget: Names of the labels to forget.
+        concept: Whether these are attributes of the data that the model does not output: then there
+            is no Retrain.
         requests: Those of each request, in the order in which they come.
         seeds: Of all that is drawn at random.
         with_reference: Whether Retrain is trained.
@@ -76,6 +78,7 @@ class Experiment:
     training: Training
     tracker: Tracker
     forget: tuple[str, ...]
+    concept: bool
     requests: tuple[tuple[str, ...], ...]
     seeds: Seeds
     with_reference: bool
@@ -105,6 +108,7 @@ class Experiment:
         data, backbone = self.dataset.name, self.backbone.name
 
         forgotten = ", then ".join("+".join(request) for request in self.requests)
+        forgotten = f"concept {forgotten}" if self.concept else forgotten
         seeds = [f"{key} {value}" for key, value in self.seeds.apart.items()]
         tags = (self.name, data, backbone, f"forget {forgotten}", f"seed {self.seeds.seed}", *seeds)
 

@@ -1,7 +1,7 @@
 """The files that a run leaves, and the tables that it shows."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from mlu.data.base import LabelledImages
 from mlu.data.examination import label_correlations
+from mlu.models.concepts import without_rows
 from mlu.models.network import Network
 from mlu.pipeline.context import Context
 from mlu.pipeline.evidence import Exposure, roc_curves
@@ -82,8 +83,10 @@ def leave(
         UserError: If somebody has put a file of these names there meanwhile.
     """
     place = Owned(context.experiment.folder)
-    write_tensors(place.drafts / WEIGHTS, unlearned.state_dict())
-    write_json(label_facts(context.data.source), place.drafts / LABELS)
+    concepts = context.request.forgotten if context.experiment.concept else ()
+    released = without_rows(unlearned, concepts) if concepts else unlearned
+    write_tensors(place.drafts / WEIGHTS, released.state_dict())
+    write_json(label_facts(context.data.source, concepts), place.drafts / LABELS)
     write_arrays(place.drafts / DISTRIBUTIONS, histogram_arrays(histograms))
     if curves := roc_curves(exposure):
         write_arrays(place.drafts / ROC, curves)
@@ -142,10 +145,16 @@ def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def label_facts(data: LabelledImages) -> dict[str, Any]:
-    """The content of `labels.json`: what each output means, and how the labels correlate (phi)."""
-    rows = [
-        [None if np.isnan(value) else value for value in row]
-        for row in label_correlations(data).tolist()
-    ]
-    return {"labels": list(data.labels), "task": data.task, "correlation": rows}
+def label_facts(data: LabelledImages, concepts: Sequence[int] = ()) -> dict[str, Any]:
+    """The content of `labels.json`: what each output means, and how the labels correlate (phi).
+
+    Args:
+        data: The data set.
+        concepts: Columns that are no output.
+    """
+    kept = [column for column in range(len(data.labels)) if column not in concepts]
+    correlations = label_correlations(data)[np.ix_(kept, kept)]
+    rows = [[None if np.isnan(value) else value for value in row] for row in correlations.tolist()]
+    labels = [data.labels[column] for column in kept]
+
+    return {"labels": labels, "task": data.task, "correlation": rows}

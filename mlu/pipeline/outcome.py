@@ -23,6 +23,7 @@ _PHASES = ("score", "edit", "finetune")
 _STAGES = {"original": "original", "retrain": "retrain", "unlearn": "unlearned"}
 """Stage -> the model that it leaves."""
 
+_NO_RETRAIN = "there is no Retrain: the original does not output it, and has never learnt it"
 _GIVEN = "the original was given (original.weights)"
 
 
@@ -57,6 +58,8 @@ def results_of(
         "seconds/retrain": None if reference else NO_REFERENCE,
     }
 
+    no_retrain = _NO_RETRAIN if experiment.concept else NO_REFERENCE
+
     return Results(
         run=facts_of_run(experiment, data, unlearn),
         seconds=seconds_of(costs, unlearn, attack_seconds, trace.seconds),
@@ -65,7 +68,11 @@ def results_of(
         work_ratio=work_ratio,
         measured={model: measured_of(cost) for model, cost in costs.items()},
         metrics=metrics_of(findings),
-        missing={path: reason for path, reason in reasons.items() if reason is not None},
+        missing={
+            path: no_retrain if reason == NO_REFERENCE else reason
+            for path, reason in reasons.items()
+            if reason is not None
+        },
         chosen={**chosen_of(findings), **trace.chosen},
         trace=trace.points,
     )
@@ -95,6 +102,7 @@ def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) ->
         device=unlearn.device,
         date=unlearn.date,
         versions=versions,
+        concept=experiment.concept,
     )
 
 

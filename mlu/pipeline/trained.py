@@ -9,9 +9,8 @@ import lightning as L
 
 from mlu.data.split import Split
 from mlu.models.network import Network
-from mlu.models.weights import load_trained
 from mlu.pipeline.context import Context
-from mlu.pipeline.entries import Model, cached_model, empty_network
+from mlu.pipeline.entries import Model, cached_model, empty_network, given_network
 from mlu.pipeline.keys import model_key
 from mlu.pipeline.outputs import outputs_by_split
 from mlu.training.classifier import Classifier
@@ -26,15 +25,21 @@ def try_weights(context: Context) -> None:
     """Read the weights that the user has given, before anything is done with them."""
     experiment = context.experiment
     if experiment.original_weights is not None:
-        load_trained(empty_network(context), experiment.original_weights)
+        given_network(context, experiment.original_weights)
     elif experiment.backbone.weights is not None:
         experiment.backbone.build(len(context.data.labels))
 
 
 def original_model(context: Context) -> Model:
-    """The model that knows all labels: trained, found in the cache, or the user's own."""
+    """The model that knows all labels: trained, found in the cache, or the user's own.
+
+    Of concepts it knows as much as Retrain does of labels: they are no outputs of it.
+    """
     if context.experiment.original_weights is not None:
         return given_model(context, context.experiment.original_weights)
+
+    if context.experiment.concept:
+        return model_without(context, "original")
 
     make = partial(context.team.run, from_scratch, context, "original", context.train)
     return announced("original", cached_model(context, "original", model_key(context), make))
@@ -42,8 +47,7 @@ def original_model(context: Context) -> Model:
 
 def given_model(context: Context, path: Path) -> Model:
     """The user's own original, from a file of weights."""
-    net = empty_network(context)
-    load_trained(net, path)
+    net = given_network(context, path)
 
     remedy = f"is original.weights={path} another model?"
     outputs = context.team.run(outputs_by_split, context, net.eval(), remedy)
@@ -59,9 +63,14 @@ def retrained_model(context: Context) -> Model:
     images of the forgotten classes are left out. Its forgotten outputs are then made constant: they
     were never trained, so what they say is chance.
     """
+    return model_without(context, "retrain")
+
+
+def model_without(context: Context, title: str) -> Model:
+    """A model trained without the forgotten targets; `title` is what it is in this run."""
     key = model_key(context) | {"forgotten": list(context.request.forgotten)}
-    make = partial(context.team.run, from_scratch_without, context, "retrain")
-    return announced("retrain", cached_model(context, "retrain", key, make))
+    make = partial(context.team.run, from_scratch_without, context, title)
+    return announced(title, cached_model(context, "retrain", key, make))
 
 
 def random_model(context: Context) -> Model:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from mlu.metrics.trace import TracePoint
+from mlu.models.concepts import with_probes
 from mlu.models.network import Network
 from mlu.models.tasks import ForgetRequest
 from mlu.pipeline.context import Context
@@ -14,7 +15,7 @@ from mlu.pipeline.entries import Model, facts_of
 from mlu.pipeline.outputs import outputs_by_split
 from mlu.pipeline.watching import watch_of
 from mlu.system.store import now
-from mlu.training.meter import Cost, Meter, measure
+from mlu.training.meter import Cost, Meter, measure, phase
 from mlu.unlearning.contract import Method, Problem
 from mlu.unlearning.unlearner import carry_out
 
@@ -67,6 +68,7 @@ def watched_in_turn(
     """
     net, trace, steps = source, list[TracePoint](), 0
     with measure(context.device) as meter:
+        net = read_by_probes(context, net) if context.experiment.concept else net
         for number, own in enumerate(in_turn(context), 1):
             watch = watch_of(own, number, steps) if watched else None
             problem = problem_of(own, net)
@@ -75,7 +77,18 @@ def watched_in_turn(
                 trace += watch.points
                 steps = watch.steps
 
+        if context.experiment.concept:
+            context.task.silence(net.head, context.request.forgotten, context.train.base_rates())
+
     return net, meter, tuple(trace)
+
+
+def read_by_probes(context: Context, source: Network) -> Network:
+    """A copy of the original whose silent outputs of concepts are read from its features."""
+    net, columns = copy.deepcopy(source).to(context.device), context.request.forgotten
+    names = [context.data.labels[column] for column in columns]
+    with phase("score"):
+        return with_probes(net, context.train, columns, names, context.experiment.seeds.method)
 
 
 def in_turn(context: Context) -> Iterator[Context]:

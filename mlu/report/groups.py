@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlu.runs.layout import PLACES, UNDECISIVE, WATCHING, choice_of_step
+from mlu.runs.layout import PLACES, UNDECISIVE, WATCHING, choice_of_step, concept_asked
 from mlu.runs.read import Collection, Gap, Run
 from mlu.runs.rows import DECLARED
 from mlu.runs.seeds import IMAGES, KEYS, Seeds, seeds_text, spread_of
@@ -116,6 +116,7 @@ class Setting:
     @property
     def title(self) -> str:
         forget = f"forget {self.order if len(self.requests) > 1 else ', '.join(self.forget)}"
+        forget += ", which is no output" if self.runs[0].of_concept else ""
         return ", ".join(filter(None, (self.dataset, self.backbone, forget, self.distinction)))
 
     @property
@@ -324,7 +325,8 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str]:
 
     # Before there was a choice the last step was kept, whoever watched.
     chosen = choice_of_step(config) or {"keep": "last"}
-    others = {name: value for name, value in config.items() if name not in WATCHING}
+    chosen |= concept_asked(config)
+    others = {name: one for name, one in config.items() if name not in (*WATCHING, "concept")}
     for name, value in (others | chosen).items():
         walk(value, (str(name),))
 

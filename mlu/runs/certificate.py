@@ -53,7 +53,7 @@ class Answer:
         original: The figure before.
         unlearned: The figure afterwards.
         retrain: The figure of a model that never saw the label.
-        excess: What is found beyond Retrain.
+        excess: What is found beyond Retrain; of a concept, beyond the true retained labels.
         verdict: Whether that is shown to be at most what the run's policy allows; None where there
             is no such figure, or it is no evidence.
         silent: Whether the figure afterwards is chance by construction, and so no evidence.
@@ -96,6 +96,8 @@ def certificate_of(
         "forgotten": list(about.forget_label),
         "labels": facts["labels"],
         "task": facts["task"],
+        # Where there is none, certificates say nothing of it, those of before included.
+        **({"concept": True} if run.of_concept else {}),
         "method": {
             "name": about.method,
             "settings": settings,
@@ -170,17 +172,19 @@ def answers_of(run: Run) -> Iterator[Answer]:
     for row in run.attack_rows:
         chance = None if row.chance is None else float(row.chance)
         question, path = row.question or row.title, f"attack/{row.figure}"
-        yield answer(run, question, path, chance, row.excess and f"unlearned/attack/{row.excess}")
+        beyond = row.floor if run.of_concept else row.excess
+        yield answer(run, question, path, chance, beyond and f"unlearned/attack/{beyond}")
 
 
 def answer(
     run: Run, question: str, path: str, chance: float | None = None, excess: str | None = None
 ) -> Answer:
-    """A question with its figures; `excess` is the path of what is found beyond Retrain."""
+    """A question with its figures; `excess` is the path of what is found beyond the mark."""
     figures = {model: run.figure(f"{model}/{path}") for model in _MODELS}
     beyond = run.figure(excess) if excess else None
     silent = run.is_silent(f"unlearned/{path}")
-    judged = None if silent else verdict_of_figure(beyond, max_excess_of(run))
+    unjudged = silent or run.of_concept
+    judged = None if unjudged else verdict_of_figure(beyond, max_excess_of(run))
 
     return Answer(
         question=question,
@@ -228,7 +232,13 @@ def not_claimed(run: Run, weights: Path, lines: Sequence[Mapping[str, Any]] = ()
             "The forgetting is a layer of its own before the head: who holds the weights can take "
             "it off again."
         )
-    if (retrain := run.figure("retrain/test/retained/accuracy")).value is None:
+    if run.of_concept:
+        yield (
+            f"{', '.join(run.results.run.forget_label)} is no output of the model: there is no "
+            "Retrain, figures stand beside the original's and above the floor, and no policy "
+            "says how much that may be."
+        )
+    elif (retrain := run.figure("retrain/test/retained/accuracy")).value is None:
         yield f"Nothing is held against a model that never saw the label: {retrain.reason}."
 
     yield (
@@ -341,5 +351,11 @@ def certificate_page(certificate: Mapping[str, Any]) -> str:
         return figure_text(figure, digits), note
 
     return environment.get_template("certificate.html").render(
-        **certificate, models=_MODELS, cell=cell, reasons=reasons, weights=WEIGHTS, silent=SILENT
+        **certificate,
+        of_concept="concept" in certificate,
+        models=_MODELS,
+        cell=cell,
+        reasons=reasons,
+        weights=WEIGHTS,
+        silent=SILENT,
     )

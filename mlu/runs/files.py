@@ -12,7 +12,13 @@ from mlu.system.errors import UserError, first_line
 
 
 def forgotten_in(config: Mapping[str, Any]) -> list[str]:
-    """The labels that a configuration asks to forget, one request after the other."""
+    """The outputs that a configuration asks to forget, one request after the other.
+
+    A concept is none.
+    """
+    if config.get("concept") is not None:
+        return []
+
     names, requests = config["forget_label"]["names"], config.get("requests")
     alone = [names] if isinstance(names, str | int) else names
     return [str(name) for request in requests or [alone] for name in request]

@@ -88,6 +88,11 @@ def choice_of_step(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config.get(name) for name in WATCHING} if config.get("keep") == "best" else {}
 
 
+def concept_asked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The key `concept` where it is set: runs before there was such a key had none."""
+    return {"concept": config["concept"]} if config.get("concept") is not None else {}
+
+
 def write_json(value: Any, path: Path) -> None:
     """Under another name first: a reader never sees half of it. Refuses NaN, which is no JSON."""
     draft = path.with_suffix(".draft")

@@ -60,6 +60,11 @@ class Run:
         return self.results.run.method
 
     @property
+    def of_concept(self) -> bool:
+        """Whether it forgot what is no output: there is no Retrain, and the floor is the mark."""
+        return bool(self.results.run.concept)
+
+    @property
     def date(self) -> str:
         return self.results.run.date or ""
 

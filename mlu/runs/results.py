@@ -30,7 +30,8 @@ _MODELS = ("original", "retrain", "unlearned")
 class RunFacts:
     """The facts of a run. A field that may be None may be missing in a file.
 
-    A seed that is missing is `seed`.
+    A seed that is missing is `seed`. `concept` says whether `forget_label` names attributes that
+    the model does not output.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class RunFacts:
     device: str | None
     date: str | None
     versions: Mapping[str, str] | None
+    concept: bool | None = None
 
 
 @dataclass(frozen=True)

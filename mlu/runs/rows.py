@@ -39,6 +39,7 @@ class AttackRow:
         figure: Path of the answer.
         chance: The figure of who knows nothing.
         excess: Path of what is found beyond Retrain.
+        floor: Path of what is found beyond the true retained labels, where there is no Retrain.
         ratio: Path of how many times less that is, of what has no difference.
         proxy: Path, after `proxy/attack/`, of what the retained labels tell by themselves.
         headline: Whether it also stands in the tables of a run and of a sweep.
@@ -50,6 +51,7 @@ class AttackRow:
     figure: str
     chance: float | None = None
     excess: str | None = None
+    floor: str | None = None
     ratio: str | None = None
     proxy: str | None = None
     headline: bool | None = None

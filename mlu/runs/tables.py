@@ -30,7 +30,9 @@ _ATTACK_TABLE = (
     "what an attacker learns: balanced accuracy of reading, AUROC of membership, steps to relearn"
 )
 _NOTHING = "–"
+_BEYOND_RETRAIN, _ABOVE_FLOOR = "excess over retrain", "above the floor"
 _MODEL = "unlearned/attack/"
+_STRONGEST = "aia/strongest/balanced_accuracy"
 
 
 def run_table(run: Run) -> Table:
@@ -38,6 +40,7 @@ def run_table(run: Run) -> Table:
     facts = run.results.run
     columns = shown_columns([run])
     title = f"{facts.dataset}, {facts.backbone}: forget {', '.join(facts.forget_label)}"
+    title += ", which is no output" if run.of_concept else ""
     table = headed(text_of(title), "model", columns)
 
     rows = (
@@ -51,6 +54,9 @@ def run_table(run: Run) -> Table:
         ),
     )
     for model, label, stage, speedup in rows:
+        if model == "retrain" and run.of_concept:
+            continue
+
         cost = number_text(run.figures.get(f"seconds/{stage}"), " s")
         table.add_row(label, *figure_texts(run, model, columns), cost, speedup)
 
@@ -113,8 +119,10 @@ def shown_columns(runs: Sequence[Run]) -> Columns:
         for row in attack.rows:
             if row.headline:
                 columns.append((row.title, f"attack/{row.figure}"))
-            if row.headline and row.excess:
-                columns.append(("excess over retrain", f"attack/{row.excess}"))
+            if row.headline and row.excess and not all(run.of_concept for run in runs):
+                columns.append((_BEYOND_RETRAIN, f"attack/{row.excess}"))
+            if row.headline and row.floor and any(run.of_concept for run in runs):
+                columns.append((_ABOVE_FLOOR, f"attack/{row.floor}"))
 
     paths = {path for run in runs for path in run.figures}
 
@@ -148,10 +156,8 @@ def attack_table(run: Run) -> Table:
         "chance",
         "retained labels",
         *untrained,
-        "original",
-        "retrain",
-        "unlearned",
-        "excess over retrain",
+        *trained_models(run),
+        _ABOVE_FLOOR if run.of_concept else _BEYOND_RETRAIN,
     ):
         table.add_column(column, justify="right")
 
@@ -170,7 +176,7 @@ def reading_notes(run: Run) -> list[str]:
     lines = []
     for place, called in READ_PLACES.items():
         named = []
-        for model in ("retrain", "unlearned"):
+        for model in ("original" if run.of_concept else "retrain", "unlearned"):
             found = chosen.get(f"{model}/attack/aia/strongest/{place}", {})
             if "reader" in found:
                 named.append(f"{model} {found['reader']}")
@@ -185,10 +191,40 @@ def reading_notes(run: Run) -> list[str]:
 def verdict_line(run: Run) -> str:
     """The verdict on one run's model; empty where no reader was measured."""
     judged = verdict_of_runs([run])
+    if run.of_concept:
+        return text_of(concept_sentence(run))
     if judged is None:
         return ""
     labels = ", ".join(run.results.run.forget_label)
     return text_of(f"forgetting {labels}: {verdict_sentence(judged)}")
+
+
+def concept_sentence(run: Run) -> str:
+    """A sentence in place of the verdict, without a Retrain; empty where nothing was read."""
+    before, after = (
+        run.figures.get(f"{model}/attack/{_STRONGEST}") for model in ("original", "unlearned")
+    )
+    if before is None or after is None:
+        return ""
+
+    above = run.figure(f"{_MODEL}aia/strongest/above_floor")
+    floor = "the floor is not known"
+    if above.value is not None:
+        floor = f"{100 * above.value:+.1f} points above the floor of the true retained labels"
+    if above.low is not None and above.high is not None:
+        floor += f", 95 % interval [{100 * above.low:+.1f}, {100 * above.high:+.1f}]"
+
+    labels = ", ".join(run.results.run.forget_label)
+
+    return (
+        f"forgetting {labels}, which is no output: read to {before:.3f} before and {after:.3f} "
+        f"afterwards; {floor}. There is no Retrain to hold it against."
+    )
+
+
+def trained_models(run: Run) -> list[str]:
+    """Models of the table of attacks that have seen the data."""
+    return ["original", "unlearned"] if run.of_concept else ["original", "retrain", "unlearned"]
 
 
 def untrained_models(figures: Iterable[str]) -> list[str]:
@@ -198,17 +234,22 @@ def untrained_models(figures: Iterable[str]) -> list[str]:
 
 
 def row_texts(row: AttackRow, run: Run, untrained: Sequence[str]) -> list[str]:
-    """Chance, what the retained labels tell, each model, and what is beyond Retrain."""
+    """Chance, what the retained labels tell, each model, and what is beyond Retrain or floor."""
     figures = run.figures
     chance = "" if row.chance is None else f"{row.chance:.3f}"
     known = measured_text(figures, f"proxy/attack/{row.proxy}", ends=False) if row.proxy else ""
 
-    models = [model_text(row, figures, model) for model in (*untrained, "original")]
-    models += [model_text(row, figures, model, ends=True) for model in ("retrain", "unlearned")]
+    models = [model_text(row, figures, model) for model in untrained]
+    for model in trained_models(run):
+        # What is held against something has an interval.
+        ends = run.of_concept or model != "original"
+        models.append(model_text(row, figures, model, ends))
 
     beyond = ""
     if run.is_silent(f"{_MODEL}{row.figure}"):
         beyond = SILENT
+    elif run.of_concept:
+        beyond = measured_text(figures, f"{_MODEL}{row.floor}") if row.floor else ""
     elif row.excess:
         beyond = measured_text(figures, f"{_MODEL}{row.excess}")
     elif row.ratio:

@@ -74,3 +74,55 @@ def test_what_is_no_such_loader_or_no_targets_ends_in_one_line(loader, says):
         split_of(loader, LABELS, "held")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_concepts_stand_behind_the_labels_or_beside_classes():
+    generator = torch.Generator().manual_seed(0)
+    whole = torch.randint(0, 2, (10, 4), generator=generator).float()
+    whole[2, 3] = torch.nan
+    split, task = split_of(loader_of(whole), LABELS, concepts=["Old"])
+    assert (task, split.targets.shape) == ("multilabel", (10, 4))
+    assert split.known[:, 3].tolist() == [row != 2 for row in range(10)]
+
+    classes = torch.arange(10) % 3
+    beside = DataLoader(TensorDataset(IMAGES, classes, whole[:, 3:]), batch_size=4)
+    split, task = split_of(beside, LABELS, concepts=["Old"])
+    assert task == "singlelabel"
+    assert torch.equal(split.targets[:, :3], torch.eye(3)[classes])
+    assert torch.equal(split.targets[:, 3], whole[:, 3].nan_to_num(0))
+    assert split.known[:, 3].tolist() == [row != 2 for row in range(10)]
+    # Without a concept a third part is nobody's business.
+    assert split_of(beside, LABELS)[0].targets.shape == (10, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ((torch.arange(10) % 3,), "must be the third part of each batch, a tensor of shape (n, 1)"),
+        (
+            (torch.arange(10) % 3, torch.zeros(10)),
+            "the targets of concepts must have shape (n, 1), got (n)",
+        ),
+        ((torch.arange(10) % 3, torch.zeros(10, 1) + 2), "must be 0, 1 or NaN (unknown), got 2"),
+        ((GOOD,), "(n, 4) for independent labels, got (n, 3)"),
+    ],
+)
+def test_targets_of_concepts_that_are_none_end_in_one_line(parts, says):
+    loader = DataLoader(TensorDataset(IMAGES, *parts), batch_size=4)
+    with pytest.raises(UserError) as error:
+        split_of(loader, LABELS, concepts=["Old"])
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_batches_may_be_named_as_hugging_face_names_them():
+    classes = torch.arange(10) % 3
+    old = torch.arange(10)[:, None] % 2
+    rows = [
+        {"pixel_values": image, "labels": label, "concepts": concept}
+        for image, label, concept in zip(IMAGES, classes, old, strict=True)
+    ]
+    split, task = split_of(DataLoader(rows, batch_size=4), LABELS, concepts=["Old"])
+    assert task == "singlelabel"
+    assert torch.equal(split[[4, 1]].images, IMAGES[[4, 1]])
+    assert torch.equal(split.targets[:, 3], old[:, 0].float())

@@ -20,6 +20,7 @@ from mlu.metrics.trials import (
 _STRONGEST, _SAME_READER = "strongest", "same_reader"
 _RATES = ("balanced_accuracy", "auroc")
 _EXCESS = "excess"
+_ABOVE_FLOOR = "above_floor"
 
 
 def strongest_findings(
@@ -159,6 +160,26 @@ def same_readers(path: str, trials: Evidence[Trial], reference: Evidence[Trial] 
     found = same_reader_excess(path, list(pairs.values()))
 
     return replace(found, chosen={"reader": max(excess, key=excess.__getitem__)})
+
+
+def above_floor(trials: Evidence[Trial], told: Evidence[Trial], released: str) -> list[Finding]:
+    """`strongest/.../above_floor`: read by the strongest reader, less told by the retained labels.
+
+    The mark where there is no Retrain: nothing below it can be had while these are kept.
+
+    Args:
+        trials: Of one model and label, by path below the label.
+        told: Of the true retained labels alone, by path below the label.
+        released: The place whose figure stands without a place.
+    """
+    floor, found = told[strongest_reader(told)], []
+    for place, contest in contests_of(trials, None).items():
+        paths = [f"{_STRONGEST}/{place}", *([_STRONGEST] if place == released else [])]
+        for path in paths:
+            excess = excess_finding(path, contest.trial, floor)
+            found.append(replace(excess, path=f"{path}/{_ABOVE_FLOOR}"))
+
+    return found
 
 
 def beyond_retained(trials: Evidence[Trial], told: Evidence[Trial]) -> list[Finding]:
