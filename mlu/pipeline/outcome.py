@@ -73,7 +73,6 @@ def results_of(
 
 def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) -> RunFacts:
     """The run, its data, and where and when it was made."""
-    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
     seeds = experiment.seeds
 
     return RunFacts(
@@ -94,8 +93,13 @@ def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) ->
         commit=commit(),
         device=unlearn.device,
         date=unlearn.date,
-        versions=versions,
+        versions=library_versions(),
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries on which figures depend, and of this one."""
+    return {library: importlib.metadata.version(library) for library in _LIBRARIES}
 
 
 def seconds_of(

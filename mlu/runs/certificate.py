@@ -1,5 +1,6 @@
 """The certificate of one run, built from its files and held against them later."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from mlu.metrics.verdict import Word, verdict_sentence
 from mlu.models.network import ERASER
-from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
+from mlu.runs.layout import AUDIT, CONFIG, LABELS, RESULTS, WEIGHTS
 from mlu.runs.model import config_of, label_facts_of, need
 from mlu.runs.read import Run, job_of
 from mlu.runs.results import RETAINED_LABELS, SILENT, Figure
@@ -22,7 +23,9 @@ from mlu.system.store import checksum, now
 
 _SCHEMA = 1
 _FILES = (WEIGHTS, RESULTS, CONFIG, LABELS)
-"""What a certificate speaks of, by checksum; the first is what is released."""
+"""What a certificate of a run speaks of, by checksum; the first is what is released."""
+_AUDIT_FILES = (AUDIT, RESULTS, CONFIG, LABELS)
+"""That of an audit; the first says which models it is of."""
 
 _MODELS = ("original", "unlearned", "retrain")
 _SECONDS = ("original", "unlearn", "retrain", "attack")
@@ -71,7 +74,8 @@ def certificate_of(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: If a file of the run is missing or cannot be read.
     """
-    files = {name: checksum(need(folder, name)) for name in _FILES}
+    audit = audit_facts_of(folder)
+    files = {name: checksum(need(folder, name)) for name in files_of_certificate(folder)}
     run, config, facts = run_of(folder), config_of(folder), label_facts_of(folder)
     about = run.results.run
     settings = method_settings(config)
@@ -92,7 +96,8 @@ def certificate_of(folder: Path) -> dict[str, Any]:
         "model": about.backbone,
         "data": {"name": about.dataset, "fingerprint": about.data or _NOT_RECORDED},
         "files": files,
-        "verdict": verdict_facts(run),
+        "audit": audit,
+        "verdict": verdict_facts(run) if audit is None else audit_verdict(audit),
         "figures": [as_json(answer) for answer in answers_of(run)],
         "not_run": not_run(run),
         "seconds": {stage: run.figures.get(f"seconds/{stage}") for stage in _SECONDS},
@@ -100,8 +105,39 @@ def certificate_of(folder: Path) -> dict[str, Any]:
         "date": about.date or _NOT_RECORDED,
         "commit": about.commit or _NOT_RECORDED,
         "versions": about.versions or {},
-        "not_claimed": list(not_claimed(run, folder / WEIGHTS)),
+        "not_claimed": list(not_claimed(run, folder / WEIGHTS if audit is None else None)),
     }
+
+
+def files_of_certificate(folder: Path) -> tuple[str, ...]:
+    """Names of the files in a folder that its certificate speaks of."""
+    return _AUDIT_FILES if (folder / AUDIT).is_file() else _FILES
+
+
+def audit_facts_of(folder: Path) -> dict[str, Any] | None:
+    """What an audit says of itself; None for a run.
+
+    Raises:
+        UserError: If the file is none of an audit's.
+    """
+    if not (folder / AUDIT).is_file():
+        return None
+    try:
+        facts = json.loads((folder / AUDIT).read_text())
+        # What the page and the verdict take from it.
+        _ = [str(clause["said"]) for clause in facts["clauses"]], [*facts["notes"]]
+        _ = facts["verdict"], facts["mark"], [one["file"] for one in facts["models"].values()]
+        _ = facts["learnt_from"]["images"], facts["judged_on"]["people"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise UserError(f"{folder / AUDIT} cannot be used: {first_line(fault)}") from fault
+
+    return dict(facts)
+
+
+def audit_verdict(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict of an audit: its word, and a sentence for each thing that its policy asks for."""
+    said = " ".join(str(clause["said"]) for clause in audit["clauses"])
+    return {"word": audit["verdict"], "said": said}
 
 
 def run_of(folder: Path) -> Run:
@@ -159,7 +195,9 @@ def verdict_facts(run: Run) -> dict[str, Any]:
     if judged is None:
         reason = run.figure(HEADLINE).reason or SILENT
         return {"word": None, "said": f"No verdict: {reason}."}
-    return {**as_json(judged), "said": verdict_sentence(judged)}
+    # What it is above, the sentence says.
+    numbers = {name: one for name, one in as_json(judged).items() if name != "over"}
+    return {**numbers, "said": verdict_sentence(judged)}
 
 
 def not_run(run: Run) -> list[str]:
@@ -168,8 +206,13 @@ def not_run(run: Run) -> list[str]:
     return [attack.about for attack in run.attacks.values() if not attack.families & tried]
 
 
-def not_claimed(run: Run, weights: Path) -> Iterator[str]:
-    """Conclusions that nobody may draw from a certificate, in plain words."""
+def not_claimed(run: Run, weights: Path | None) -> Iterator[str]:
+    """Conclusions that nobody may draw from a certificate, in plain words.
+
+    Args:
+        run: The run, or the audit.
+        weights: What is released; None for an audit, whose models are elsewhere.
+    """
     yield (
         "No guarantee beyond the attacks listed here: another attack, or a stronger one, "
         "may read more."
@@ -183,7 +226,7 @@ def not_claimed(run: Run, weights: Path) -> Iterator[str]:
         "Training images and their labels were not deleted, nor were other copies of the original "
         "model: whoever holds them can learn the label again."
     )
-    if has_eraser(weights):
+    if weights is not None and has_eraser(weights):
         yield (
             "The forgetting is a layer of its own before the head: who holds the weights can take "
             "it off again."
@@ -230,7 +273,7 @@ def differences(stated: Mapping[str, Any], folder: Path) -> Iterator[str]:
         folder: Of the run, or any other that holds the files.
     """
     files = stated["files"]
-    for name in _FILES:
+    for name in files_of_certificate(folder):
         found = checksum(folder / name) if (folder / name).is_file() else "no such file"
         if found != files.get(name):
             stated_sum = files.get(name)
