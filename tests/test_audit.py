@@ -1,6 +1,8 @@
 """python -m mlu.audit: what it says of models, and one line for whatever cannot be used."""
 
+import json
 import pickle
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+
+from mlu.audit import audit, main
+from mlu.certify import main as certify
+from mlu.models.backbones import Tiny
+from mlu.system.errors import UserError
 
 from tests.support.audited import (
     IMAGES,
@@ -44,7 +51,7 @@ def place(tmp_path_factory):
     wrong = {name: torch.full_like(value, torch.nan)
              for name, value in torch.load(folder / "after.pt", weights_only=True).items()
              if value.is_floating_point()}  # fmt: skip
-    save_file(wrong, folder / "nan.safetensors")
+    torch.save(wrong, folder / "nan.pt")
     save_file({"layer.weight": torch.ones(2, 2)}, folder / "other.safetensors")
     torch.save(nn.Linear(2, 2), folder / "module.pt")
     torch.save({"weights": [1, 2]}, folder / "list.pt")
@@ -115,7 +122,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "other backbone": (["after=after.pt", "backbone=resnet18", MALE], "is it another backbone?"),
     "more outputs": (["after=four.pt", *AFTER[1:]], "were other labels learnt?"),
     "fewer labels": ([*AFTER, "dataset.labels=[Male,Beard]"], "were other labels learnt?"),
-    "not finite": (["after=nan.safetensors", *AFTER[1:]], "are not finite"),
+    "not finite": (["after=nan.pt", *AFTER[1:]], "are not finite"),
     "a pickled module": (["after=module.pt", *AFTER[1:]], "was not read"),
     "a pickle": (["after=evil.pt", *AFTER[1:]], "is neither safetensors nor a plain state dict"),
     "no state dict": (["after=list.pt", *AFTER[1:]], "holds no state dict of tensors"),
@@ -234,3 +241,57 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(case, place, monkeypatc
     assert code == 2
     assert len([line for line in lines if line]) == 1, lines
     assert says in lines[0], lines
+
+
+AUDIT_FILES = ("audit.json", "results.json", "config.yaml", "labels.json")
+
+
+@pytest.fixture(scope="module")
+def of_features(place, tmp_path_factory):
+    """The audit of features that tell Male well, against those of a Retrain that hardly does."""
+    out = tmp_path_factory.mktemp("out") / "audit"
+    words = [*data_words(place), f"features={place / 'good.npz'}", MALE, f"out={out}"]
+    done = warm("mlu.audit", [*words, "policy.min_retained=0.8"], out.parent / "said")
+    return done, out
+
+
+def test_an_output_that_is_reset_leaves_the_features_and_the_policy_is_broken(of_features):
+    done, out = of_features
+    assert done.code == 1, done.stdout + done.stderr
+    assert "max_excess: Exceeded" in done.stdout
+    assert "min_retained: Kept" in done.stdout
+    facts = json.loads((out / "audit.json").read_text())
+    assert (facts["verdict"], facts["exit_code"], facts["mark"]) == ("broken", 1, "Retrain")
+    assert {clause["key"]: clause["word"] for clause in facts["clauses"]} == {
+        "max_excess": "broken",
+        "min_retained": "kept",
+    }
+    assert facts["learnt_from"] == {"images": IMAGES // 2, "people": IMAGES // 2}
+    assert facts["judged_on"] == {"images": IMAGES // 4, "people": IMAGES // 4}
+    assert (out / "report.html").is_file()
+    assert "Male" in (out / "report.html").read_text()
+
+
+def test_an_audit_has_a_certificate_that_holds_until_a_byte_changes(of_features, tmp_path, capsys):
+    _, out = of_features
+    stated = json.loads((out / "certificate.json").read_text())
+    assert set(stated["files"]) == set(AUDIT_FILES)
+    assert stated["verdict"]["word"] == "broken"
+    page = (out / "certificate.html").read_text()
+    assert stated["verdict"]["said"].split(";")[0] in page
+    assert "good.npz" in page
+    assert str(out) not in page
+
+    def verified(folder):
+        with pytest.raises(SystemExit) as end:
+            certify([str(folder), "--verify", str(out / "certificate.json")])
+        return end.value.code, capsys.readouterr()
+
+    assert verified(out)[0] == 0
+    for name in AUDIT_FILES:
+        (tmp_path / name).write_bytes((out / name).read_bytes())
+    facts = (tmp_path / "audit.json").read_text().replace('"broken"', '"kept"')
+    (tmp_path / "audit.json").write_text(facts)
+    code, said = verified(tmp_path)
+    assert code == 1
+    assert "audit.json is another file" in said.err

@@ -21,6 +21,7 @@ from mlu.models.weights import load_trained
 from mlu.system.errors import UserError, first_line
 from mlu.system.seeding import seed_torch
 from mlu.training.devices import device_of
+from mlu.training.trainer import lightning_quiet
 
 _AT_ONCE = 256
 """Images that a function is given at once."""
@@ -63,7 +64,9 @@ def exhibits_of(inquiry: Inquiry, population: Population) -> dict[str, Exhibit]:
     if inquiry.features is not None:
         return of_features(inquiry, population, inquiry.features)
 
-    device = device_of(inquiry.accelerator, "32-true", 1)
+    with lightning_quiet():
+        device = device_of(inquiry.accelerator, "32-true", 1)
+
     found = {}
     for key, source in with_untrained(inquiry, population, device).items():
         name = ROLES.get(key, key)

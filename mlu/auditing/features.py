@@ -115,8 +115,9 @@ def is_parquet(path: Path) -> bool:
 def archive_arrays(path: Path) -> dict[str, Any]:
     """The arrays of an archive; nothing that is pickled is read."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise UserError(
                     f"features={path} holds one array without names: write np.savez(FILE, "
                     "image=..., after=...)"

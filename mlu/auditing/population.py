@@ -87,6 +87,7 @@ def population_of(inquiry: Inquiry) -> Population:
     Raises:
         UserError: Where the table does not have it, or there is too little of it.
     """
+    refuse_no_table(inquiry)
     dataset = with_labels(inquiry)
     source = images_of(dataset, inquiry)
     splits = divided(source, inquiry)
@@ -124,6 +125,26 @@ def population_of(inquiry: Inquiry) -> Population:
     )
 
 
+def refuse_no_table(inquiry: Inquiry) -> None:
+    """Raises UserError where a data set has no names of images, or no further columns."""
+    dataset = inquiry.dataset
+    if not isinstance(dataset, ImageFolder):
+        if inquiry.features is not None:
+            raise UserError(
+                f"features={inquiry.features} go by the names of images, and {dataset.name} has "
+                "none: use dataset=csv, or give weights"
+            )
+        if inquiry.concepts:
+            raise UserError(
+                f"concept={list(inquiry.concepts)}: {dataset.name} comes in arrays and has no "
+                "table with further columns: use dataset=csv"
+            )
+    if inquiry.numbers and not isinstance(dataset, Csv):
+        raise UserError(
+            f"numbers={list(inquiry.numbers)}: only dataset=csv reads columns of numbers"
+        )
+
+
 def with_labels(inquiry: Inquiry) -> Dataset:
     """The data set with its outputs named, where these are all columns that are nothing else."""
     dataset, others = inquiry.dataset, (*inquiry.concepts, *inquiry.numbers)
@@ -142,12 +163,7 @@ def images_of(dataset: Dataset, inquiry: Inquiry) -> LabelledImages:
         refuse_unfit(data)
         return data
 
-    if not isinstance(dataset, ImageFolder):
-        raise UserError(
-            f"features={inquiry.features} go by the names of images, and {dataset.name} has none: "
-            "use dataset=csv, or give weights"
-        )
-
+    assert isinstance(dataset, ImageFolder)
     table = dataset.label_table()
     if len(table.paths) < FEWEST_IMAGES:
         raise UserError(
@@ -193,12 +209,7 @@ def concepts_in(
     """Whether each image has a concept, and whether that is known, by its name."""
     if not inquiry.concepts:
         return {}
-    if not isinstance(dataset, ImageFolder):
-        raise UserError(
-            f"concept={list(inquiry.concepts)}: {dataset.name} comes in arrays and has no table "
-            "with further columns: use dataset=csv"
-        )
-
+    assert isinstance(dataset, ImageFolder)
     changes: dict[str, Any] = {"labels": list(inquiry.concepts)}
     if isinstance(dataset, Csv):
         header = dataset.label_columns(())
@@ -224,11 +235,7 @@ def numbers_in(dataset: Dataset, source: LabelledImages, inquiry: Inquiry) -> di
     """The numbers of each image by column."""
     if not inquiry.numbers:
         return {}
-    if not isinstance(dataset, Csv):
-        raise UserError(
-            f"numbers={list(inquiry.numbers)}: only dataset=csv reads columns of numbers"
-        )
-
+    assert isinstance(dataset, Csv)
     paths, found = dataset.numbers(inquiry.numbers)
     rows = rows_of(source, paths)
 
