@@ -14,6 +14,8 @@ from torch import nn
 
 from mlu.audit import audit, main
 from mlu.certify import main as certify
+from mlu.launch import dataset_command
+from mlu.launch.compose import check_overrides
 from mlu.models.backbones import Tiny
 from mlu.system.errors import UserError
 
@@ -27,6 +29,7 @@ from tests.support.audited import (
     write_people,
     write_weights,
 )
+from tests.support.composing import composed_in_parts
 from tests.support.forked import warm
 from tests.support.photo_folder import write_lines
 
@@ -224,8 +227,15 @@ WRONG: dict[str, tuple[list[str], str]] = {
 }
 
 
+def composed_quickly(words, folders, base):
+    """In the place of `composed`: files are read once for the same choice of them."""
+    check_overrides(words)
+    return composed_in_parts(words, base)
+
+
 def ended(words, monkeypatch, capsys):
     """Exit code of the command, and the lines that it says on stderr."""
+    monkeypatch.setattr(dataset_command, "composed", composed_quickly)
     monkeypatch.setattr(sys, "argv", ["audit", *map(str, words)])
     with pytest.raises(SystemExit) as end:
         main()

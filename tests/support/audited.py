@@ -6,7 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mlu.audit import inquiry_of
+from mlu.launch.audit_words import AUDIT, audit_overrides, check_audit, check_models
+from mlu.launch.compose import values_of
 from mlu.models.backbones import Tiny
+from tests.support.composing import composed_in_parts
 from tests.support.photo_folder import write_lines
 
 IMAGES, SIZE = 240, 24
@@ -110,3 +114,12 @@ def write_archive(file: Path, **changes: object) -> Path:
     with file.open("wb") as stream:
         np.savez(stream, **kept)
     return file
+
+
+def inquiry_with(folder: Path, *words: str, models: dict | None = None, head: str | None = None):
+    """An audit of the pictures in a folder, as the command or Python has it."""
+    config = composed_in_parts(audit_overrides([*data_words(folder), *words]), AUDIT)
+    values = values_of(config, base=AUDIT)
+    check_audit(values)
+    check_models(values, models or ())
+    return inquiry_of(values, models, head)
