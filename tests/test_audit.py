@@ -16,13 +16,11 @@ from mlu.audit import audit, main
 from mlu.certify import main as certify
 from mlu.launch import dataset_command
 from mlu.launch.compose import check_overrides
-from mlu.models.backbones import Tiny
-from mlu.system.errors import UserError
-
 from tests.support.audited import (
     IMAGES,
     data_words,
     features_of,
+    few_readers,
     outputs_of_labels,
     paths,
     write_archive,
@@ -30,7 +28,6 @@ from tests.support.audited import (
     write_weights,
 )
 from tests.support.composing import composed_in_parts
-from tests.support.forked import warm
 from tests.support.photo_folder import write_lines
 
 MALE = "forget_label.names=[Male]"
@@ -257,19 +254,29 @@ AUDIT_FILES = ("audit.json", "results.json", "config.yaml", "labels.json")
 
 
 @pytest.fixture(scope="module")
-def of_features(place, tmp_path_factory):
-    """The audit of features that tell Male well, against those of a Retrain that hardly does."""
+def audited_features(place, tmp_path_factory):
+    """The folder of the audit of features that tell Male well; Retrain's hardly do."""
     out = tmp_path_factory.mktemp("out") / "audit"
     words = [*data_words(place), f"features={place / 'good.npz'}", MALE, f"out={out}"]
-    done = warm("mlu.audit", [*words, "policy.min_retained=0.8"], out.parent / "said")
-    return done, out
+    with few_readers():
+        done = audit(*words, "policy.min_retained=0.8")
+    assert (done.word, done.code, done.folder) == ("broken", 1, out)
+    return out
 
 
-def test_an_output_that_is_reset_leaves_the_features_and_the_policy_is_broken(of_features):
-    done, out = of_features
-    assert done.code == 1, done.stdout + done.stderr
-    assert "max_excess: Exceeded" in done.stdout
-    assert "min_retained: Kept" in done.stdout
+@pytest.mark.parametrize(("least", "code"), [("0.02", 1), ("0.9", 0), ("0.38", 3)])
+def test_the_command_ends_with_the_code_of_the_verdict(
+    least, code, place, tmp_path, monkeypatch, capsys
+):
+    words = [*data_words(place), f"features={place / 'good.npz'}", MALE, f"out={tmp_path / 'x'}"]
+    with few_readers():
+        found, _ = ended([*words, f"policy.max_excess={least}"], monkeypatch, capsys)
+    facts = json.loads((tmp_path / "x" / "audit.json").read_text())
+    assert found == facts["exit_code"] == code, facts["clauses"]
+
+
+def test_an_output_that_is_reset_leaves_the_features_and_the_policy_is_broken(audited_features):
+    out = audited_features
     facts = json.loads((out / "audit.json").read_text())
     assert (facts["verdict"], facts["exit_code"], facts["mark"]) == ("broken", 1, "Retrain")
     assert {clause["key"]: clause["word"] for clause in facts["clauses"]} == {
@@ -282,8 +289,10 @@ def test_an_output_that_is_reset_leaves_the_features_and_the_policy_is_broken(of
     assert "Male" in (out / "report.html").read_text()
 
 
-def test_an_audit_has_a_certificate_that_holds_until_a_byte_changes(of_features, tmp_path, capsys):
-    _, out = of_features
+def test_an_audit_has_a_certificate_that_holds_until_a_byte_changes(
+    audited_features, tmp_path, capsys
+):
+    out = audited_features
     stated = json.loads((out / "certificate.json").read_text())
     assert set(stated["files"]) == set(AUDIT_FILES)
     assert stated["verdict"]["word"] == "broken"

@@ -85,6 +85,7 @@ def with_untrained(
         return models
 
     after = models["after"]
+    refuse_no_model("after", after)
     if "baseline" not in models:
         if isinstance(after, nn.Module):
             models["baseline"] = reinitialised(after, inquiry.seeds.train)
@@ -116,6 +117,7 @@ def exhibit_of(
         source: Whatever it comes as.
         device: That networks run on.
     """
+    refuse_no_model(key, source)
     asked = {name: population.splits[name] for name in (LEARNT, JUDGED)}
     if inquiry.asks_of_training:
         asked["train"] = population.splits["train"]
@@ -125,8 +127,6 @@ def exhibit_of(
         answer = network_answers(key, net)
         if inquiry.tunes:
             refuse_untunable(key, net, asked[LEARNT], device)
-    elif not callable(source):
-        raise UserError(f"{key}={source!r:.80} {NO_MODEL}")
     elif inquiry.tunes or inquiry.asks_the_network:
         raise UserError(f"{key} is a function, and an attack that is asked for needs a network")
     else:
@@ -182,6 +182,12 @@ def shown(population: Population, net: Network, said: Mapping[str, Answers]) -> 
         outputs[name] = outputs_of(population.splits[name], padded)
 
     return Exhibit(net, outputs, own)
+
+
+def refuse_no_model(key: str, source: object) -> None:
+    """Raises UserError for what is no model."""
+    if not isinstance(source, Path | nn.Module) and not callable(source):
+        raise UserError(f"{key}={source!r:.80} {NO_MODEL}")
 
 
 def network_of(

@@ -11,6 +11,8 @@ from mlu.system.errors import UserError
 
 CLEAR = 0.10
 """By how much of AUROC an output must tell another label better than the label's own one does."""
+WELL = 0.75
+"""AUROC with which each of these other labels must be told: by chance some always is."""
 FEWEST = 10
 """Images with a label, and without it, by which outputs are told apart."""
 
@@ -34,7 +36,8 @@ def refuse_other_order(
     _, best = linear_sum_assignment(-table)
     moved = [place for place in range(len(able)) if best[place] != place]
     gains = [table[place, best[place]] - table[place, place] for place in moved]
-    if not moved or np.mean(gains) < CLEAR:
+    told = [table[place, best[place]] for place in moved]
+    if not moved or min(gains) < CLEAR or min(told) < WELL:
         return
 
     place = moved[int(np.argmax(gains))]
