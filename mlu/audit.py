@@ -63,25 +63,16 @@ def audit(
     Raises:
         UserError: If anything does not allow it; one line that says what to do.
     """
-    from hydra.errors import HydraException
     from lightning.pytorch.utilities.seed import isolate_rng
-    from omegaconf.errors import OmegaConfBaseException
 
     from mlu.auditing.run import audited
-    from mlu.launch.compose import explain
     from mlu.launch.home import words_at_home
-    from mlu.launch.options import CONF
-    from mlu.system.errors import UserError
 
     folders = () if config_dir is None else (Path(config_dir).absolute(),)
     models = {"after": after, "before": before, "retrain": retrain, "baseline": baseline}
     given = {key: model for key, model in models.items() if model is not None}
 
-    try:
-        values = AUDIT_WORDS.values(words_at_home(words), folders)
-    except (HydraException, OmegaConfBaseException) as fault:
-        raise UserError(explain(fault, (*folders, CONF), AUDIT_WORDS.base)) from fault
-
+    values = AUDIT_WORDS.values(words_at_home(words), folders)
     check_models(values, given)
     with isolate_rng():
         return audited(inquiry_of(values, given, head))

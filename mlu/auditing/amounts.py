@@ -128,17 +128,17 @@ def estimate_of(
     if (divided := held_out(learnt, seed)) is not None:
         fit, kept = (learnt.subset(part) for part in divided)
         scores = {
-            reader: r2_score(kept.seen[AMOUNT][:, 0], told(make, place, fit, kept))
+            reader: r2_score(kept.seen[AMOUNT][:, 0], regressed(make, place, fit, kept))
             for reader, make in readers.items()
         }
         best = max(scores, key=scores.__getitem__)
 
-    values = told(readers[best], place, learnt, asked)
+    values = regressed(readers[best], place, learnt, asked)
 
     return best, Estimate(values, asked.seen[AMOUNT][:, 0], asked.persons)
 
 
-def told(make: Regressor, place: str, fit: Cases, asked: Cases) -> np.ndarray:
+def regressed(make: Regressor, place: str, fit: Cases, asked: Cases) -> np.ndarray:
     """The numbers that a reader says of images after it has learnt from others, shape (images,)."""
     reader = make()
     reader.fit(fit.seen[place], fit.seen[AMOUNT][:, 0])

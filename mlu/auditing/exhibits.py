@@ -91,7 +91,7 @@ def with_untrained(
             models["baseline"] = reinitialised(after, inquiry.seeds.train)
         elif isinstance(after, Path):
             seed_torch(inquiry.seeds.train)
-            models["baseline"] = empty(inquiry, population)
+            models["baseline"] = random_network(inquiry, population)
         else:
             raise UserError(
                 "without retrain=... a function is held against what it gave before it was "
@@ -137,7 +137,7 @@ def exhibit_of(
     for answers in said.values():
         refuse_not_finite(key, answers)
 
-    return shown(population, net, said)
+    return exhibit_from(population, net, said)
 
 
 def of_features(inquiry: Inquiry, population: Population, path: Path) -> dict[str, Exhibit]:
@@ -165,13 +165,13 @@ def of_features(inquiry: Inquiry, population: Population, path: Path) -> dict[st
             wanted = [paths[row] for row in population.splits[split].rows]
             said[split] = file.answers(key, file.rows(wanted), len(population.labels))
         silent = f"{key}{OUTPUTS}" not in file.arrays
-        exhibit = shown(population, stand_in(len(population.labels)), said)
+        exhibit = exhibit_from(population, stand_in(len(population.labels)), said)
         found[name] = replace(exhibit, silent=silent)
 
     return found
 
 
-def shown(population: Population, net: Network, said: Mapping[str, Answers]) -> Exhibit:
+def exhibit_from(population: Population, net: Network, said: Mapping[str, Answers]) -> Exhibit:
     """A model with its answers, of its own outputs and of all columns."""
     outputs, own = {}, {}
     further = len(population.columns) - len(population.labels)
@@ -195,7 +195,7 @@ def network_of(
 ) -> Network:
     """The network that a file of weights or a module is."""
     if isinstance(source, Path):
-        net = empty(inquiry, population)
+        net = random_network(inquiry, population)
         load_trained(net, source)
     elif isinstance(source, Network):
         net = source
@@ -207,7 +207,7 @@ def network_of(
     return net
 
 
-def empty(inquiry: Inquiry, population: Population) -> Network:
+def random_network(inquiry: Inquiry, population: Population) -> Network:
     """A network of the backbone with random weights."""
     return replace(inquiry.backbone, weights=None).build(len(population.labels))
 
@@ -250,6 +250,7 @@ def taken_apart(inquiry: Inquiry, population: Population, key: str, model: nn.Mo
     whole = Shown(model, inquiry)
     named = None if inquiry.head is None else f"model.{inquiry.head}"
     images = first_images(population.splits[LEARNT], next(iter(devices(model))))
+
     try:
         return as_network(whole, head_of(whole, len(population.labels), named), images)
     except UserError as fault:
@@ -301,7 +302,7 @@ def stand_in(labels: int) -> Network:
 
 
 def network_answers(key: str, net: Network) -> Callable[[Split], Answers]:
-    """What a network says of the images of a split."""
+    """Asks a network about the images of a split."""
 
     def answer(split: Split) -> Answers:
         try:
@@ -321,11 +322,12 @@ def network_answers(key: str, net: Network) -> Callable[[Split], Answers]:
 def function_answers(
     key: str, function: Answering, labels: int, inquiry: Inquiry
 ) -> Callable[[Split], Answers]:
-    """What a function gives of the images of a split."""
+    """Asks a function about the images of a split."""
 
     @torch.no_grad()
     def answer(split: Split) -> Answers:
         found: list[tuple[Tensor, Tensor]] = []
+
         for batch in split.batches(_AT_ONCE):
             images = as_floats(batch.images, inquiry.mean, inquiry.std)
             try:

@@ -1,4 +1,4 @@
-"""Files of what models give of each image: NumPy archives and Parquet tables, read as numbers."""
+"""Files of features: what models give of each image: NumPy archives and Parquet tables, read as numbers."""
 
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _KNOWN = ("after", "before", "retrain", "baseline")
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """What models give of each image.
+    """Features and outputs that models give of each image.
 
     Attributes:
         path: For messages.
@@ -56,7 +56,7 @@ class FeatureFile:
         return np.array([place[plain_path(name)] for name in wanted])
 
     def answers(self, name: str, rows: np.ndarray, labels: int) -> Answers:
-        """What a model gives of some rows; outputs that are not there are zeros."""
+        """Features and outputs of some rows; outputs that are not there are zeros."""
         features = self.arrays[name][rows]
         said = self.arrays.get(f"{name}{OUTPUTS}")
         logits = np.zeros((len(rows), labels), np.float32) if said is None else said[rows]
@@ -123,6 +123,7 @@ def archive_arrays(path: Path) -> dict[str, Any]:
                     "image=..., after=...)"
                 )
             return {name: archive[name] for name in archive.files}
+
     except UserError:
         raise
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as fault:

@@ -1,4 +1,4 @@
-"""The files that an audit leaves, and what it says in a terminal."""
+"""The files that an audit leaves, and its words in a terminal."""
 
 import json
 import logging
@@ -107,30 +107,32 @@ def audit_facts(
     word: Standing,
 ) -> dict[str, Any]:
     """The content of `audit.json`; arguments are as in `leave_audit`."""
+    mark = RETRAIN if "retrain" in exhibits else NO_RETRAIN
+
     return {
         "schema": SCHEMA,
         "verdict": word,
         "exit_code": EXIT_CODES[word],
         "audited": list(population.audited),
-        "mark": RETRAIN if "retrain" in exhibits else NO_RETRAIN,
+        "mark": mark,
         "clauses": [as_json(clause) for clause in clauses],
         "models": given_models(inquiry),
-        "learnt_from": size_of(population.splits[LEARNT]),
-        "judged_on": size_of(population.splits[JUDGED]),
+        "learnt_from": counts_of(population.splits[LEARNT]),
+        "judged_on": counts_of(population.splits[JUDGED]),
         "seeds": [run.results.run.seed for run in runs],
         "medians": dict(population.medians),
         "notes": list(notes_on(inquiry, population, exhibits)),
     }
 
 
-def size_of(split: Split) -> dict[str, int]:
+def counts_of(split: Split) -> dict[str, int]:
     return {"images": len(split), "people": len(np.unique(split.identities))}
 
 
 def notes_on(
     inquiry: Inquiry, population: Population, exhibits: Mapping[str, Exhibit]
 ) -> Iterator[str]:
-    """What one must know to read an audit, in plain words."""
+    """Sentences that one must know to read an audit."""
     if inquiry.unseen == "all":
         yield "All images of the table were taken for new to the models (unseen=all)."
     elif isinstance(inquiry.dataset, Csv) and population.source.split is None:

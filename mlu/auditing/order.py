@@ -58,7 +58,7 @@ def can_tell(outputs: Outputs, column: int) -> bool:
 
 
 def auroc(outputs: Outputs, label: int, output: int) -> float:
-    """How well one output tells one label."""
+    """The AUROC of one output for one label."""
     known = outputs.known[:, label].numpy()
     truth = outputs.targets[:, label].numpy()[known] > 0
     return float(roc_auc_score(truth, outputs.logits[:, output].numpy()[known]))

@@ -1,4 +1,4 @@
-"""What an audited model must keep, and whether the runs of the audit show it."""
+"""Policies: what an audited model must keep, and whether the runs of the audit show it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -92,7 +92,7 @@ def population_of(inquiry: Inquiry) -> Population:
     source = images_of(dataset, inquiry)
     splits = divided(source, inquiry)
 
-    known, numbers = concepts_in(dataset, source, inquiry), numbers_in(dataset, source, inquiry)
+    known, numbers = concepts_in(dataset, source, inquiry), amounts_in(dataset, source, inquiry)
     medians = {name: median_of(name, values, splits) for name, values in numbers.items()}
     columns: dict[str, tuple[np.ndarray, np.ndarray]] = dict(known)
     for name, values in numbers.items():
@@ -139,6 +139,7 @@ def refuse_no_table(inquiry: Inquiry) -> None:
                 f"concept={list(inquiry.concepts)}: {dataset.name} comes in arrays and has no "
                 "table with further columns: use dataset=csv"
             )
+
     if inquiry.numbers and not isinstance(dataset, Csv):
         raise UserError(
             f"numbers={list(inquiry.numbers)}: only dataset=csv reads columns of numbers"
@@ -231,7 +232,7 @@ def concepts_in(
     return found
 
 
-def numbers_in(dataset: Dataset, source: LabelledImages, inquiry: Inquiry) -> dict[str, np.ndarray]:
+def amounts_in(dataset: Dataset, source: LabelledImages, inquiry: Inquiry) -> dict[str, np.ndarray]:
     """The numbers of each image by column."""
     if not inquiry.numbers:
         return {}

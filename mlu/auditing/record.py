@@ -30,7 +30,7 @@ def run_of_audit(
     seconds: float,
     device: str,
 ) -> Run:
-    """What was measured with one draw of the attacks.
+    """The run that one draw of the attacks makes.
 
     Args:
         inquiry: The audit, with the seeds of this draw.
@@ -42,6 +42,7 @@ def run_of_audit(
     config = config_of_audit(inquiry)
     sums = {key: one["sha256"] for key, one in given_models(inquiry).items()}
     seeds = inquiry.seeds
+
     facts = RunFacts(
         dataset=inquiry.dataset.name,
         backbone=inquiry.backbone.name,
@@ -62,6 +63,7 @@ def run_of_audit(
         date=now(),
         versions=library_versions(),
     )
+
     results = Results(
         run=facts,
         seconds={**dict.fromkeys(("original", "retrain", "unlearn")), "attack": seconds},

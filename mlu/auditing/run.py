@@ -96,12 +96,12 @@ def run_with(inquiry: Inquiry, population: Population, exhibits: Mapping[str, Ex
     """All that is measured with one draw of the attacks, as a run has it."""
     device = next(exhibits["unlearned"].net.parameters()).device
     with measure(device) as meter:
-        by_model = attacked(inquiry, population, exhibits)
+        by_model = findings_of_attacks(inquiry, population, exhibits)
 
     findings = [one for name, found in by_model.items() for one in found_under(name, found)]
     for name in ("original", "unlearned", "retrain"):
         if name in exhibits:
-            findings += judged(population, exhibits[name], name)
+            findings += output_findings(population, exhibits[name], name)
 
     aia = next(attack for attack in inquiry.attacks if attack.name == _READING)
     most = getattr(aia, "images", 10_000)
@@ -117,10 +117,10 @@ def found_under(name: str, findings: Sequence[Finding]) -> list[Finding]:
     return [one.under(f"{name}/attack") for one in findings]
 
 
-def attacked(
+def findings_of_attacks(
     inquiry: Inquiry, population: Population, exhibits: Mapping[str, Exhibit]
 ) -> dict[str, list[Finding]]:
-    """What all attacks find, by the name of the model."""
+    """Every figure of all attacks, by the name of the model."""
     found: dict[str, list[Finding]] = {}
     for attack in inquiry.attacks:
         exposure: dict[str, Evidence[Any]] = {}
@@ -144,6 +144,7 @@ def victim_in(
 ) -> Victim:
     """A model as attackers meet it."""
     before, retrain = exhibits.get("original"), exhibits.get("retrain")
+
     return Victim(
         net=exhibit.net,
         task=population.task,
@@ -179,8 +180,8 @@ def audit_findings(
     return found
 
 
-def judged(population: Population, exhibit: Exhibit, name: str) -> list[Finding]:
-    """What a model's outputs are worth on test images."""
+def output_findings(population: Population, exhibit: Exhibit, name: str) -> list[Finding]:
+    """Figures of a model's outputs on test images."""
     outputs, request, task = exhibit.own[JUDGED], population.own, population.outputs
     figures = label_figures(task, outputs)
     found = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mlu.launch.check import check_dataset, check_values
@@ -41,11 +42,22 @@ class Words:
     meant: Callable[[Sequence[str]], list[str]] = list
     check: Callable[[Mapping[str, Any]], None] | None = None
 
+    def composed(self, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
+        """The configuration of some words; UserError for what Hydra cannot compose.
+
+        Args:
+            overrides: The words.
+            folders: Of a user's own files, before ours.
+        """
+        try:
+            return composed(self.meant(overrides), folders, self.base)
+        except (HydraException, OmegaConfBaseException) as fault:
+            raise UserError(explain(fault, (*folders, CONF), self.base)) from fault
+
     def values(self, overrides: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
-        """The checked configuration of some words; `folders` are a user's own, before ours."""
-        config = composed(self.meant(overrides), folders, self.base)
+        """The checked values of some words; arguments are as for `composed`."""
+        config, everywhere = self.composed(overrides, folders), (*folders, CONF)
         compose_by([*folder_flags(folders), *overrides])
-        everywhere = (*folders, CONF)
         values = values_of(config, everywhere, self.base)
         check_dataset(values, check_values(values, everywhere, self.base))
         if self.check is not None:
@@ -84,13 +96,11 @@ def dataset_command(
     try:
         refuse_missing(folders)
         if given.help:
-            config = composed(words.meant(given.overrides), folders, words.base)
+            config = words.composed(given.overrides, folders)
             print(parser.format_help())
             print(described_part(words.shown, config, folders, words.base))
             sys.exit()
         sys.exit(work(words.values(given.overrides, folders)))
-    except (HydraException, OmegaConfBaseException) as fault:
-        stop(explain(fault, (*folders, CONF), words.base))
     except Exception as fault:
         found = plain_fault(fault)
         if not isinstance(found, UserError):

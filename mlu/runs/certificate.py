@@ -115,13 +115,14 @@ def files_of_certificate(folder: Path) -> tuple[str, ...]:
 
 
 def audit_facts_of(folder: Path) -> dict[str, Any] | None:
-    """What an audit says of itself; None for a run.
+    """The content of an audit's `audit.json`; None for a run.
 
     Raises:
         UserError: If the file is none of an audit's.
     """
     if not (folder / AUDIT).is_file():
         return None
+
     try:
         facts = json.loads((folder / AUDIT).read_text())
         # What the page and the verdict take from it.

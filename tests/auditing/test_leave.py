@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mlu.auditing.exhibits import exhibits_of
-from mlu.auditing.leave import begin_audit, notes_on, size_of
+from mlu.auditing.leave import begin_audit, counts_of, notes_on
 from mlu.auditing.population import population_of
 from mlu.system.errors import UserError
 from tests.support.audited import IMAGES, inquiry_with, write_archive, write_people
@@ -64,8 +64,8 @@ def test_a_file_of_somebody_else_is_not_written_over(tmp_path):
 def test_people_are_counted_once(place):
     people = population_of(inquiry_with(place, f"features={place / 'good.npz'}", MALE))
     split = people.splits["test"]
-    assert size_of(split) == {"images": IMAGES // 4, "people": IMAGES // 4}
-    assert size_of(replace(split, identities=split.identities // 1000)) == {
+    assert counts_of(split) == {"images": IMAGES // 4, "people": IMAGES // 4}
+    assert counts_of(replace(split, identities=split.identities // 1000)) == {
         "images": IMAGES // 4,
         "people": 1,
     }
