@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mlu.audit import audit, main
+from mlu.auditing.policy import EXIT_CODES, Policy, clauses_of, standing_of
 from mlu.certify import main as certify
 from mlu.launch import dataset_command
 from mlu.launch.compose import check_overrides
+from mlu.runs.read import read_run
+from mlu.runs.verdicts import verdict_of_runs
 from tests.support.audited import (
     IMAGES,
     data_words,
@@ -264,15 +268,21 @@ def audited_features(place, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(("least", "code"), [("0.02", 1), ("0.9", 0), ("0.38", 3)])
-def test_the_command_ends_with_the_code_of_the_verdict(
-    least, code, place, tmp_path, monkeypatch, capsys
-):
+def test_the_command_ends_with_the_code_of_the_verdict(place, tmp_path, monkeypatch, capsys):
     words = [*data_words(place), f"features={place / 'good.npz'}", MALE, f"out={tmp_path / 'x'}"]
     with few_readers():
-        found, _ = ended([*words, f"policy.max_excess={least}"], monkeypatch, capsys)
-    facts = json.loads((tmp_path / "x" / "audit.json").read_text())
-    assert found == facts["exit_code"] == code, facts["clauses"]
+        code, _ = ended(words, monkeypatch, capsys)
+    assert code == json.loads((tmp_path / "x" / "audit.json").read_text())["exit_code"] == 1
+
+
+def test_the_bound_decides_between_the_three_words(audited_features):
+    run = read_run(audited_features)
+    judged = verdict_of_runs([run])
+    assert judged.low > 0.05
+    for bound, code in ((judged.low - 0.01, 1), (judged.mean, 3), (judged.high + 0.01, 0)):
+        held = replace(run, config={**run.config, "policy": {"max_excess": bound}})
+        word = standing_of(clauses_of(Policy(max_excess=bound), [held]))
+        assert EXIT_CODES[word] == code
 
 
 def test_an_output_that_is_reset_leaves_the_features_and_the_policy_is_broken(audited_features):
