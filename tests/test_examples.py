@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mlu.audit import audit
+from tests.support.audited import data_words, few_readers, write_people
 from tests.support.forked import warm
+from tests.support.photo_folder import write_lines
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -34,6 +37,26 @@ def test_a_transformer_forgets_a_class(tmp_path):
     assert known > 0.4
     assert forgotten == 0
     assert kept_after > kept_before - 0.1
+
+
+def test_an_audit_finds_what_a_reset_output_leaves(tmp_path):
+    """The features of the reset model are those of the model before."""
+    folder = write_people(tmp_path / "photos")
+    lines = [",".join(line.split(",")[:6]) for line in (folder / "labels.csv").read_text().split()]
+    write_lines(folder / "labels.csv", *lines)
+    words = (str(folder), "--label", "Male", "--epochs", "3")
+    done = warm(str(EXAMPLES / "foreign_unlearning.py"), words, tmp_path / "said")
+    assert done.code == 0, done.stderr
+
+    files = [f"{name}={folder / name}.pt" for name in ("before", "after", "retrain")]
+    shared = [*data_words(folder), "backbone=resnet18", "forget_label.names=[Male]"]
+    with few_readers():
+        found = audit(*shared, *files, f"out={tmp_path / 'audit'}")
+
+    read = "attack/aia/label/Male/strongest/features/balanced_accuracy"
+    assert found.run.figures[f"unlearned/{read}"] == found.run.figures[f"original/{read}"]
+    assert found.word in ("broken", "not shown", "kept")
+    assert (folder / "again.pt").is_file()
 
 
 def test_every_example_is_tested():

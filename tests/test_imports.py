@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "mlu"
 
 EVERYTHING = (
     "system data models training scores metrics unlearning evaluate attacks methods "
-    "runs report pipeline launch"
+    "runs report pipeline auditing launch"
 )
 MAY_IMPORT = {
     "system": "",
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "runs": "system data models metrics",
     "report": "system metrics runs",
     "pipeline": "system data models training metrics unlearning evaluate attacks methods runs",
+    "auditing": "system data models training metrics evaluate attacks runs report pipeline",
     "launch": "system data models training unlearning attacks methods runs pipeline",
     "doors": EVERYTHING,
 }

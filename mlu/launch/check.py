@@ -12,7 +12,7 @@ from typing import Any
 
 from mlu.data.labels import chosen_labels, forgotten_labels, plain_cell
 from mlu.data.spelling import plain_text
-from mlu.launch.keys import Described, Key, all_keys, describe_keys
+from mlu.launch.keys import RUN, Described, Key, all_keys, describe_keys
 from mlu.launch.options import CONF, is_file
 from mlu.launch.phrases import GROUP, Phrase
 from mlu.runs.moved import present_path
@@ -84,13 +84,18 @@ def check_config(values: Values, folders: Sequence[Path] = (CONF,)) -> None:
     check_image_size(values)
 
 
-def check_values(values: Values, folders: Sequence[Path] = (CONF,)) -> Described:
+def check_values(values: Values, folders: Sequence[Path] = (CONF,), base: str = RUN) -> Described:
     """Refuse values that their keys cannot have, and keys that are missing or unknown.
+
+    Args:
+        values: The whole configuration.
+        folders: Where the files of its groups are.
+        base: The file whose keys stand in no group.
 
     Returns:
         What is said of the keys.
     """
-    said = describe_keys(values, folders)
+    said = describe_keys(values, folders, base)
     check_needed(values, said)
     for key, about in said.keys.items():
         value = value_at(values, key)

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlu.launch.check import check_needed, check_preset, quoted, value_at
 from mlu.launch.home import paths_from_home
-from mlu.launch.keys import DEFAULT, all_keys, describe_keys, with_comments
+from mlu.launch.keys import DEFAULT, RUN, all_keys, describe_keys, with_comments
 from mlu.launch.options import CONF, config_folders, options_of
 from mlu.launch.tune import set_nested
 from mlu.runs.moved import HOMES, present_path
@@ -127,24 +127,28 @@ def described_config(config: DictConfig) -> str:
     return with_comments(OmegaConf.to_yaml(without_declarations(written)), said.keys)
 
 
-def described_group(group: str, config: DictConfig, folders: Sequence[Path] = ()) -> str:
-    """One group of a configuration as yaml, with what its files say of each key.
+def described_part(
+    keys: Sequence[str], config: DictConfig, folders: Sequence[Path] = (), base: str = RUN
+) -> str:
+    """Some groups and keys of a configuration as yaml, with what its files say of each key.
 
     Args:
-        group: Its name.
+        keys: Their names.
         config: The whole.
         folders: Of a user's own files, before ours.
+        base: The file whose keys stand in no group.
     """
-    said = describe_keys(plain(without_hydra(config)), (*folders, CONF))
-    return with_comments(OmegaConf.to_yaml(OmegaConf.masked_copy(config, group)), said.keys)
+    said = describe_keys(plain(without_hydra(config)), (*folders, CONF), base)
+    return with_comments(OmegaConf.to_yaml(OmegaConf.masked_copy(config, [*keys])), said.keys)
 
 
-def composed(overrides: Sequence[str], folders: Iterable[Path] = ()) -> DictConfig:
+def composed(overrides: Sequence[str], folders: Iterable[Path] = (), base: str = RUN) -> DictConfig:
     """The configuration of a command line, without running Hydra.
 
     Args:
         overrides: Such as `dataset=celeba` and `dataset.root=photos`.
         folders: Of a user's own files, before ours.
+        base: The file of CONF, without its ending, that it begins with.
     """
     register_resolvers()
     found = [folder.absolute() for folder in folders]
@@ -152,7 +156,7 @@ def composed(overrides: Sequence[str], folders: Iterable[Path] = ()) -> DictConf
     path = ",".join(f"'file://{folder}'" for folder in found)
     searched = [f"hydra.searchpath=[{path}]"] if found else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=[*searched, *overrides])
+        return compose(base, overrides=[*searched, *overrides])
 
 
 def folders_of(config: DictConfig) -> tuple[Path, ...]:
@@ -162,8 +166,15 @@ def folders_of(config: DictConfig) -> tuple[Path, ...]:
     return config_folders(config.hydra.runtime.config_sources)
 
 
-def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str, Any]:
+def values_of(
+    config: DictConfig, folders: Sequence[Path] = (CONF,), base: str = RUN
+) -> dict[str, Any]:
     """All values, resolved; without Hydra's own.
+
+    Args:
+        config: With its references.
+        folders: Where the files of its groups are.
+        base: The file whose keys stand in no group.
 
     Raises:
         UserError: With a key that others need and that is not there, or a value that cannot be
@@ -171,7 +182,7 @@ def values_of(config: DictConfig, folders: Sequence[Path] = (CONF,)) -> dict[str
     """
     ours = without_hydra(config)
     written = plain(ours)
-    said = describe_keys(written, folders)
+    said = describe_keys(written, folders, base)
     check_needed(written, said)
     if "hydra" in config:
         choices = config.hydra.runtime.choices
@@ -230,7 +241,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in written.items()}
 
 
-def explain(fault: Exception, folders: Sequence[Path] = (CONF,)) -> str:
+def explain(fault: Exception, folders: Sequence[Path] = (CONF,), base: str = RUN) -> str:
     """One line for what Hydra could not compose, with the nearest valid name."""
     if isinstance(fault, MissingConfigException) and fault.missing_cfg_file:
         return explain_missing(fault, folders)
@@ -240,7 +251,7 @@ def explain(fault: Exception, folders: Sequence[Path] = (CONF,)) -> str:
         return f"{moved.group(1)} has moved: write {present_path(moved.group(1))}"
 
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
-        key, known = unknown.group(1), all_keys(folders)
+        key, known = unknown.group(1), all_keys(folders, base)
         if key in known:
             group = key.partition(".")[0]
             return f"there is no key {key!r} with this choice of {group}. {help_line()}"

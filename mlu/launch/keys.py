@@ -14,6 +14,8 @@ from mlu.launch.phrases import GROUP, KEYS, TARGET, Phrase, phrase_of
 
 SHARED = "shared.yaml"
 """Keys that several files have, each said once: those of a group's files, and those of a class."""
+RUN = "config"
+"""File with the keys of a run that stand in no group."""
 NEEDED = "???"
 """In SHARED, the value of a key that each file of the group must have."""
 NAME = "name"
@@ -267,14 +269,17 @@ class Described:
     needed: list[str]
 
 
-def describe_keys(values: Mapping[str, Any], folders: Sequence[Path] = (CONF,)) -> Described:
+def describe_keys(
+    values: Mapping[str, Any], folders: Sequence[Path] = (CONF,), base: str = RUN
+) -> Described:
     """The keys that a configuration may have, and what is said of them.
 
     Args:
         values: The configuration, as plain values.
         folders: Where its groups' files are, in the order in which they are looked for.
+        base: The file in CONF, without its ending, whose keys stand outside all groups.
     """
-    top = dict(read_file(CONF / "config.yaml").own)
+    top = dict(read_file(CONF / f"{base}.yaml").keys)
     found = Described({}, {}, set(), list(top))
 
     for group in groups_in(folders):
@@ -356,9 +361,9 @@ def chosen_file(chosen: Any, files: Sequence[Path], group: str) -> File | None:
     return None
 
 
-def all_keys(folders: Sequence[Path] = (CONF,)) -> list[str]:
-    """Keys at the top level, groups, and keys of all their files."""
-    found = [*read_file(CONF / "config.yaml").own]
+def all_keys(folders: Sequence[Path] = (CONF,), base: str = RUN) -> list[str]:
+    """Keys at the top level, groups, and keys of all their files; arguments as `describe_keys`."""
+    found = [*read_file(CONF / f"{base}.yaml").keys]
     for group in groups_in(folders):
         found.append(group)
         for file in files_of(group, folders):

@@ -20,6 +20,9 @@ MAX_EXCESS = 0.02
 MOST_REPLICATES = 10_000
 """More replicates than this nobody is told to make."""
 
+RETRAIN = "Retrain"
+"""What an excess is over, unless it says otherwise."""
+
 _ERROR = 0.05
 """Share of intervals that may miss the truth."""
 _NO_SPREAD = 1e-12
@@ -28,7 +31,7 @@ _NO_SPREAD = 1e-12
 
 @dataclass(frozen=True)
 class Excess:
-    """One reader's excess over Retrain, in one label.
+    """One reader's excess over Retrain, or over what stands in its place, in one label.
 
     Attributes:
         values: Of each replicate: a run with another seed, from its split to its last step.
@@ -38,6 +41,7 @@ class Excess:
         shared: What the replicates have in common, in words; empty where all is drawn anew.
         independent: Whether each has people and models of its own. Else their spread says too
             little, and the wider of both intervals counts.
+        over: What it is above, in words.
     """
 
     values: tuple[float, ...]
@@ -45,6 +49,7 @@ class Excess:
     of: str = ""
     shared: str = ""
     independent: bool = True
+    over: str = RETRAIN
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Verdict:
         unread: Labels of which nothing is known: while there are such, nothing is shown.
         of: Label and reader of the mean, in words.
         shared: What the replicates have in common, in words; empty where all is drawn anew.
+        over: What the mean is above, in words.
     """
 
     word: Word
@@ -80,6 +86,7 @@ class Verdict:
     unread: tuple[str, ...] = ()
     of: str = ""
     shared: str = ""
+    over: str = RETRAIN
 
 
 def with_unread(verdict: Verdict, labels: Sequence[str]) -> Verdict:
@@ -155,6 +162,7 @@ def verdict_on_one(excess: Excess, bound: float, comparisons: int = 1) -> Verdic
         alone,
         of=excess.of,
         shared=excess.shared,
+        over=excess.over,
     )
 
 
@@ -265,7 +273,7 @@ def verdict_sentence(verdict: Verdict) -> str:
 
 def found_text(verdict: Verdict) -> str:
     """Mean, replicates and interval of a verdict."""
-    text = f"{100 * verdict.mean:+.1f} points above Retrain"
+    text = f"{100 * verdict.mean:+.1f} points above {verdict.over}"
     if verdict.of:
         text = f"{text} ({verdict.of})"
     if verdict.replicates > 1:

@@ -80,7 +80,6 @@ def results_of(
 
 def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) -> RunFacts:
     """The run, its data, and where and when it was made."""
-    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
     seeds = experiment.seeds
 
     return RunFacts(
@@ -101,9 +100,14 @@ def facts_of_run(experiment: Experiment, data: LabelledImages, unlearn: Cost) ->
         commit=commit(),
         device=unlearn.device,
         date=unlearn.date,
-        versions=versions,
+        versions=library_versions(),
         concept=experiment.concept,
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries on which figures depend, and of this one."""
+    return {library: importlib.metadata.version(library) for library in _LIBRARIES}
 
 
 def seconds_of(

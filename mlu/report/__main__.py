@@ -19,7 +19,8 @@ from mlu.system.progress import tracked
 from mlu.system.terminal import tolerant_streams
 
 _TITLE = "What was forgotten"
-_FILES = ("report.html", "report.md", "report.tex", "report.csv")
+FILES = ("report.html", "report.md", "report.tex", "report.csv")
+"""All files of a report."""
 _PATIENCE = 2.0
 """Seconds after which a progress bar shows."""
 
@@ -69,7 +70,7 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
             somebody has changed since.
     """
     collection, place = collect(paths), Owned(out)
-    place.refuse_foreign(_FILES, "name another folder with --out")
+    place.refuse_foreign(FILES, "name another folder with --out")
     if collection.trials:
         left_out = f"left out: {collection.trials} trials of searches"
         print(f"{left_out}; a report of a search alone shows them", file=sys.stderr)
@@ -100,10 +101,10 @@ def write(paths: Iterable[Path], out: Path) -> list[Path]:
         latex(tables, _TITLE),
         table_csv(tables, out),
     )
-    for name, content in zip(_FILES, contents, strict=True):
+    for name, content in zip(FILES, contents, strict=True):
         place.write(name, content)
 
-    return [out / name for name in _FILES]
+    return [out / name for name in FILES]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The certificate of one run, built from its files and held against them later."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from mlu.metrics.verdict import Word
 from mlu.models.network import ERASER
 from mlu.runs.files import config_of, label_facts_of, need
-from mlu.runs.layout import CONFIG, LABELS, RESULTS, WEIGHTS
+from mlu.runs.layout import AUDIT, CONFIG, LABELS, RESULTS, WEIGHTS
 from mlu.runs.ledger import PURGED, REQUESTS, Ledger, lines_about
 from mlu.runs.purging import outputs_folder
 from mlu.runs.read import Run, job_of
@@ -24,7 +25,9 @@ from mlu.system.store import checksum, now
 
 _SCHEMA = 1
 _FILES = (WEIGHTS, RESULTS, CONFIG, LABELS)
-"""What a certificate speaks of, by checksum; the first is what is released."""
+"""What a certificate of a run speaks of, by checksum; the first is what is released."""
+_AUDIT_FILES = (AUDIT, RESULTS, CONFIG, LABELS)
+"""That of an audit; the first says which models it is of."""
 
 _MODELS = ("original", "unlearned", "retrain")
 _SECONDS = ("original", "unlearn", "retrain", "attack")
@@ -84,11 +87,13 @@ def certificate_of(
         UserError: If a file of the run is missing or cannot be read, or a line of the ledger does
             not fit.
     """
-    files = {name: checksum(need(folder, name)) for name in _FILES}
+    audit = audit_facts_of(folder)
+    files = {name: checksum(need(folder, name)) for name in files_of_certificate(folder)}
     run, config, facts = run_of(folder), config_of(folder), label_facts_of(folder)
     about = run.results.run
     settings = method_settings(config)
     lines = quoted_lines(ledger or outputs_folder(folder, config) / REQUESTS, files[RESULTS])[:told]
+    weights = folder / WEIGHTS if audit is None else None
 
     return {
         "schema": _SCHEMA,
@@ -108,7 +113,8 @@ def certificate_of(
         "model": about.backbone,
         "data": {"name": about.dataset, "fingerprint": about.data or _NOT_RECORDED},
         "files": files,
-        "verdict": verdict_facts(run),
+        "audit": audit,
+        "verdict": verdict_facts(run) if audit is None else audit_verdict(audit),
         "figures": [as_json(answer) for answer in answers_of(run)],
         "not_run": not_run(run),
         "seconds": {stage: run.figures.get(f"seconds/{stage}") for stage in _SECONDS},
@@ -117,7 +123,7 @@ def certificate_of(
         "commit": about.commit or _NOT_RECORDED,
         "versions": about.versions or {},
         "ledger": lines,
-        "not_claimed": list(not_claimed(run, folder / WEIGHTS, lines)),
+        "not_claimed": list(not_claimed(run, weights, lines)),
     }
 
 
@@ -144,6 +150,38 @@ def kept_by(facts: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(needed, str):
         needed = [Path(run).name if Path(run).is_absolute() else run for run in needed]
     return {**facts, "needed_by": needed}
+
+
+def files_of_certificate(folder: Path) -> tuple[str, ...]:
+    """Names of the files in a folder that its certificate speaks of."""
+    return _AUDIT_FILES if (folder / AUDIT).is_file() else _FILES
+
+
+def audit_facts_of(folder: Path) -> dict[str, Any] | None:
+    """The content of an audit's `audit.json`; None for a run.
+
+    Raises:
+        UserError: If the file is none of an audit's.
+    """
+    if not (folder / AUDIT).is_file():
+        return None
+
+    try:
+        facts = json.loads((folder / AUDIT).read_text())
+        # What the page and the verdict take from it.
+        _ = [str(clause["said"]) for clause in facts["clauses"]], [*facts["notes"]]
+        _ = facts["verdict"], facts["mark"], [one["file"] for one in facts["models"].values()]
+        _ = facts["learnt_from"]["images"], facts["judged_on"]["people"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise UserError(f"{folder / AUDIT} cannot be used: {first_line(fault)}") from fault
+
+    return dict(facts)
+
+
+def audit_verdict(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict of an audit: its word, and a sentence for each thing that its policy asks for."""
+    said = " ".join(str(clause["said"]) for clause in audit["clauses"])
+    return {"word": audit["verdict"], "said": said}
 
 
 def run_of(folder: Path) -> Run:
@@ -203,12 +241,14 @@ def not_run(run: Run) -> list[str]:
     return [attack.about for attack in run.attacks.values() if not attack.families & tried]
 
 
-def not_claimed(run: Run, weights: Path, lines: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:
+def not_claimed(
+    run: Run, weights: Path | None, lines: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[str]:
     """Conclusions that nobody may draw from a certificate, in plain words.
 
     Args:
-        run: That is certified.
-        weights: File of what it released.
+        run: The run, or the audit.
+        weights: What is released; None for an audit, whose models are elsewhere.
         lines: What the ledger says about it.
     """
     yield (
@@ -227,7 +267,7 @@ def not_claimed(run: Run, weights: Path, lines: Sequence[Mapping[str, Any]] = ()
         f"Training images and their labels were not deleted, nor were {copies}: whoever holds them "
         "can learn the label again."
     )
-    if has_eraser(weights):
+    if weights is not None and has_eraser(weights):
         yield (
             "The forgetting is a layer of its own before the head: who holds the weights can take "
             "it off again."
@@ -285,7 +325,7 @@ def differences(
         ledger: As in `certificate_of`.
     """
     files = stated["files"]
-    for name in _FILES:
+    for name in files_of_certificate(folder):
         found = checksum(folder / name) if (folder / name).is_file() else "no such file"
         if found != files.get(name):
             stated_sum = files.get(name)

@@ -28,6 +28,8 @@ PICTURES = (
     TRACE_PICTURE,
 )
 CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.html"
+AUDIT = "audit.json"
+"""What an audit leaves besides: its verdict, its policy, and which models it is of."""
 LEFT = (
     RESULTS,
     FAILURE,

@@ -1,6 +1,7 @@
 """The verdict on runs that differ in their seed, by what attackers read above Retrain."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from mlu.metrics.findings import NETWORK_READERS, READERS, part_of_path
 from mlu.metrics.verdict import (
     MAX_EXCESS,
+    RETRAIN,
     Excess,
     Verdict,
     verdict_on,
@@ -26,6 +28,13 @@ COMPARISONS = {"strongest": "strongest reader", "same_reader": "one reader again
 
 Of each forgotten label: the strongest reader against Retrain's strongest, and the largest excess
 of a reader over itself, both from outputs and features."""
+
+BASELINE = "baseline"
+"""Part of the paths of what is read above the larger of two marks that are no Retrain."""
+
+NO_RETRAIN = "the larger of what the retained labels tell and an untrained network shows"
+"""Those marks, in words: the same readers of the true retained labels, and of a network of the same
+architecture before it has seen the data."""
 
 PLACES = ("outputs", "features")
 """What a model gives away, each read by the strongest reader of there."""
@@ -53,7 +62,7 @@ def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
     would be above nothing even between two Retrains.
 
     Where the runs allow different excesses, by the smallest. Of a label that could not be read
-    nothing is shown.
+    nothing is shown. What was audited without Retrain is judged above NO_RETRAIN.
 
     Args:
         runs: That differ in nothing else than in seeds and forget the same labels; of each seed the
@@ -91,7 +100,10 @@ def verdict_facts(run: Run) -> dict[str, Any]:
     if judged is None:
         reason = run.figure(HEADLINE).reason or SILENT
         return {"word": None, "said": f"No verdict: {reason}."}
-    return {**as_json(judged), "said": verdict_sentence(judged)}
+    # What it is above, the sentence says.
+    numbers = {name: one for name, one in as_json(judged).items() if name != "over"}
+
+    return {**numbers, "said": verdict_sentence(judged)}
 
 
 def excesses_of(runs: Sequence[Run], label: str, whole: Sequence[Excess]) -> list[Excess]:
@@ -126,11 +138,16 @@ def excesses_of(runs: Sequence[Run], label: str, whole: Sequence[Excess]) -> lis
 
 def whole_excesses(runs: Sequence[Run], label: str) -> list[Excess]:
     """The excess of one label in each of COMPARISONS that the runs have made."""
+    start, over = start_of(label), RETRAIN
+    if any(path.startswith(f"{start}/{BASELINE}/") for run in runs for path in run.figures):
+        start, over = f"{start}/{BASELINE}", NO_RETRAIN
+
     found = [
-        excess_at(runs, f"{start_of(label)}/{comparison}", f"{label}, {called}")
+        excess_at(runs, f"{start}/{comparison}", f"{label}, {called}")
         for comparison, called in COMPARISONS.items()
     ]
-    return [one for one in found if one is not None]
+
+    return [replace(one, over=over) for one in found if one is not None]
 
 
 def start_of(label: str) -> str:
@@ -163,17 +180,18 @@ def reader_words(path: str) -> str:
     return f"{READER_WORDS.get(reader, reader)} of {view.replace('_', ' ')}"
 
 
-def excess_at(runs: Sequence[Run], path: str, of: str) -> Excess | None:
+def excess_at(runs: Sequence[Run], path: str, of: str, metric: str = "excess") -> Excess | None:
     """The excess below a path over the runs that know it; None where none does.
 
     Args:
         runs: Of one method.
-        path: Without the last part, `excess`.
+        path: Without the last part.
         of: Label and reader, in words.
+        metric: The last part; another figure than an excess is judged in the same way.
     """
     known = [
         (run.seeds, figure)
-        for run, figure in by_seed(runs, f"{path}/excess").values()
+        for run, figure in by_seed(runs, f"{path}/{metric}").values()
         if figure.value is not None
     ]
     if not known:

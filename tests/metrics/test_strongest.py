@@ -6,7 +6,13 @@ from scipy import stats
 
 from mlu.metrics import trials
 from mlu.metrics.findings import Trial
-from mlu.metrics.strongest import largest_excess, same_reader_excess, strongest_reader
+from mlu.metrics.strongest import (
+    excess_over_larger,
+    largest_excess,
+    largest_reading,
+    same_reader_excess,
+    strongest_reader,
+)
 from mlu.metrics.trials import drawn_excess
 
 SIMULATIONS = 200
@@ -141,3 +147,60 @@ def test_nothing_exceeds_itself_beyond_doubt():
     for conclude in (same_reader_excess, largest_excess):
         found = conclude("x", pairs)
         assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+@pytest.mark.usefixtures("_few_draws")
+def test_the_excess_over_the_larger_of_two_is_the_smaller_of_both():
+    random = np.random.default_rng(5)
+    truth = random.random(80) < 0.5
+    ours, low, high = drawn(random, truth, [2.5, 0.5, 1.5])
+    found = excess_over_larger("x", [(ours, [low, high])])
+    values, draws = zip(*(drawn_excess(ours, other) for other in (low, high)), strict=True)
+    assert found.value == min(values) == values[1]
+
+    spreads = np.array([np.std(one) for one in draws])
+    deviations = [np.abs(one - value) for one, value in zip(draws, values, strict=True)]
+    largest = np.max(np.array(deviations) / spreads[:, None], 0)
+    reach = np.quantile(largest, 0.95) * spreads
+    assert found.low == pytest.approx(min(np.array(values) - reach))
+    assert found.high == pytest.approx(min(np.array(values) + reach))
+
+    # Of several readers the largest of these, with ends that hold for all.
+    several = excess_over_larger("x", [(ours, [low, high]), (low, [high])])
+    assert several.value == found.value
+    assert several.high >= found.value
+    alone = excess_over_larger("x", [(ours, [high])])
+    assert alone == same_reader_excess("x", [(ours, high)])
+
+
+@pytest.mark.usefixtures("_few_draws")
+def test_the_larger_mark_is_not_exceeded_by_what_is_above_the_smaller_one_alone():
+    """19 times in 20 the ends hold the true excess over the larger of two marks."""
+    random = np.random.default_rng(6)
+    truth = np.arange(200) % 2 == 0
+    known = stats.norm.cdf(0.5) - stats.norm.cdf([0.25, 0.55]).max()
+    held = above_smaller = 0
+    for _ in range(SIMULATIONS):
+        ours, low, high = drawn(random, truth, [1.0, 0.5, 1.1])
+        found = excess_over_larger("x", [(ours, [low, high])])
+        held += found.low <= known <= found.high
+        above_smaller += excess_over_larger("x", [(ours, [low])]).low > known
+    assert held >= stats.binom.ppf(0.001, SIMULATIONS, 0.95)
+    assert above_smaller > 0.05 * SIMULATIONS
+
+
+@pytest.mark.usefixtures("_few_draws")
+def test_no_reader_tells_more_than_the_upper_end_of_the_largest_reading():
+    random = np.random.default_rng(7)
+    truth = np.arange(200) % 2 == 0
+    distances = np.array([1.0, -1.5, 0.5])
+    known = 0.5 + np.abs(stats.norm.cdf(distances / 2) - 0.5)
+    held = 0
+    for _ in range(SIMULATIONS):
+        found = largest_reading("x", drawn(random, truth, distances))
+        held += found.low <= known.max() <= found.high
+    assert held >= stats.binom.ppf(0.001, SIMULATIONS, 0.95)
+    right = trial(np.where(truth, 1.0, -1.0), truth)
+    wrong = trial(np.where(truth, -1.0, 1.0), truth)
+    assert largest_reading("x", [right]) == largest_reading("x", [wrong])
+    assert largest_reading("x", [right]).high == 1

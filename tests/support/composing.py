@@ -17,8 +17,8 @@ from mlu.launch.compose import register_resolvers
 from mlu.launch.options import CONF
 
 
-def composed_in_parts(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of these overrides, without Hydra's own part.
+def composed_in_parts(overrides: Sequence[str], base: str = "config") -> DictConfig:
+    """The configuration of these overrides on a file of conf, without Hydra's own part.
 
     Hydra reads the files that the groups name, and puts the other values into what they say: the
     first takes it long, and is done once for the same choice of files.
@@ -28,15 +28,15 @@ def composed_in_parts(overrides: Sequence[str]) -> DictConfig:
     for one in OverridesParser.create().parse_overrides(list(overrides)):
         (choices if (CONF / one.key_or_group).is_dir() else values).append(one)
 
-    config = copy.deepcopy(of_files(*(str(one.input_line) for one in choices)))
+    config = copy.deepcopy(of_files(base, *(str(one.input_line) for one in choices)))
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
     return config
 
 
 @cache
-def of_files(*choices: str) -> DictConfig:
+def of_files(base: str, *choices: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(choices))
+        return compose(base, list(choices))
 
 
 def read_once() -> None:

@@ -21,6 +21,8 @@ NOT_RUN = {
     ("ray",): "starts a cluster; tests/whole_runs/test_launchers.py starts Ray",
     ("flock",): "tries a file system from two machines",
     ("for",): "its names are put into the next line",
+    ("python", "-m", "mlu.audit"): "tests/test_audit.py runs it",
+    ("python", "examples/foreign_unlearning.py"): "tests/test_examples.py runs it",
     ("python", "examples/own_model.py"): "tests/test_examples.py runs it",
     ("python", "examples/torchvision_model.py"): "tests/test_examples.py runs it",
     ("python", "examples/wandb/workspace.py"): "asks W&B for an account",

@@ -1,6 +1,7 @@
 """The user's own images: a folder, and a table that says what is on each."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +23,7 @@ from mlu.data.cells import (
 )
 from mlu.data.folder import ImageFolder, LabelTable
 from mlu.data.labels import chosen_labels, plain_cell
+from mlu.data.same_files import paths_of_files
 from mlu.data.spelling import one_spelling, plain_text, same_name
 from mlu.data.split import OPEN
 from mlu.data.tables import read_table, refuse_doubles
@@ -174,6 +176,63 @@ class Csv(ImageFolder):
         values = np.stack([self.signs(file, table, label, paths) for label in labels], 1)
 
         return labels, (values == 1).astype(np.uint8), values >= 0
+
+    def label_columns(self, others: Sequence[str]) -> list[str]:
+        """Columns of the table that have no other meaning.
+
+        Args:
+            others: Names of columns that are no labels either.
+        """
+        file = Path(self.root).expanduser() / self.table
+        self.check(file)
+        header = read_table(file, None, needed=[*self.special, *others]).column_names
+        taken = {*self.special, *map(plain_text, others)}
+        return [name for name in header if name not in taken]
+
+    def numbers(self, columns: Sequence[str]) -> tuple[Sequence[str], dict[str, np.ndarray]]:
+        """Columns of numbers, such as years.
+
+        Args:
+            columns: Their names.
+
+        Returns:
+            The path of each row's image, as its file is spelt, and the numbers of each column,
+            float64, shape (rows,); NaN where a cell is empty or says that nobody knows.
+
+        Raises:
+            UserError: If there is no such column, or a cell that is no finite number.
+        """
+        root = Path(self.root).expanduser()
+        file = root / self.table
+        self.check(file)
+        table = read_table(file, [self.image_column, *columns], needed=self.special)
+        table = without_blank_rows(file, table, self.image_column)
+        paths = texts(table, self.image_column)
+
+        found: dict[str, np.ndarray] = {}
+        for column in columns:
+            cells = [plain_cell(cell) for cell in texts(table, column)]
+            values = [self.number(cell) for cell in cells]
+            for row, value in enumerate(values):
+                if value is None:
+                    raise UserError(
+                        f"{file}, row {row + 1} ({paths[row]}), column {column!r}: "
+                        f"{cells[row]!r} is no number; if it means unknown, leave it empty"
+                    )
+            found[column] = np.array(values, np.float64)
+
+        return paths_of_files(root, paths), found
+
+    def number(self, cell: str) -> float | None:
+        """The number in a plain cell; NaN where it says nothing, None where it is none."""
+        unknown = None if self.unknown is None else plain_cell(self.unknown)
+        if cell.lower() in GAP_WORDS or cell == unknown:
+            return math.nan
+        try:
+            value = float(cell)
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
 
     def chosen(self, known: Sequence[str]) -> tuple[str, ...]:
         """The labels to learn of those that there are: all where none are named."""
