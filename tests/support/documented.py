@@ -84,9 +84,10 @@ SMALL_ATTACKS = {
     "lira": {"attack.lira.shadows": "6", "attack.lira.jobs": "1"},
     "relearn": {"attack.relearn.samples": "[8]", "attack.relearn.cap": "2"},
     "durability": {"attack.durability.steps": "[1,2]"},
+    "importance": {"attack.importance.single": "1", "attack.importance.parts": "2"},
 }
 """Settings of attacks, where they are carried out."""
-APART = ("durability",)
+APART = ("durability", "importance")
 """Attacks that `attack=all` leaves out."""
 DRAWN = {"faces": 120, "multidigits": 120, "digits": 200}
 """Images of the data sets that have as many as one asks for."""
