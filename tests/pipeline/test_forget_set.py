@@ -72,8 +72,9 @@ def test_a_run_keeps_its_forget_set_and_figures_of_it(experiment, tmp_path):
     assert shares == pytest.approx([0.1] * len(shares), abs=0.01)
 
 
-def test_nothing_is_kept_unless_asked_for_or_where_nothing_is_chosen(made, experiment):
-    context, original = made("method=head")
+def test_nothing_is_kept_unless_asked_for_or_where_nothing_is_chosen(experiment):
+    context = context_of(experiment("attack=none", "forget_set=true", "method=head"))
+    original = original_model(context)
     models = Models(original, None, original, original)
     assert forget_set_of(context, models).weights == {}
     unasked = context_of(experiment(*SMALL, "method=wf"))
