@@ -31,6 +31,9 @@ SCORES = (
 )
 """Scores that are held against costs: see `Importance`."""
 
+BINNED = ("fisher", "fisher_ratio", "importance_ratio", "random")
+"""Scores by which whole parts of layers are removed, and of which other labels have figures."""
+
 FILTERS, SINGLES, BINS = "filters", "singles", "bins"
 """Kinds of groups: all weights of an output channel, single weights, and equal parts of a layer by
 their importance."""
@@ -73,7 +76,8 @@ class Importance(Attack[Removals]):
 
     Groups are the `filters` (an output channel of a layer each), single weights drawn at random
     (`singles`) and, of the forgotten labels, equal parts of each layer by importance (`bins`). The
-    importance of a group is the sum of its weights' scores, its cost the rise of the mean loss.
+    importance of a group is the mean of its weights' scores, so that it does not tell how large the
+    filters of a layer are; its cost is the rise of the mean loss.
 
     Attributes:
         scored: Most training images for the scores, >= 2.
@@ -113,7 +117,7 @@ class Importance(Attack[Removals]):
                         path = f"{start}/{kind}/{name}"
                         found[path] = removals_of(score, groups, costs[kind], column)
 
-                if column in victim.request.forgotten:
+                if column in victim.request.forgotten and name in BINNED:
                     bins = list(bins_of(score, self.parts))
                     cost = [bench.cost(one) for one in bins]
                     found[f"{start}/{BINS}/{name}"] = removals_of(score, bins, cost, column)
@@ -121,16 +125,18 @@ class Importance(Attack[Removals]):
         return found
 
     def conclude(self, evidence: Evidence[Removals]) -> Iterable[Finding]:
-        asked_closely = {path.rpartition("/")[0] for path in evidence if f"/{BINS}/" in path}
+        forgotten = {path.rsplit("/", 2)[0] for path in evidence if f"/{BINS}/" in path}
         for path, removals in evidence.items():
-            if isinstance(removals, str):
+            start, kind, score = path.rsplit("/", 2)
+            if isinstance(removals, str) or (
+                start not in forgotten and (kind != FILTERS or score not in BINNED)
+            ):
                 continue
 
-            start, _, _ = path.rpartition("/")
             yield from correlations(path, removals)
-            if f"/{BINS}/" in path:
+            if kind == BINS:
                 yield from costs_of_bins(path, removals, self.parts)
-            elif start.replace(f"/{FILTERS}", f"/{BINS}") in asked_closely:
+            elif kind == FILTERS and start in forgotten:
                 yield from correlations_by_layer(path, removals)
 
     def compare(
@@ -314,12 +320,12 @@ def removals_of(
 ) -> Removals:
     """The groups as one label sees them."""
     flat = {name: layer.reshape(-1) for name, layer in score.items()}
-    sums = [flat[group.layer][group.places].sum().item() for group in groups]
+    means = [flat[group.layer][group.places].mean().item() for group in groups]
     losses = torch.stack([rise for rise, _ in costs], 1)
     rest = [other for other in range(losses.shape[2]) if other != column]
 
     return Removals(
-        importance=np.array(sums),
+        importance=np.array(means),
         layers=np.array([layer_name(group.layer) for group in groups]),
         own=losses[:, :, column].numpy(),
         others=losses[:, :, rest].mean(2).numpy(),

@@ -89,7 +89,7 @@ class Removals:
     """Groups of weights that were set to zero one after the other, and what each cost a label.
 
     Attributes:
-        importance: Sum of a score for the label over the group, shape (groups,).
+        importance: Mean of a score for the label over the group, shape (groups,).
         layers: Name of the layer of each, shape (groups,).
         own: Rise of the label's mean loss, in nats, shape (2, groups): by one half of the people
             who were asked, and by the other.

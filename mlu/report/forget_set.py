@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from mlu.metrics.findings import split_part
-from mlu.report.aggregate import cell
+from mlu.report.aggregate import cell, without
 from mlu.report.groups import Group, Setting
 from mlu.report.published import printed
-from mlu.report.tables import COUNT, PERCENT, Column, Row, Table
+from mlu.report.tables import COUNT, NOT_ASKED, PERCENT, Column, Row, Table
 from mlu.runs.read import Run
 
 START = "unlearned/forget_set"
@@ -67,8 +67,13 @@ def choice_row(group: Group, title: str, size: str | None, shared: str) -> Row:
     cells = []
     for number, column in enumerate(_COLUMNS):
         part = size if number < 2 else shared
-        path = "none" if part is None else "/".join(filter(None, (START, part, column.path)))
+        if part is None or (not part and column.path == "weights"):
+            cells.append(without(NOT_ASKED))
+            continue
+
+        path = "/".join(filter(None, (START, part, column.path)))
         cells.append(cell(group.runs, path, column.unit.limits))
+
     return Row(title, tuple(cells), (None,) * len(cells), reference=True)
 
 

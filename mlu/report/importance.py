@@ -46,7 +46,7 @@ _OF_A_LAYER = ("own/spearman", "own/pearson", "others/spearman")
 _NOTE = (
     "Of the original: weights of the body are set to zero, a filter or a weight at a time, and "
     "validation people show what each label loses; nothing is tuned. The importance of a filter is "
-    "the sum of its weights' scores for the label. A run's own intervals draw filters. What is "
+    "the mean of its weights' scores for the label. A run's own intervals draw filters. What is "
     "drawn at random must correlate with nothing; how far two halves of the people agree on a cost "
     "bounds what any score can reach."
 )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from mlu.attacks.importance import SCORES, Bench, Importance, bins_of, filters_of
+from mlu.attacks.importance import BINNED, SCORES, Bench, Importance, bins_of, filters_of
 from mlu.methods.parts.readings import contrast
 from mlu.methods.weight_filter import contrasted, sensitivities
 from mlu.metrics.findings import Removals
@@ -130,7 +130,8 @@ def test_the_original_alone_is_measured():
 def test_every_label_has_figures_and_the_forgotten_one_more(evidence):
     assert all(isinstance(found, Removals) for found in evidence.values())
     red = {path for path in evidence if path.startswith(f"{RED}/")}
-    assert red == {f"{RED}/{kind}/{s}" for kind in ("filters", "singles", "bins") for s in SCORES}
+    kinds = {"filters": SCORES, "singles": SCORES, "bins": BINNED}
+    assert red == {f"{RED}/{kind}/{score}" for kind, scores in kinds.items() for score in scores}
     assert f"{RED.replace('Red', 'Blue')}/bins/fisher" not in evidence
 
     found = figures(evidence)
@@ -149,7 +150,7 @@ def test_importance_tells_the_cost_and_random_numbers_do_not(evidence):
     assert told.low > 0.2
     nothing = found[f"{RED}/filters/random/own/spearman"]
     assert nothing.low < 0 < nothing.high
-    first, last = (found[f"{RED}/bins/importance/bin_{number}/own"].value for number in (1, 4))
+    first, last = (found[f"{RED}/bins/fisher/bin_{number}/own"].value for number in (1, 4))
     assert first > 3 * abs(last)
 
 
