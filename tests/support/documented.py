@@ -231,7 +231,8 @@ def settings_for(words: Sequence[str]) -> list[str]:
         settings["hydra.sweeper.n_trials"] = "1"
     if given.get("experiment") == "tune":
         del settings["attack"]
-    if given.get("experiment") == "tune" or given.get("keep") == "best":
+    asked = given.get("keep") == "best" or "method.verify" in given
+    if given.get("experiment") == "tune" or asked:
         settings["dataset.images"] = JUDGED
     if has_steps(settings | given):
         settings["method.tuning.steps"] = "1"
