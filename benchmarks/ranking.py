@@ -20,8 +20,8 @@ from mlu.pipeline.trained import original_model
 from mlu.pipeline.unlearned import problem_of
 from mlu.runs.tables import show_table
 from mlu.scores.gradients import body_weights, fisher
+from mlu.scores.relative import ratio
 from mlu.unlearning.contract import Method, Problem
-from mlu.unlearning.edits import ratio
 
 FEW = (64, 128, 256, 512, 1024)
 GOOD = 0.95

@@ -356,6 +356,11 @@ def method_of(
     check_values(values)
     check_method(values)
     method: Method = made(values, "method")
+    if method.verify is not None:
+        raise UserError(
+            f"verify={method.verify:g}: nobody is asked here, forget measures nothing: leave "
+            "verify out, or run python launch.py"
+        )
 
     return method
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "metrics": "system data models",
     "unlearning": "system data models training metrics",
     "evaluate": "system data models metrics",
-    "attacks": "system data models metrics",
+    "attacks": "system data models scores metrics",
     "methods": "system data models training scores unlearning",
     "runs": "system data models metrics",
     "report": "system metrics runs",

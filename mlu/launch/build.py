@@ -60,6 +60,7 @@ def build(values: Mapping[str, Any], folder: Path, group: str | None = None) -> 
         canaries=CanaryShares(**values["canaries"]),
         trace=values["trace"],
         keep=values["keep"],
+        forget_set=values["forget_set"],
         original_weights=None if weights is None else Path(weights),
         trainer=TrainerSettings(**values["trainer"]),
         cache=Path(values["outputs"]) / "cache",

@@ -3,8 +3,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from mlu.methods.parts.anew import new_start
 from mlu.methods.parts.passes import retain_passes
 from mlu.methods.parts.silence import frozen_rows, silent_head
 from mlu.models.network import Network, matrices
@@ -75,21 +76,6 @@ def silenced(problem: Problem, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         value[rows] = silent[name][rows]
 
     return head
-
-
-def new_start(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
-    """Value that a parameter starts from anew, on the CPU."""
-    start = torch.zeros(old.shape)
-    if name.endswith("weight") and old.ndim > 1:
-        return nn.init.kaiming_normal_(start, nonlinearity="relu", generator=generator)
-    if name.endswith("weight"):
-        return start + 1
-    if name.endswith("bias"):
-        return start
-
-    mean, spread = old.mean().item(), old.std(correction=0).item()
-
-    return nn.init.normal_(start, mean, spread, generator=generator)
 
 
 def last_layers(net: Network, k: int) -> list[str]:

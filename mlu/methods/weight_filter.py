@@ -2,12 +2,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mlu.data.split import Split
 from mlu.methods.parts.decorrelation import Decorrelation
+from mlu.methods.parts.influential import influence_on_forgotten
 from mlu.methods.parts.readings import (
     ABOVE,
     PRINTED,
@@ -28,17 +28,23 @@ from mlu.methods.parts.scoring import (
     refuse_silence,
     speaking,
 )
-from mlu.methods.parts.selection import SelectName, refuse_selection, selected
+from mlu.methods.parts.selection import (
+    SelectName,
+    refuse_lone_verification,
+    refuse_selection,
+    refuse_threshold,
+    selected,
+)
 from mlu.methods.parts.thrift import Work, within_share
 from mlu.models.network import Network, Weights
 from mlu.scores.affinity import affinity
 from mlu.scores.curvature import gauss_newton
 from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
-from mlu.scores.influence import Perturbation, Solver, influence
+from mlu.scores.influence import Perturbation, Solver
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
-from mlu.unlearning.edits import bound, highest
+from mlu.unlearning.edits import above_threshold, bound, highest
 
 CURVATURE_BOUNDS = (0.5, 2.0)
 """Least and largest factor that curvature may put on `phi` (`adaptive`)."""
@@ -63,6 +69,8 @@ class WeightFilter(Method):
     Attributes:
         reading: See above.
         phi: In [0, 1]: fraction of the weights (`selective`, `above`), or threshold (`printed`).
+        threshold: In place of a fraction, in [0, 1]: weights are edited whose score, scaled to a
+            maximum of 1, is above it (Section 3's epsilon); None for `phi`. Not under `printed`.
         select: Which weights are edited, as many of each tensor in any case: those of highest
             `score`, or, to see what that choice is worth, drawn at `random` or of lowest score
             (`worst`). Under `printed` by `score` alone.
@@ -78,6 +86,9 @@ class WeightFilter(Method):
         sigma: Standard deviation of what fills edited weights, relative to their layer's; 0 fills
             with zeros.
         rounds: How often scores, edit and fine-tuning are repeated.
+        verify: Rounds end once validation people are read to no more than this balanced accuracy,
+            in [0.5, 1], by the forgotten output or a quick reader of the features (Section 4.1);
+            `rounds` is then the most. None makes all of them.
         influence: Which training points are scored: `none` draws them at random, as many with the
             forgotten label as without; else those of largest absolute influence on it (Eq. 2), by
             `head_exact`, `cg` or `kfac`.
@@ -108,6 +119,7 @@ class WeightFilter(Method):
     name: str
     reading: ReadingName
     phi: float
+    threshold: float | None
     select: SelectName
     scope: Scope | None
     adaptive: bool
@@ -115,6 +127,7 @@ class WeightFilter(Method):
     epsilon_mode: Literal["relative", "absolute"]
     sigma: float
     rounds: int
+    verify: float | None
     influence: Solver | Literal["none"]
     perturbation: Perturbation
     influential: float
@@ -131,26 +144,37 @@ class WeightFilter(Method):
 
     def __post_init__(self) -> None:
         refuse_selection(self.select, self.reading)
+        refuse_threshold(self.threshold, self.reading, self.adaptive)
+        refuse_lone_verification(self.verify, self.rounds)
 
     def within(self, problem: Problem) -> Method:
-        work = Work(self.tuning, self.images if self.phi else 0, self.refit)
+        work = Work(self.tuning, self.images if self.is_scored else 0, self.refit)
         work = within_share(work, problem, self.share, self.soft, self.rounds)
         images = work.images or self.images
         return replace(self, tuning=work.tuning, images=images, refit=work.refit)
 
     def edit(self, problem: Problem) -> Edit:
-        rule = FILTERING[self.reading]
-        if not self.phi:
-            return rule.reading.silenced(problem, Edit())
-
+        reading = FILTERING[self.reading].reading
         with phase("score"):
-            points = self.points(problem)
-            scores = rule.scores(self, problem, points)
-            chosen = rule.choose(self, problem, points, scores)
-            hit = selected(problem, chosen, scores, self.select)
+            hit = self.choice(problem)
+        if hit is None:
+            return reading.silenced(problem, Edit())
 
         with phase("edit"):
-            return rule.reading.silenced(problem, self.reset(problem, hit))
+            return reading.silenced(problem, self.reset(problem, hit))
+
+    def choice(self, problem: Problem) -> Weights | None:
+        if not self.is_scored:
+            return None
+
+        rule, points = FILTERING[self.reading], self.points(problem)
+        scores = rule.scores(self, problem, points)
+        if self.threshold is None:
+            chosen = rule.choose(self, problem, points, scores)
+        else:
+            chosen = above_threshold(scores, self.threshold, self.meant_for)
+
+        return selected(problem, chosen, scores, self.select)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         reading = FILTERING[self.reading].reading
@@ -159,6 +183,11 @@ class WeightFilter(Method):
     def finish(self, problem: Problem, net: Network) -> Network:
         is_ours = FILTERING[self.reading].reading.silences and self.tuning.makes_steps
         return refit_head(problem, net, self.refit if is_ours else 0)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether any weight is to be edited."""
+        return self.phi > 0 or self.threshold is not None
 
     @property
     def meant_for(self) -> Scope:
@@ -171,34 +200,17 @@ class WeightFilter(Method):
             return calibration(problem, self.images)
 
         candidates = calibration(problem, round(self.images / self.influential))
-        others = self.others(problem, candidates)
-        net, total = speaking(problem), torch.zeros(len(candidates))
-
-        for column in problem.request.forgotten:
-            total += influence(
-                self.influence,
-                net,
-                problem.task,
-                candidates,
-                column,
-                self.perturbation,
-                self.damping,
-                others,
-                problem.seed,
-            ).abs()
-
+        total = influence_on_forgotten(
+            problem,
+            candidates,
+            self.influence,
+            self.perturbation,
+            self.damping,
+            self.curvature_images,
+        )
         count = max(1, round(self.influential * len(candidates)))
 
         return candidates.subset(total.topk(count).indices.sort().values)
-
-    def others(self, problem: Problem, candidates: Split) -> Split:
-        """Training images for the curvature in Eq. 2: other ones than the candidates, if any."""
-        free = torch.from_numpy(~np.isin(problem.train.rows, candidates.rows)).nonzero().squeeze(1)
-        if not len(free):
-            return candidates.subset(torch.arange(len(candidates))[: self.curvature_images])
-
-        order = torch.randperm(len(free), generator=problem.generator())
-        return problem.train.subset(free[order[: self.curvature_images]])
 
     def fractions(self, problem: Problem, points: Split, layers: Weights) -> dict[str, float]:
         """`phi` of each layer."""

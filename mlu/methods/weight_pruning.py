@@ -29,19 +29,35 @@ from mlu.methods.parts.scoring import (
     refuse_silence,
     speaking,
 )
-from mlu.methods.parts.selection import SelectName, refuse_selection, selected
+from mlu.methods.parts.selection import (
+    SelectName,
+    refuse_lone_verification,
+    refuse_selection,
+    refuse_threshold,
+    selected,
+)
 from mlu.methods.parts.thrift import Work, within_share
 from mlu.models.network import Network, Weights
 from mlu.models.tasks import Groups
 from mlu.scores.curvature import Estimator, diagonal
 from mlu.scores.gradients import all_weights, sensitivity
+from mlu.scores.relative import printed_terms, relative_terms
 from mlu.training.meter import phase
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
-from mlu.unlearning.edits import bound, halving_decay, highest, per_mean, shrink
+from mlu.unlearning.edits import above_threshold, bound, halving_decay, highest, shrink
 
 FOLDS = 3
 """Parts of the scored images, each of which judges in turn what the others chose (`cv`)."""
+
+HIGHEST = 0.75
+"""Percentile from which on weights are kept and slowed."""
+
+ADAPTATION_BOUNDS = (0.5, 2.0)
+"""Least and largest factor on pruned shares (`adaptive`)."""
+
+TOLERATED = 0.01
+"""Loss of retained accuracy that halves the pruned share (`adaptive`)."""
 
 GRID = (0.25, 0.5, 0.75)
 """Candidates for `alpha` and `beta` under `cv`."""
@@ -108,6 +124,9 @@ class WeightPruning(Method):
     Attributes:
         reading: See above.
         phi: Fraction of the weights that is treated, in [0, 1]; `printed` treats all.
+        threshold: In place of a fraction, in [0, 1]: weights are treated whose rank score, scaled
+            to a maximum of 1, is above it (Section 3's epsilon); None for `phi`. Not under
+            `printed`.
         select: Which weights are treated, as many of each tensor in any case: those of highest rank
             (`score`), or, to see what that choice is worth, drawn at `random` or of lowest rank
             (`worst`). They are divided into zeroed, shrunk and kept as ever. Under `printed` by
@@ -121,8 +140,20 @@ class WeightPruning(Method):
         beta: Weight of the curvature, >= 0, or `cv`.
         curvature: Estimator of H: `fisher`, `ggn` or `hutchinson` (whose negative values count as
             0).
+        lowest: Percentile below which weights are zeroed, in [0, 0.75] (the paper's phi_l, 0.25;
+            its phi_h is the 75th, and its phi_m, the 50th, has no part in the rule).
+        decay: The paper's lambda, >= 0: the middle half is scaled by exp(-decay I); None takes the
+            one that halves a weight of median importance in each layer.
+        adaptive: From the second round on, scale the pruned share (`phi`, or under `printed` the
+            lowest quarter) by 2 R / (1 + D / 0.01), within [0.5, 2]: R is what the original's
+            output for the forgotten label still tells on the network at hand, 2 |AUROC - 0.5|, and
+            D what the retained labels have lost of their accuracy, both of validation images.
+            Section 4.2 wants shares that adapt by both, without a formula.
         slow: Factor on the learning rate of the kept quarter (the paper's alpha_r), in [0, 1].
         rounds: How often scores, edit and fine-tuning are repeated.
+        verify: Rounds end once validation people are read to no more than this balanced accuracy,
+            in [0.5, 1], by the forgotten output or a quick reader of the features (Section 4.1);
+            `rounds` is then the most. None makes all of them.
         images: Most images that scores are computed on.
         score_batch: Images per random-sign draw of the scores.
         delta: Keeps the ratio of scores finite, in units of the layer's mean score.
@@ -141,6 +172,7 @@ class WeightPruning(Method):
     name: str
     reading: ReadingName
     phi: float
+    threshold: float | None
     select: SelectName
     scope: Scope | None
     epsilon: float
@@ -148,8 +180,12 @@ class WeightPruning(Method):
     alpha: float | Literal["cv"]
     beta: float | Literal["cv"]
     curvature: Estimator
+    lowest: float
+    decay: float | None
+    adaptive: bool
     slow: float
     rounds: int
+    verify: float | None
     images: int
     score_batch: int
     delta: float
@@ -161,6 +197,8 @@ class WeightPruning(Method):
 
     def __post_init__(self) -> None:
         refuse_selection(self.select, self.reading)
+        refuse_threshold(self.threshold, self.reading, self.adaptive)
+        refuse_lone_verification(self.verify, self.rounds)
 
     def within(self, problem: Problem) -> Method:
         work = Work(self.tuning, self.images if self.is_scored else 0, self.refit)
@@ -171,14 +209,26 @@ class WeightPruning(Method):
     def edit(self, problem: Problem) -> Edit:
         if not self.is_scored:
             return self.rule.reading.silenced(problem, Edit())
-        points = calibration(problem, self.images)
 
         with phase("score"):
-            settled = self.settled(problem, points)
-            found = settled.scores(problem, points)
+            settled, found = self.scored(problem)
 
         with phase("edit"):
             return settled.treat(problem, found)
+
+    def choice(self, problem: Problem) -> Weights | None:
+        if not self.is_scored:
+            return None
+        settled, found = self.scored(problem)
+        ours = settled.importances(problem, found["forgotten"])
+        parts = settled.rule.divide(settled, problem, ours, found)
+        return {name: part.held for name, part in parts.items()}
+
+    def scored(self, problem: Problem) -> tuple["WeightPruning", "Found"]:
+        """The method with all that it settles by the scored images, and their derivatives."""
+        points = calibration(problem, self.images)
+        settled = self.settled(problem, points)
+        return settled, settled.scores(problem, points)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return self.rule.reading.passes(problem, self.tuning, self.soft, self.decorrelation)
@@ -190,7 +240,7 @@ class WeightPruning(Method):
     @property
     def is_scored(self) -> bool:
         """Whether any weight is to be treated; as printed, all are."""
-        return self.phi > 0 or self.reading == "printed"
+        return self.phi > 0 or self.threshold is not None or self.reading == "printed"
 
     @property
     def rule(self) -> "Pruning":
@@ -240,18 +290,35 @@ class WeightPruning(Method):
 
         weights, radius, rate = {}, {}, {}
         for name, part in self.rule.divide(self, problem, ours, found).items():
-            weights[name] = treated(layers[name], ours[name], part.zeroed, part.kept)
+            weights[name] = treated(layers[name], ours[name], part.zeroed, part.kept, self.decay)
             rate[name] = torch.where(part.slowed, self.slow, 1.0)
             radius[name] = bound(layers[name], part.held, self.epsilon, self.epsilon_mode)
 
         return self.rule.reading.silenced(problem, Edit(weights, radius, rate))
 
     def settled(self, problem: Problem, points: Split) -> "WeightPruning":
-        """The method with the weights of Eq. 3 that it is to use."""
+        """The method with the weights of Eq. 3 and the shares that it is to use."""
+        settled = self
+        if self.adaptive and problem.net is not problem.original:
+            factor = self.adapted(problem)
+            if self.reading == "printed":
+                settled = replace(self, lowest=min(HIGHEST, self.lowest * factor))
+            else:
+                settled = replace(self, phi=min(1.0, self.phi * factor))
+
         if "cv" not in (self.alpha, self.beta):
-            return self
-        alpha, beta = self.cross_validated(problem, points)
-        return replace(self, alpha=alpha, beta=beta)
+            return settled
+        alpha, beta = settled.cross_validated(problem, points)
+        return replace(settled, alpha=alpha, beta=beta)
+
+    def adapted(self, problem: Problem) -> float:
+        """Factor on the pruned shares by what the rounds so far have left and cost."""
+        validation = problem.validation
+        told = 1 - forgetting_score(speaking(problem), problem, validation)
+        before, now = (
+            retained_accuracy(net, problem, validation) for net in (problem.original, problem.net)
+        )
+        return adaptation(told, before - now)
 
     def cross_validated(self, problem: Problem, points: Split) -> tuple[float, float]:
         """The weights of Eq. 3 that forget most and cost least on images which were not scored.
@@ -310,16 +377,6 @@ def mean_slopes(
     return sensitivity(net, problem.task, batches, columns, all_weights(net))
 
 
-def relative_terms(layer: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
-    """|g w| and H w^2 / 2, both relative to their mean over the layer."""
-    return per_mean(slope * layer.abs()), per_mean(bend * layer.square() / 2)
-
-
-def printed_terms(layer: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
-    """|g| and H w^2 / 2, as printed."""
-    return slope, bend * layer.square() / 2
-
-
 def by_contrast(
     method: WeightPruning, problem: Problem, ours: Weights, found: Found
 ) -> dict[str, Division]:
@@ -345,11 +402,14 @@ def of_highest(
 
     Or those that are selected in their place.
     """
-    chosen = highest(ranks, dict.fromkeys(ranks, method.phi), method.meant_for)
+    if method.threshold is None:
+        chosen = highest(ranks, dict.fromkeys(ranks, method.phi), method.meant_for)
+    else:
+        chosen = above_threshold(ranks, method.threshold, method.meant_for)
 
     divided = {}
     for name, hit in selected(problem, chosen, ranks, method.select).items():
-        low, high = quartiles(theirs[name][hit])
+        low, high = quartiles(theirs[name][hit], method.lowest)
         # What the retained labels do not need at all lies *on* the lowest threshold: it goes as
         # well.
         zeroed = hit & (theirs[name] <= low)
@@ -363,40 +423,62 @@ def by_percentiles(
     method: WeightPruning, problem: Problem, ours: Weights, found: Found
 ) -> dict[str, Division]:
     """Divides all weights by quartiles of their importance for the forgotten labels, as printed."""
-    together = quartiles(torch.cat([layer.flatten() for layer in ours.values()]))
+    flat = torch.cat([layer.flatten() for layer in ours.values()])
+    together = quartiles(flat, method.lowest)
 
     divided = {}
     for name, layer in ours.items():
-        low, high = quartiles(layer) if method.meant_for == "layer" else together
+        low, high = quartiles(layer, method.lowest) if method.meant_for == "layer" else together
         kept = layer >= high
         divided[name] = Division(layer < low, kept, slowed=kept, held=~kept)
 
     return divided
 
 
-def treated(layer: Tensor, importance: Tensor, zeroed: Tensor, kept: Tensor) -> Tensor:
+def treated(
+    layer: Tensor,
+    importance: Tensor,
+    zeroed: Tensor,
+    kept: Tensor,
+    decay: float | None = None,
+) -> Tensor:
     """A layer with some weights zeroed, some kept, and the others shrunk (Section 4.2).
 
-    One of median importance among these is halved.
+    Without a `decay` one of median importance among these is halved.
 
     >>> none = torch.tensor([False, False, False])
     >>> treated(torch.ones(3), torch.tensor([1.0, 2.0, 4.0]), none, none)
     tensor([0.7071, 0.5000, 0.2500])
     """
     shrunk = ~zeroed & ~kept
-    smaller = shrink(layer, importance, halving_decay(importance[shrunk]))
+    decay = halving_decay(importance[shrunk]) if decay is None else decay
+    smaller = shrink(layer, importance, decay)
     return torch.where(shrunk, smaller, layer).masked_fill(zeroed, 0)
 
 
-def quartiles(scores: Tensor) -> tuple[float, float]:
-    """25th and 75th percentile; zeros where there is no score.
+def adaptation(told: float, lost: float) -> float:
+    """Factor on pruned shares: more where the label is still told, less where others have lost.
+
+    Args:
+        told: Of the forgotten label, in [0, 1].
+        lost: Retained accuracy, less than before; more than before counts as none.
+
+    >>> adaptation(1.0, 0.0), adaptation(1.0, 0.01), adaptation(0.1, 0.0)
+    (2.0, 1.0, 0.5)
+    """
+    least, most = ADAPTATION_BOUNDS
+    return min(max(2 * told / (1 + max(lost, 0) / TOLERATED), least), most)
+
+
+def quartiles(scores: Tensor, lowest: float = 0.25) -> tuple[float, float]:
+    """25th, or another lower one, and 75th percentile; zeros where there is no score.
 
     >>> quartiles(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
     (1.0, 3.0)
     """
     if not scores.numel():
         return 0.0, 0.0
-    low, high = np.quantile(scores.cpu().double().numpy(), [0.25, 0.75])
+    low, high = np.quantile(scores.cpu().double().numpy(), [lowest, HIGHEST])
     return float(low), float(high)
 
 

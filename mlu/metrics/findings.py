@@ -84,7 +84,28 @@ class Recovery:
     goal: np.ndarray
 
 
-Kind = TypeVar("Kind", Trial, Recovery)
+@dataclass(frozen=True, eq=False)
+class Removals:
+    """Groups of weights that were set to zero one after the other, and what each cost a label.
+
+    Attributes:
+        importance: Mean of a score for the label over the group, shape (groups,).
+        layers: Name of the layer of each, shape (groups,).
+        own: Rise of the label's mean loss, in nats, shape (2, groups): by one half of the people
+            who were asked, and by the other.
+        others: Mean rise of the other labels' losses, likewise.
+        answers: Fall of the label's balanced accuracy, of all who were asked, shape (groups,); NaN
+            where they do not show the label both ways.
+    """
+
+    importance: np.ndarray
+    layers: np.ndarray
+    own: np.ndarray
+    others: np.ndarray
+    answers: np.ndarray
+
+
+Kind = TypeVar("Kind", Trial, Recovery, Removals)
 
 Evidence = Mapping[str, Kind | str]
 """By the path of the findings that it leads to; where there is none, why."""

@@ -40,12 +40,15 @@ class Model:
         cost: None for a model that the user brought.
         trace: What validation people showed while it was made to forget; empty where none were
             asked.
+        readings: What the strongest reader found of it after each round; empty where no round was
+            verified.
     """
 
     net: Network
     outputs: dict[str, Outputs]
     cost: Cost | None
     trace: tuple[TracePoint, ...] = ()
+    readings: tuple[float, ...] = ()
 
 
 def cached_model(

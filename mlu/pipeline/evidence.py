@@ -11,7 +11,7 @@ import numpy as np
 
 from mlu.attacks.contract import PROXY, Attack, Shadows, Victim
 from mlu.methods.retrain import Retrain
-from mlu.metrics.findings import Evidence, Finding, Recovery, Trial
+from mlu.metrics.findings import Evidence, Finding, Recovery, Removals, Trial
 from mlu.metrics.trials import roc
 from mlu.models.network import Network
 from mlu.pipeline.context import Context
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 EVIDENCE_FILE = "evidence.npz"
 
-_KINDS = {kind.__name__: kind for kind in (Trial, Recovery)}
+_KINDS = {kind.__name__: kind for kind in (Trial, Recovery, Removals)}
 
 ROC_PATHS = ("mia/combined", "lira", "ulira", "rmia")
 """Attacks whose curves are drawn."""

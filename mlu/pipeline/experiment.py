@@ -60,6 +60,8 @@ class Experiment:
         canaries: Which share of the training images are canaries.
         trace: Steps of fine-tuning after which validation people are asked; None for never.
         keep: Which step of fine-tuning is kept: the last, or the best of those that were traced.
+        forget_set: Whether the weights that the method chooses are kept, and compared with what it
+            would choose for each other label.
         original_weights: A trained model to unlearn; None trains one.
         trainer: What trains.
         cache: Folder of trained models and of evidence.
@@ -85,6 +87,7 @@ class Experiment:
     canaries: CanaryShares
     trace: int | None
     keep: Literal["last", "best"]
+    forget_set: bool
     original_weights: Path | None
     trainer: TrainerSettings
     cache: Path

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mlu.evaluate.confidences import confidence_findings
 from mlu.evaluate.distributions import PICTURED, distribution_findings, drawn
 from mlu.evaluate.forgetting import forgotten_findings
 from mlu.evaluate.reassignment import reassignment_findings
@@ -39,6 +40,7 @@ def judge_model(context: Context, models: Models, model: Model) -> Iterator[Find
             *forgotten_findings(task, figures, labels, request.forgotten),
             *label_findings(figures, labels),
             *distribution_findings(task, outputs, reference, floor, request),
+            *confidence_findings(task, outputs, request),
             *reassignment_findings(task, outputs, first, original.net.head, request, labels),
         ]
         yield from (finding.under(name) for finding in findings)

@@ -48,6 +48,7 @@ EVIDENCE_CODE = (
     "mlu.metrics",
     "mlu.pipeline.evidence",
     "mlu.pipeline.shadows",
+    "mlu.scores",
 )
 """Those that decide what attacks learn from a model, besides the code that made it."""
 
@@ -86,6 +87,7 @@ def method_key(context: Context) -> dict[str, Any]:
         "methods": code_digest(*METHOD_CODE),
         "requests": [list(columns) for columns in context.requests],
         "keep": keep_key(context),
+        "verified": verification_key(context),
     }
 
 
@@ -95,6 +97,13 @@ def keep_key(context: Context) -> dict[str, Any] | None:
     if experiment.keep == "last":
         return None
     return {"trace": experiment.trace, "code": code_digest(*WATCH_CODE)}
+
+
+def verification_key(context: Context) -> str | None:
+    """The code that the number of rounds depends on; None where nothing is verified."""
+    if getattr(context.experiment.method, "verify", None) is None:
+        return None
+    return code_digest(*WATCH_CODE, "mlu.pipeline.verification")
 
 
 def evidence_key(context: Context, attack: Attack[Any]) -> dict[str, Any]:

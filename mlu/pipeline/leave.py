@@ -14,12 +14,14 @@ from mlu.models.network import Network
 from mlu.pipeline.context import Context
 from mlu.pipeline.evidence import Exposure, roc_curves
 from mlu.pipeline.experiment import Experiment
+from mlu.pipeline.forget_set import ForgetSet
 from mlu.pipeline.outcome import write_config
 from mlu.runs.layout import (
     CONFIG,
     DISTRIBUTION_PICTURE,
     DISTRIBUTIONS,
     DURABILITY_PICTURE,
+    FORGET_SET,
     LABELS,
     LEFT,
     RECOVERY_PICTURE,
@@ -76,6 +78,7 @@ def leave(
     run: Run,
     histograms: Histograms,
     exposure: Exposure,
+    forget_set: ForgetSet,
 ) -> None:
     """Leave all that counts of a run in its folder, `results.json` last, for what was there before.
 
@@ -90,6 +93,8 @@ def leave(
     write_arrays(place.drafts / DISTRIBUTIONS, histogram_arrays(histograms))
     if curves := roc_curves(exposure):
         write_arrays(place.drafts / ROC, curves)
+    if forget_set.weights:
+        write_arrays(place.drafts / FORGET_SET, forget_set.weights)
     write_json(run.results.to_json(), place.drafts / RESULTS)
 
     place.refuse_foreign(LEFT, _ELSEWHERE)
@@ -142,7 +147,7 @@ def histogram_arrays(histograms: Histograms) -> dict[str, np.ndarray]:
 
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # The comment on types: as if an array were named allow_pickle.
-    np.savez(file, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def label_facts(data: LabelledImages, concepts: Sequence[int] = ()) -> dict[str, Any]:

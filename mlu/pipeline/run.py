@@ -6,12 +6,14 @@ from mlu.pipeline.context import Context, context_of, wanted_device
 from mlu.pipeline.evidence import leaks_of
 from mlu.pipeline.experiment import Experiment
 from mlu.pipeline.floor import say_floor
+from mlu.pipeline.forget_set import forget_set_of
 from mlu.pipeline.judgement import completed, judge, output_histograms
 from mlu.pipeline.leave import begin, leave, show
 from mlu.pipeline.models import models_of
 from mlu.pipeline.outcome import results_of
 from mlu.pipeline.trace import trace_of
 from mlu.pipeline.trained import try_weights
+from mlu.pipeline.verification import verification_findings
 from mlu.pipeline.watching import try_watching
 from mlu.runs.plain import plain_tables
 from mlu.runs.read import Run
@@ -38,9 +40,11 @@ def walk(context: Context) -> Results:
         models = models_of(context)
         trace = trace_of(context, models)
         leaks = leaks_of(context, models)
+        chosen = forget_set_of(context, models)
         figures = [judge(context, models), *leaks.findings]
 
         findings = [finding for by_model in figures for finding in completed(by_model)]
+        findings += [*chosen.findings, *verification_findings(models.unlearned.readings)]
         results = results_of(
             experiment, data.source, models.costs(), findings, leaks.seconds, trace
         )
@@ -48,7 +52,7 @@ def walk(context: Context) -> Results:
         found = Run(folder, results, experiment.config)
         tracking.record(results.figures(), histograms, plain_tables(found, data.labels))
         # Before W&B ends, which may take long or break off.
-        leave(context, models.unlearned.net, found, histograms, leaks.exposure)
+        leave(context, models.unlearned.net, found, histograms, leaks.exposure, chosen)
 
     show(found, histograms, leaks.exposure)
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,11 +13,26 @@ from mlu.models.tasks import ForgetRequest
 from mlu.pipeline.context import Context
 from mlu.pipeline.entries import Model, facts_of
 from mlu.pipeline.outputs import outputs_by_split
+from mlu.pipeline.verification import verification_of
 from mlu.pipeline.watching import watch_of
 from mlu.system.store import now
 from mlu.training.meter import Cost, Meter, measure, phase
 from mlu.unlearning.contract import Method, Problem
 from mlu.unlearning.unlearner import carry_out
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Answers of validation people while a method forgot.
+
+    Attributes:
+        trace: Those who were only looked at; empty where nobody watched.
+        readings: Balanced accuracy of the strongest reader after each round, of all requests; empty
+            where nothing was verified.
+    """
+
+    trace: tuple[TracePoint, ...] = ()
+    readings: tuple[float, ...] = ()
 
 
 def unlearned_model(context: Context, method: Method, source: Model) -> Model:
@@ -26,15 +41,15 @@ def unlearned_model(context: Context, method: Method, source: Model) -> Model:
     It is made anew in every run, so that its trace is always that of this run.
     """
     watched = context.experiment.trace is not None
-    net, meter, trace = context.team.run(watched_in_turn, context, method, source.net, watched)
+    net, meter, seen = context.team.run(watched_in_turn, context, method, source.net, watched)
     cost = Cost(**facts_of(meter, context), date=now(), cached=False)
     if same_weights(net, source.net):
-        return Model(net, source.outputs, cost, trace)
+        return Model(net, source.outputs, cost, seen.trace, seen.readings)
 
     remedy = method.tuning.remedy(method.name)
     outputs = context.team.run(outputs_by_split, context, net, remedy)
 
-    return Model(net, outputs, cost, trace)
+    return Model(net, outputs, cost, seen.trace, seen.readings)
 
 
 def same_weights(one: Network, other: Network) -> bool:
@@ -54,7 +69,7 @@ def unlearn_in_turn(context: Context, method: Method, source: Network) -> tuple[
 
 def watched_in_turn(
     context: Context, method: Method, source: Network, watched: bool
-) -> tuple[Network, Meter, tuple[TracePoint, ...]]:
+) -> tuple[Network, Meter, Seen]:
     """The network after all requests: what one leaves, the next one takes for the original.
 
     Args:
@@ -66,21 +81,24 @@ def watched_in_turn(
     Returns:
         The network, what it has cost, and what was seen; nothing where nobody watched.
     """
-    net, trace, steps = source, list[TracePoint](), 0
+    net, trace, readings, steps = source, list[TracePoint](), list[float](), 0
     with measure(context.device) as meter:
         net = read_by_probes(context, net) if context.experiment.concept else net
         for number, own in enumerate(in_turn(context), 1):
             watch = watch_of(own, number, steps) if watched else None
-            problem = problem_of(own, net)
-            net = carry_out(method, problem, context.trainer, context.data.train_batches, watch)
+            verified = verification_of(own, method)
+            problem, loader = problem_of(own, net), context.data.train_batches
+            net = carry_out(method, problem, context.trainer, loader, watch, verified)
             if watch is not None:
                 trace += watch.points
                 steps = watch.steps
+            if verified is not None:
+                readings += verified.readings
 
         if context.experiment.concept:
             context.task.silence(net.head, context.request.forgotten, context.train.base_rates())
 
-    return net, meter, tuple(trace)
+    return net, meter, Seen(tuple(trace), tuple(readings))
 
 
 def read_by_probes(context: Context, source: Network) -> Network:

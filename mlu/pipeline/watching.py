@@ -72,17 +72,22 @@ def audience_of(context: Context) -> Audience:
 
 
 def try_watching(context: Context) -> None:
-    """Refuse to choose a step by labels that cannot be read, before anything is trained."""
-    if context.experiment.keep != "best":
+    """Refuse to choose a step, or to verify, by labels that cannot be read, before training."""
+    verifies = getattr(context.experiment.method, "verify", None) is not None
+    if context.experiment.keep != "best" and not verifies:
         return
+
+    asked, instead = ("keep=best", "keep=last")
+    if verifies:
+        asked, instead = ("method.verify", "method.verify=null")
 
     audience, labels = audience_of(context), context.data.labels
     for forgotten in context.requests:
         if not any(audience.can_read(column) for column in forgotten):
             names = ", ".join(labels[column] for column in forgotten)
             raise UserError(
-                f"keep=best: the validation people show {names} too rarely both ways to read it, "
-                f"each half needs {FEWEST} images with it and without: set keep=last"
+                f"{asked}: the validation people show {names} too rarely both ways to read it, "
+                f"each half needs {FEWEST} images with it and without: set {instead}"
             )
 
 

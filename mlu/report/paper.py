@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mlu.report.aggregate import cell, without
+from mlu.report.forget_set import START as FORGET_SETS
+from mlu.report.forget_set import forget_set_table
 from mlu.report.groups import (
     METHODS,
     REFERENCES,
@@ -20,6 +22,8 @@ from mlu.report.groups import (
     strengths,
     varied,
 )
+from mlu.report.importance import START as MEASURED_IMPORTANCE
+from mlu.report.importance import importance_table
 from mlu.report.published import beside, describe, errata, printed, published_values, same_label
 from mlu.report.tables import (
     EXCESS,
@@ -138,6 +142,49 @@ _NOTE_ATTACKED = (
     "the forgotten one."
 )
 
+_RESIDUAL = (
+    Column(
+        "features, 1 - H",
+        f"{FEATURES}/information_bound",
+        about="bits that a logistic regression reads, of at most one",
+        printed=0,
+        called="residual, at least",
+    ),
+    Column(
+        "all outputs, 1 - H",
+        "{model}/attack/aia/outputs/information_bound",
+        about="likewise from all outputs",
+        printed=1,
+        called="residual, at most",
+    ),
+    Column(
+        "confidence, KL",
+        "{model}/test/forgotten/confidence_kl",
+        NATS,
+        "of the forgotten output's probability among images with the label from those without",
+    ),
+    Column(
+        "by chance",
+        "{model}/test/forgotten/confidence_kl_by_chance",
+        NATS,
+        "the same with shuffled targets",
+    ),
+    Column(
+        "retained sureness, KL",
+        "{model}/test/forgotten/sureness_kl",
+        NATS,
+        "of how sure the retained outputs are, likewise",
+    ),
+    Column("sureness by chance", "{model}/test/forgotten/sureness_kl_by_chance", NATS, "shuffled"),
+)
+CONFIDENCES = "unlearned/test/forgotten/confidence_kl"
+"""Without it a run was made before confidences were compared."""
+_NOTE_RESIDUAL = (
+    "1 - H(p) of the attacker's balanced accuracy p is what is known at least of an even label, "
+    "here as a share of one bit (paper, Appendix, Corollary 1). The paper's shares are given once, "
+    "for its methods and for existing ones, so each row of a kind has the same."
+)
+
 _SENSITIVITY = (
     Column(
         "Brown_Hair",
@@ -159,6 +206,22 @@ _NOTE_SENSITIVITY = (
     "The paper does not define its forgetting score. Beside it stands how often the forgotten "
     "output is wrong; one that knows nothing and gives the commoner answer is wrong as often as "
     "the other occurs."
+)
+
+REMOVAL = "removal"
+"""The method that trains without some images."""
+_OF_REMOVAL = (
+    Column(
+        "all retained, balanced",
+        "{model}/test/retained/balanced_accuracy",
+        about="mean over the retained labels, test split",
+    ),
+    OUTPUT,
+)
+_NOTE_REMOVAL = (
+    "All labels are trained anew on the images that are left, the forgotten one too: of data it "
+    "is less, of labels nothing is forgotten. Influential are images of largest absolute influence "
+    "on the forgotten label (Eq. 2)."
 )
 
 _NOTE_LABELS = (
@@ -199,6 +262,14 @@ def tables_of_the_text(several: Sequence[Setting], single: Sequence[Setting]) ->
     for setting in asked("table1", several):
         yield from sensitivity_tables(setting)
 
+    for setting in (*several, *single):
+        if has(setting.runs, MEASURED_IMPORTANCE):
+            yield importance_table(setting)
+        if has(setting.runs, FORGET_SETS):
+            yield forget_set_table(setting)
+        if any(group.method == REMOVAL and group.runs for group in setting.groups):
+            yield removal_table(setting)
+
     for setting in asked("table2", several):
         yield compared("table2", setting, _SPLITS)
 
@@ -207,6 +278,28 @@ def tables_of_the_text(several: Sequence[Setting], single: Sequence[Setting]) ->
 
     for setting in asked("table4", several, lambda found: has(found.runs, "unlearned/attack")):
         yield attacked(setting)
+
+    for setting in asked("residual", several, lambda found: has(found.runs, CONFIDENCES)):
+        yield compared("residual", setting, _RESIDUAL, (_NOTE_RESIDUAL,))
+
+
+def removal_table(setting: Setting) -> Table:
+    """Section 5: the original, and models that were trained without some of its images."""
+    groups = tuple(group for group in setting.groups if group.method == REMOVAL)
+    columns = (KEPT, *_OF_REMOVAL)
+
+    return Table(
+        name="influential",
+        title=printed("influential")["title"],
+        ours=setting.description,
+        theirs=describe_without_numbers("influential"),
+        columns=columns,
+        rows=(
+            reference_row(setting, "original", columns),
+            *(replace(method_row(setting, group, columns), reference=True) for group in groups),
+        ),
+        notes=(_NOTE_REMOVAL,),
+    )
 
 
 def tables_of_the_figures(

@@ -15,7 +15,7 @@ PlainTable = tuple[list[str], list[list[Any]]]
 
 RESULTS, FAILURE, CONFIG, LABELS = "results.json", "failure.json", "config.yaml", "labels.json"
 WEIGHTS, ONNX = "unlearned.safetensors", "unlearned.onnx"
-DISTRIBUTIONS, ROC = "distributions.npz", "roc.npz"
+DISTRIBUTIONS, ROC, FORGET_SET = "distributions.npz", "roc.npz", "forget_set.npz"
 DISTRIBUTION_PICTURE, ROC_PICTURE = "distributions.png", "roc.png"
 STAGE_PICTURE, RECOVERY_PICTURE = "stages.png", "relearn.png"
 DURABILITY_PICTURE, TRACE_PICTURE = "durability.png", "trace.png"
@@ -38,15 +38,16 @@ LEFT = (
     WEIGHTS,
     DISTRIBUTIONS,
     ROC,
+    FORGET_SET,
     *PICTURES,
     CERTIFICATE,
     CERTIFICATE_PAGE,
 )
 """All files that a run, and who certifies it, leave in its folder; Hydra and W&B have theirs."""
 
-UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget", "policy")
-"""Keys of a configuration that decide no figure: what a budget means stands under `training`, and
-a policy says what figures are held against."""
+UNDECISIVE = ("outputs", "logger", "objective", "experiment", "budget", "policy", "forget_set")
+"""Keys of a configuration that decide no figure: what a budget means stands under `training`, a
+policy says what figures are held against, and a forget set adds some of its own."""
 WATCHING = ("trace", "keep")
 """Keys that say whether somebody watches a method; they decide a figure only where a step is chosen
 by what is seen."""

@@ -126,6 +126,8 @@ class Method(ABC):
         name: Name of its yaml.
         tuning: Fine-tuning after the edit.
         rounds: How often edit and fine-tuning are repeated.
+        verify: Most balanced accuracy that whoever carries out the rounds may find of a forgotten
+            label to end them before the last; None where nobody asks.
     """
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("multilabel", "singlelabel")
@@ -133,6 +135,7 @@ class Method(ABC):
     name: str
     tuning: Tuning = Tuning(steps=0)
     rounds: int = 1
+    verify: float | None = None
 
     def within(self, problem: Problem) -> "Method":
         """The method with settings that its own limit on work allows for a problem.
@@ -147,6 +150,13 @@ class Method(ABC):
 
         It must not change `problem`.
         """
+
+    def choice(self, problem: Problem) -> Weights | None:
+        """The forget set W_f (paper, Section 3): weights that `edit` treats, bool, by layer.
+
+        None of a method that chooses no weights. It must not change `problem`.
+        """
+        return None
 
     @abstractmethod
     def passes(self, problem: Problem) -> Sequence[Pass]:

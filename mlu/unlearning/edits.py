@@ -9,22 +9,6 @@ from torch import Tensor
 from mlu.models.network import Weights
 
 
-def ratio(forgotten: Tensor, retained: Tensor, delta: float) -> Tensor:
-    """Importance of a layer's weights to the forgotten labels, over that to the retained ones.
-
-    Both scores are divided by their mean over the layer first, so that `delta` has no unit.
-
-    Args:
-        forgotten: Scores >= 0 of the forgotten labels, any shape.
-        retained: Scores >= 0 of the retained labels, same shape.
-        delta: Keeps the ratio finite where the retained labels do not care, > 0.
-
-    Returns:
-        Ratios >= 0, same shape; 0 where a layer has no score at all.
-    """
-    return per_mean(forgotten) / (per_mean(retained) + delta)
-
-
 def highest(scores: Weights, fractions: Mapping[str, float], scope: str) -> Weights:
     """True at the weights of highest score, never where it is 0, by layer.
 
@@ -48,9 +32,23 @@ def highest(scores: Weights, fractions: Mapping[str, float], scope: str) -> Weig
     return {name: part.view_as(scores[name]) for name, part in zip(scores, taken, strict=True)}
 
 
-def per_mean(scores: Tensor) -> Tensor:
-    """Scores divided by their mean; zeros stay zeros."""
-    return scores / scores.mean().clamp(min=torch.finfo(scores.dtype).tiny)
+def above_threshold(scores: Weights, threshold: float, scope: str) -> Weights:
+    """True at the weights whose score, scaled to a maximum of 1, is above a threshold, by layer.
+
+    Paper, Section 3: the forget set is where influence is above its epsilon.
+
+    Args:
+        scores: Scores >= 0.
+        threshold: In [0, 1].
+        scope: `layer` scales each layer by its own maximum, `global` all by the largest of all.
+
+    >>> above_threshold({"one": torch.tensor([1.0, 2.0, 4.0])}, 0.5, "layer")
+    {'one': tensor([False, False,  True])}
+    """
+    most = {name: layer.max().item() for name, layer in scores.items()}
+    if scope == "global":
+        most = dict.fromkeys(scores, max(most.values()))
+    return {name: layer > threshold * most[name] for name, layer in scores.items()}
 
 
 def top_fraction(scores: Tensor, fraction: float) -> Tensor:

@@ -46,8 +46,9 @@ def carry_out(
     trainers: Trainers,
     loader: Loader,
     watch: Watch | None = None,
+    verified: Callable[[Network], bool] | None = None,
 ) -> Network:
-    """The network after all rounds of a method.
+    """The network after all rounds of a method, or after the first one that is verified.
 
     Each round edits and fine-tunes what the one before it left.
 
@@ -57,6 +58,7 @@ def carry_out(
         trainers: Makes what fits an Unlearner.
         loader: Gives it its batches.
         watch: Looks at the network meanwhile, and may choose which step is kept; None for nobody.
+        verified: Says of what a round has left whether it is enough; None where all are made.
 
     Returns:
         A network of its own, in evaluation mode and without gradients, on the problem's device.
@@ -67,6 +69,9 @@ def carry_out(
         # A user's seed is below 2^32, so no round shares its random choices with another seed.
         current = replace(problem, net=net, seed=problem.seed + (number << 32))
         net = one_round(method, current, trainers, loader, watch)
+        if verified is not None and verified(net):
+            break
+
     return net if watch is None else watch.result(net)
 
 

@@ -91,6 +91,7 @@ def test_a_method_without_a_preset_says_who_has_one(experiment):
         ("all", ATTACKS),
         ("[mia,aia]", ("aia", "mia")),
         ("durability", ("durability",)),
+        ("importance", ("importance",)),
         *((name, (name,)) for name in ATTACKS),
     ],
 )

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mlu.methods.parts.decorrelation import OFF
+from mlu.methods.parts.influential import other_points
 from mlu.methods.parts.scoring import calibration
 from mlu.methods.parts.silence import silent_head
-from mlu.methods.weight_filter import WeightFilter
+from mlu.methods.weight_filter import WeightFilter, contrasted, sensitivities
 from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, sensitivity
 from mlu.scores.influence import influence
@@ -24,10 +25,12 @@ def weight_filter(**changes) -> WeightFilter:
         "name": "wf",
         "reading": "selective",
         "phi": 0.5,
+        "threshold": None,
         "select": "score",
         "scope": None,
         "adaptive": False,
         "rounds": 1,
+        "verify": None,
         "perturbation": "label_flip",
         "influential": 0.25,
         "damping": 1e-3,
@@ -297,7 +300,7 @@ def test_influence_chooses_the_points_that_scores_are_computed_on(solver):
     )
     points, candidates = method.points(problem), calibration(problem, 64)
     assert len(points) == round(0.25 * len(candidates))
-    others = method.others(problem, candidates)
+    others = other_points(problem, candidates, method.curvature_images)
     bearing = influence(
         solver, problem.net, problem.task, candidates, 0, "label_flip", 1e-3, others, problem.seed
     ).abs()
@@ -313,8 +316,39 @@ def test_the_curvature_of_influence_is_of_other_images_than_the_candidates():
         weight_filter(influence="cg", images=8, influential=0.25),
     )
     candidates = calibration(problem, 32)
-    others = method.others(problem, candidates)
+    others = other_points(problem, candidates, method.curvature_images)
     assert len(others) == method.curvature_images
     assert not set(others.rows) & set(candidates.rows)
     everything = problem.train
-    assert len(method.others(problem, everything)) == method.curvature_images
+    assert (
+        len(other_points(problem, everything, method.curvature_images)) == method.curvature_images
+    )
+
+
+@pytest.mark.parametrize("reading", ["selective", "above"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_a_threshold_takes_what_scores_above_it_whatever_phi_is(reading, scope):
+    """Section 3: W_f holds the weights whose influence is above epsilon."""
+    problem = entangled_problem()
+    method = weight_filter(reading=reading, scope=scope, threshold=0.3, phi=0.0)
+    points = calibration(problem, method.images)
+    scores = {"selective": contrasted, "above": sensitivities}[reading](method, problem, points)
+    most = {name: layer.max() for name, layer in scores.items()}
+    if scope == "global":
+        most = dict.fromkeys(scores, max(most.values()))
+    for name, chosen in method.choice(problem).items():
+        assert torch.equal(chosen, scores[name] > 0.3 * most[name])
+        assert torch.equal(chosen, method.edit(problem).radius[name].isfinite())
+
+
+def test_a_threshold_beside_what_decides_in_its_place_is_refused():
+    with pytest.raises(UserError, match=r"method\.threshold=0\.3 has no meaning under"):
+        weight_filter(reading="printed", threshold=0.3)
+    with pytest.raises(UserError, match="takes the place of phi"):
+        weight_filter(adaptive=True, threshold=0.3)
+
+
+def test_rounds_that_nobody_may_repeat_are_not_verified():
+    with pytest.raises(UserError, match=r"set method\.rounds=3"):
+        weight_filter(verify=0.6)
+    assert weight_filter(verify=0.6, rounds=2).verify == 0.6

@@ -8,7 +8,7 @@ from mlu.methods import weight_pruning as weight_pruning_module
 from mlu.methods.parts.decorrelation import OFF
 from mlu.methods.parts.scoring import calibration
 from mlu.methods.parts.silence import silent_head
-from mlu.methods.weight_pruning import GRID, WeightPruning, treated
+from mlu.methods.weight_pruning import GRID, WeightPruning, adaptation, treated
 from mlu.models.tasks import ForgetRequest
 from mlu.scores.gradients import all_weights, body_weights, fisher, sensitivity
 from mlu.system.errors import UserError
@@ -24,6 +24,10 @@ def weight_pruning(**changes) -> WeightPruning:
         "name": "wp",
         "reading": "selective",
         "phi": 0.5,
+        "threshold": None,
+        "lowest": 0.25,
+        "decay": None,
+        "adaptive": False,
         "select": "score",
         "scope": None,
         "curvature": "fisher",
@@ -33,6 +37,7 @@ def weight_pruning(**changes) -> WeightPruning:
         "beta": 0.5,
         "slow": 0.1,
         "rounds": 1,
+        "verify": None,
         "images": 64,
         "score_batch": 8,
         "delta": 0.1,
@@ -298,3 +303,86 @@ def test_cross_validation_takes_the_candidate_that_forgets_and_keeps(monkeypatch
         )
         assert method.cross_validated(problem, points) == (GRID[best], 1 - GRID[best])
         assert len(seen) == 9  # three folds, three candidates
+
+
+def test_a_decay_of_its_own_is_the_papers_lambda():
+    layer, importance = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.5, 1.0, 2.0])
+    none = torch.zeros(3, dtype=torch.bool)
+    wanted = layer * torch.exp(-0.3 * importance)
+    torch.testing.assert_close(treated(layer, importance, none, none, 0.3), wanted)
+    assert torch.equal(treated(layer, importance, none, none, 0.0), layer)
+
+    problem, method = entangled_problem(), weight_pruning(decay=0.3)
+    _, found = method.scored(problem)
+    ours, edit = method.importances(problem, found["forgotten"]), method.edit(problem)
+    ratios = edit.weights[CONV] / problem.net.body.conv.weight
+    shrunk = (ratios > 0) & (ratios < 1)
+    assert shrunk.any()
+    torch.testing.assert_close(ratios[shrunk], torch.exp(-0.3 * ours[CONV])[shrunk])
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.5])
+def test_the_lowest_percentile_decides_what_is_zeroed(lowest):
+    problem = entangled_problem()
+    for reading in ("selective", "printed"):
+        edit = weight_pruning(reading=reading, phi=1.0, lowest=lowest).edit(problem)
+        layer, weights = edit.weights[CONV], problem.net.body.conv.weight
+        zeroed = ((layer == 0) & (weights != 0)).double().mean().item()
+        if reading == "selective":
+            assert zeroed == pytest.approx(lowest, abs=0.02)
+        assert zeroed <= 0.02 or lowest > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "lost", "wanted"),
+    [(1.0, 0.0, 2.0), (1.0, -0.5, 2.0), (0.4, 0.0, 0.8), (0.5, 0.01, 0.5), (0.0, 0.0, 0.5)],
+)
+def test_shares_adapt_by_what_is_told_and_what_was_lost(told, lost, wanted):
+    assert adaptation(told, lost) == pytest.approx(wanted)
+
+
+def test_a_later_round_prunes_by_what_the_earlier_ones_have_left(monkeypatch):
+    first = entangled_problem()
+    monkeypatch.setattr(weight_pruning_module, "forgetting_score", lambda *_: 0.3)
+
+    def accuracy(net, *_):
+        return 0.9 if net is first.original else 0.896
+
+    monkeypatch.setattr(weight_pruning_module, "retained_accuracy", accuracy)
+    later = replace(first, net=entangled_problem().net)
+    factor = 2 * 0.7 / (1 + 0.004 / 0.01)
+
+    def treated_share(method, problem):
+        return method.choice(problem)[CONV].double().mean().item()
+
+    method = weight_pruning(phi=0.3, adaptive=True)
+    assert treated_share(method, first) == pytest.approx(0.3, abs=0.01)
+    assert treated_share(method, later) == pytest.approx(0.3 * factor, abs=0.01)
+    # The negative control: without the key every round prunes alike.
+    assert treated_share(weight_pruning(phi=0.3), later) == pytest.approx(0.3, abs=0.01)
+
+    printed = weight_pruning(reading="printed", adaptive=True)
+    assert printed.scored(later)[0].lowest == pytest.approx(0.25 * factor)
+    assert printed.scored(first)[0].lowest == 0.25
+
+
+def test_what_a_round_left_is_judged_by_the_original_s_output():
+    """Its own output may be silent, which would say that all is forgotten."""
+    first = entangled_problem()
+    net = entangled_problem().net
+    net.head.weight[0], net.head.bias[0] = 0, 0
+    later = replace(first, net=net)
+    method = weight_pruning(adaptive=True)
+    assert method.adapted(later) == pytest.approx(
+        method.adapted(replace(first, net=first.original))
+    )
+
+
+def test_the_choice_is_what_is_held():
+    problem = entangled_problem()
+    for reading in ("selective", "above", "printed"):
+        method = weight_pruning(reading=reading, phi=0.3)
+        chosen, edit = method.choice(problem), method.edit(problem)
+        for name, hit in chosen.items():
+            assert torch.equal(hit, edit.radius[name].isfinite())
+    assert weight_pruning(phi=0.0).choice(problem) is None

@@ -160,7 +160,8 @@ def test_requests_and_rounds_are_seen_one_after_the_other(experiment):
     words = (*words, "method.share=null")
     context = context_of(experiment("attack=none", *words, "trace=4", "keep=best"))
     source = original_model(context).net
-    net, _, points = watched_in_turn(context, context.experiment.method, source, True)
+    net, _, seen = watched_in_turn(context, context.experiment.method, source, True)
+    points = seen.trace
     assert [(one.request, one.round, one.step) for one in points] == [
         *((1, 1, 0), (1, 1, 4), (1, 1, 6), (1, 2, 6), (1, 2, 10), (1, 2, 12)),
         *((2, 1, 12), (2, 1, 16), (2, 1, 18), (2, 2, 18), (2, 2, 22), (2, 2, 24)),

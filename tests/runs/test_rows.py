@@ -32,9 +32,12 @@ MINE = {
 
 
 def test_every_attack_that_ships_says_what_it_is_and_has_rows():
-    assert list(shipped()) == ["aia", "mia", "lira", "relearn", "durability"]
+    assert list(shipped()) == ["aia", "mia", "lira", "relearn", "durability", "importance"]
     for attack in shipped().values():
         assert attack.about != attack.name
+        if attack.name == "importance":
+            # It is of the original: no figure is about what a method has left.
+            continue
         assert attack.rows
         assert attack.columns
 

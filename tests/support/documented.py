@@ -86,9 +86,10 @@ SMALL_ATTACKS = {
     "lira": {"attack.lira.shadows": "6", "attack.lira.jobs": "1"},
     "relearn": {"attack.relearn.samples": "[8]", "attack.relearn.cap": "2"},
     "durability": {"attack.durability.steps": "[1,2]"},
+    "importance": {"attack.importance.single": "1", "attack.importance.parts": "2"},
 }
 """Settings of attacks, where they are carried out."""
-APART = ("durability",)
+APART = ("durability", "importance")
 """Attacks that `attack=all` leaves out."""
 DRAWN = {"faces": 120, "multidigits": 120, "digits": 200}
 """Images of the data sets that have as many as one asks for."""
@@ -232,7 +233,8 @@ def settings_for(words: Sequence[str]) -> list[str]:
         settings["hydra.sweeper.n_trials"] = "1"
     if given.get("experiment") == "tune":
         del settings["attack"]
-    if given.get("experiment") == "tune" or given.get("keep") == "best":
+    asked = given.get("keep") == "best" or "method.verify" in given
+    if given.get("experiment") == "tune" or asked:
         settings["dataset.images"] = JUDGED
     if has_steps(settings | given):
         settings["method.tuning.steps"] = "1"

@@ -167,7 +167,8 @@ def test_every_method_gives_the_same_weights(method, contexts):
 
 def watched(context, source):
     with float64():
-        net, _, points = watched_in_turn(context, context.experiment.method, source, True)
+        net, _, seen = watched_in_turn(context, context.experiment.method, source, True)
+        points = seen.trace
         return net.state_dict(), points
 
 

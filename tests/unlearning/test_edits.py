@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mlu.unlearning.edits import (
+    above_threshold,
     bound,
     constrain,
     halving_decay,
     highest,
-    per_mean,
-    ratio,
     root_mean_square,
     shrink,
     top_fraction,
@@ -80,45 +79,6 @@ def test_top_fraction_does_not_depend_on_how_a_layer_lies_in_memory():
     ):
         assert other.stride() != scores.stride()
         assert torch.equal(top_fraction(other, 0.4), top_fraction(scores, 0.4))
-
-
-@law
-@given(SEEDS, st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
-def test_the_ratio_has_no_unit(seed, one, other):
-    forgotten, retained = draw(seed, 5, 7).square(), draw(seed + 1, 5, 7).square()
-    torch.testing.assert_close(
-        ratio(one * forgotten, other * retained, 0.01),
-        ratio(forgotten, retained, 0.01),
-        rtol=1e-10,
-        atol=0,
-    )
-
-
-def test_the_ratio_by_hand():
-    forgotten, retained = torch.tensor([2.0, 4.0]), torch.tensor([30.0, 10.0])
-    expected = torch.tensor([(2 / 3) / (1.5 + 0.5), (4 / 3) / (0.5 + 0.5)])
-    torch.testing.assert_close(ratio(forgotten, retained, 0.5), expected)
-
-
-@law
-@given(SEEDS)
-def test_the_ratio_is_finite_where_retained_labels_do_not_care(seed):
-    forgotten, nothing = draw(seed, 9).square(), torch.zeros(9).double()
-    retained = draw(seed + 1, 9).square()
-    retained[:4] = 0
-    for theirs in (retained, nothing):
-        found = ratio(forgotten, theirs, 1e-3)
-        assert found.isfinite().all()
-        assert (found >= 0).all()
-    torch.testing.assert_close(ratio(forgotten, nothing, 1e-3), per_mean(forgotten) / 1e-3)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_layer_without_scores_has_ratio_zero(dtype):
-    nothing = torch.zeros(3, 2, dtype=dtype)
-    assert torch.equal(per_mean(nothing), nothing)
-    assert torch.equal(ratio(nothing, nothing, 0.01), nothing)
-    assert torch.equal(ratio(nothing, torch.ones_like(nothing), 0.01), nothing)
 
 
 @law
@@ -302,3 +262,19 @@ def test_the_highest_of_each_layer_or_of_all():
 
     assert highest(scores, {"one": 0.25, "two": 0.0}, "layer")["one"].sum() == 1
     assert not highest(scores, dict.fromkeys(scores, 0.0), "global")["one"].any()
+
+
+@law
+@given(SEEDS, FRACTIONS)
+def test_a_higher_threshold_takes_fewer_and_equals_plain_counting(seed, threshold):
+    scores = {"one": draw(seed, 4, 5).square(), "two": 3 * draw(seed + 1, 6).square()}
+    for scope in ("layer", "global"):
+        found = above_threshold(scores, threshold, scope)
+        fewer = above_threshold(scores, min(1.0, threshold + 0.1), scope)
+        largest = max(layer.max() for layer in scores.values())
+        for name, layer in scores.items():
+            most = layer.max() if scope == "layer" else largest
+            wanted = [value > threshold * most for value in layer.flatten()]
+            assert found[name].flatten().tolist() == wanted
+            assert not (fewer[name] & ~found[name]).any()
+        assert not any(one.any() for one in above_threshold(scores, 1.0, scope).values())

@@ -9,9 +9,9 @@ from mlu.methods.parts.passes import tune_passes
 from mlu.methods.parts.silence import frozen_rows, silent_head
 from mlu.models.network import Network, Weights
 from mlu.scores.gradients import all_weights, body_weights
+from mlu.scores.relative import ratio
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Pass, Problem
-from mlu.unlearning.edits import ratio
 
 ReadingName = Literal["selective", "above", "printed"]
 Scope = Literal["layer", "global"]

@@ -54,3 +54,29 @@ def refuse_selection(select: SelectName, reading: ReadingName) -> None:
             f"method.select={select} has no meaning under method.reading={reading}, which does not "
             "edit the highest scores: use reading=selective or above, or select=score"
         )
+
+
+def refuse_threshold(threshold: float | None, reading: ReadingName, adaptive: bool) -> None:
+    """Raises UserError where a threshold of scores stands beside what decides in its place."""
+    if threshold is None:
+        return
+
+    if reading == "printed":
+        raise UserError(
+            f"method.threshold={threshold:g} has no meaning under method.reading=printed, whose "
+            "own rule decides: use reading=selective or above, or threshold=null"
+        )
+    if adaptive:
+        raise UserError(
+            f"method.threshold={threshold:g} takes the place of phi, which method.adaptive=true "
+            "scales: use one of them"
+        )
+
+
+def refuse_lone_verification(verify: float | None, rounds: int) -> None:
+    """Raises UserError where a verdict on rounds could change nothing."""
+    if verify is not None and rounds == 1:
+        raise UserError(
+            f"method.verify={verify:g} decides whether another round is made, and method.rounds=1 "
+            "allows none: set method.rounds=3, or method.verify=null"
+        )
