@@ -47,7 +47,9 @@ class Embedding(Task):
         """Those at the target itself: steps along the embedding cost nothing."""
         length = logits.norm(dim=1, keepdim=True).detach()
         along = logits.detach() / length
-        return (logits - (logits * along).sum(1, keepdim=True) * along) / length
+        roots: Tensor = (logits - (logits * along).sum(1, keepdim=True) * along) / length
+
+        return roots
 
     def scope(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
         """Images whose target is known; none where no coordinate is asked about."""
