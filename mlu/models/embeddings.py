@@ -44,7 +44,7 @@ class Embedding(Task):
         return 1.0
 
     def curvature_roots(self, logits: Tensor) -> Tensor:
-        """Those at the target itself: steps along the embedding cost nothing."""
+        """Roots at the target itself: steps along the embedding cost nothing."""
         length = logits.norm(dim=1, keepdim=True).detach()
         along = logits.detach() / length
         roots: Tensor = (logits - (logits * along).sum(1, keepdim=True) * along) / length

@@ -236,9 +236,11 @@ def answer(
 
 
 def not_run(run: Run) -> list[str]:
-    """Attacks of which there is no figure."""
+    """Attacks on what a model tells of which there is no figure; others measure something else."""
     tried = {path.split("/")[2] for path in run.figures if path.startswith("unlearned/attack/")}
-    return [attack.about for attack in run.attacks.values() if not attack.families & tried]
+    attacks = [attack for attack in run.attacks.values() if attack.rows]
+
+    return [attack.about for attack in attacks if not attack.families & tried]
 
 
 def not_claimed(
