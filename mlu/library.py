@@ -22,7 +22,7 @@ from mlu.launch.build import made
 from mlu.launch.check import NO_CONCEPTS, SEARCH, check_method, check_values
 from mlu.launch.compose import composed, values_of
 from mlu.launch.options import options_of
-from mlu.measured import Measurement, measurement_of, verification_finding
+from mlu.measured import Measurement, measurement_of, retained_verification
 from mlu.models.concepts import WithConcepts, with_probes, with_rows, without_rows
 from mlu.models.embeddings import Embedding, with_embedding_targets
 from mlu.models.foreign import Module, as_embedder, as_module, as_network, head_of
@@ -214,7 +214,7 @@ def measured_change(
         nets = (with_silent_rows(problem.net, problem), with_silent_rows(unlearned, problem))
 
     size = len(problem.request.retained)
-    retained = partial(verification_finding, size) if embeds else None
+    retained = partial(retained_verification, size) if embeds else None
 
     return measurement_of(
         nets, problem.task, columns, problem.request, problem.validation, problem.seed, retained

@@ -155,7 +155,7 @@ def validation_attack() -> AttributeInference:
     return attack
 
 
-def verification_finding(size: int, outputs: Outputs) -> Finding:
+def retained_verification(size: int, outputs: Outputs) -> Finding:
     """Verification by an embedding, whose numbers are the first `size` outputs."""
     embeddings = outputs.logits[:, :size].double().numpy()
     return verification_finding("retained/verification", embeddings, outputs.identities)

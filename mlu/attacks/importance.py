@@ -46,7 +46,7 @@ _HALVES = 2
 
 
 @dataclass(frozen=True)
-class Taken:
+class WeightGroup:
     """A group of weights of one layer.
 
     Attributes:
@@ -144,12 +144,12 @@ class Importance(Attack[Removals]):
     ) -> Iterable[Finding]:
         return ()
 
-    def singles(self, layers: Weights, seed: int) -> list[Taken]:
+    def singles(self, layers: Weights, seed: int) -> list[WeightGroup]:
         """Single weights of each layer, drawn at random."""
         draws, found = generator(seed), []
         for name, layer in layers.items():
             order = torch.randperm(layer.numel(), generator=draws)
-            found += [Taken(name, place.view(1)) for place in order[: self.single]]
+            found += [WeightGroup(name, place.view(1)) for place in order[: self.single]]
         return found
 
     def scores(self, victim: Victim, layers: Weights, column: int) -> dict[str, dict[str, Tensor]]:
@@ -210,7 +210,7 @@ class Bench:
         logits = self.logits_from(next(iter(self.taken)))
         self.losses, self.balance = self.losses_of(logits), self.balance_of(logits)
 
-    def cost(self, group: Taken) -> tuple[Tensor, Tensor]:
+    def cost(self, group: WeightGroup) -> tuple[Tensor, Tensor]:
         """Rise of each label's loss in either half, and fall of its balanced accuracy.
 
         Shapes (2, labels) and (labels,).
@@ -297,24 +297,24 @@ def importance_of(layer: Tensor, squares: Tensor) -> Tensor:
     return (first + second) / 2
 
 
-def filters_of(layers: Weights) -> Iterator[Taken]:
+def filters_of(layers: Weights) -> Iterator[WeightGroup]:
     """All weights of each output channel."""
     for name, layer in layers.items():
         for places in torch.arange(layer.numel()).view(len(layer), -1):
-            yield Taken(name, places)
+            yield WeightGroup(name, places)
 
 
-def bins_of(score: Mapping[str, Tensor], parts: int) -> Iterator[Taken]:
+def bins_of(score: Mapping[str, Tensor], parts: int) -> Iterator[WeightGroup]:
     """Equal parts of each layer, those of the highest scores first."""
     for name, layer in score.items():
         order = layer.reshape(-1).argsort(descending=True, stable=True)
         for places in order.tensor_split(parts):
-            yield Taken(name, places)
+            yield WeightGroup(name, places)
 
 
 def removals_of(
     score: Mapping[str, Tensor],
-    groups: Sequence[Taken],
+    groups: Sequence[WeightGroup],
     costs: Sequence[tuple[Tensor, Tensor]],
     column: int,
 ) -> Removals:

@@ -65,14 +65,14 @@ def leave_audit(
     begin_audit(folder)
     place = Owned(folder)
     facts = audit_facts(inquiry, population, exhibits, runs, clauses, word)
-    place.write(LABELS, as_text(label_facts(population.source)))
-    place.write(AUDIT, as_text(facts))
+    place.write(LABELS, json_text(label_facts(population.source)))
+    place.write(AUDIT, json_text(facts))
     leave_run(runs[0], folder)
     for run in runs[1:]:
         leave_run(run, folder / f"seed-{run.results.run.seed}")
 
     certificate = certificate_of(folder)
-    place.write(CERTIFICATE, as_text(certificate))
+    place.write(CERTIFICATE, json_text(certificate))
     place.write(CERTIFICATE_PAGE, certificate_page(certificate))
     with spared("the report cannot be written", log.warning):
         write([folder], folder)
@@ -91,10 +91,10 @@ def leave_run(run: Run, folder: Path) -> None:
     place = Owned(folder)
     place.refuse_foreign((CONFIG, RESULTS), _ELSEWHERE)
     place.write(CONFIG, yaml.safe_dump(dict(run.config), sort_keys=False))
-    place.write(RESULTS, as_text(run.results.to_json()))
+    place.write(RESULTS, json_text(run.results.to_json()))
 
 
-def as_text(content: Any) -> str:
+def json_text(content: Any) -> str:
     return json.dumps(content, indent=1, allow_nan=False)
 
 

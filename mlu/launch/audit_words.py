@@ -141,7 +141,7 @@ def check_files(values: Mapping[str, Any]) -> None:
 
 def check_subject(values: Mapping[str, Any]) -> None:
     """Refuse an audit of nothing, and of labels and concepts at once."""
-    concepts = concepts_of(values)
+    concepts = concepts_asked(values)
     default = values["dataset"].get("default_forget")
     names = values["forget_label"]["names"]
     named = names is not None and as_list(names) and names != default
@@ -181,7 +181,7 @@ def check_attacks(values: Mapping[str, Any]) -> None:
     if "aia" not in attacks:
         raise UserError(f"attack={'+'.join(attacks)}: the verdict is that of aia, name it as well")
 
-    concepts = concepts_of(values)
+    concepts = concepts_asked(values)
     for name, settings in attacks.items():
         if name in _TRAINED:
             raise UserError(
@@ -228,7 +228,7 @@ def check_models(values: Mapping[str, Any], given: Collection[str] = ()) -> None
             raise UserError(f"attack={name} needs the model before: give before=...")
 
 
-def concepts_of(values: Mapping[str, Any]) -> list[str]:
+def concepts_asked(values: Mapping[str, Any]) -> list[str]:
     """The columns to audit that no output stands for, those of numbers last."""
     found: list[str] = []
     for key in ("concept", "numbers"):

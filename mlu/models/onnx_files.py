@@ -74,7 +74,7 @@ class OnnxModel:
         Raises:
             UserError: If images have another shape than the file takes.
         """
-        pixels = as_floats(images)
+        pixels = as_pixels(images)
         parts: list[OnnxSaid] = []
         for start in range(0, max(len(pixels), 1), _BATCH):
             parts.append(self.run(pixels[start : start + _BATCH]))
@@ -101,7 +101,7 @@ class OnnxModel:
         return OnnxSaid(said.get(LOGITS, said[names[0]]), said.get(FEATURES))
 
 
-def as_floats(images: Tensor | np.ndarray) -> np.ndarray:
+def as_pixels(images: Tensor | np.ndarray) -> np.ndarray:
     """Images as a file takes them: float32 in [0, 1]."""
     pixels = images.numpy(force=True) if isinstance(images, Tensor) else np.asarray(images)
     if pixels.ndim != 4 or pixels.shape[1] != 3:

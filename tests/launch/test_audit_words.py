@@ -8,7 +8,7 @@ from mlu.launch.audit_words import (
     MODELS,
     audit_overrides,
     check_models,
-    concepts_of,
+    concepts_asked,
     policy_overrides,
 )
 from mlu.launch.compose import values_of
@@ -67,8 +67,8 @@ def test_what_decides_nothing_of_an_audit_is_refused(word):
 
 
 def test_concepts_come_before_numbers_and_one_is_a_list():
-    assert concepts_of({"concept": "Tall", "numbers": ["age"]}) == ["Tall", "age"]
-    assert concepts_of({"concept": None, "numbers": None}) == []
+    assert concepts_asked({"concept": "Tall", "numbers": ["age"]}) == ["Tall", "age"]
+    assert concepts_asked({"concept": None, "numbers": None}) == []
 
 
 def test_a_model_is_given_once():

@@ -9,7 +9,7 @@ import torch
 from mlu.models import onnx_files
 from mlu.models.backbones import ResNet, Tiny
 from mlu.models.onnx_files import (
-    as_floats,
+    as_pixels,
     load_onnx,
     refuse_other,
     refuse_without,
@@ -214,5 +214,5 @@ def test_a_library_that_is_missing_is_named_with_the_extra(monkeypatch, tmp_path
 
 def test_images_become_floats_as_the_network_makes_them():
     images = torch.randint(256, (2, 3, 4, 4)).to(torch.uint8)
-    np.testing.assert_array_equal(as_floats(images), (images.float() / 255).numpy())
-    assert as_floats(images.double() / 255).dtype == np.float32
+    np.testing.assert_array_equal(as_pixels(images), (images.float() / 255).numpy())
+    assert as_pixels(images.double() / 255).dtype == np.float32
