@@ -1,4 +1,4 @@
-"""Files of features: what models give of each image: NumPy archives and Parquet tables, read as numbers."""
+"""Files of features: what models give of each image, in NumPy archives and Parquet tables."""
 
 import zipfile
 from collections.abc import Mapping, Sequence
