@@ -123,7 +123,7 @@ def library_example(word: str) -> str:
 
 def test_the_library_s_example_of_a_concept_keeps_all_outputs():
     names: dict = {}
-    exec(library_example("concept="), names)
+    exec(library_example("names, concept="), names)
     said = names["unlearned"](names["images"])
     assert said.shape == (80, 4)
     assert said.std(0).min() > 0
@@ -147,7 +147,7 @@ def test_the_library_s_example_of_a_measurement_says_what_it_promises(capsys):
         "labels": ["Beard", "Male"],
         "who": range(120),
     }
-    exec(library_example("measure=True"), names)
+    exec(library_example('labels, "Male", validation'), names)
     assert names["found"].strongest["Male"].before.value is not None
     said = capsys.readouterr().out
     assert said.splitlines()[0].split() == ["before", "after", "floor"]

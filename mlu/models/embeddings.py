@@ -28,7 +28,8 @@ class Embedding(Task):
 
     def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         """1 - cosine, in [0, 2], shape (batch,)."""
-        return 1 - F.cosine_similarity(logits, targets, dim=1)
+        apart: Tensor = 1 - F.cosine_similarity(logits, targets, dim=1)
+        return apart
 
     def column_loss(self, logits: Tensor, targets: Tensor, columns: Columns) -> Tensor:
         return self.terms(logits, targets).mean()

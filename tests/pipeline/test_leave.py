@@ -132,9 +132,9 @@ def test_what_fails_after_the_results_is_a_warning(case, finished, monkeypatch, 
 def test_a_file_that_comes_into_the_folder_meanwhile_is_kept(experiment, tmp_path, monkeypatch):
     """While the models train."""
 
-    def meanwhile(run):
+    def meanwhile(*given):
         (tmp_path / "labels.json").write_text("mine")
-        return label_facts(run)
+        return label_facts(*given)
 
     monkeypatch.setattr("mlu.pipeline.leave.label_facts", meanwhile)
     with pytest.raises(UserError, match=r"\(labels\.json\): .*hydra\.run\.dir="):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -73,6 +74,34 @@ def test_what_is_chance_by_construction_is_marked():
     rows = shown(run_table(run_with(**metrics, **muted)))
     assert rows["unlearned (wf)"][1].endswith(" (silent)")
     assert not rows["original"][1].endswith(" (silent)")
+
+
+def test_where_what_was_forgotten_is_no_output_the_floor_is_the_mark():
+    path = "attack/aia/strongest/balanced_accuracy"
+    metrics = metrics_of() | figure(f"original/{path}", 0.9, 0.85, 0.95)
+    metrics |= figure("unlearned/attack/aia/strongest/above_floor", 0.031, 0.01, 0.05)
+    metrics |= figure(f"unlearned/{path}", 0.83, 0.8, 0.86)
+    run = run_with(**metrics)
+    facts = replace(run.results.run, concept=True)
+    concept = replace(run, results=replace(run.results, run=facts))
+    plain, found = shown(attack_table(run)), shown(attack_table(concept))
+    assert plain["attack"][-3:] == ["retrain", "unlearned", "excess over retrain"]
+    assert found["attack"][-3:] == ["original", "unlearned", "above the floor"]
+    assert found["read by the strongest reader"][-3:] == [
+        "0.900 [0.850, 0.950]",
+        "0.830 [0.800, 0.860]",
+        "0.031 [0.010, 0.050]",
+    ]
+    assert "retrain" not in shown(run_table(concept))
+    assert "retrain" in shown(run_table(run))
+    assert verdict_line(concept) == (
+        "forgetting Male, which is no output: read to 0.900 before and 0.830 afterwards; +3.1 "
+        "points above the floor of the true retained labels, 95 % interval \\[+1.0, +5.0]. There "
+        "is no Retrain to hold it against."
+    )
+    # In a table of both each has its own column.
+    both = shown(sweep_table([("0", run), ("1", concept)]))
+    assert [title for title in both["job"] if "retrain" in title or "floor" in title]
 
 
 def test_the_verdict_is_a_line_below_the_table_of_attacks():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mlu.attacks.parts.conclusions import (
+    above_floor,
     beyond_retained,
     released_findings,
     released_place,
@@ -107,6 +108,29 @@ def test_without_retrain_there_is_no_excess_and_the_place_that_shows_most_counts
     whole = by_path(released_findings(OURS, None, place))
     assert whole["strongest/balanced_accuracy"].value == rates[place]
     assert whole["strongest/excess"].missing == NO_REFERENCE
+
+
+def test_without_retrain_the_strongest_reader_is_held_against_what_retained_labels_tell():
+    told_by_labels = {"": told(0.4, 0.6, 3), "/trees": told(0.8, 0.7, 3)}
+    found = by_path(above_floor(OURS, told_by_labels, "features"))
+    assert list(found) == [
+        "strongest/outputs/above_floor",
+        "strongest/features/above_floor",
+        "strongest/above_floor",
+        "strongest/stages/above_floor",
+    ]
+    # The readers that held-out people show: of the model's features and of the labels, the trees.
+    expected = excess_finding("x", OURS["features/trees"], told_by_labels["/trees"])
+    for path in ("strongest/features/above_floor", "strongest/above_floor"):
+        one = found[path]
+        assert (one.value, one.low, one.high) == (expected.value, expected.low, expected.high)
+    by_hand = balanced_accuracy_of(OURS["features/trees"]) - balanced_accuracy_of(
+        told_by_labels["/trees"]
+    )
+    assert expected.value == pytest.approx(by_hand)
+    # The negative control: the same answers are above themselves by nothing.
+    same = by_path(above_floor({**OURS, "features/trees": told(0.8, 0.8, 3)}, told_by_labels, ""))
+    assert same["strongest/features/above_floor"].value == 0
 
 
 def test_a_label_that_cannot_be_read_has_no_figure_and_the_reason():
