@@ -12,8 +12,9 @@ from mlu.methods.parts.losses import forgotten_loss, retained_loss_by_image
 from mlu.methods.parts.passes import repeated
 from mlu.methods.parts.projection import orthogonal
 from mlu.methods.parts.readings import Scope
+from mlu.models.batch_norm import batch_norms
 from mlu.models.network import Network
-from mlu.system.collectives import mean_of_batch
+from mlu.system.collectives import all_gather_batch, mean_of_batch, row_by_row
 from mlu.system.errors import UserError
 from mlu.training.optimise import Tuning
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
@@ -41,7 +42,7 @@ class OrthoGrad(Method):
         capped: Whether a batch stops pushing at the loss of the constant base rate.
         scope: Whether the ascent is at right angles to each image's gradient over all weights
             (`global`), or in each `layer` by itself, which protects more and moves less.
-        retain_batch_size: Retained images per step, each of which takes a backward pass.
+        retain_batch_size: Retained images per step, each of which is passed by itself.
         tuning: Fine-tuning on what is forgotten.
     """
 
@@ -63,6 +64,11 @@ class OrthoGrad(Method):
             raise UserError(
                 "orthograd protects what it sees of the rest, and no two training images are "
                 "retained: use method=head"
+            )
+        if self.tuning.statistics != "kept" and batch_norms(problem.net):
+            raise UserError(
+                "orthograd takes the gradient of each retained image by itself, which "
+                f"method.tuning.statistics={self.tuning.statistics} mixes with others: use kept"
             )
 
         cap = math.inf
@@ -92,24 +98,52 @@ class OrthoGrad(Method):
         """
         weights = [weight for weight in net.parameters() if weight.requires_grad]
         forgotten = forgotten_loss(net(batch.images), batch, problem).clamp(max=cap)
-        retained = retained_loss_by_image(net(beside.images), beside, problem)
-        value = self.alpha * retained.mean() - (1 - self.alpha) * forgotten
+        own = torch.autograd.grad(forgotten, weights, materialize_grads=True)
+        ascent = [mean_of_batch(slope) for slope in own]
 
-        ascent = whole_slopes(forgotten, weights)
-        each = [whole_slopes(one, weights) for one in retained]
-        protected = [torch.stack(layers) for layers in zip(*each, strict=True)]
+        retained, protected = slopes_by_image(problem, net, beside, weights)
         free = orthogonal(ascent, protected, self.scope)
+        value = (self.alpha * retained.mean() - (1 - self.alpha) * forgotten).detach()
 
         # Nothing in value, and in its slope the step.
         steered = torch.zeros_like(value)
-        for weight, own, part in zip(weights, protected, free, strict=True):
-            step = self.alpha * own.mean(0) - (1 - self.alpha) * part
+        for weight, each, part in zip(weights, protected, free, strict=True):
+            step = self.alpha * each.mean(0) - (1 - self.alpha) * part
             steered = steered + ((weight - weight.detach()) * step).sum()
 
-        return value.detach() + steered
+        return value + steered
 
 
-def whole_slopes(loss: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-    """Gradient of a scalar by the rows of all processes; the graph stays for the next one."""
-    own = torch.autograd.grad(loss, list(weights), retain_graph=True, materialize_grads=True)
-    return [mean_of_batch(slope) for slope in own]
+def slopes_by_image(
+    problem: Problem, net: Network, batch: Batch, weights: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Retained loss of each image of a batch, and its gradient, by layer.
+
+    Each image is passed by itself, so that no pass goes through the others.
+
+    Args:
+        problem: Task and columns.
+        net: Whose batch norms have statistics of their own.
+        batch: Images that several processes may share.
+        weights: To differentiate by.
+
+    Returns:
+        Shape (batch,), and shapes (batch, *layer).
+    """
+    losses = [weights[0].new_zeros(0)]
+    slopes = [[weight.new_zeros(0, *weight.shape)] for weight in weights]
+
+    rows = range(len(batch))[batch.part]
+    with row_by_row():
+        for image, row in zip(batch.images.unsqueeze(1), rows, strict=True):
+            one = Batch(image, batch.targets[[row]], batch.known[[row]])
+            loss = retained_loss_by_image(net(image), one, problem)
+            found = torch.autograd.grad(loss.sum(), list(weights), materialize_grads=True)
+            losses.append(loss.detach())
+            for layer, slope in zip(slopes, found, strict=True):
+                layer.append(slope.unsqueeze(0))
+
+    return (
+        all_gather_batch(torch.cat(losses)),
+        [all_gather_batch(torch.cat(layer)) for layer in slopes],
+    )

@@ -56,6 +56,16 @@ def data_parallel() -> Iterator[None]:
         _batch_group.reset(token)
 
 
+@contextmanager
+def row_by_row() -> Iterator[None]:
+    """Within it, while `data_parallel`, each rank works on rows of its own; none are gathered."""
+    token = _batch_group.set(None)
+    try:
+        yield
+    finally:
+        _batch_group.reset(token)
+
+
 def current_group() -> ProcessGroup | None:
     """The group that this process works in; None where it works alone."""
     return _group.get()

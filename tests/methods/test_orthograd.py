@@ -225,6 +225,14 @@ def test_without_images_to_forget_there_is_nothing_to_do_and_without_others_it_i
     assert len(orthograd().passes(replace(problem, train=few))) == 2
 
 
+@pytest.mark.parametrize("statistics", ["free", "batch"])
+def test_statistics_that_mix_images_are_refused_where_there_are_any(statistics):
+    method = orthograd(tuning=replace(TUNING, statistics=statistics))
+    with pytest.raises(UserError, match=f"statistics={statistics} mixes with others: use kept"):
+        method.passes(learnt_problem(norm=True))
+    assert len(method.passes(learnt_problem())) == 2
+
+
 def assert_forgets(net, problem):
     """What is forgotten is no better known than by its base rate, beyond chance; the rest is known
     as before."""

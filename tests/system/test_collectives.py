@@ -17,6 +17,7 @@ from mlu.system.collectives import (
     local_rows,
     mean_of_batch,
     round_robin,
+    row_by_row,
     threads_per_process,
 )
 from tests.support.teams import ROUNDING, Bare, pair
@@ -115,6 +116,20 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(team):
         slopes, [parameter.grad for parameter in net.parameters()], **ROUNDING
     )
     torch.testing.assert_close(statistics, [net[1].running_mean, net[1].running_var], **ROUNDING)
+
+
+def gathered_within(context):
+    with data_parallel():
+        own = torch.tensor([current_group().rank])
+        with row_by_row():
+            alone = all_gather_batch(own)
+        return alone, all_gather_batch(own)
+
+
+def test_row_by_row_nothing_is_gathered(team):
+    alone, together = team.run(gathered_within, Bare())
+    assert alone.tolist() == [0]
+    assert together.tolist() == [0, 1]
 
 
 def slopes_taken_within(context):
