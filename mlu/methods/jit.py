@@ -16,7 +16,7 @@ from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class JustInTime(Method):
-    """JiT: makes the forgotten output insensitive to noise on forgotten images, by these alone.
+    """JiT: draws what is said of forgotten images to what is said of them in noise, by these alone.
 
     Foster et al. (2024, An Information Theoretic Approach to Machine Unlearning, arXiv 2402.01401,
     Algorithm 1; first named Zero-Shot Machine Unlearning at Scale via Lipschitz Regularization);

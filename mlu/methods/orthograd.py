@@ -25,7 +25,7 @@ class OrthoGrad(Method):
     """OrthoGrad: ascends on the forgotten loss where no retained image of the batch minds.
 
     Shamsian et al. (2025, Go Beyond Your Means: Unlearning with Per-Sample Gradient
-    Orthogonalization, arXiv 2503.02312, Section 3). With the gradients of each retained image's
+    Orthogonalization, arXiv 2503.02312). With the gradients of each retained image's
     loss as columns of G, an orthonormal basis Q of what they span, and the gradient g of the
     forgotten loss, a step goes down alpha mean(G) - (1 - alpha) (g - Q Q^T g): to first order the
     ascent changes no retained image's loss. With the mean of G for G it would be NegGrad+ with its

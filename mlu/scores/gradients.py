@@ -175,7 +175,7 @@ def output_slopes(
 ) -> dict[str, Weights]:
     """Mean over batches of |d/dw of the mean squared length of a batch's outputs|.
 
-    It asks how far outputs move with a weight (Aljundi et al. 2018, Eq. 4), and reads no target. Of
+    It asks how far outputs move with a weight (Aljundi et al. 2018), and reads no target. Of
     batches of one image the paper's mean over images; of larger ones slopes cancel before their
     size is taken, so it depends on the size. Arguments and result as of `sensitivity`; `columns`
     are the outputs whose squares count, and scores are in squared logits per unit of weight.
