@@ -28,8 +28,7 @@ class Embedding(Task):
 
     def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         """1 - cosine, in [0, 2], shape (batch,)."""
-        apart: Tensor = 1 - F.cosine_similarity(logits, targets, dim=1)
-        return apart
+        return 1 - F.cosine_similarity(logits, targets, dim=1)
 
     def column_loss(self, logits: Tensor, targets: Tensor, columns: Columns) -> Tensor:
         return self.terms(logits, targets).mean()
@@ -48,9 +47,8 @@ class Embedding(Task):
         """Roots at the target itself: steps along the embedding cost nothing."""
         length = logits.norm(dim=1, keepdim=True).detach()
         along = logits.detach() / length
-        roots: Tensor = (logits - (logits * along).sum(1, keepdim=True) * along) / length
-
-        return roots
+        across: Tensor = (logits - (logits * along).sum(1, keepdim=True) * along) / length
+        return across
 
     def scope(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
         """Images whose target is known; none where no coordinate is asked about."""
