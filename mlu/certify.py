@@ -61,7 +61,7 @@ def certify_arguments() -> Arguments:
     return parser
 
 
-def issue(run: Path, out: Path, ledger: Path | None) -> int:
+def issue(run: Path, out: Path, ledger: Path | None = None) -> int:
     """Write both files; returns the exit code."""
     from mlu.runs.certificate import certificate_of, certificate_page  # here: --help needs no torch
 

@@ -119,12 +119,15 @@ def model(taught):
 
 
 def brief(method):
-    settings = {"unsir": {"noise_images": 8, "noise_steps": 2}}.get(method, {})
-    return settings | (
-        {"tuning": {"steps": 6} if method not in ("scrub", "unsir") else {"epochs": 1}}
-        if method in TUNED
-        else {}
-    )
+    settings = {
+        "unsir": {"noise_images": 8, "noise_steps": 2},
+        # Else so few steps, or so few images, hardly move a weight.
+        "orthograd": {"tuning": {"steps": 6, "lr": 0.1}},
+        "lfssd": {"alpha": 1.0},
+    }.get(method, {})
+    tuning = {"steps": 6} if method not in ("scrub", "unsir") else {"epochs": 1}
+
+    return {**({"tuning": tuning} if method in TUNED else {}), **settings}
 
 
 @torch.no_grad()
@@ -374,7 +377,8 @@ def test_unknown_targets_are_never_read(method, model):
     assert same_weights(first, other)
     assert all(value.isfinite().all() for value in first.state_dict().values())
     flipped = loader_of(images, torch.where(hidden, 1 - targets, targets))
-    assert not same_weights(first, forget(model, flipped, LABELS, "Male", method, **brief(method)))
+    known = forget(model, flipped, LABELS, "Male", method, **brief(method))
+    assert same_weights(first, known) == (method in ("jit", "lfssd"))  # they read no target
 
 
 @pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.uint8, torch.float64])

@@ -43,6 +43,9 @@ WATCH_CODE = (
 )
 """Those that decide which step of fine-tuning is kept, where one is chosen."""
 
+VERIFY_CODE = (*WATCH_CODE, "mlu.pipeline.verification")
+"""Those that decide how many rounds there are, where these are verified."""
+
 EVIDENCE_CODE = (
     "mlu.attacks",
     "mlu.metrics",
@@ -103,7 +106,7 @@ def verification_key(context: Context) -> str | None:
     """The code that the number of rounds depends on; None where nothing is verified."""
     if getattr(context.experiment.method, "verify", None) is None:
         return None
-    return code_digest(*WATCH_CODE, "mlu.pipeline.verification")
+    return code_digest(*VERIFY_CODE)
 
 
 def evidence_key(context: Context, attack: Attack[Any]) -> dict[str, Any]:

@@ -393,7 +393,8 @@ def certificate_page(certificate: Mapping[str, Any]) -> str:
         return figure_text(figure, digits), note
 
     return environment.get_template("certificate.html").render(
-        **certificate,
+        # One of before audits has nothing about them.
+        **{"audit": None, **certificate},
         of_concept="concept" in certificate,
         models=_MODELS,
         cell=cell,

@@ -407,6 +407,10 @@ def test_its_config_makes_it(tmp_path, dataset, forget):
     check_config(values_of(config))
     made, kind = instantiate(config.dataset, _convert_="all"), KINDS[dataset.upper()]
     assert made == kind.at(
-        str(tmp_path), name=dataset, default_forget=forget, labels=list(kind.labels)
+        str(tmp_path),
+        name=dataset,
+        task="singlelabel",
+        default_forget=forget,
+        labels=list(kind.labels),
     )
     assert forgotten_names(config) == (forget,)

@@ -157,7 +157,7 @@ EXCEPTIONS = {
     # A number may be the name of a class, and nothing at all is told by another check.
     **{
         key: [*FOR_ALL, True, "", [None]]
-        for key in ("dataset.default_forget", "forget_label.names")
+        for key in ("dataset.default_forget", "forget_label.names", "concept")
     },
     "dataset.images": [*FOR_ALL, "many", True, 19, 20.5],
     "phi": [*FOR_ALL, "much", True, -0.1, 1.1],

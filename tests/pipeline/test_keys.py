@@ -16,6 +16,7 @@ from mlu.pipeline.keys import (
     EVIDENCE_CODE,
     METHOD_CODE,
     MODEL_CODE,
+    VERIFY_CODE,
     WATCH_CODE,
     evidence_key,
     method_key,
@@ -88,7 +89,7 @@ CODE = {
     "model": (("mlu.pipeline.trained",), MODEL_CODE, ("mlu.metrics.trace",)),
     "method": (
         ("mlu.pipeline.unlearned", "mlu.methods"),
-        (*MODEL_CODE, *METHOD_CODE, *WATCH_CODE),
+        (*MODEL_CODE, *METHOD_CODE, *VERIFY_CODE),
         (),
     ),
     "evidence": (
@@ -110,7 +111,7 @@ def test_all_code_that_decides_is_part_of_the_key(kept):
 
 def test_no_list_names_what_is_not_reached():
     reached = set().union(*(reached_from(start, DECIDE_NOTHING) for start, _, _ in CODE.values()))
-    everything = (*MODEL_CODE, *METHOD_CODE, *WATCH_CODE, *EVIDENCE_CODE)
+    everything = (*MODEL_CODE, *METHOD_CODE, *VERIFY_CODE, *EVIDENCE_CODE)
     for part in (*everything, *DECIDE_NOTHING):
         assert files_of(part), f"there is no {part}"
         assert any(covered(module, (part,)) for module in reached), part
@@ -158,7 +159,7 @@ def test_all_code_that_runs_is_part_of_the_key(experiment, tmp_path):
     forgotten_by = run_by(forget)
     assert "mlu.methods.head" in forgotten_by
     assert "mlu.pipeline.watching" in forgotten_by
-    named = (*MODEL_CODE, *METHOD_CODE, *WATCH_CODE, *DECIDE_NOTHING)
+    named = (*MODEL_CODE, *METHOD_CODE, *VERIFY_CODE, *DECIDE_NOTHING)
     assert not [one for one in forgotten_by if not covered(one, named)]
 
 
@@ -267,6 +268,7 @@ PARTS = {
         "methods": "METHOD_CODE",
         "requests": "requests=[[Male],[Young]]",
         "keep": "trace=3 keep=best",
+        "verified": "method=wp method.rounds=2 method.verify=0.6",
     },
     "evidence": {
         "seed": "seed=1 split_seed=42",
@@ -295,7 +297,11 @@ def test_each_setting_changes_the_part_that_names_it_and_few_others(of, part, ke
     before = key(*(["canaries.withheld=0.5"] if part == "planted" else []), of=of)
     after = key(*words, of=of)
     changed = {name for name in before if before[name] != after[name]}
-    together = {"canaries": {"planted"}, "requests": {"forgotten"}}
+    together = {
+        "canaries": {"planted"},
+        "requests": {"forgotten"},
+        "verified": {"method"},
+    }
     assert part in changed
     assert changed - {part} <= together.get(part, set())
 
@@ -452,10 +458,19 @@ def test_a_data_set_of_one_s_own_counts_by_its_code(experiment, tmp_path, monkey
     assert all({**key, "dataset": None} == found[0] for key in found)
 
 
-@pytest.mark.parametrize("code", ["MODEL_CODE", "METHOD_CODE", "WATCH_CODE", "EVIDENCE_CODE"])
+WAYS = {
+    "MODEL_CODE": ("model",),
+    "METHOD_CODE": ("method",),
+    "WATCH_CODE": ("method", "trace=3", "keep=best"),
+    "VERIFY_CODE": ("method", "method=wp", "method.rounds=2", "method.verify=0.6"),
+    "EVIDENCE_CODE": ("evidence",),
+}
+"""A list of code, which key names it, and the settings under which it does."""
+
+
+@pytest.mark.parametrize("code", WAYS)
 def test_other_code_gives_another_key(key, monkeypatch, code):
-    of = {"WATCH_CODE": "method"}.get(code, code.partition("_")[0].lower())
-    settings = ("trace=3", "keep=best") if code == "WATCH_CODE" else ()
+    of, *settings = WAYS[code]
     before, changed = key(*settings, of=of), getattr(keys, code)
 
     def another(*modules):

@@ -96,7 +96,7 @@ def test_where_what_was_forgotten_is_no_output_the_floor_is_the_mark():
     assert "retrain" in shown(run_table(run))
     assert verdict_line(concept) == (
         "forgetting Male, which is no output: read to 0.900 before and 0.830 afterwards; +3.1 "
-        "points above the floor of the true retained labels, 95 % interval \\[+1.0, +5.0]. There "
+        "points above the floor of the true retained labels, 95 % interval [+1.0, +5.0]. There "
         "is no Retrain to hold it against."
     )
     # In a table of both each has its own column.

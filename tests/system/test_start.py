@@ -29,8 +29,8 @@ SWALLOWS = STUB.replace("Exception", "BaseException")
 COMMANDS = {
     "python launch.py": "hydra",
     "python -m mlu": "hydra",
-    "python -m mlu.doctor": "numpy",
-    "python -m mlu.prepare": "torch",
+    "python -m mlu.doctor": "hydra",
+    "python -m mlu.prepare": "hydra",
     "python -m mlu.predict": "rich",
     "python -m mlu.certify": "rich",
     "python -m mlu.report": "rich",

@@ -62,8 +62,9 @@ def test_every_job_of_an_experiment_composes_and_is_accepted(name, budget):
 @pytest.mark.parametrize(
     "name", [name for name in GRIDS if name not in ("compare", "evidence", "ablation")]
 )
-def test_three_seeds_are_the_default_of_every_table(name):
-    assert swept(name, "small")["seed"] == swept(name, "paper")["seed"] == SEEDS
+def test_three_seeds_are_the_default_of_every_table_but_one(name):
+    seeds = ["1", "2", "3", "4", "5"] if name == "table3" else SEEDS
+    assert swept(name, "small")["seed"] == swept(name, "paper")["seed"] == seeds
 
 
 @pytest.mark.parametrize("budget", ["small", "paper"])
