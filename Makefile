@@ -1,7 +1,7 @@
 # Everything sets itself up: the targets need Python 3.11 (or newer) and make, nothing else.
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
 BIN := .venv/bin
-METHODS ?= wf wp cfk scrub unsir salun neggrad finetune ssd leace splince lfssd jit orthograd
+METHODS ?= wf wp decorrelate cfk scrub unsir salun neggrad finetune ssd leace splince lfssd jit orthograd
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
