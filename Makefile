@@ -13,10 +13,9 @@ help:  ## Show this list.
 run: .venv/installed  ## Forget Gender in synthetic faces and show what is left of it (ARGS="method=wf" to change it).
 	$(BIN)/python launch.py $(ARGS)
 
-# Three at a time, each on one thread: most tests have too little to do for more, and some wait for processes that
-# they have started. Files come in the order of tests/conftest.py, the longest first, and what failed tests said is
-# left in a file.
-PYTEST := pytest -n 3 --dist loadfile --no-loadscope-reorder -p tests.support.failures
+# Two at a time, each on one thread: most tests have too little to do for more. Files come in the order of
+# tests/conftest.py, the longest first, and what failed tests said is left in a file.
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder -p tests.support.failures
 test: .venv/installed  ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m $(PYTEST) $(ARGS)
 
