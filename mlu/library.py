@@ -47,7 +47,6 @@ NO_METHODS = {
 }
 """Names of conf/method that cannot unlearn a given model, and why."""
 
-
 EMBEDDERS = ("decorrelate", "wf", "wp")
 """Names of conf/method that forget in an embedding: in plain weights, whatever the head is."""
 
