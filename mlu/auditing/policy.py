@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mlu.metrics.verdict import Excess, Verdict, Word, verdict_on, verdict_sentence
+from mlu.metrics.verdict import MAX_LOSS, Excess, Verdict, Word, verdict_on, verdict_sentence
 from mlu.runs.read import Run
 from mlu.runs.results import Figure
-from mlu.runs.verdicts import excess_at, start_of, verdict_of_runs
+from mlu.runs.verdicts import accuracy_lost, excess_at, start_of, verdict_of_runs
 
 Standing = Literal["kept", "broken", "not shown"]
 
@@ -32,12 +32,14 @@ class Policy:
 
     Attributes:
         max_excess: Most balanced accuracy that attackers may read above the mark, in [0, 1).
+        max_loss: Most accuracy, plain or balanced, that the retained labels may lose, in [0, 1].
         max_reading: Most balanced accuracy that any reader may have, in [0, 1]; None for any.
         min_retained: Least accuracy of the retained labels, in [0, 1]; None for any.
         seeds: How often attacks draw anew, >= 1.
     """
 
     max_excess: float
+    max_loss: float = MAX_LOSS
     max_reading: float | None = None
     min_retained: float | None = None
     seeds: int = 1
@@ -69,6 +71,7 @@ def clauses_of(policy: Policy, runs: Sequence[Run]) -> list[Clause]:
     """
     return [
         excess_clause(policy.max_excess, runs),
+        *loss_clause(policy.max_loss, runs),
         *reading_clause(policy.max_reading, runs),
         *retained_clause(policy.min_retained, runs),
     ]
@@ -92,6 +95,19 @@ def excess_clause(bound: float, runs: Sequence[Run]) -> Clause:
         return Clause("max_excess", bound, "not shown", f"Not shown: {reason}.")
 
     return Clause("max_excess", bound, STANDINGS[judged.word], verdict_sentence(judged))
+
+
+def loss_clause(bound: float, runs: Sequence[Run]) -> Iterator[Clause]:
+    """`max_loss`: where more is lost, which the excess alone would call forgetting."""
+    loss = accuracy_lost(runs)
+    if loss is not None and loss > bound:
+        yield Clause(
+            "max_loss",
+            bound,
+            "broken",
+            f"Broken: the retained labels have lost {100 * loss:.1f} points of accuracy, where "
+            f"{100 * bound:g} are allowed.",
+        )
 
 
 def reading_clause(bound: float | None, runs: Sequence[Run]) -> Iterator[Clause]:

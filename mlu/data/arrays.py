@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlu.data.base import Dataset, LabelledImages, check_fields
+from mlu.data.base import Dataset, LabelledImages, check_count, check_fields
 from mlu.data.labels import chosen_labels
 from mlu.data.split import OPEN
 from mlu.system.errors import UserError, first_line
@@ -59,6 +59,9 @@ class ImageArrays(Dataset):
         split: `paper`: the project draws 65/25/10 over all images. `official`: the data set's own
             test part; train and validation are drawn from its training part.
         download: Fetch what is missing with torchvision.
+        images: How many of them, drawn; None for all. With fewer `labels` only images of these
+            classes count.
+        seed: Draws them.
         classes: Names of the classes, by number.
         folders: Where the files may lie below `root`, torchvision's own folder first.
         files: Names of the files, all needed.
@@ -68,6 +71,8 @@ class ImageArrays(Dataset):
 
     split: str = "paper"
     download: bool = False
+    images: int | None = None
+    seed: int = 0
     classes: ClassVar[tuple[str, ...]]
     folders: ClassVar[tuple[str, ...]] = ("",)
     files: ClassVar[tuple[str, ...]]
@@ -97,10 +102,11 @@ class ImageArrays(Dataset):
         """
         columns = self.columns()
         parts = [part.only(columns) for part in self.read(self.located())]
-        split = own_split(parts) if self.split == "official" else None
+        rows = self.drawn(sum(len(part.classes) for part in parts))
+        split = own_split(parts)[rows] if self.split == "official" else None
 
-        pixels = np.concatenate([part.pixels for part in parts])
-        classes = np.concatenate([part.classes for part in parts])
+        pixels = np.concatenate([part.pixels for part in parts])[rows]
+        classes = np.concatenate([part.classes for part in parts])[rows]
         targets = (classes[:, None] == columns).astype(np.uint8)
         labels = tuple(self.classes[column] for column in columns)
 
@@ -122,6 +128,19 @@ class ImageArrays(Dataset):
             fingerprint=digest(key),
             split=split,
         )
+
+    def drawn(self, there: int) -> slice | np.ndarray:
+        """Rows of the images that count, of as many as there are, in the files' order.
+
+        Raises:
+            UserError: If more are asked for.
+        """
+        check_count(self.name, self.images, most=there)
+        if self.images is None:
+            return slice(None)
+
+        order = np.random.default_rng(self.seed).permutation(there)
+        return np.sort(order[: self.images])
 
     def columns(self) -> list[int]:
         """Numbers of the classes to learn, in the order of `labels`.

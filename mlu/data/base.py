@@ -99,6 +99,17 @@ def arrays_in(names: Sequence[str], entry: Entry) -> dict[str, np.ndarray]:
     return {name: mapped(entry.folder / f"{name}.npy") for name in names}
 
 
+def check_count(name: str, images: int | None, most: int | None = None) -> None:
+    """Raises UserError for a number of images that cannot be had."""
+    if images is not None and images < 1:
+        raise UserError(f"dataset.images of {name} must be at least 1, got {images}")
+    if images is not None and most is not None and images > most:
+        raise UserError(
+            f"dataset.images={images} is more than the {most:,} images of {name}; "
+            "null takes them all"
+        )
+
+
 def check_fields(name: str, split: str, image_size: int) -> None:
     """Raises UserError with the field of a data set that is out of range."""
     if split not in SPLITS:

@@ -14,6 +14,10 @@ from mlu.models.tasks import ForgetRequest, Task
 
 NEIGHBOUR = "neighbour"
 """Part of the path of the share that goes to the nearest class."""
+ACCURACY = "accuracy"
+"""Part of the path of the accuracy over all images, where these count as of their neighbours."""
+RESERVED = (NEIGHBOUR, ACCURACY)
+"""Parts of a path that no class may have."""
 MULTILABEL = "an image of a multi-label task has no neighbouring class"
 NO_FORGOTTEN_IMAGES = "the split has no image of a forgotten class"
 
@@ -28,11 +32,12 @@ def reassignment_findings(
 ) -> list[Finding]:
     """`reassigned/neighbour` and `reassigned/<Class>`: shares of the forgotten classes' images.
 
-    They are shares by what is predicted.
+    They are shares by what is predicted. `reassigned/accuracy` is that of all images, where each of
+    a forgotten class is taken for one of its neighbour.
 
     A neighbour is the retained class whose decision boundary is nearest to the image in the
-    original's features. A class that is called so, or has a slash in its name, stands in quotes:
-    `reassigned/"neighbour"`.
+    original's features. A class that is called like one of these figures, or has a slash in its
+    name, stands in quotes: `reassigned/"neighbour"`.
 
     Args:
         task: Of the outputs.
@@ -44,13 +49,13 @@ def reassignment_findings(
     """
     classes = task.one_class(outputs.targets)
     if classes is None:
-        return [Finding(f"reassigned/{NEIGHBOUR}", None, missing=MULTILABEL)]
+        return [Finding(f"reassigned/{name}", None, missing=MULTILABEL) for name in RESERVED]
 
     rows = (outputs.targets[:, list(request.forgotten)] > 0).any(1).nonzero().squeeze(1)
     if not len(rows):
         names = [
-            NEIGHBOUR,
-            *(part_of_path(labels[column], (NEIGHBOUR,)) for column in request.retained),
+            *RESERVED,
+            *(part_of_path(labels[column], RESERVED) for column in request.retained),
         ]
         return [Finding(f"reassigned/{name}", None, missing=NO_FORGOTTEN_IMAGES) for name in names]
 
@@ -58,15 +63,22 @@ def reassignment_findings(
     nearest = neighbours(original[rows], classes[rows], head, request.retained)
     shares = [
         Finding(
-            f"reassigned/{part_of_path(labels[column], (NEIGHBOUR,))}",
+            f"reassigned/{part_of_path(labels[column], RESERVED)}",
             (said == column).float().mean().item(),
         )
         for column in request.retained
     ]
 
     nearby = (said == nearest).float().mean().item()
+    reassigned = classes.clone()
+    reassigned[rows] = nearest
+    right = (outputs.logits.argmax(1) == reassigned).float().mean().item()
 
-    return [Finding(f"reassigned/{NEIGHBOUR}", nearby), *shares]
+    return [
+        Finding(f"reassigned/{NEIGHBOUR}", nearby),
+        Finding(f"reassigned/{ACCURACY}", right),
+        *shares,
+    ]
 
 
 def neighbours(logits: Tensor, classes: Tensor, head: nn.Linear, retained: Sequence[int]) -> Tensor:

@@ -5,18 +5,16 @@ from typing import ClassVar, Literal
 import torch
 
 from mlu.data.split import Split
-from mlu.methods.parts.dampening import class_by_class, less_where_it_matters
+from mlu.methods.parts.dampening import class_by_class, dampening_edit
 from mlu.methods.parts.scoring import (
     both_sides,
     forgotten_side,
     on_device,
-    refuse_silence,
     speaking,
 )
 from mlu.models.network import Weights
 from mlu.models.tasks import Groups
 from mlu.scores.gradients import every_weight, output_slopes
-from mlu.training.meter import phase
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
@@ -51,17 +49,7 @@ class LossFreeDampening(Method):
     images: int | None
 
     def edit(self, problem: Problem) -> Edit:
-        with phase("score"):
-            scores = self.importances(problem)
-            forgotten = refuse_silence(scores["forgotten"])
-
-        with phase("edit"):
-            weights = every_weight(problem.net)
-            return Edit(
-                weights=less_where_it_matters(
-                    weights, forgotten, scores["retained"], self.alpha, self.dampening
-                )
-            )
+        return dampening_edit(problem, self.importances, self.alpha, self.dampening)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return ()

@@ -3,21 +3,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from mlu.data.split import Split
-from mlu.methods.parts.dampening import class_by_class, less_where_it_matters
+from mlu.methods.parts.dampening import class_by_class, dampening_edit
 from mlu.methods.parts.scoring import (
     both_sides,
     forgotten_side,
     on_device,
-    refuse_silence,
     speaking,
 )
 from mlu.models.network import Weights
 from mlu.models.tasks import Groups
 from mlu.scores.gradients import batch_squares, every_weight, fisher
-from mlu.training.meter import phase
 from mlu.unlearning.contract import Edit, Method, Pass, Problem
 
 
@@ -51,13 +48,7 @@ class SelectiveDampening(Method):
     images: int | None
 
     def edit(self, problem: Problem) -> Edit:
-        with phase("score"):
-            scores = self.importances(problem)
-            forgotten = refuse_silence(scores["forgotten"])
-
-        with phase("edit"):
-            weights = every_weight(problem.net)
-            return Edit(weights=self.dampened(weights, forgotten, scores["retained"]))
+        return dampening_edit(problem, self.importances, self.alpha, self.dampening)
 
     def passes(self, problem: Problem) -> Sequence[Pass]:
         return ()
@@ -88,9 +79,3 @@ class SelectiveDampening(Method):
         if self.importance == "batch":
             return batch_squares(net, problem.task, batches, columns, weights)
         return fisher(net, problem.task, batches, columns, weights, problem.generator())
-
-    def dampened(
-        self, weights: Weights, forgotten: Weights, retained: Weights
-    ) -> dict[str, Tensor]:
-        """Weights, less where they matter more to the forgotten labels."""
-        return less_where_it_matters(weights, forgotten, retained, self.alpha, self.dampening)

@@ -17,6 +17,9 @@ Word = Literal["shown", "exceeded", "not shown"]
 MAX_EXCESS = 0.02
 """Largest mean excess of a method that has forgotten, where `policy.max_excess` says no other."""
 
+MAX_LOSS = 0.02
+"""Most retained accuracy that such a method loses, where `policy.max_loss` says no other."""
+
 MOST_REPLICATES = 10_000
 """More replicates than this nobody is told to make."""
 
@@ -73,6 +76,9 @@ class Verdict:
         of: Label and reader of the mean, in words.
         shared: What the replicates have in common, in words; empty where all is drawn anew.
         over: What the mean is above, in words.
+        loss: Retained accuracy that is lost, where it is more than `max_loss`: while it is, nothing
+            is shown, since a model that knows nothing has not been taught to forget. Else None.
+        max_loss: Most that may be lost.
     """
 
     word: Word
@@ -87,12 +93,32 @@ class Verdict:
     of: str = ""
     shared: str = ""
     over: str = RETRAIN
+    loss: float | None = None
+    max_loss: float = MAX_LOSS
 
 
 def with_unread(verdict: Verdict, labels: Sequence[str]) -> Verdict:
     """A verdict that knows of labels that could not be read."""
+    return replace(unshown(verdict), unread=tuple(labels))
+
+
+def with_loss(verdict: Verdict, loss: float | None, bound: float = MAX_LOSS) -> Verdict:
+    """A verdict that knows how much retained accuracy is lost.
+
+    Args:
+        verdict: On what is read.
+        loss: Of the retained labels, in [-1, 1]; None where it is not known.
+        bound: Most of it that is allowed.
+    """
+    if loss is None or loss <= bound:
+        return replace(verdict, max_loss=bound)
+    return replace(unshown(verdict), loss=loss, max_loss=bound)
+
+
+def unshown(verdict: Verdict) -> Verdict:
+    """A verdict that does not say `shown`, whatever the intervals, and that no replicates mend."""
     word: Word = "exceeded" if verdict.word == "exceeded" else "not shown"
-    return replace(verdict, word=word, needed=None, unread=tuple(labels))
+    return replace(verdict, word=word, needed=None)
 
 
 def verdict_on(excesses: Sequence[Excess], bound: float = MAX_EXCESS) -> Verdict:
@@ -266,7 +292,7 @@ def verdict_sentence(verdict: Verdict) -> str:
         "exceeded": f"above the {limit} allowed",
         "not shown": f"where {limit} are allowed",
     }[verdict.word]
-    parts = [f"{word}: {found_text(verdict)}, {side}", remedy(verdict)]
+    parts = [f"{word}: {found_text(verdict)}, {side}", lost_text(verdict), remedy(verdict)]
 
     return "; ".join(filter(None, parts)) + "."
 
@@ -284,8 +310,20 @@ def found_text(verdict: Verdict) -> str:
     return f"{text}, 95 % interval [{100 * verdict.low:+.1f}, {100 * verdict.high:+.1f}]"
 
 
+def lost_text(verdict: Verdict) -> str:
+    """Why a model is not said to forget one label that has lost the others; empty where not."""
+    if verdict.loss is None:
+        return ""
+    return (
+        f"the retained labels are lost with it, {100 * verdict.loss:.1f} points of accuracy "
+        f"where {100 * verdict.max_loss:g} are allowed"
+    )
+
+
 def remedy(verdict: Verdict) -> str:
     """Ways to show what is not shown yet; empty for what is decided."""
+    if verdict.loss is not None:
+        return ""
     if verdict.unread:
         return f"nothing is known of {', '.join(verdict.unread)}"
 

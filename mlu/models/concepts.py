@@ -78,13 +78,6 @@ class WithConcepts(Task):
 
         return loss
 
-    def grouped_loss(
-        self, logits: Tensor, targets: Tensor, known: Tensor, groups: Sequence[Columns]
-    ) -> Tensor:
-        """Sum of the groups' means."""
-        scopes = [self.scope(targets, known, columns) for columns in groups]
-        return torch.stack([self.loss(logits, targets, scope) for scope in scopes]).sum()
-
     def ignorance(self, base_rates: Tensor, columns: Columns) -> float:
         """The mean of both, where both are asked about."""
         first, concepts = self.divided(columns)

@@ -1,8 +1,7 @@
 """Embeddings: models without a classifying head, whose distances between images must stay."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +11,11 @@ from mlu.data.base import TaskName
 from mlu.data.split import Split
 from mlu.models.network import Network
 from mlu.models.outputs import respond
-from mlu.models.tasks import Columns, Groups, Relabelling, Task
+from mlu.models.tasks import Columns, Groups, OneAnswer, Relabelling
 from mlu.system.errors import UserError
 
 
-class Embedding(Task):
+class Embedding(OneAnswer):
     """An embedding that is to keep its direction: what is compared between images is cosine.
 
     Outputs are its coordinates; targets are what the original gives of the same image, at length 1.
@@ -24,7 +23,6 @@ class Embedding(Task):
     """
 
     name: TaskName = "multilabel"
-    withholds_labels: ClassVar[bool] = False
 
     def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         """1 - cosine, in [0, 2], shape (batch,)."""
@@ -32,12 +30,6 @@ class Embedding(Task):
 
     def column_loss(self, logits: Tensor, targets: Tensor, columns: Columns) -> Tensor:
         return self.terms(logits, targets).mean()
-
-    def grouped_loss(
-        self, logits: Tensor, targets: Tensor, known: Tensor, groups: Sequence[Columns]
-    ) -> Tensor:
-        """Mean over all images of which something is known."""
-        return self.loss(logits, targets, known.any(1))
 
     def ignorance(self, base_rates: Tensor, columns: Columns) -> float:
         """The loss of a direction that has nothing to do with the image."""
@@ -54,15 +46,9 @@ class Embedding(Task):
         """Images whose target is known; none where no coordinate is asked about."""
         return known[:, list(columns)].any(1)
 
-    def rows(self, scope: Tensor, labels: int) -> Tensor:
-        return scope.unsqueeze(1).expand(-1, labels)
-
     def images_of(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
         """Every image: each has an embedding."""
         return known.new_ones(len(known))
-
-    def scope_of_images(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
-        return self.scope(targets, known, columns)
 
     def without(self, split: Split, columns: Columns) -> Split:
         return split.withhold(columns)
@@ -73,16 +59,8 @@ class Embedding(Task):
     def parts(self, split: Split, groups: Groups) -> list[tuple[Split, Groups]]:
         return [(split, groups)]
 
-    def competing(self, columns: Columns, labels: int) -> list[int]:
-        """All coordinates: together they are one direction."""
-        return list(range(labels))
-
     def one_class(self, targets: Tensor) -> Tensor | None:
         return None
-
-    def other_labels(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
-        """No numbers: what an embedding ought to be, no label says."""
-        return targets.new_empty(len(targets), 0)
 
     def probs(self, logits: Tensor) -> Tensor:
         """Shares of the squared length, in [0, 1]."""
@@ -106,11 +84,6 @@ class Embedding(Task):
     def confidences(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cosine with the target, shape (batch, 1)."""
         return F.cosine_similarity(logits, targets, dim=1).unsqueeze(1)
-
-    def known_confidences(
-        self, logits: Tensor, targets: Tensor, known: Tensor, columns: Columns
-    ) -> Tensor:
-        return self.confidences(logits, targets)
 
     def sureness(self, logits: Tensor, columns: Columns) -> Tensor:
         return self.probs(logits)[:, list(columns)].mean(1)

@@ -60,7 +60,6 @@ class Task(ABC):
     def column_loss(self, logits: Tensor, targets: Tensor, columns: Columns) -> Tensor:
         """Mean loss of images made up for `columns` alone: a scalar in nats."""
 
-    @abstractmethod
     def grouped_loss(
         self, logits: Tensor, targets: Tensor, known: Tensor, groups: Sequence[Columns]
     ) -> Tensor:
@@ -69,6 +68,8 @@ class Task(ABC):
         Together the groups hold all columns. Classes share one distribution: of these it is the
         mean over all images.
         """
+        scopes = [self.scope(targets, known, columns) for columns in groups]
+        return torch.stack([self.loss(logits, targets, scope) for scope in scopes]).sum()
 
     def loss(self, logits: Tensor, targets: Tensor, scope: Tensor) -> Tensor:
         """Mean of the terms in scope: a scalar in nats, 0 where the scope is empty.
@@ -316,13 +317,6 @@ class MultiLabel(Task):
     def column_loss(self, logits: Tensor, targets: Tensor, columns: Columns) -> Tensor:
         return self.label_loss(logits, targets, columns).mean()
 
-    def grouped_loss(
-        self, logits: Tensor, targets: Tensor, known: Tensor, groups: Sequence[Columns]
-    ) -> Tensor:
-        """Sum of the groups' means."""
-        scopes = [self.scope(targets, known, columns) for columns in groups]
-        return torch.stack([self.loss(logits, targets, scope) for scope in scopes]).sum()
-
     def ignorance(self, base_rates: Tensor, columns: Columns) -> float:
         return bernoulli_entropy(base_rates[list(columns)]).mean().item()
 
@@ -481,11 +475,44 @@ class MultiLabel(Task):
         return targets
 
 
-class SingleLabel(Task):
+class OneAnswer(Task):
+    """All that outputs which together give one answer of an image, such as its class, share.
+
+    A scope has one entry for each image.
+    """
+
+    withholds_labels: ClassVar[bool] = False
+
+    def grouped_loss(
+        self, logits: Tensor, targets: Tensor, known: Tensor, groups: Sequence[Columns]
+    ) -> Tensor:
+        """Mean over all images of which something is known."""
+        return self.loss(logits, targets, known.any(1))
+
+    def rows(self, scope: Tensor, labels: int) -> Tensor:
+        return scope.unsqueeze(1).expand(-1, labels)
+
+    def scope_of_images(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
+        return self.scope(targets, known, columns)
+
+    def competing(self, columns: Columns, labels: int) -> list[int]:
+        """All of them: together they give one answer."""
+        return list(range(labels))
+
+    def other_labels(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
+        """No numbers: of one answer, the rest is what this part is not."""
+        return targets.new_empty(len(targets), 0)
+
+    def known_confidences(
+        self, logits: Tensor, targets: Tensor, known: Tensor, columns: Columns
+    ) -> Tensor:
+        return self.confidences(logits, targets)
+
+
+class SingleLabel(OneAnswer):
     """One class per image: softmax and cross-entropy."""
 
     name: TaskName = "singlelabel"
-    withholds_labels: ClassVar[bool] = False
 
     def terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets, reduction="none")
@@ -493,12 +520,6 @@ class SingleLabel(Task):
     def column_loss(self, logits: Tensor, targets: Tensor, columns: Columns) -> Tensor:
         """Cross-entropy over all classes: the images' own are among the columns."""
         return F.cross_entropy(logits, targets)
-
-    def grouped_loss(
-        self, logits: Tensor, targets: Tensor, known: Tensor, groups: Sequence[Columns]
-    ) -> Tensor:
-        """Mean over all images of which something is known."""
-        return self.loss(logits, targets, known.any(1))
 
     def ignorance(self, base_rates: Tensor, columns: Columns) -> float:
         """Mean over images of these classes: each class counts by its base rate."""
@@ -514,14 +535,8 @@ class SingleLabel(Task):
         """Images whose class is among the columns and known."""
         return (known & column_mask(columns, known) & (targets > 0)).any(1)
 
-    def rows(self, scope: Tensor, labels: int) -> Tensor:
-        return scope.unsqueeze(1).expand(-1, labels)
-
     def images_of(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
         """Images of these classes."""
-        return self.scope(targets, known, columns)
-
-    def scope_of_images(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
         return self.scope(targets, known, columns)
 
     def without(self, split: Split, columns: Columns) -> Split:
@@ -536,16 +551,8 @@ class SingleLabel(Task):
         """The images of each group's classes."""
         return [(self.only(split, columns), {name: columns}) for name, columns in groups.items()]
 
-    def competing(self, columns: Columns, labels: int) -> list[int]:
-        """All classes: they share one distribution."""
-        return list(range(labels))
-
     def one_class(self, targets: Tensor) -> Tensor | None:
         return targets.argmax(1)
-
-    def other_labels(self, targets: Tensor, known: Tensor, columns: Columns) -> Tensor:
-        """No numbers: other classes are true where these are not."""
-        return targets.new_empty(len(targets), 0)
 
     def probs(self, logits: Tensor) -> Tensor:
         return logits.softmax(1)
@@ -564,11 +571,6 @@ class SingleLabel(Task):
 
     def confidences(self, logits: Tensor, targets: Tensor) -> Tensor:
         return (self.log_odds(logits) * targets).sum(1, keepdim=True)
-
-    def known_confidences(
-        self, logits: Tensor, targets: Tensor, known: Tensor, columns: Columns
-    ) -> Tensor:
-        return self.confidences(logits, targets)
 
     def sureness(self, logits: Tensor, columns: Columns) -> Tensor:
         """The probabilities themselves, for a class never seen is never said."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlu.metrics.verdict import MAX_EXCESS, Verdict
+from mlu.metrics.verdict import MAX_EXCESS, MAX_LOSS, Verdict
 from mlu.report.aggregate import Cell
 from mlu.report.published import printed
 from mlu.report.tables import NOT_ASKED, Column, Row, Table, Unit
@@ -34,6 +34,9 @@ RULES = (
     "run's largest is above 0 even between two Retrains). It is exceeded where one of these "
     "intervals begins above that, at 1 - 0.05 / k for k of them (Bonferroni), else not shown; "
     "beside that stands how many seeds it would take, were mean and spread as they are. "
+    "Nothing is shown of a method that has lost the retained labels: whose plain or balanced "
+    "accuracy is further below the original's and Retrain's than policy.max_loss allows "
+    f"({100 * MAX_LOSS:g} points where a run says no other). "
     "With one seed all of this is of that one model, over test people; other seeds may differ. "
     "The strongest reader is the one of a panel that tells best, of people held out from it, what "
     "is to be forgotten: from outputs or from features, whichever shows more. A "
@@ -140,7 +143,9 @@ def standing(row: Row) -> str:
 
 
 def short_verdict(verdict: Verdict) -> str:
-    """The word of a verdict, with what it would take, or that it is about a single seed."""
+    """The word of a verdict, with why, what it would take, or that it is about a single seed."""
+    if verdict.loss is not None:
+        return f"{verdict.word}: retained labels lost"
     if verdict.needed is not None:
         return f"{verdict.word}: would take {verdict.needed:,} seeds"
     if verdict.alone:

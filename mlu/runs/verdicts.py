@@ -9,11 +9,13 @@ import numpy as np
 from mlu.metrics.findings import NETWORK_READERS, READERS, part_of_path
 from mlu.metrics.verdict import (
     MAX_EXCESS,
+    MAX_LOSS,
     RETRAIN,
     Excess,
     Verdict,
     verdict_on,
     verdict_sentence,
+    with_loss,
     with_unread,
 )
 from mlu.runs.read import Run
@@ -35,6 +37,9 @@ BASELINE = "baseline"
 NO_RETRAIN = "the larger of what the retained labels tell and an untrained network shows"
 """Those marks, in words: the same readers of the true retained labels, and of a network of the same
 architecture before it has seen the data."""
+
+KEPT = ("test/retained/accuracy", "test/retained/balanced_accuracy")
+"""What is lost of the retained labels, whichever is more: a rare label counts in the second."""
 
 PLACES = ("outputs", "features")
 """What a model gives away, each read by the strongest reader of there."""
@@ -62,7 +67,8 @@ def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
     would be above nothing even between two Retrains.
 
     Where the runs allow different excesses, by the smallest. Of a label that could not be read
-    nothing is shown. What was audited without Retrain is judged above NO_RETRAIN.
+    nothing is shown, nor of a model that has lost the retained ones. What was audited without
+    Retrain is judged above NO_RETRAIN.
 
     Args:
         runs: That differ in nothing else than in seeds and forget the same labels; of each seed the
@@ -83,8 +89,31 @@ def verdict_of_runs(runs: Iterable[Run]) -> Verdict | None:
     if not excesses:
         return None
     judged = verdict_on(excesses, min(map(max_excess_of, runs)))
+    judged = with_loss(judged, accuracy_lost(runs), min(map(max_loss_of, runs)))
 
     return with_unread(judged, unread) if unread else judged
+
+
+def accuracy_lost(runs: Sequence[Run]) -> float | None:
+    """Accuracy of the retained labels below the lesser of the original's and Retrain's.
+
+    Over replicates the mean; of plain and balanced accuracy the larger loss, in [-1, 1]. None where
+    nothing was measured.
+    """
+    losses = []
+    for path in KEPT:
+        values = []
+
+        for run, kept in by_seed(runs, f"unlearned/{path}").values():
+            marks = [run.figure(f"{model}/{path}").value for model in ("original", "retrain")]
+            known = [mark for mark in marks if mark is not None]
+            if kept.value is not None and known:
+                values.append(min(known) - kept.value)
+
+        if values:
+            losses.append(float(np.mean(values)))
+
+    return max(losses, default=None)
 
 
 def verdict_of_figure(excess: Figure | None, bound: float) -> Verdict | None:
@@ -232,6 +261,16 @@ def by_seed(runs: Iterable[Run], path: str) -> dict[Draw, tuple[Run, Figure]]:
 
 def max_excess_of(run: Run) -> float:
     """Largest excess that a run's `policy.max_excess` allows; MAX_EXCESS where it has none."""
+    return allowed_by(run, "max_excess", MAX_EXCESS)
+
+
+def max_loss_of(run: Run) -> float:
+    """Most retained accuracy lost that a run's `policy.max_loss` allows; else MAX_LOSS."""
+    return allowed_by(run, "max_loss", MAX_LOSS)
+
+
+def allowed_by(run: Run, key: str, otherwise: float) -> float:
+    """A number of a run's policy; `otherwise` where it has none."""
     policy: Mapping[str, Any] = run.config.get("policy") or {}
-    stated = finite_number(policy.get("max_excess"))
-    return MAX_EXCESS if stated is None else stated
+    stated = finite_number(policy.get(key))
+    return otherwise if stated is None else stated

@@ -20,6 +20,7 @@ from mlu.data.split import OPEN, partition
 from mlu.launch.check import check_config, forgotten_names
 from mlu.launch.compose import register_resolvers, values_of
 from mlu.launch.options import CONF
+from mlu.system.errors import UserError
 from tests.support.array_files import (
     CIFAR_CLASSES,
     TEST,
@@ -120,6 +121,34 @@ def test_the_papers_split_mixes_the_two_parts(kind, written, tmp_path):
     splits = partition(kind.at(tmp_path).load(), seed=1)
     assert {written.test[part.rows].any() for part in splits.values()} == {True}
     assert not written.test[splits["test"].rows].all()
+
+
+def test_some_images_are_drawn_by_a_seed_and_stay_in_order(kind, written, data, tmp_path):
+    first = kind.at(tmp_path, images=20, split="official").load()
+    rows = rows_in(data.images, first.images)
+    assert len(set(rows)) == 20
+    assert rows == sorted(rows) != list(range(20))
+    np.testing.assert_array_equal(first.targets, data.targets[rows])
+    np.testing.assert_array_equal(first.split == 2, written.test[rows])
+
+    again, other = (kind.at(tmp_path, images=20, seed=seed).load() for seed in (0, 1))
+    np.testing.assert_array_equal(again.images, first.images)
+    assert rows_in(data.images, other.images) != rows
+
+
+def rows_in(images, some):
+    """Where each of some images stands among all, which differ."""
+    known = {image.tobytes(): row for row, image in enumerate(images)}
+    assert len(known) == len(images)
+    return [known[image.tobytes()] for image in some]
+
+
+def test_of_fewer_labels_the_images_that_count_are_drawn(kind, written, tmp_path):
+    there = int(np.isin(written.classes, (3, 9)).sum())
+    labels = [kind.labels[column] for column in (3, 9)]
+    assert len(kind.at(tmp_path, labels=labels, images=there).load().images) == there
+    with pytest.raises(UserError, match=f"images={there + 1} is more than the {there} images"):
+        kind.at(tmp_path, labels=labels, images=there + 1).load()
 
 
 @pytest.mark.parametrize("size", [16, 32, 48])

@@ -6,8 +6,8 @@ from torch import nn
 from mlu.evaluate import reassignment
 from mlu.evaluate.reassignment import (
     MULTILABEL,
-    NEIGHBOUR,
     NO_FORGOTTEN_IMAGES,
+    RESERVED,
     neighbours,
     reassignment_findings,
 )
@@ -143,6 +143,7 @@ def test_shares_are_those_of_the_forgotten_classes_images_alone(monkeypatch):
 
     assert values(found) == {
         "reassigned/neighbour": 5 / 8,
+        "reassigned/accuracy": pytest.approx(6 / 11),
         "reassigned/dog": 3 / 8,
         "reassigned/fox": 3 / 8,
         "reassigned/bat": 1 / 8,
@@ -167,6 +168,7 @@ def test_neighbours_are_those_of_the_original_and_of_each_images_true_class():
             reassignment_findings(SingleLabel(), outputs, original, head, request, NAMES)
         )
         assert found["reassigned/neighbour"] == share
+        assert found["reassigned/accuracy"] == share
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -188,7 +190,9 @@ def test_shares_of_retained_classes_sum_to_what_is_not_given_to_forgotten_ones(s
     assert shares <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("name", ["neighbour", '"neighbour"', "fox/low", "neighbour/low", '"'])
+@pytest.mark.parametrize(
+    "name", ["neighbour", "accuracy", '"neighbour"', "fox/low", "neighbour/low", '"']
+)
 def test_a_class_that_is_called_like_a_path_hides_no_share(name):
     """Each share under a path of its own, and the others as with ordinary names."""
     outputs, request = outputs_of([0, 0, 0, 3], [1, 1, 2, 4]), ForgetRequest((0, 3), (1, 2, 4))
@@ -198,10 +202,10 @@ def test_a_class_that_is_called_like_a_path_hides_no_share(name):
     )
     assert len(values(odd)) == len(odd) == len(plain)
     assert [finding.value for finding in odd] == [finding.value for finding in plain]
-    for path in ("neighbour", "fox", "bat"):
+    for path in (*RESERVED, "fox", "bat"):
         assert values(odd)[f"reassigned/{path}"] == values(plain)[f"reassigned/{path}"]
 
-    assert values(odd)[f"reassigned/{part_of_path(name, (NEIGHBOUR,))}"] == 0.5
+    assert values(odd)[f"reassigned/{part_of_path(name, RESERVED)}"] == 0.5
     ends = [f"reassigned/{one}/{end}" for one in ("fox", "neighbour") for end in ("low", "high")]
     assert not set(ends) & set(values(odd))
 
@@ -211,17 +215,15 @@ def test_a_multilabel_task_has_no_neighbours():
     found = reassignment_findings(
         MultiLabel(), outputs, outputs.logits, head_of(), ForgetRequest((0,), (1, 2)), NAMES
     )
-    ((path, value, missing),) = (
-        (finding.path, finding.value, finding.missing) for finding in found
-    )
-    assert (path, value, missing) == ("reassigned/neighbour", None, MULTILABEL)
+    assert [finding.path for finding in found] == ["reassigned/neighbour", "reassigned/accuracy"]
+    assert {(finding.value, finding.missing) for finding in found} == {(None, MULTILABEL)}
 
 
 def test_without_images_of_a_forgotten_class_every_share_is_missing():
     outputs, request = outputs_of([1, 2, 4], [0, 0, 0]), ForgetRequest((0, 3), (1, 2, 4))
     found = reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, NAMES)
     assert [finding.path for finding in found] == [
-        f"reassigned/{name}" for name in ("neighbour", "dog", "fox", "bat")
+        f"reassigned/{name}" for name in (*RESERVED, "dog", "fox", "bat")
     ]
     assert {(finding.value, finding.missing) for finding in found} == {(None, NO_FORGOTTEN_IMAGES)}
 
@@ -230,4 +232,6 @@ def test_the_original_gives_no_image_of_its_own_away_where_it_is_always_right():
     """The negative control of every share."""
     outputs, request = outputs_of([0, 3, 0, 1], [0, 3, 0, 1]), ForgetRequest((0, 3), (1, 2, 4))
     found = reassignment_findings(SingleLabel(), outputs, outputs.logits, head_of(), request, NAMES)
-    assert set(values(found).values()) == {0.0}
+    right = values(found).pop("reassigned/accuracy")
+    assert right == 1 / 4
+    assert {finding.value for finding in found if finding.value != right} == {0.0}

@@ -11,6 +11,7 @@ from mlu.metrics.findings import Trial
 from mlu.metrics.trials import excess_finding
 from mlu.metrics.verdict import (
     MAX_EXCESS,
+    MAX_LOSS,
     MOST_REPLICATES,
     Excess,
     half_width,
@@ -18,6 +19,7 @@ from mlu.metrics.verdict import (
     student_interval,
     verdict_on,
     verdict_sentence,
+    with_loss,
 )
 
 law = settings(deadline=None, derandomize=True, max_examples=60)
@@ -318,3 +320,26 @@ def test_a_runs_own_interval_speaks_of_its_people_and_not_of_other_seeds(monkeyp
     trials.drawn_people.cache_clear()
     assert within_limits(held["its own"] / RUNS, 0.95, RUNS)
     assert held["of all seeds"] < stats.binom.ppf(1e-6, RUNS, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("loss", "is_lost"), [(None, False), (-0.1, False), (MAX_LOSS, False), (0.021, True), (1, True)]
+)
+def test_nothing_is_shown_of_a_model_that_has_lost_the_rest(loss, is_lost):
+    shown = verdict_on([alone(-0.3, 0.02)])
+    found = with_loss(shown, loss)
+    assert shown.word == "shown"
+    assert found.word == ("not shown" if is_lost else "shown")
+    assert ("the retained labels are lost" in verdict_sentence(found)) == is_lost
+    assert with_loss(shown, loss, bound=1).word == "shown"
+
+
+def test_what_is_exceeded_stays_so_whatever_is_lost_and_no_replicates_mend_a_loss():
+    assert with_loss(verdict_on([alone(0.2, 0.02)]), 0.5).word == "exceeded"
+    wide = verdict_on([over(-0.1, 0.1)])
+    lost = with_loss(wide, 0.125)
+    assert wide.needed is not None
+    assert lost.needed is None
+    said = verdict_sentence(lost)
+    assert "12.5 points of accuracy where 2 are allowed" in said
+    assert "would take" not in said

@@ -10,7 +10,7 @@ from mlu.runs.certificate import (
 from mlu.runs.results import Figure
 from mlu.runs.typed import as_json
 from mlu.runs.verdicts import verdict_facts
-from tests.support.made_runs import config_of, made_run, metrics_of
+from tests.support.made_runs import LENIENT, config_of, made_run, metrics_of
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_the_verdict_is_of_this_model_and_by_what_the_policy_allows(excess, half
     assert (stated["word"], stated["replicates"], stated["bound"]) == (word, 1, 0.02)
     assert stated["said"].lower().startswith(f"{word} of this one model")
     assert {answer.verdict for answer in answers_of(made_run(metrics))} == {word, None}
-    lenient = config_of() | {"policy": {"max_excess": 0.5}}
+    lenient = config_of() | {"policy": LENIENT | {"max_excess": 0.5}}
     assert verdict_facts(made_run(metrics, lenient))["word"] == "shown"
 
 

@@ -4,7 +4,7 @@ from scipy import stats
 
 from mlu.attacks.parts.panel import RELEASED, panel_looks, panel_place
 from mlu.metrics.findings import NETWORK_READERS, READERS
-from mlu.metrics.verdict import MAX_EXCESS, verdict_sentence
+from mlu.metrics.verdict import MAX_EXCESS, MAX_LOSS, verdict_sentence
 from mlu.runs.results import Figure
 from mlu.runs.verdicts import (
     COMPARISONS,
@@ -12,20 +12,22 @@ from mlu.runs.verdicts import (
     PLACES,
     READER_WORDS,
     VIEWS,
+    accuracy_lost,
     by_seed,
     ends_of,
     max_excess_of,
+    max_loss_of,
     verdict_of_figure,
     verdict_of_runs,
 )
-from tests.support.made_runs import config_of, made_run, metrics_of, results_of
+from tests.support.made_runs import LENIENT, config_of, made_run, metrics_of, results_of
 
 
 def run_of(
     seed=1, excess=-0.01, half=0.02, metrics=None, policy=None, date="2026-01-02", images=0, **apart
 ):
     found = metrics_of(excess=excess, half=half) | (metrics or {})
-    config = config_of(seed=seed) | ({} if policy is None else {"policy": policy}) | apart
+    config = config_of(seed=seed) | ({} if policy is None else {"policy": LENIENT | policy}) | apart
     config["dataset"] = {**config["dataset"], "seed": images}
     facts = results_of(found, seed=seed)["run"] | {"date": date} | apart
     return made_run(found, config, run=facts)
@@ -218,6 +220,52 @@ def test_runs_without_a_policy_have_the_usual_one(policy, bound):
 def test_of_several_policies_the_strictest_counts():
     runs = [run_of(1, policy={"max_excess": 0.05}), run_of(2, policy={"max_excess": 0.01})]
     assert verdict_of_runs(runs).bound == 0.01
+
+
+def kept(original=0.95, retrain=0.94, unlearned=0.94, metric="accuracy"):
+    """Accuracies of the retained labels."""
+    values = {"original": original, "retrain": retrain, "unlearned": unlearned}
+    return {f"{model}/test/retained/{metric}": value for model, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "loss"),
+    [
+        (kept(unlearned=0.92), 0.02),
+        (kept(original=0.93, unlearned=0.92), 0.01),
+        (kept(unlearned=0.95), -0.01),
+        (kept(retrain=None, unlearned=0.92), 0.03),
+        (kept() | kept(0.9, 0.9, 0.6, "balanced_accuracy"), 0.3),
+    ],
+)
+def test_the_loss_is_below_the_lesser_mark_by_what_is_lost_most(metrics, loss):
+    assert accuracy_lost([run_of(metrics=metrics)]) == pytest.approx(loss)
+
+
+def test_a_model_that_knows_nothing_is_not_said_to_have_forgotten():
+    """Of zeros only nothing is read either."""
+    zeros, strict = kept(unlearned=0.7), {"max_loss": 0.02}
+    runs = [
+        run_of(seed, -0.3 + 0.001 * seed, metrics=zeros, policy=strict, images=seed)
+        for seed in (1, 2, 3)
+    ]
+    for some in (runs[:1], runs):
+        found = verdict_of_runs(some)
+        assert (found.word, found.needed) == ("not shown", None)
+        assert found.loss == pytest.approx(0.24)
+        assert "24.0 points of accuracy where 2 are allowed" in verdict_sentence(found)
+
+
+def test_the_mean_loss_counts_and_the_strictest_policy():
+    runs = [
+        run_of(seed, -0.1, metrics=kept(unlearned=one), policy={"max_loss": bound}, images=seed)
+        for seed, one, bound in ((1, 0.88, 0.05), (2, 0.94, 0.1))
+    ]
+    found = verdict_of_runs(runs)
+    assert (max_loss_of(runs[0]), found.max_loss, found.loss) == (0.05, 0.05, None)
+    assert accuracy_lost(runs) == pytest.approx(0.03)
+    without = made_run(metrics_of(), config_of() | {"policy": None})
+    assert max_loss_of(without) == MAX_LOSS
 
 
 def test_ends_are_those_of_all_runs_or_none():

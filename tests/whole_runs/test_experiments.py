@@ -177,11 +177,16 @@ def test_the_small_form_needs_no_files_and_the_papers_form_takes_the_papers_data
     }
     for name, datasets in expected.items():
         assert swept(name, "paper")["dataset"] == datasets
-    assert swept("table2", "paper")["backbone"] == ["resnet18", "resnet50"]
+    for name in ("table2", "figure3"):
+        assert swept(name, "paper")["backbone"] == ["resnet18", "resnet50"]
+    rivals = {"cfk", "scrub", "unsir", "salun"}
+    for name in ("table2", "table3", "table4", "figure2", "figure3"):
+        assert rivals <= set(swept(name, "paper")["method"])
     assert composed("budget=paper").training.epochs == 50
 
 
 def test_a_grid_has_the_cells_that_the_paper_prints():
-    values = swept("table1", "small")
     printed = {("0.1", "1.0"), ("0.5", "1.0"), ("1.0", "1.0"), ("0.5", "0.01"), ("0.5", "0.1")}
-    assert printed <= set(itertools.product(values["epsilon"], values["phi"]))
+    for name in ("table1", "table1_selective"):
+        values = swept(name, "small")
+        assert printed <= set(itertools.product(values["epsilon"], values["phi"]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlu.data.base import Dataset, LabelledImages, arrays_in
+from mlu.data.base import Dataset, LabelledImages, arrays_in, check_count
 from mlu.data.spelling import same_name
 from mlu.system.disk import new_images, write_array
 from mlu.system.errors import UserError
@@ -434,15 +434,4 @@ def check_size(name: str, image_size: int) -> None:
     if image_size < GLYPH_SIZE:
         raise UserError(
             f"dataset.image_size of {name} must be at least {GLYPH_SIZE} pixels, got {image_size}"
-        )
-
-
-def check_count(name: str, images: int | None, most: int | None = None) -> None:
-    """Raises UserError for a number of images that cannot be had."""
-    if images is not None and images < 1:
-        raise UserError(f"dataset.images of {name} must be at least 1, got {images}")
-    if images is not None and most is not None and images > most:
-        raise UserError(
-            f"dataset.images={images} is more than the {most:,} images of {name}; "
-            "null takes them all"
         )

@@ -1,11 +1,44 @@
 """Weights made smaller where they matter more to what must be forgotten than to the rest."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
 from mlu.data.split import Split
+from mlu.methods.parts.scoring import refuse_silence
 from mlu.models.network import Weights
-from mlu.unlearning.contract import Problem
+from mlu.scores.gradients import every_weight
+from mlu.training.meter import phase
+from mlu.unlearning.contract import Edit, Problem
+
+
+def dampening_edit(
+    problem: Problem,
+    importances: Callable[[Problem], Mapping[str, Weights]],
+    alpha: float,
+    dampening: float,
+) -> Edit:
+    """The edit by `less_where_it_matters` of every weight.
+
+    Args:
+        problem: Whose network is edited.
+        importances: Gives what each weight matters, >= 0, to the `forgotten` and the `retained`.
+        alpha: How many times more it must matter, > 0.
+        dampening: What remains of it, >= 0.
+
+    Raises:
+        UserError: If nothing matters to what must be forgotten.
+    """
+    with phase("score"):
+        scores = importances(problem)
+        forgotten = refuse_silence(scores["forgotten"])
+
+    with phase("edit"):
+        weights = every_weight(problem.net)
+        changed = less_where_it_matters(weights, forgotten, scores["retained"], alpha, dampening)
+
+    return Edit(weights=changed)
 
 
 def less_where_it_matters(
