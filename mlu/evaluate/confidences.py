@@ -45,13 +45,13 @@ def confidence_findings(task: Task, outputs: Outputs, request: ForgetRequest) ->
         return
 
     def apart(column: int) -> float:
-        return divergence_of(outputs, column, probs[:, column])[0]
+        return float(histogram_divergence(*histograms_of(outputs, column, probs[:, column])))
 
-    most = max(asked, key=apart)
+    most = max(asked, key=apart) if len(asked) > 1 else asked[0]
     for name, values in (("confidence_kl", probs[:, most]), ("sureness_kl", sure)):
-        value, chance = divergence_of(outputs, most, values)
-        yield Finding(f"forgotten/{name}", value)
-        yield Finding(f"forgotten/{name}_by_chance", chance)
+        having, without = histograms_of(outputs, most, values)
+        yield Finding(f"forgotten/{name}", float(histogram_divergence(having, without)))
+        yield Finding(f"forgotten/{name}_by_chance", chance_divergence(having, without))
 
 
 def sureness_of(task: Task, logits: Tensor, request: ForgetRequest) -> np.ndarray:
@@ -67,28 +67,44 @@ def shows_both_ways(outputs: Outputs, column: int) -> bool:
     return len(outputs.targets[known, column].unique()) == 2
 
 
-def divergence_of(outputs: Outputs, column: int, values: np.ndarray) -> tuple[float, float]:
-    """Divergence of some numbers in [0, 1] by a label, and what shuffled targets give on average.
+def histograms_of(
+    outputs: Outputs, column: int, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images with a label and without it in each cell, shape (CELLS,) both.
 
-    In nats, of the images whose target is known.
+    Args:
+        outputs: Whose targets in the column count, where they are known.
+        column: Of the label.
+        values: Of each image, in [0, 1].
     """
     known = outputs.known[:, column].numpy()
     truth = outputs.targets[:, column].numpy()[known] > 0
     cells = np.clip((values[known] * CELLS).astype(int), 0, CELLS - 1)
-
-    random, chances = np.random.default_rng(len(truth)), []
-    for _ in range(SHUFFLES):
-        chances.append(histogram_divergence(cells, random.permutation(truth)))
-
-    return histogram_divergence(cells, truth), float(np.mean(chances))
+    having, without = (np.bincount(cells[side], minlength=CELLS) for side in (truth, ~truth))
+    return having, without
 
 
-def histogram_divergence(cells: np.ndarray, truth: np.ndarray) -> float:
-    """KL(with || without) of two histograms, each with half an image more in each cell, in nats.
+def chance_divergence(having: np.ndarray, without: np.ndarray) -> float:
+    """Mean divergence of two histograms whose targets are shuffled, in nats.
+
+    Shuffled targets draw as many images from all cells together, whichever they are: their counts
+    follow the multivariate hypergeometric law.
+    """
+    together, drawn = having + without, int(having.sum())
+    random = np.random.default_rng(int(together.sum()))
+    shuffled = random.multivariate_hypergeometric(together, drawn, SHUFFLES, method="marginals")
+    return float(histogram_divergence(shuffled, together - shuffled).mean())
+
+
+def histogram_divergence(having: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """KL(with || without) of histograms, each with half an image more in each cell, in nats.
 
     Args:
-        cells: Number of the cell of each image, in [0, CELLS), shape (images,).
-        truth: Whether it has the label, bool, shape (images,).
+        having: Images with the label by cell, shape (..., CELLS).
+        without: Likewise those without it.
+
+    Returns:
+        Shape (...).
     """
-    sides = [np.bincount(cells[side], minlength=CELLS) + 0.5 for side in (truth, ~truth)]
-    return float(stats.entropy(*sides))
+    divergences: np.ndarray = stats.entropy(having + 0.5, without + 0.5, axis=-1)
+    return divergences

@@ -3,7 +3,14 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
-from mlu.evaluate.confidences import CELLS, ONE_SIDED, confidence_findings, histogram_divergence
+from mlu.evaluate.confidences import (
+    CELLS,
+    ONE_SIDED,
+    SHUFFLES,
+    chance_divergence,
+    confidence_findings,
+    histogram_divergence,
+)
 from mlu.models.outputs import Outputs
 from mlu.models.tasks import ForgetRequest, MultiLabel, SingleLabel
 
@@ -46,7 +53,27 @@ def test_many_images_give_the_divergence_of_their_law():
     values = np.concatenate([random.beta(2, 1, 400_000), random.random(400_000)])
     truth = np.arange(len(values)) < 400_000
     cells = (values * CELLS).astype(int)
-    assert histogram_divergence(cells, truth) == pytest.approx(np.log(2) - 0.5, abs=3e-3)
+    having, without = (np.bincount(cells[side], minlength=CELLS) for side in (truth, ~truth))
+    assert histogram_divergence(having, without) == pytest.approx(np.log(2) - 0.5, abs=3e-3)
+
+
+@pytest.mark.parametrize("images", [30, 400])
+def test_chance_is_what_shuffled_targets_give_on_average(images):
+    """Shuffled one image after the other, against the law of their counts."""
+    random = np.random.default_rng(images)
+    cells, truth = random.integers(0, CELLS, images), np.arange(images) % 3 == 0
+    found = []
+    for _ in range(2000):
+        shuffled = random.permutation(truth)
+        sides = [np.bincount(cells[side], minlength=CELLS) for side in (shuffled, ~shuffled)]
+        found.append(histogram_divergence(*sides))
+    wanted, error = np.mean(found), np.std(found) / np.sqrt(SHUFFLES)
+    having, without = (np.bincount(cells[side], minlength=CELLS) for side in (truth, ~truth))
+    assert abs(chance_divergence(having, without) - wanted) < 4 * error
+    # What is no chance lies far beyond it.
+    told = np.sort(cells) >= CELLS // 2
+    sides = [np.bincount(np.sort(cells)[side], minlength=CELLS) for side in (told, ~told)]
+    assert abs(histogram_divergence(*sides) - wanted) > 4 * error
 
 
 def test_what_tells_nothing_diverges_by_chance_alone():
