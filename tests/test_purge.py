@@ -145,6 +145,15 @@ def test_names_from_files_move_no_cursor(run, place, capsys):
     assert "a\\x1b[31mb\\n" in out
 
 
+@pytest.fixture
+def hearing_ctrl_c():
+    """This process hears Ctrl-C, also where tests run in the background of a shell's script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hearing_ctrl_c")
 def test_ctrl_c_in_between_leaves_a_ledger_that_tells(run, place, capsys, monkeypatch):
     remove = CacheEntry.remove
 

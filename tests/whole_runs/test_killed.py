@@ -134,11 +134,11 @@ def kills(whole: dict[str, Path]) -> list[Kill]:
         gap = done[first].at - done[first - 1].at
         chosen += [Kill(first - 1, gap * share, kind) for share in (0.2, 0.7)]
 
-    done = writes(whole["tracked"])
+    done = writes(whole["read"])
     for _ in range(MOMENTS):
         at = draw.uniform(done[0].at, done[-1].at)
         number = max(number for number, write in enumerate(done) if write.at <= at)
-        chosen.append(Kill(number, at - done[number].at, "tracked"))
+        chosen.append(Kill(number, at - done[number].at, "read"))
     return chosen
 
 
