@@ -32,9 +32,12 @@ from tests.support.audited import (
     write_weights,
 )
 from tests.support.composing import composed_in_parts
+from tests.support.killing import ended as finished
+from tests.support.killing import launch, started
 from tests.support.photo_folder import write_lines
 
 MALE = "forget_label.names=[Male]"
+MODELS = ("original", "retrain", "unlearned", "random")
 
 
 class Evil:
@@ -324,3 +327,31 @@ def test_an_audit_has_a_certificate_that_holds_until_a_byte_changes(
     code, said = verified(tmp_path)
     assert code == 1
     assert "audit.json is another file" in said.err
+
+
+def test_an_audit_of_a_runs_models_says_what_the_run_says(place, tmp_path):
+    """The same figures to the last bit, by the road of every run and by that of files."""
+    data = [word for word in data_words(place) if not word.startswith("outputs=")]
+    asked = [*data, "dataset.split=official", MALE, "attack.aia.hidden=2"]
+    work = ["training.epochs=1", "method.tuning.steps=2", "method.images=64", "logger=none"]
+    where = f"hydra.run.dir={tmp_path / 'run'}"
+    assert finished(started(launch, tmp_path, [*asked, *work, where])) == 0
+
+    def kept(stage):
+        (file,) = tmp_path.glob(f"cache/{stage}/*/weights.safetensors")
+        return file
+
+    audit(
+        *asked,
+        f"before={kept('original')}",
+        f"retrain={kept('retrain')}",
+        f"after={tmp_path / 'run' / 'unlearned.safetensors'}",
+        f"out={tmp_path / 'audit'}",
+        f"outputs={tmp_path / 'outputs'}",
+    )
+
+    ours, theirs = (read_run(tmp_path / one).figures for one in ("run", "audit"))
+    both = [path for path in theirs if path in ours and path.partition("/")[0] in MODELS]
+    assert len([path for path in both if "attack/aia" in path]) > 1000
+    assert {path: theirs[path] for path in both} == {path: ours[path] for path in both}
+    assert theirs["original/test/retained/accuracy"] != theirs["unlearned/test/retained/accuracy"]
