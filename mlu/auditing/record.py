@@ -9,12 +9,10 @@ from mlu.auditing.population import Population
 from mlu.metrics.findings import Finding
 from mlu.pipeline.outcome import chosen_of, commit, library_versions, metrics_of
 from mlu.runs.identity import identity
+from mlu.runs.layout import AUDITED
 from mlu.runs.read import Run
 from mlu.runs.results import Results, RunFacts
 from mlu.system.store import checksum, digest, now
-
-METHOD = "audit"
-"""What stands in the place of a method."""
 
 _OF_TRAINING = (
     *("preset", "ablation", "experiment", "budget", "training", "logger", "requests", "trace"),
@@ -46,7 +44,7 @@ def run_of_audit(
     facts = RunFacts(
         dataset=inquiry.dataset.name,
         backbone=inquiry.backbone.name,
-        method=METHOD,
+        method=AUDITED,
         forget_label=population.audited,
         requests=None,
         seed=seeds.seed,
@@ -82,7 +80,7 @@ def run_of_audit(
 def config_of_audit(inquiry: Inquiry) -> dict[str, Any]:
     """The configuration without what decides nothing of an audit, with the seed of this draw."""
     kept = {key: value for key, value in inquiry.config.items() if key not in _OF_TRAINING}
-    return {**kept, "method": {"name": METHOD}, "seed": inquiry.seeds.seed}
+    return {**kept, "method": {"name": AUDITED}, "seed": inquiry.seeds.seed}
 
 
 def given_models(inquiry: Inquiry) -> dict[str, Mapping[str, Any]]:

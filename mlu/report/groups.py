@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlu.runs.layout import PLACES, UNDECISIVE, WATCHING, choice_of_step, concept_asked
+from mlu.runs.layout import AUDITED, PLACES, UNDECISIVE, WATCHING, choice_of_step, concept_asked
 from mlu.runs.read import Collection, Gap, Run
 from mlu.runs.rows import DECLARED
 from mlu.runs.seeds import IMAGES, KEYS, Seeds, seeds_text, spread_of
@@ -470,9 +470,10 @@ def asked(
     """Settings of the runs that were made for a table.
 
     Where there are none, those whose content fits; of these rather runs of no other experiment,
-    which may vary what the table does not.
+    which may vary what the table does not. The paper has nothing beside an audit, which is of
+    somebody else's model.
     """
-    settings = list(settings)
+    settings = [one for one in settings if {run.method for run in one.runs} != {AUDITED}]
     named = [setting for setting in settings if table in experiments(setting)]
     fitting = [setting for setting in settings if fits(setting) and setting.methods]
     free = [setting for setting in fitting if any(run.experiment is None for run in setting.runs)]

@@ -30,6 +30,8 @@ PICTURES = (
 CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.html"
 AUDIT = "audit.json"
 """What an audit leaves besides: its verdict, its policy, and which models it is of."""
+AUDITED = "audit"
+"""What stands in the results of an audit in the place of a method."""
 LEFT = (
     RESULTS,
     FAILURE,

@@ -3,9 +3,9 @@
 import pytest
 
 from mlu.auditing.population import population_of
-from mlu.auditing.record import METHOD, config_of_audit, given_models, run_of_audit
+from mlu.auditing.record import config_of_audit, given_models, run_of_audit
 from mlu.metrics.findings import Finding
-from mlu.runs.layout import is_configuration
+from mlu.runs.layout import AUDITED, is_configuration
 from mlu.runs.results import Results
 from mlu.system.store import checksum
 from tests.support.audited import inquiry_with, write_people, write_weights
@@ -34,12 +34,12 @@ def test_it_is_read_as_a_run(place):
     inquiry, run = recorded(place)
     again = Results.from_json(run.results.to_json())
     assert again == Results.from_json(again.to_json())
-    assert again.run.method == METHOD
+    assert again.run.method == AUDITED
     assert again.run.forget_label == ("Male",)
     assert again.figure("unlearned/test/retained/accuracy").high == 0.95
     assert again.figure("x").reason == "why"
     assert is_configuration(run.config)
-    assert run.config["method"] == {"name": METHOD}
+    assert run.config["method"] == {"name": AUDITED}
     assert "training" not in config_of_audit(inquiry)
     assert run.config["reference"] == "none"
 

@@ -178,3 +178,10 @@ def test_requests_of_other_data_stand_apart(tmp_path):
         asked(tmp_path / f"a{number}", [["Male"], ["Young"]], correlation=correlation)
         asked(tmp_path / f"b{number}", [["Male", "Young"]], correlation=correlation)
     assert len(tables(tmp_path, "requests")) == 2
+
+
+def test_the_paper_has_nothing_beside_an_audit(tmp_path):
+    leave(tmp_path / "audited", metrics_of(), method="audit")
+    assert tables_of(settings(tmp_path)) == []
+    leave(tmp_path / "run", metrics_of(), method="wp")
+    assert tables_of(settings(tmp_path))
