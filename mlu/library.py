@@ -163,37 +163,64 @@ def forget(
         some = train[torch.arange(len(train))[:LOOKED_AT]].images.to(device)
         net = as_embedder(model, some) if place is None else as_network(model, place, some)
 
-        outputs = net.head.out_features
-        request = request_over(outputs, forgotten, len(concepts))
-        meaning = meaning_of(task, outputs, concepts, embeds=place is None)
+        problem = problem_with(net, train, held, task, forgotten, concepts, seed, place is None)
         if place is None:
-            train, held = (with_embedding_targets(net, split) for split in (train, held))
             how = HeldHead.around(how)
-        if concepts:
-            read = with_rows(net, request.forgotten)
-            net = with_probes(read, train, request.forgotten, concepts, seed)
 
-        problem = Problem(net, net, meaning, request, train, held, seed)
         trainers = partial(trainer_of, logger=False, **where(device))
-        unlearned = carry_out(
-            how, problem, trainers, partial(shuffled_batches, workers=loader.num_workers)
-        )
+        batches = partial(shuffled_batches, workers=loader.num_workers)
+        unlearned = carry_out(how, problem, trainers, batches)
         refuse_infinite_weights(unlearned, method)
 
         measurement = None
         if measure:
-            seen = replace(problem, validation=held if people is None else of_people(held, people))
-            columns = [*(labels or map(str, range(outputs))), *concepts]
+            outputs = labels or map(str, range(len(problem.request.retained)))
+            seen = problem if people is None else with_people(problem, people)
             measurement = measured_change(
-                seen, unlearned, columns, bool(concepts), embeds=place is None
+                seen, unlearned, [*outputs, *concepts], bool(concepts), embeds=place is None
             )
 
         if concepts:
-            unlearned = without_rows(unlearned, request.forgotten)
+            unlearned = without_rows(unlearned, problem.request.forgotten)
 
     found = as_module(unlearned, model, place)
 
     return found if measurement is None else (found, measurement)
+
+
+def problem_with(
+    net: Network,
+    train: Split,
+    held: Split,
+    task: TaskName,
+    forgotten: tuple[int, ...],
+    concepts: Sequence[str],
+    seed: int,
+    embeds: bool,
+) -> Problem:
+    """The problem that a method is handed, in which concepts are outputs like any other.
+
+    Args:
+        net: The model, divided into body and head.
+        train: What methods learn from.
+        held: What they choose by.
+        task: Of the model's outputs; of an embedding that of the concepts.
+        forgotten: Columns of outputs.
+        concepts: Names of what is no output.
+        seed: Of the rows by which concepts are read, and of the method.
+        embeds: Whether the model gives an embedding.
+    """
+    outputs = net.head.out_features
+    request = request_over(outputs, forgotten, len(concepts))
+    meaning = meaning_of(task, outputs, concepts, embeds)
+
+    if embeds:
+        train, held = (with_embedding_targets(net, split) for split in (train, held))
+    if concepts:
+        read = with_rows(net, request.forgotten)
+        net = with_probes(read, train, request.forgotten, concepts, seed)
+
+    return Problem(net, net, meaning, request, train, held, seed)
 
 
 def measured_change(
@@ -305,13 +332,17 @@ def with_silent_rows(net: Network, problem: Problem) -> Network:
     return net
 
 
-def of_people(split: Split, people: Sequence[Any]) -> Split:
-    """A split that knows who is on each image."""
+def with_people(problem: Problem, people: Sequence[Any]) -> Problem:
+    """A problem that knows who is on each validation image."""
+    split = problem.validation
     if len(people) != len(split):
         raise UserError(
             f"people has {len(people)} entries for {len(split)} validation images: give one each"
         )
-    return replace(split, identities=np.unique(np.asarray(people), return_inverse=True)[1])
+
+    identities = np.unique(np.asarray(people), return_inverse=True)[1]
+
+    return replace(problem, validation=replace(split, identities=identities))
 
 
 def refuse_unclear(labels: Sequence[str]) -> None:
