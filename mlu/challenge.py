@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlu.launch.challenge_words import replicate_values
-from mlu.runs.challenge import Challenge, Replicate, read_challenge
+from mlu.launch.challenge_words import refuse_known_people, replicate_values
+from mlu.runs.challenge import Challenge, Replicate, read_challenge, title_of_challenge
 from mlu.runs.rating_files import RANKING_PAGE, Ratings
 from mlu.runs.ratings import (
-    RANKING_COLUMNS,
     Rating,
     in_order,
-    ranking_cells,
+    ranking_table,
     rules_of_ranking,
 )
 from mlu.runs.submission import Submission, read_submission, submission_folders
@@ -35,6 +34,12 @@ Inquiring = Callable[[Mapping[str, Any]], "Inquiry"]
 _CODES = {"shown": 0, "exceeded": 1, "not shown": 3}
 """Exit code of a word, where nothing was lost: as of an audit."""
 _LOST = 1
+
+_KNOWN_PEOPLE = (
+    "Judged by people whose seeds everybody has: whoever trains on them, or against these readers, "
+    "shows nothing, and this page cannot see it."
+)
+_OTHER_PEOPLE = "Judged by other people than those of the challenge, by a seed of the judge's own."
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,8 @@ def judge_submissions(values: Mapping[str, Any], inquiring: Inquiring) -> int:
     challenge = read_challenge(Path(values["challenge"]))
     asked = values["submission"]
     folders = submission_folders(challenge) if asked is None else [Path(asked)]
-    place = Ratings(challenge, Path(values["out"] or challenge.folder))
+    refuse_known_people(values, challenge)
+    place = Ratings(challenge, Path(values["out"] or challenge.folder), values["people"])
     place.refuse_foreign_files()
 
     # All are looked at before the first is judged, which takes minutes.
@@ -204,6 +210,7 @@ def judged_now(
 
     with isolate_rng():
         rating, runs = rated(submission, challenge, inquiries)
+    rating = replace(rating, people=place.people)
     for run in runs:
         leave_run(run, run.folder)
     place.leave(rating)
@@ -213,36 +220,24 @@ def judged_now(
 
 def show_ranking(place: Ratings) -> None:
     """Write the ranking of all that was judged, and show it."""
-    from rich.table import Table
-
     from mlu.report.ranking import ranking_page
     from mlu.runs.tables import show_line, show_table, text_of
 
     facts = place.challenge.facts
     ratings, notes = place.found()
     placed = in_order(ratings)
-    submitted = [one for one in placed if not one.rating.ours]
-
-    forgotten = facts.settings["forget_label.names"]
-    names = ", ".join(forgotten) if isinstance(forgotten, tuple) else str(forgotten)
-    title = f"Forget {names}: a challenge"
-    about = f"{len(submitted)} handed in, {len(placed) - len(submitted)} of our own."
     bound = float(facts.settings["policy.max_excess"])  # type: ignore[arg-type]
     rules = rules_of_ranking(facts.limits, len(facts.replicates), bound)
-    place.leave_ranking(ranking_page(title, about, rules, placed, notes), placed)
+    about = _KNOWN_PEOPLE if place.people is None else _OTHER_PEOPLE
+    page = ranking_page(title_of_challenge(facts), about, rules, placed, notes)
+    place.leave_ranking(page, placed)
 
-    table = Table(title=text_of(title), title_justify="left", title_style="bold")
-    for column in RANKING_COLUMNS:
-        table.add_column(column)
+    show_table(ranking_table(title_of_challenge(facts), placed))
     for one in placed:
-        table.add_row(*map(text_of, ranking_cells(one)))
-
-    show_table(table)
-    for one in submitted:
-        show_line(text_of(f"{one.rating.name}: {one.rating.said}"))
-    for note in notes:
+        if not one.rating.ours:
+            show_line(text_of(f"{one.rating.name}: {one.rating.said}"))
+    for note in (about, *notes, f"the ranking is in {place.folder / RANKING_PAGE}"):
         show_line(text_of(note))
-    show_line(text_of(f"the ranking is in {place.folder / RANKING_PAGE}"))
 
 
 def code_of_rating(rating: Rating) -> int:

@@ -251,7 +251,7 @@ AUDIT_WORDS = Words(
     usage="after=FILE dataset=NAME 'forget_label.names=[LABEL]' [before=FILE] [retrain=FILE] [...]",
     base=AUDIT,
     shown=("after", "before", "retrain", "features", "concept", "numbers", "unseen", "mean", "std",
-           "out", "policy", "challenge", "submission", "dataset"),
+           "out", "policy", "challenge", "submission", "people", "dataset"),
     meant=audit_overrides,
     check=check_audit,
 )  # fmt: skip

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from mlu.launch.options import options_of
-from mlu.runs.challenge import Replicate, Setting, read_challenge
+from mlu.runs.challenge import Challenge, Replicate, Setting, read_challenge
 from mlu.system.commands import in_quotes, override
 from mlu.system.errors import UserError, did_you_mean
 from mlu.system.home import at_home
 
 KEY = "challenge"
-SUBMISSION = "submission"
+SUBMISSION, PEOPLE = "submission", "people"
 
-_FREE = (KEY, SUBMISSION, "out", "outputs", "dataset.root", "dataset.keep_draws")
+_FREE = (KEY, SUBMISSION, PEOPLE, "out", "outputs", "dataset.root", "dataset.keep_draws")
 """Keys that the user may set beside a challenge, and those of `trainer`."""
 
 
@@ -67,10 +67,15 @@ def setting_word(key: str, value: Setting) -> str:
 
 
 def check_submission(values: Mapping[str, Any]) -> None:
-    """Refuse a submission to nothing."""
-    if values[KEY] is None and values[SUBMISSION] is not None:
+    """Refuse a submission to nothing, and other people whose ratings would lie with the first."""
+    for key in (SUBMISSION, PEOPLE):
+        if values[KEY] is None and values[key] is not None:
+            raise UserError(f"{key}={values[key]}: name the challenge that it is about, {KEY}=DIR")
+
+    if values[PEOPLE] is not None and values["out"] is None:
         raise UserError(
-            f"{SUBMISSION}={values[SUBMISSION]}: name the challenge that it is to, {KEY}=DIR"
+            f"{PEOPLE}={values[PEOPLE]}: name a folder for what they show, out=FOLDER: "
+            "ratings by the challenge's own people lie with it"
         )
 
 
@@ -84,5 +89,25 @@ def replicate_values(
         replicate: Which one.
         models: Files by key of an audit's models.
     """
-    dataset = {**values["dataset"], "seed": replicate.images}
-    return {**values, **models, "dataset": dataset, "seed": replicate.seed}
+    people, unseen = replicate.images, values["unseen"]
+    if values[PEOPLE] is not None:
+        people, unseen = values[PEOPLE] + replicate.number - 1, "all"
+
+    own = {"dataset": {**values["dataset"], "seed": people}, "unseen": unseen}
+
+    return {**values, **models, **own, "seed": replicate.seed}
+
+
+def refuse_known_people(values: Mapping[str, Any], challenge: Challenge) -> None:
+    """Raises UserError where other people to judge by are those that everybody has."""
+    if values[PEOPLE] is None:
+        return
+
+    replicates = challenge.facts.replicates
+    drawn = {values[PEOPLE] + one.number - 1 for one in replicates}
+    known = sorted(drawn & {one.images for one in replicates})
+    if known:
+        raise UserError(
+            f"{PEOPLE}={values[PEOPLE]} draws those of the challenge (dataset.seed={known[0]}), "
+            "who everybody has: name a seed that nobody knows"
+        )

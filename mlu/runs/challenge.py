@@ -100,6 +100,13 @@ class Challenge:
         return self.folder / RETRAINS / replicate.file
 
 
+def title_of_challenge(facts: ChallengeFacts) -> str:
+    """What it is about, in a few words."""
+    names = facts.settings["forget_label.names"]
+    said = ", ".join(names) if isinstance(names, tuple) else str(names)
+    return f"Forget {said}: a challenge"
+
+
 def read_challenge(folder: Path) -> Challenge:
     """The challenge in a folder, which anybody may have written; its models are as they were given.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlu.runs.card import card_text, file_lines, general_front
-from mlu.runs.challenge import ORIGINALS, RETRAINS, SUBMISSIONS, ChallengeFacts
+from mlu.runs.challenge import ORIGINALS, RETRAINS, SUBMISSIONS, ChallengeFacts, title_of_challenge
 from mlu.runs.markdown import escaped_markdown
 from mlu.runs.ratings import RANKING_COLUMNS, in_order, ranking_cells, rules_of_ranking
 
@@ -34,7 +34,7 @@ def challenge_paragraphs(facts: ChallengeFacts) -> Iterator[str]:
     forgotten, count = labels_said(facts, "forget_label.names"), len(facts.replicates)
     limit = float(facts.settings["policy.max_excess"])  # type: ignore[arg-type]
 
-    yield f"# Forget {forgotten}: a challenge"
+    yield f"# {escaped_markdown(title_of_challenge(facts))}"
     yield (
         f"{count} classifiers of drawn faces ({setting_text(facts, 'dataset.images')} images of "
         f"{setting_text(facts, 'dataset.image_size')} pixels each, nobody's photographs) that were "

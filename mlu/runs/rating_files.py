@@ -23,10 +23,12 @@ class Ratings:
     Attributes:
         challenge: What they are of.
         folder: Where they lie, with the page that ranks them.
+        people: Seed of the people that are judged by; None for those of the challenge.
     """
 
     challenge: Challenge
     folder: Path
+    people: int | None = None
 
     def refuse_foreign_files(self) -> None:
         """Raises UserError where a file of somebody else stands in the place of the ranking."""
@@ -37,10 +39,10 @@ class Ratings:
         return self.folder / RATINGS / name
 
     def rating_of(self, submission: Submission) -> Rating | None:
-        """The rating of these very weights by this challenge; None where they have none.
+        """The rating of these very weights by these people; None where they have none.
 
         Raises:
-            UserError: If there is one of other weights by this name.
+            UserError: If there is one of other weights, or by others, by this name.
         """
         folder = self.folder_of(submission.name)
         file = folder / RATING
@@ -49,13 +51,18 @@ class Ratings:
             return None
 
         found = read_rating(file)
-        if found.files != submission.files or found.challenge != self.challenge.sha256:
+        if found.files != submission.files or not self.is_of_these(found):
             raise UserError(
-                f"{file} is of other weights or of another challenge: rename {submission.folder}, "
-                f"or move {folder} away"
+                f"{file} is of other weights, of another challenge or by other people: rename "
+                f"{submission.folder}, or move {folder} away"
             )
 
         return found
+
+    def is_of_these(self, rating: Rating) -> bool:
+        """Whether a rating is of a submission to this challenge, by these people."""
+        own = (self.challenge.sha256, self.people, False)
+        return (rating.challenge, rating.people, rating.ours) == own
 
     def leave(self, rating: Rating) -> None:
         """Write a rating."""
@@ -64,8 +71,9 @@ class Ratings:
         place.write(RATING, json.dumps(as_json(rating), indent=1, allow_nan=False))
 
     def found(self) -> tuple[list[Rating], list[str]]:
-        """All ratings, ours among them, and why others were left out."""
-        ratings, notes = list(self.challenge.facts.ours), list[str]()
+        """All ratings, and why others were left out; ours are by the challenge's own people."""
+        ratings = list(self.challenge.facts.ours) if self.people is None else []
+        notes = []
         place = self.folder / RATINGS
         for file in sorted(place.glob(f"*/{RATING}")):
             name = printable(file.parent.name)
@@ -74,8 +82,10 @@ class Ratings:
                 continue
 
             rating = read_rating(file)
-            if rating.challenge != self.challenge.sha256 or rating.ours:
-                notes.append(f"Left out: {name}, whose rating is of another challenge.")
+            if not self.is_of_these(rating):
+                notes.append(
+                    f"Left out: {name}, whose rating is of another challenge or by other people."
+                )
                 continue
             ratings.append(rating)
 

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from rich.table import Table
 
 from mlu.metrics.verdict import verdict_sentence
 from mlu.runs.read import Run
+from mlu.runs.tables import text_of
 from mlu.runs.verdicts import HEADLINE, verdict_of_runs
 
 RANKED_WORDS = ("shown", "not shown", "exceeded")
@@ -49,11 +51,12 @@ class Rating:
         high: Upper end, likewise.
         retained: Mean accuracy of the retained labels over replicates.
         reference: The same of Retrain.
-        lost: What is kept less than the limits allow, in words.
+        lost: What is kept less than the limits allow, with points below Retrain.
         unchanged: Numbers of the replicates that say what the original says.
         copied: Numbers of the replicates that say what a given Retrain says.
         seconds: Time of one replicate, as its authors state it; ours is measured.
         passes: Images forward and backward through the network for one replicate, likewise.
+        people: Seed of the people that it was judged by; None for those of the challenge.
         files: SHA-256 of each file of weights, by name.
         challenge: SHA-256 of the file of the challenge; None of our own, which stand in it.
         date: When it was judged.
@@ -75,6 +78,7 @@ class Rating:
     copied: tuple[int, ...] = ()
     seconds: float | None = None
     passes: float | None = None
+    people: int | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     challenge: str | None = None
     date: str | None = None
@@ -110,25 +114,23 @@ def rating_of_runs(
         copied: Numbers of the replicates that are a given Retrain.
     """
     judged = verdict_of_runs(runs)
-    parts = [f"No verdict: {runs[0].figure(HEADLINE).reason}."]
-    word = "not shown"
+    word, said = "not shown", f"No verdict: {runs[0].figure(HEADLINE).reason}."
     if judged is not None:
-        word, parts = judged.word, [verdict_sentence(judged)]
+        word, said = judged.word, verdict_sentence(judged)
 
-    unread = [str(place) for place, run in enumerate(runs, 1) if run.figures.get(HEADLINE) is None]
+    unread = [place for place, run in enumerate(runs, 1) if run.figures.get(HEADLINE) is None]
     if unread and word == "shown":
-        word = "not shown"
-        parts.append(f"Nothing could be read of {numbered(unread)}, so nothing is shown.")
+        word, said = "not shown", f"Not shown: {numbered(unread)} not to be read. {said}"
     if unchanged:
         word = "exceeded"
-        parts.append(f"Exceeded: {numbered(unchanged)} the original as it was given.")
+        said = f"Exceeded: {numbered(unchanged)} the original as given. By readers alone: {said}"
     if copied:
-        parts.append(f"Not ranked: {numbered(copied)} a Retrain that was given.")
+        said = f"Not ranked: {numbered(copied)} a Retrain as given. By readers alone: {said}"
 
     return Rating(
         name=name,
         word=word,
-        said=" ".join(parts),
+        said=said,
         mean=None if judged is None else judged.mean,
         low=None if judged is None else judged.low,
         high=None if judged is None else judged.high,
@@ -142,7 +144,7 @@ def rating_of_runs(
     )
 
 
-def numbered(replicates: Sequence[int | str]) -> str:
+def numbered(replicates: Sequence[int]) -> str:
     """Replicates by their numbers, with the verb that follows.
 
     >>> numbered([1, 3]), numbered([2])
@@ -155,17 +157,17 @@ def numbered(replicates: Sequence[int | str]) -> str:
 
 
 def losses_in(runs: Sequence[Run], limits: Limits) -> Iterator[str]:
-    """What is kept less than the limits allow, in words, the mean accuracy first."""
+    """What is kept less than the limits allow, and by how many points, the mean accuracy first."""
     loss = mean_loss(runs, _KEPT)
     if loss is None:
-        yield "the accuracy of the retained labels is not known"
+        yield "accuracy, which is not known"
     elif loss > limits.max_loss:
-        yield f"retained accuracy: {100 * loss:.1f} points below Retrain"
+        yield f"accuracy {100 * loss:.1f}"
 
     for label in retained_in(runs):
         loss = mean_loss(runs, f"test/label/{label}{_LABEL_END}")
         if loss is not None and loss > limits.max_label_loss:
-            yield f"{label}: {100 * loss:.1f} points of balanced accuracy below Retrain"
+            yield f"{label} {100 * loss:.1f}"
 
 
 def retained_in(runs: Sequence[Run]) -> list[str]:
@@ -199,7 +201,8 @@ def in_order(ratings: Iterable[Rating]) -> list[Placed]:
 
     What keeps the retained labels comes before what loses some, and last comes what has left a
     replicate as it was. Within each by the word of the verdict, then by the upper end of the
-    excess, then by its mean. Those that are a given Retrain are not ranked.
+    excess, where below 0 counts as 0 (to read less than on Retrain is no merit), then by retained
+    accuracy. Those that are a given Retrain are not ranked.
     """
     ordered = sorted(ratings, key=order_of_rating)
     found = []
@@ -219,8 +222,8 @@ def order_of_rating(rating: Rating) -> tuple[bool, bool, int, float, float, bool
         bool(rating.unchanged),
         bool(rating.lost),
         RANKED_WORDS.index(rating.word),
-        math.inf if rating.high is None else rating.high,
-        math.inf if rating.mean is None else rating.mean,
+        math.inf if rating.high is None else max(rating.high, 0.0),
+        0.0 if rating.retained is None else -rating.retained,
         rating.ours,
         rating.name,
     )
@@ -233,7 +236,8 @@ RANKING_COLUMNS = {
     "forgotten?": "the verdict over all replicates",
     "above Retrain, points": "most that readers find above Retrain, with its 95 % interval",
     "retained accuracy, %": "mean over the retained labels and replicates; in brackets Retrain's",
-    "lost": "kept less than the limits allow",
+    "lost, points": "below Retrain, where that is more than the limits allow: mean accuracy, or "
+    "balanced accuracy of a label",
     "seconds": "for one replicate; of a submission as its authors state it",
     "image passes": "likewise",
 }
@@ -258,10 +262,20 @@ def ranking_cells(placed: Placed) -> list[str]:
         word_of_rating(one),
         points_text(one),
         kept,
-        "; ".join(one.lost) or "nothing",
+        ", ".join(one.lost) or "nothing",
         counted(one.seconds),
         counted(one.passes),
     ]
+
+
+def ranking_table(title: str, placed: Iterable[Placed]) -> Table:
+    """The ranking in a terminal."""
+    table = Table(title=text_of(title), title_justify="left", title_style="bold")
+    for column in RANKING_COLUMNS:
+        table.add_column(column)
+    for one in placed:
+        table.add_row(*map(text_of, ranking_cells(one)))
+    return table
 
 
 def word_of_rating(rating: Rating) -> str:
@@ -304,9 +318,8 @@ def rules_of_ranking(limits: Limits, replicates: int, max_excess: float) -> list
         f"{100 * limits.max_loss:g} points below Retrain's, and the balanced accuracy of each at "
         f"most {100 * limits.max_label_loss:g} points, on average over replicates. Then those that "
         "lose some, and last what has left a replicate as it was. Within each: shown, not shown, "
-        "exceeded, then by the upper end of the excess. Weights that say what a given Retrain says "
-        "are not ranked.",
+        "exceeded, then by the upper end of the excess, where below 0 counts as 0, then by "
+        "retained accuracy. Weights that say what a given Retrain says are not ranked.",
         "Seconds and image passes of submissions are what their authors state; nobody has measured "
-        "them, and they decide no place. The people that are judged on are drawn by seeds that "
-        "everybody has: whoever trains on them shows nothing, and this page cannot see it.",
+        "them, and they decide no place.",
     ]
