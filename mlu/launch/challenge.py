@@ -23,7 +23,6 @@ from mlu.runs.challenge_cards import challenge_card, models_card
 from mlu.runs.layout import WEIGHTS, write_json
 from mlu.runs.ratings import Limits, Rating, rating_of_runs
 from mlu.runs.read import Run
-from mlu.runs.seeds import are_replicates
 from mlu.runs.typed import as_json
 from mlu.system.commands import run_command
 from mlu.system.owned import Owned
@@ -116,7 +115,8 @@ def reason_for_none(runs: Sequence[Run], jobs: Jobs) -> str:
         return "it forgets labels at once: leave concept and requests out"
     if any(run.seeds.apart for run in runs):
         return "seed decides all that is drawn: leave split_seed, train_seed and method_seed out"
-    if not are_replicates({run.seeds for run in runs}):
+    people = {run.seeds.images for run in runs}
+    if len(people) < len({seed for _, seed in jobs}):
         return "seeds share their people: leave dataset.seed to the experiment"
     if any("aia" not in run.config["attack"] for run in runs):
         return "the verdict is that of attack=aia: name it as well"

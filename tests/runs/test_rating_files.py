@@ -47,7 +47,7 @@ def test_other_weights_by_its_name_do_not_replace_it(place, rating, submitted):
     place.leave(rating)
     before = (place.folder / RATINGS / "mine" / RATING).read_bytes()
     other = replace(submitted[1], files={"replicate-1.safetensors": "0" * 64})
-    with pytest.raises(UserError, match=r"is of other weights .* rename"):
+    with pytest.raises(UserError, match="is of other weights"):
         place.rating_of(other)
     assert (place.folder / RATINGS / "mine" / RATING).read_bytes() == before
 
@@ -80,9 +80,17 @@ def test_ratings_of_another_challenge_are_left_out_and_the_same_files_are_told(p
     ratings, notes = place.found()
     assert {one.name for one in ratings} == {"mine", "twin", *METHODS}
     assert notes == [
-        "Left out: other, whose rating is of another challenge.",
+        "Left out: other, whose rating is of another challenge or by other people.",
         "The same files: mine, twin.",
     ]
+
+
+def test_other_people_make_a_ranking_of_their_own_without_ours(place, rating, submitted):
+    other = replace(place, people=77)
+    other.leave(replace(rating, people=77))
+    assert [one.name for one in other.found()[0]] == ["mine"]
+    with pytest.raises(UserError, match="by other people"):
+        place.rating_of(submitted[1])
 
 
 def test_somebody_s_page_is_not_overwritten(place, rating):

@@ -11,6 +11,7 @@ from mlu.runs.challenge import Challenge, read_challenge
 from mlu.runs.layout import WEIGHTS
 from mlu.runs.read import Run
 from mlu.runs.results import Results
+from mlu.runs.seeds import KEYS
 from mlu.system.disk import write_tensors
 from tests.support.composing import composed_in_parts
 from tests.support.made_runs import metrics_of, results_of
@@ -41,6 +42,7 @@ def job(
     config = values_of(composed_in_parts(["experiment=challenge", *given]))
     found = metrics or metrics_of(retained=kept, excess=excess + seed / 1000, labels=LABELS)
     facts = {"seed": seed, "method": method, "dataset": config["dataset"]["name"]}
+    facts |= {key: config[key] for key in KEYS}
     content = results_of(found, run=facts)
 
     place = folder / f"{method}-{seed}"
