@@ -101,7 +101,7 @@ class Challenge:
 
 
 def title_of_challenge(facts: ChallengeFacts) -> str:
-    """What it is about, in a few words."""
+    """The title of a challenge."""
     names = facts.settings["forget_label.names"]
     said = ", ".join(names) if isinstance(names, tuple) else str(names)
     return f"Forget {said}: a challenge"
@@ -134,7 +134,7 @@ def read_challenge(folder: Path) -> Challenge:
 
 
 def fault_in(content: Any) -> str:
-    """What is wrong with the content of a file of a challenge, in words; empty for nothing."""
+    """The fault in the content of a file of a challenge, in words; empty for none."""
     if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
         schema = content.get("schema") if isinstance(content, dict) else None
         return f"its schema is {schema!r:.40}, this version reads {_SCHEMA}"

@@ -24,7 +24,7 @@ _LABEL_START, _LABEL_END = "retrain/test/label/", "/balanced_accuracy"
 
 @dataclass(frozen=True)
 class Limits:
-    """What unlearned weights may lose against Retrain, on average over replicates.
+    """Most that unlearned weights may lose against Retrain, on average over replicates.
 
     Attributes:
         max_loss: Of the mean accuracy of the retained labels, in [0, 1].
@@ -157,7 +157,7 @@ def numbered(replicates: Sequence[int]) -> str:
 
 
 def losses_in(runs: Sequence[Run], limits: Limits) -> Iterator[str]:
-    """What is kept less than the limits allow, and by how many points, the mean accuracy first."""
+    """Losses beyond the limits, by how many points, that of the mean accuracy first."""
     loss = mean_loss(runs, _KEPT)
     if loss is None:
         yield "accuracy, which is not known"
@@ -181,7 +181,7 @@ def retained_in(runs: Sequence[Run]) -> list[str]:
 
 
 def mean_loss(runs: Sequence[Run], path: str) -> float | None:
-    """How far a figure lies below Retrain's, on average over the runs that know both."""
+    """Mean distance of a figure below Retrain's, over the runs that know both."""
     losses = []
     for run in runs:
         ours, theirs = (run.figures.get(f"{model}/{path}") for model in ("unlearned", "retrain"))
@@ -217,7 +217,7 @@ def in_order(ratings: Iterable[Rating]) -> list[Placed]:
 
 
 def order_of_rating(rating: Rating) -> tuple[bool, bool, int, float, float, bool, str]:
-    """What ratings are sorted by: see `in_order`; submissions come before ours where all agree."""
+    """The key that ratings are sorted by; submissions come before ours where all agree."""
     return (
         bool(rating.unchanged),
         bool(rating.lost),
@@ -308,18 +308,26 @@ def counted(number: float | None) -> str:
 
 def rules_of_ranking(limits: Limits, replicates: int, max_excess: float) -> list[str]:
     """The rule of a ranking, in paragraphs of plain words."""
-    return [
+    judged = (
         f"Each row is unlearned weights of {replicates} replicates: draws of people and models of "
         "their own. Readers learn from validation people and are judged on test people; what they "
         "find above Retrain, which never saw the label, is pooled over replicates by the rule of "
         f"the report's verdict. Shown: the 95 % interval ends at {100 * max_excess:g} points or "
-        "below; exceeded: it begins above that; not shown: neither.",
+        "below; exceeded: it begins above that; not shown: neither."
+    )
+
+    placed = (
         "First come those that keep the retained labels: their mean accuracy at most "
         f"{100 * limits.max_loss:g} points below Retrain's, and the balanced accuracy of each at "
         f"most {100 * limits.max_label_loss:g} points, on average over replicates. Then those that "
         "lose some, and last what has left a replicate as it was. Within each: shown, not shown, "
         "exceeded, then by the upper end of the excess, where below 0 counts as 0, then by "
-        "retained accuracy. Weights that say what a given Retrain says are not ranked.",
+        "retained accuracy. Weights that say what a given Retrain says are not ranked."
+    )
+
+    stated = (
         "Seconds and image passes of submissions are what their authors state; nobody has measured "
-        "them, and they decide no place.",
-    ]
+        "them, and they decide no place."
+    )
+
+    return [judged, placed, stated]

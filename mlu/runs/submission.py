@@ -30,7 +30,7 @@ _LARGEST = 1e15
 
 @dataclass(frozen=True)
 class About:
-    """What authors may say of their weights: the keys of ABOUT.
+    """Statements of authors on their weights: the keys of ABOUT.
 
     Attributes:
         method: Name of the method.
@@ -137,6 +137,7 @@ def refuse_infinite(file: Path) -> None:
                 raise UserError(
                     f"{file}: {name!r} cannot be read ({first_line(fault)}): {SAVE_TENSORS}"
                 ) from fault
+
             if not finite:
                 raise UserError(
                     f"{file}: {name!r} has numbers that are not finite (NaN or infinite): "
@@ -145,7 +146,7 @@ def refuse_infinite(file: Path) -> None:
 
 
 def read_about(file: Path) -> About:
-    """What authors say of their weights; nothing where there is no such file.
+    """The statements of authors on their weights; none where there is no such file.
 
     Raises:
         UserError: If it has another key, or a value that its key cannot have.
