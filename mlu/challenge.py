@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlu.launch.challenge_words import refuse_known_people, replicate_values
+from mlu.launch.challenge_words import KEY, SUBMISSION, refuse_known_people, replicate_values
 from mlu.runs.challenge import Challenge, Replicate, read_challenge, title_of_challenge
 from mlu.runs.rating_files import RANKING_PAGE, Ratings
 from mlu.runs.ratings import (
@@ -34,6 +34,9 @@ Inquiring = Callable[[Mapping[str, Any]], "Inquiry"]
 _CODES = {"shown": 0, "exceeded": 1, "not shown": 3}
 """Exit code of a word, where nothing was lost: as of an audit."""
 _LOST = 1
+
+_PLACES = ("after", "retrain", "out", KEY, SUBMISSION)
+"""Keys that say where files lie, and no more."""
 
 _KNOWN_PEOPLE = (
     "Judged by people whose seeds everybody has: whoever trains on them, or against these readers, "
@@ -206,7 +209,7 @@ def judged_now(
             "retrain": str(challenge.retrain(replicate)),
             "out": str(place.folder_of(submission.name) / f"replicate-{replicate.number}"),
         }
-        inquiries.append(inquiring(replicate_values(values, replicate, models)))
+        inquiries.append(without_places(inquiring(replicate_values(values, replicate, models))))
 
     with isolate_rng():
         rating, runs = rated(submission, challenge, inquiries)
@@ -216,6 +219,12 @@ def judged_now(
     place.leave(rating)
 
     return rating
+
+
+def without_places(inquiry: "Inquiry") -> "Inquiry":
+    """An audit that notes nothing of where files lie: a report takes replicates for one setting."""
+    kept = {key: value for key, value in inquiry.config.items() if key not in _PLACES}
+    return replace(inquiry, config=kept)
 
 
 def show_ranking(place: Ratings) -> None:

@@ -18,10 +18,12 @@ from mlu.launch.check import check_config
 from mlu.launch.compose import values_of
 from mlu.pipeline import leave
 from mlu.pipeline.run import run
+from mlu.report.groups import settings_in
 from mlu.runs.challenge import MOST_BYTES
 from mlu.runs.layout import WEIGHTS
 from mlu.runs.ratings import Rating
-from mlu.runs.read import read_run
+from mlu.runs.read import collect, read_run
+from mlu.runs.verdicts import verdict_of_runs
 from mlu.system.errors import UserError
 from tests.support.audited import few_readers
 from tests.support.blank import blank_distributions, saved_blank
@@ -147,7 +149,13 @@ def test_what_was_judged_is_kept_with_its_figures_and_not_judged_again(
     assert "Forget Male: a challenge" in said.out
     folder = place / "challenge" / "ratings" / "mine"
     assert (folder / "rating.json").read_bytes() == before
-    assert (folder / "replicate-2" / "results.json").is_file()
+    runs = collect([folder]).runs
+    (setting,) = settings_in(collect([folder]))
+    assert [run.seeds.images for run in runs] == [2001, 2002]
+    assert verdict_of_runs(setting.runs).high == ranking["mine", False]["rating"]["high"]
+    assert str(place) not in (folder / "replicate-1" / "config.yaml").read_text().replace(
+        str(place / "outputs"), ""
+    )
 
 
 def test_other_people_judge_in_a_folder_of_their_own(ranking, place, monkeypatch, capsys):
