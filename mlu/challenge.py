@@ -1,7 +1,8 @@
 """A challenge for who enters it, `replicates_of`, and for who judges it, `mlu.audit`."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -171,19 +172,15 @@ def judge_submissions(values: Mapping[str, Any], inquiring: Inquiring) -> int:
 
     # All are looked at before the first is judged, which takes minutes.
     found: list[tuple[Submission, Rating | None]] = []
-    refused = []
+    refused, ratings = list[str](), list[Rating]()
     for folder in folders:
-        try:
+        with told_later(refused, asked is None):
             submission = read_submission(folder, challenge)
             found.append((submission, place.rating_of(submission)))
-        except UserError as fault:
-            if asked is not None:
-                raise
-            refused.append(str(fault))
-
-    ratings = []
     for submission, known in found:
-        ratings.append(known or judged_now(values, place, submission, inquiring))
+        with told_later(refused, asked is None):
+            ratings.append(known or judged_now(values, place, submission, inquiring))
+
     show_ranking(place)
     for line in refused:
         print(line, file=sys.stderr)
@@ -191,6 +188,17 @@ def judge_submissions(values: Mapping[str, Any], inquiring: Inquiring) -> int:
     if refused:
         return USAGE_ERROR
     return code_of_rating(ratings[0]) if asked is not None else 0
+
+
+@contextmanager
+def told_later(refused: list[str], several: bool) -> Iterator[None]:
+    """A block whose refusal is one of several, and ends only what is alone."""
+    try:
+        yield
+    except UserError as fault:
+        if not several:
+            raise
+        refused.append(str(fault))
 
 
 def judged_now(

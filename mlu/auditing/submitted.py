@@ -18,6 +18,7 @@ from mlu.runs.challenge import Challenge
 from mlu.runs.ratings import Rating, rating_of_runs
 from mlu.runs.read import Run
 from mlu.runs.submission import Submission
+from mlu.system.errors import UserError
 from mlu.system.progress import long_work
 
 log = logging.getLogger(__name__)
@@ -56,13 +57,16 @@ def rated(
         inquiries: One of each replicate, in their order, with `after` and `retrain`.
 
     Raises:
-        UserError: If weights say what is no number.
+        UserError: If weights say what is no number, with their file.
     """
     retrains = [challenge.retrain(one) for one in challenge.facts.replicates]
     hearings = []
     for replicate, inquiry in zip(challenge.facts.replicates, inquiries, strict=True):
         log.info("%s, replicate %d", submission.name, replicate.number)
-        hearings.append(heard(inquiry, challenge.original(replicate), retrains))
+        try:
+            hearings.append(heard(inquiry, challenge.original(replicate), retrains))
+        except UserError as fault:
+            raise UserError(f"{submission.folder / replicate.file}: {fault}") from fault
 
     runs = [one.run for one in hearings]
     rating = rating_of_runs(

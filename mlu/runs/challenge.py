@@ -156,6 +156,10 @@ def fault_in(content: Any) -> str:
         if not 0 <= replicate.seed < _SEEDS or not 0 <= replicate.images < _SEEDS:
             return f"a seed of replicate {replicate.number} is not in [0, {_SEEDS})"
 
+    limits = (facts.limits.max_loss, facts.limits.max_label_loss)
+    if not all(0 <= limit <= 1 for limit in limits):
+        return f"its limits are {limits}, not in [0, 1]"
+
     wrong = [rating.word for rating in facts.ours if rating.word not in RANKED_WORDS]
     return f"a rating says {wrong[0]!r:.40}" if wrong else ""
 

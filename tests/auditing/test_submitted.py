@@ -14,6 +14,7 @@ from mlu.models.backbones import Tiny
 from mlu.models.weights import load_trained
 from mlu.runs.submission import read_submission
 from mlu.system.disk import write_tensors
+from mlu.system.errors import UserError
 from tests.support.audited import few_readers
 from tests.support.challenged import LABELS, hand_in, weights_of, write_small_challenge
 from tests.support.composing import composed_in_parts
@@ -120,3 +121,12 @@ def test_a_submission_is_judged_by_every_replicate(challenge):
     assert [run.seeds.seed for run in runs] == [1, 2]
     assert (rating.files, rating.challenge) == (submission.files, challenge.sha256)
     assert (rating.name, rating.unchanged, rating.copied) == ("other", (), ())
+
+
+def test_finite_weights_that_say_what_is_no_number_are_told_with_their_file(challenge):
+    name = "body.block5.bn.weight"
+    huge = torch.full_like(weights_of(0)[name], 3e38)
+    folder = hand_in(challenge, "huge", **{name: huge})
+    submission = read_submission(folder, challenge)
+    with pytest.raises(UserError, match=r"huge/replicate-1\.safetensors: .* not finite"):
+        rated(submission, challenge, inquiries(challenge, folder))

@@ -68,6 +68,10 @@ WRONG = {
         "it sets 'dataset._target_'",
     ),
     "not all settings": (lambda f: change(f, settings={}), "it does not set dataset.labels"),
+    "no limits": (
+        lambda f: change(f, limits={"max_loss": float("nan"), "max_label_loss": 0.1}),
+        "its limits are (nan, 0.1), not in [0, 1]",
+    ),
     "no JSON": (lambda f: (f / CHALLENGE).write_text("{"), "cannot be read"),
     "a list": (lambda f: (f / CHALLENGE).write_text("[]"), "its schema is None"),
     "no file": (lambda f: (f / CHALLENGE).unlink(), "give the folder that experiment=challenge"),
