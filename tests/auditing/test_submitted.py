@@ -124,9 +124,29 @@ def test_a_submission_is_judged_by_every_replicate(challenge):
 
 
 def test_finite_weights_that_say_what_is_no_number_are_told_with_their_file(challenge):
-    name = "body.block5.bn.weight"
-    huge = torch.full_like(weights_of(0)[name], 3e38)
-    folder = hand_in(challenge, "huge", **{name: huge})
+    given, names = weights_of(0), ("body.block5.bn.weight", "head.weight")
+    huge = {name: torch.full_like(given[name], 3e38) for name in names}
+    folder = hand_in(challenge, "huge", **huge)
     submission = read_submission(folder, challenge)
     with pytest.raises(UserError, match=r"huge/replicate-1\.safetensors: .* not finite"):
         rated(submission, challenge, inquiries(challenge, folder))
+
+
+def test_the_scale_of_features_hides_nothing(challenge):
+    def scaled(seed, factor):
+        weights = weights_of(seed)
+        for part in ("weight", "bias"):
+            weights[f"body.block5.bn.{part}"] = weights[f"body.block5.bn.{part}"] * factor
+        return {**weights, "head.weight": weights["head.weight"] / factor}
+
+    found = []
+    for factor in (1.0, 2.0**-80, 2.0**80):
+        folder = hand_in(challenge, f"scaled by {factor:g}")
+        for replicate, seed in zip(challenge.facts.replicates, (91, 92), strict=True):
+            write_tensors(folder / replicate.file, scaled(seed, factor))
+        with few_readers():
+            rating, _ = rated(read_submission(folder, challenge), challenge,
+                              inquiries(challenge, folder))  # fmt: skip
+        found.append((rating.word, rating.mean, rating.retained))
+
+    assert found[1:] == [pytest.approx(found[0], abs=1e-6)] * 2 or found[1:] == [found[0]] * 2
