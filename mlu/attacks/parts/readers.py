@@ -122,7 +122,8 @@ class Standardised(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no
     """
 
     def fit(self, seen: np.ndarray, truth: np.ndarray) -> "Standardised":
-        self.scaler_, self.varies_ = StandardScaler().fit(seen), np.ptp(seen, axis=0) > 0
+        # NaN is not the same as itself: it stays, and readers refuse it.
+        self.scaler_, self.varies_ = StandardScaler().fit(seen), np.ptp(seen, axis=0) != 0
         return self
 
     def transform(self, seen: np.ndarray) -> np.ndarray:
