@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlu.challenge import judge_submissions
 from mlu.launch.audit_words import AUDIT_WORDS, MODELS, check_models
 from mlu.launch.dataset_command import dataset_command
+from mlu.system.errors import UserError
 
 if TYPE_CHECKING:
     from mlu.auditing.inquiry import Inquiry, Source
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
 
 _PURPOSE = (
     "Audit a trained model for a label that it was to forget, or for any other column of the "
-    "table. Exit code 0: the policy is kept; 1: broken; 3: neither is shown; 2: something cannot "
-    "be read."
+    "table; or judge and rank what was handed in to a challenge. Exit code 0: the policy is kept; "
+    "1: broken; 3: neither is shown; 2: something cannot be read."
 )
 
 
@@ -26,6 +28,9 @@ def main() -> None:
 
 def audit_of_words(values: Mapping[str, Any]) -> int:
     """Audit the models that a configuration names; returns the exit code."""
+    if values["challenge"] is not None:
+        return judge_submissions(values, inquiry_of)
+
     check_models(values)
     from mlu.auditing.run import audited  # here: a refusal needs no torch
 
@@ -73,6 +78,10 @@ def audit(
     given = {key: model for key, model in models.items() if model is not None}
 
     values = AUDIT_WORDS.values(words_at_home(words), folders)
+    if values["challenge"] is not None:
+        raise UserError(
+            f"challenge={values['challenge']}: judge submissions by python -m mlu.audit"
+        )
     check_models(values, given)
     with isolate_rng():
         return audited(inquiry_of(values, given, head))

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from mlu.launch.challenge_words import challenge_named, challenge_overrides, check_submission
 from mlu.launch.check import as_list, as_names, check_weights
 from mlu.launch.dataset_command import Words
 from mlu.launch.keys import read_file
@@ -41,9 +42,14 @@ _OF_TRAINING_IMAGES = ("mia", "durability")
 def audit_overrides(words: Sequence[str]) -> list[str]:
     """The words as overrides: a policy file's keys first, so that those of the command count.
 
+    Where a challenge is named, what it sets comes first.
+
     Raises:
         UserError: For a word that decides nothing of an audit, or a policy file that is none.
     """
+    if (challenge := challenge_named(words)) is not None:
+        return challenge_overrides(words, challenge)
+
     found: list[str] = []
     policies = []
     for word in words:
@@ -99,6 +105,10 @@ def check_audit(values: Mapping[str, Any]) -> None:
     Args:
         values: The whole configuration, whose values are what their keys may be.
     """
+    check_submission(values)
+    if values["challenge"] is not None:
+        return
+
     check_files(values)
     check_subject(values)
     check_attacks(values)
@@ -241,7 +251,7 @@ AUDIT_WORDS = Words(
     usage="after=FILE dataset=NAME 'forget_label.names=[LABEL]' [before=FILE] [retrain=FILE] [...]",
     base=AUDIT,
     shown=("after", "before", "retrain", "features", "concept", "numbers", "unseen", "mean", "std",
-           "out", "policy", "dataset"),
+           "out", "policy", "challenge", "submission", "people", "dataset"),
     meant=audit_overrides,
     check=check_audit,
 )  # fmt: skip

@@ -181,6 +181,8 @@ def sum_up(sweep: Sweep) -> int:
         failed = show_failures(sweep, results)
         if sweep.config.experiment == "tune":
             conclude(sweep, results)
+        if sweep.config.experiment == "challenge":
+            hand_out(sweep, results)
 
     except Exception as fault:  # Hydra would make a mere warning of it
         failed += 1
@@ -334,4 +336,12 @@ def conclude(sweep: Sweep, runs: Mapping[int, Run]) -> None:
     files = {file.stem: file for file in files_of("method", folders)}
     method = methods[0] if methods else sweep.config.hydra.runtime.choices["method"]
     for line in leave_best(trials, files[method], Path(sweep.config.outputs)):
+        print(line)
+
+
+def hand_out(sweep: Sweep, runs: Mapping[int, Run]) -> None:
+    """Leave the challenge that the jobs of a sweep make."""
+    from mlu.launch.challenge import FOLDER, leave_challenge
+
+    for line in leave_challenge(list(runs.values()), Path(sweep.config.hydra.sweep.dir) / FOLDER):
         print(line)

@@ -34,7 +34,7 @@ from mlu.runs.layout import RESULTS
 from mlu.runs.read import Collection, Gap, Run
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_MARKS = {"shown": "yes", "exceeded": "no", "not shown": ""}
+VERDICT_MARKS = {"shown": "yes", "exceeded": "no", "not shown": ""}
 """Word of a verdict -> class of its mark on the page."""
 
 
@@ -65,16 +65,6 @@ class Report:
 
 def report_page(report: Report, folder: Path) -> str:
     """The page's HTML; links are relative to `folder`, in which it will lie."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
-    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
     sections = []
     shown = zip(report.settings, report.general, report.pictures, strict=True)
     for number, (setting, table, pictures) in enumerate(shown, 1):
@@ -85,7 +75,8 @@ def report_page(report: Report, folder: Path) -> str:
     for number, table in enumerate(report.paper, 1):
         paper.append({"id": f"table-{number}", **page_table(table, folder)})
 
-    return environment.get_template("page.html.j2").render(
+    return filled_template(
+        "page.html.j2",
         title=report.title,
         rules=RULES,
         counts=counts(report),
@@ -96,6 +87,23 @@ def report_page(report: Report, folder: Path) -> str:
         together=report.together,
         gaps=[gap_facts(gap, folder) for gap in report.collection.gaps],
         runs=[run_facts(run, folder) for run in report.collection.runs],
+    )
+
+
+def filled_template(name: str, **facts: Any) -> str:
+    """A page of a template, with the style and the script that all pages have."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+    return environment.get_template(name).render(
+        **facts,
         # Both are files of ours; whatever else stands on the page is escaped.
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -185,7 +193,7 @@ def page_row(
         "variant": variant,
         "reference": row.reference,
         "standing": standing_of,
-        "mark": _MARKS[judged.word] if judged else "",
+        "mark": VERDICT_MARKS[judged.word] if judged else "",
         "verdict": verdict_sentence(judged) if judged else "",
         "cells": list(shown_cells(row, columns, folder, best)),
     }

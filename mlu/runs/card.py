@@ -1,6 +1,6 @@
 """The card of a released model: README.md in the form in which the Hugging Face hub reads it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -53,9 +53,13 @@ def card_of(certificate: Mapping[str, Any], image_size: int, files: Mapping[str,
         image_size: Height and width of its images, in pixels.
         files: SHA-256 of each file of weights in the folder, by name.
     """
-    front = yaml.safe_dump(front_matter(certificate), sort_keys=False, allow_unicode=True)
-    parts = [f"---\n{_LICENSE}{front}---", *paragraphs(certificate, image_size, files)]
-    return "\n\n".join(parts) + "\n"
+    return card_text(front_matter(certificate), paragraphs(certificate, image_size, files))
+
+
+def card_text(front: Mapping[str, Any], parts: Iterable[str]) -> str:
+    """A card: what the hub reads, then paragraphs for people."""
+    head = yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True)
+    return "\n\n".join([f"---\n{_LICENSE}{head}---", *parts]) + "\n"
 
 
 def front_matter(certificate: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,9 +80,7 @@ def front_matter(certificate: Mapping[str, Any]) -> dict[str, Any]:
     }
 
     return {
-        "library_name": "mlu",
-        "pipeline_tag": "image-classification",
-        "tags": list(_TAGS),
+        **general_front(),
         "metrics": ["accuracy"],
         "model-index": [{"name": title_of(certificate), "results": [result]}],
     }
@@ -129,7 +131,21 @@ def paragraphs(
     yield "\n".join(f"- {escaped_markdown(line)}" for line in certificate["not_claimed"])
 
     yield "## Files"
-    yield "\n".join(f"- `{name}`, SHA-256 `{sum_}`" for name, sum_ in files.items())
+    yield file_lines(files)
+
+
+def general_front() -> dict[str, Any]:
+    """The part that the hub reads of every model of ours."""
+    return {
+        "library_name": "mlu",
+        "pipeline_tag": "image-classification",
+        "tags": list(_TAGS),
+    }
+
+
+def file_lines(files: Mapping[str, str]) -> str:
+    """Files with their checksums, a line each."""
+    return "\n".join(f"- `{name}`, SHA-256 `{sum_}`" for name, sum_ in files.items())
 
 
 def figure_rows(certificate: Mapping[str, Any]) -> Iterator[str]:

@@ -7,9 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from mlu.launch.options import CONF
-from mlu.launch.sweep import Sweep, sum_up
+from mlu.launch.sweep import Sweep, hand_out, sum_up
 from mlu.runs.notes import Note, Noticeboard, leave_mark
 from mlu.runs.read import collect
+from tests.support.challenged import jobs
 from tests.support.command_line import launch
 from tests.support.made_runs import results_of, written
 
@@ -218,3 +219,13 @@ def test_a_search_of_several_methods_writes_nothing(sweep, tmp_path, capsys):
     assert sum_up(sweep) == 1
     assert "its trials are of neggrad and wf: nothing is written" in capsys.readouterr().err
     assert not (tmp_path / "tuned").exists()
+
+
+def test_a_challenge_is_left_in_the_folder_of_its_sweep(tmp_path, capsys):
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}}})
+    sweep = Sweep(config, Noticeboard("ours", tmp_path / "notes"))
+    hand_out(sweep, dict(enumerate(jobs(tmp_path / "jobs"))))
+    assert (tmp_path / "sweep" / "challenge" / "challenge.json").is_file()
+    assert f"the challenge is in {tmp_path / 'sweep' / 'challenge'}" in capsys.readouterr().out
+    hand_out(sweep, {})
+    assert capsys.readouterr().out == "no challenge is written: no job has results\n"

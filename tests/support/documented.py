@@ -21,7 +21,7 @@ NOT_RUN = {
     ("ray",): "starts a cluster; tests/whole_runs/test_launchers.py starts Ray",
     ("flock",): "tries a file system from two machines",
     ("for",): "its names are put into the next line",
-    ("python", "-m", "mlu.audit"): "tests/test_audit.py runs it",
+    ("python", "-m", "mlu.audit"): "tests/test_audit.py and tests/test_challenge.py run it",
     ("python", "examples/foreign_unlearning.py"): "tests/test_examples.py runs it",
     ("python", "examples/own_model.py"): "tests/test_examples.py runs it",
     ("python", "examples/torchvision_model.py"): "tests/test_examples.py runs it",

@@ -118,3 +118,21 @@ def test_a_constant_and_a_mirrored_number_are_read_for_what_they_are(name):
 @pytest.mark.parametrize("name", panel())
 def test_twenty_images_are_enough_to_learn_from(name):
     assert len(read(name, drawn(0, 20), drawn(1, 30))) == 30
+
+
+@pytest.mark.parametrize("elsewhere", [1.0, 3.0, 0.0])
+@pytest.mark.parametrize("constant", [0.3, -1e9, 1e24])
+@pytest.mark.parametrize("name", panel())
+def test_a_number_that_is_the_same_for_all_that_is_learnt_from_blinds_no_reader(
+    name, constant, elsewhere
+):
+    fit, asked = drawn(0), drawn(1)
+    told = roc_auc_score(asked.truth, read(name, fit, asked))
+    assert told > 0.85
+
+    def beside(cases, values):
+        column = np.resize(values, (len(cases.truth), 1))
+        return Cases({"one": np.hstack([column, cases.seen["one"]])}, cases.truth, cases.persons)
+
+    planted = read(name, beside(fit, [constant]), beside(asked, [constant, elsewhere * constant]))
+    assert roc_auc_score(asked.truth, planted) > told - 0.02
