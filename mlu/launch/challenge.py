@@ -24,6 +24,7 @@ from mlu.runs.layout import WEIGHTS, write_json
 from mlu.runs.ratings import Limits, Rating, rating_of_runs
 from mlu.runs.read import Run
 from mlu.runs.typed import as_json
+from mlu.runs.verdicts import max_loss_of
 from mlu.system.commands import run_command
 from mlu.system.owned import Owned
 from mlu.system.store import checksum
@@ -75,7 +76,7 @@ def leave_challenge(runs: Sequence[Run], folder: Path) -> list[str]:
     facts = ChallengeFacts(
         settings=settings_of(jobs[ORIGINALS, seeds[0]].config),
         replicates=tuple(replicates),
-        limits=Limits(),
+        limits=limits_in(jobs),
         files={
             f"{kind}/{name}": checksum(file)
             for kind, files in given.items()
@@ -156,7 +157,7 @@ def our_ratings(jobs: Jobs, seeds: Sequence[int]) -> list[Rating]:
         rating = rating_of_runs(
             method,
             runs,
-            Limits(),
+            limits_in(jobs),
             unchanged=numbers if method == ORIGINALS else (),
             copied=numbers if method == RETRAINS else (),
         )
@@ -164,6 +165,11 @@ def our_ratings(jobs: Jobs, seeds: Sequence[int]) -> list[Rating]:
         found.append(replace(rating, ours=True, seconds=seconds, passes=passes))
 
     return found
+
+
+def limits_in(jobs: Jobs) -> Limits:
+    """Limits by the policy of the runs, which all have the same."""
+    return Limits(max_loss=max_loss_of(next(iter(jobs.values()))))
 
 
 def mean_figure(runs: Sequence[Run], path: str) -> float | None:

@@ -25,7 +25,7 @@ SETTINGS = (
     *("dataset.labels", "dataset.images", "dataset.image_size", "dataset.images_per_identity"),
     *("dataset.correlation", "dataset.noise", "backbone", "forget_label.names"),
     *("attack.aia.panel", "attack.aia.images", "attack.aia.strength", "attack.aia.weak"),
-    *("attack.aia.hidden", "policy.max_excess"),
+    *("attack.aia.hidden", "policy.max_excess", "policy.max_loss"),
 )
 """Keys of an audit that a challenge sets, the same for all replicates."""
 

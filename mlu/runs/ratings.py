@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.table import Table
 
-from mlu.metrics.verdict import verdict_sentence
+from mlu.metrics.verdict import MAX_LOSS, verdict_sentence
 from mlu.runs.read import Run
 from mlu.runs.tables import text_of
 from mlu.runs.verdicts import HEADLINE, verdict_of_runs
@@ -31,7 +31,7 @@ class Limits:
         max_label_loss: Of the balanced accuracy of any one of them, in [0, 1].
     """
 
-    max_loss: float = 0.02
+    max_loss: float = MAX_LOSS
     max_label_loss: float = 0.10
 
 
