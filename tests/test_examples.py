@@ -4,8 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
 from mlu.audit import audit
+from mlu.models.network import WHOLE
+from mlu.models.timm_backbone import Timm
 from tests.support.audited import data_words, few_readers, write_people
 from tests.support.forked import warm
 from tests.support.photo_folder import write_lines
@@ -62,3 +66,25 @@ def test_an_audit_finds_what_a_reset_output_leaves(tmp_path):
 def test_every_example_is_tested():
     tested = Path(__file__).read_text()
     assert all(f'"{file.name}"' in tested for file in EXAMPLES.glob("*.py"))
+
+
+def test_weights_of_another_library_get_the_names_of_timms_model(tmp_path):
+    """And are what a backbone starts from; those of another model are refused."""
+    model = "test_efficientnet"
+    torch.manual_seed(0)
+    state = timm.create_model(model).state_dict()
+    values = [torch.rand_like(value) if value.is_floating_point() else value for value in
+              state.values()]  # fmt: skip
+    torch.save({f"_layer{number}": value for number, value in enumerate(values)}, tmp_path / "a.pt")
+    torch.save({"_layer": torch.ones(2)}, tmp_path / "b.pt")
+    out = tmp_path / "out.safetensors"
+    for file, code in (("b.pt", 1), ("a.pt", 0)):
+        words = (str(tmp_path / file), model, str(out))
+        assert warm(str(EXAMPLES / "ordered_weights.py"), words, tmp_path / "said").code == code
+        assert out.exists() == (code == 0)
+
+    net = Timm(name=model, weights=str(out), image_size=64).build(3)
+    found = dict(net.body.state_dict())
+    for name, value in zip(state, values, strict=True):
+        if not name.startswith("classifier"):
+            assert torch.equal(found[f"{WHOLE}.{name}"], value), name

@@ -15,6 +15,9 @@ from tests.test_docs import IDS, PAGES, commands
 ROOT = Path(__file__).parents[2]
 
 NOT_RUN = {
+    ("apt-get",): "installs from the network",
+    ("dpkg",): "unpacks what came from there",
+    ("unzip",): "the same",
     ("pip",): "installs from the network",
     ("source",): "changes the shell that reads it",
     ("wandb",): "asks W&B, or for an account",
@@ -23,6 +26,7 @@ NOT_RUN = {
     ("for",): "its names are put into the next line",
     ("python", "-m", "mlu.audit"): "tests/test_audit.py and tests/test_challenge.py run it",
     ("python", "examples/foreign_unlearning.py"): "tests/test_examples.py runs it",
+    ("python", "examples/ordered_weights.py"): "tests/test_examples.py runs it",
     ("python", "examples/own_model.py"): "tests/test_examples.py runs it",
     ("python", "examples/torchvision_model.py"): "tests/test_examples.py runs it",
     ("python", "examples/wandb/workspace.py"): "asks W&B for an account",
@@ -32,7 +36,7 @@ NOT_RUN = {
 LEFT_OUT = {
     r"hydra/launcher=(joblib|ray|submitit_\w+)": "tests/whole_runs/test_launchers.py runs each",
     r"hydra\.launcher\..+": "the same; tests/test_docs.py asks whether there is such a key",
-    r"backbone\.weights=(DEFAULT|pretrained)": "downloads; tests/models downloads from a folder",
+    r"backbone\.weights=(DEFAULT|pretrained|lite0\.safetensors)": "downloads; see tests/models",
     r"dataset\.download=true": "downloads",
     r"trainer=ddp": "several devices: tests/training/test_team.py",
     r"trainer\.devices=4": "the same",
@@ -50,6 +54,9 @@ SMALLER = {
     "hydra.sweeper.n_trials=12": ["hydra.sweeper.n_trials=2"],
     "attack.lira.shadows=8": ["attack.lira.shadows=6"],
     "dataset.root=/data": ["dataset.root=data"],
+    "dataset.root=fashion/usr/share/datasets/fashion-mnist": ["dataset.root=data"],
+    "dataset.images=10000": ["dataset.images=null"],
+    "backbone.name=tf_efficientnet_lite0": ["backbone.name=test_efficientnet"],
 }
 """Words that stand for what is larger than a test can have."""
 
