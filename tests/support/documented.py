@@ -16,8 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 NOT_RUN = {
     ("apt-get",): "installs from the network",
-    ("dpkg",): "unpacks what came from there",
-    ("unzip",): "the same",
+    ("unzip",): "unpacks what came from there",
     ("pip",): "installs from the network",
     ("source",): "changes the shell that reads it",
     ("wandb",): "asks W&B, or for an account",
