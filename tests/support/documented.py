@@ -192,7 +192,7 @@ def trials_of(text: str, names: Sequence[str] = ()) -> list[Trial]:
 
     words = shlex.split(text.partition("; done")[0], comments=True)
     settings = []
-    while words and (found := re.fullmatch(r"([A-Z_]+)=(\S*)", words[0])):
+    while words and (found := re.fullmatch(r"([A-Z_]+)=(.*)", words[0])):
         settings.append((found[1], found[2]))
         words = words[1:]
     if not words or reason_not_to_run(words):
