@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, Literal, overload
 
@@ -381,7 +381,7 @@ def method_of(
             f"Methods: {', '.join(usable)}"
         )
 
-    values = values_of(composed([f"method={name}", f"dataset.task={task}"]))
+    values = dict(defaults_of(name, task))
     values |= {"seed": seed, "method": changed(values["method"], settings, "method")}
     check_values(values)
     check_method(values)
@@ -393,6 +393,12 @@ def method_of(
         )
 
     return method
+
+
+@cache
+def defaults_of(name: str, task: TaskName) -> Mapping[str, Any]:
+    """The configuration of a run by a method on data of a task; read once, not to be changed."""
+    return values_of(composed([f"method={name}", f"dataset.task={task}"]))
 
 
 def changed(own: Mapping[str, Any], settings: Mapping[str, Any], path: str) -> dict[str, Any]:

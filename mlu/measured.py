@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from mlu.attacks.attribute import NO_OTHERS, AttributeInference
@@ -148,6 +148,7 @@ def measurement_of(
     )
 
 
+@cache
 def validation_attack() -> AttributeInference:
     """The attack `aia` that learns from half of the validation people and is judged on others."""
     values = values_of(composed(["attack=aia", "attack.aia.judged=validation"]))

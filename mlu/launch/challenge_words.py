@@ -60,7 +60,7 @@ def setting_word(key: str, value: Setting) -> str:
     ("dataset.labels=['Male','Bald']", 'dataset.noise=0.05')
     """
     if isinstance(value, tuple):
-        return f"{key}=[{','.join(map(in_quotes, value))}]"
+        return key + "=[" + ",".join(map(in_quotes, value)) + "]"
     if isinstance(value, str):
         return override(key, value)
     return f"{key}={str(value).lower()}"

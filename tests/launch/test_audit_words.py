@@ -46,6 +46,7 @@ def test_a_policy_file_stands_before_the_words_of_the_command(tmp_path):
     ]
     assert values_with(*words)["policy"] == {
         "max_excess": 0.03,
+        "max_loss": 0.02,
         "max_reading": 0.8,
         "min_retained": None,
         "seeds": 2,
