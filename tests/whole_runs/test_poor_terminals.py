@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.support.forked import unregister_inherited_coverage
 from tests.support.killing import ended, started
 
 RUN = (
@@ -51,6 +52,7 @@ def poor(outputs, how, *words):
         main()
     finally:
         # A forked process leaves them out.
+        unregister_inherited_coverage()
         atexit._run_exitfuncs()
 
 
