@@ -47,7 +47,7 @@ def confidence_findings(task: Task, outputs: Outputs, request: ForgetRequest) ->
     def apart(column: int) -> float:
         return float(histogram_divergence(*histograms_of(outputs, column, probs[:, column])))
 
-    most = max(asked, key=apart) if len(asked) > 1 else asked[0]
+    most = max(asked, key=apart)
     for name, values in (("confidence_kl", probs[:, most]), ("sureness_kl", sure)):
         having, without = histograms_of(outputs, most, values)
         yield Finding(f"forgotten/{name}", float(histogram_divergence(having, without)))
